@@ -1,0 +1,82 @@
+# Needs make and a Python of at least 3.11; the rest is installed into virtual environments in this directory.
+#     make test PYTHON=python3.13 VENV=.venv-3.13     another Python, in an environment of its own
+
+# The first Python that is new enough and really starts: a shim may be there and fail.
+ifndef PYTHON
+PYTHON := $(shell for name in python3.13 python3.12 python3.11 python3 python; do \
+	if "$$name" -c 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; \
+	then command -v "$$name"; break; fi; done)
+endif
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+
+# Each stamp says that the environment holds what pyproject.toml asked for when the stamp was made.
+PACKAGE := $(VENV)/.installed
+TESTING := $(VENV)/.installed-test
+DEVELOPMENT := $(VENV)/.installed-dev
+BENCHMARKING := $(VENV)/.installed-bench
+
+.PHONY: help demo test check test-versions test-one-version test-long bench clean distclean
+
+help: ## print this
+	@awk -F ' *## *' '/^[a-z-]+:.*##/ { sub(/:.*/, "", $$1); printf "make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
+
+demo: $(PACKAGE) ## watch a workflow being killed and going on
+	$(BIN)/everlog demo
+
+test: check ## check, then all tests, with the Python at hand
+	$(BIN)/python -m pytest
+
+check: $(DEVELOPMENT) ## format, lint, types, imports
+	$(BIN)/ruff format --quiet --check .
+	$(BIN)/ruff check --quiet .
+	$(BIN)/mypy --no-error-summary
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports --no-logo
+
+test-versions: $(DEVELOPMENT) ## the tests, and the replay of each other's histories, with every other Python found here
+	@others="$$($(BIN)/python tests/tools/other_pythons.py)" && pythons="" && \
+	for other in $$others; do \
+		environment=".venv-$${other%%=*}"; \
+		$(MAKE) --no-print-directory VENV="$$environment" PYTHON="$${other#*=}" test-one-version || exit 1; \
+		pythons="$$pythons:$$PWD/$$environment/bin/python"; \
+	done && \
+	if [ -d tests/versions ]; then EVERLOG_OTHER_PYTHONS="$${pythons#:}" $(BIN)/python -m pytest -m versions; fi
+
+test-one-version: $(TESTING)
+	$(BIN)/python --version
+	$(BIN)/python -m pytest $(wildcard tests/unit tests/property tests/golden)
+
+test-long: $(DEVELOPMENT) ## all tests, with many more examples of every property (takes long)
+	EVERLOG_LONG=1 $(BIN)/python -m pytest -m "not versions"
+
+bench: $(BENCHMARKING) ## the benchmarks
+	$(BIN)/python -m benchmarks
+
+clean: ## remove caches and what was built
+	rm -rf build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find engine backends tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean ## also remove the virtual environments
+	rm -rf .venv .venv-*
+
+$(BIN)/python:
+	@test -n "$(PYTHON)" || { echo "No Python of at least 3.11 was found: install one, or say make PYTHON=/path/to/python3" >&2; exit 1; }
+	"$(PYTHON)" -m venv $(VENV)
+
+$(PACKAGE): pyproject.toml | $(BIN)/python
+	$(PIP) install -e .
+	@touch $@
+
+$(TESTING): pyproject.toml | $(BIN)/python
+	$(PIP) install -e ".[test]"
+	@touch $@ $(PACKAGE)
+
+$(DEVELOPMENT): pyproject.toml | $(BIN)/python
+	$(PIP) install -e ".[dev]"
+	@touch $@ $(TESTING) $(PACKAGE)
+
+$(BENCHMARKING): pyproject.toml | $(BIN)/python
+	$(PIP) install -e ".[bench]"
+	@touch $@ $(PACKAGE)

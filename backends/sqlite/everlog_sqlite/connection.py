@@ -1,0 +1,177 @@
+"""One connection to the database file: opening, settings, locking and transactions. It knows no table."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import sys
+import threading
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from everlog.errors import SchemaMismatch, StoreUnavailable
+from everlog_sqlite.driver_errors import primary_code, translate, translated
+
+Durability = Literal["full", "process"]
+Parameters = Mapping[str, object] | Sequence[object]
+Result = TypeVar("Result")
+
+PATIENCE = 5.0
+"""Seconds that a call waits for a lock of another connection."""
+
+_PAUSE = 0.001
+_OLDEST_SQLITE = (3, 35, 0)
+
+
+class Connection:
+    """A connection that threads may share, one at a time. `path` is None for a database in memory.
+
+    `driver` is the connection of the `sqlite3` module underneath.
+    """
+
+    def __init__(self, path: Path | None, *, durability: Durability, create: bool) -> None:
+        _require_recent_sqlite()
+        self.path = path
+        self.name = "the SQLite database in memory" if path is None else f"the database file {str(path)!r}"
+        self.lock = threading.RLock()
+        self._process = os.getpid()
+        self._closed = False
+        if path is not None:
+            _check_place(path, create=create)
+        with translated(self.name):
+            self.driver = _connect(path, create=create)
+            try:
+                self._set_up(durability)
+            except BaseException:
+                self.driver.close()
+                raise
+
+    def _set_up(self, durability: Durability) -> None:
+        # The driver waits two milliseconds for a lock and `_patiently` does the rest: SQLite's own waiting backs off
+        # to a tenth of a second, and so would hardly ever meet the short gaps between the commits of a busy writer.
+        self.driver.execute("PRAGMA busy_timeout = 2")
+        self.driver.execute(f"PRAGMA synchronous = {'FULL' if durability == 'full' else 'NORMAL'}")
+        # Checkpoints are made by `maintain`, on a connection of their own: in a commit one would cost milliseconds.
+        self.driver.execute("PRAGMA wal_autocheckpoint = 0")
+        if sys.platform == "darwin":
+            # There fsync leaves the data in the drive's cache.
+            self.driver.execute("PRAGMA fullfsync = ON")
+            self.driver.execute("PRAGMA checkpoint_fullfsync = ON")
+
+    def execute(self, sql: str, parameters: Parameters = ()) -> sqlite3.Cursor:
+        """Run one statement as it is; within `write_transaction`."""
+        return self.driver.execute(sql, parameters)
+
+    def rows(self, sql: str, parameters: Parameters = ()) -> list[Any]:
+        """Give the rows of one reading statement."""
+        with self.using():
+            return self._patiently(lambda: self.driver.execute(sql, parameters).fetchall())
+
+    def value(self, sql: str, parameters: Parameters = ()) -> Any:
+        """Give the first column of the first row of one reading statement; None where there is none."""
+        rows = self.rows(sql, parameters)
+        return rows[0][0] if rows else None
+
+    @contextmanager
+    def write_transaction(self) -> Generator[None]:
+        """Hold the write lock of the database: all of what is written inside becomes durable, or nothing.
+
+        The only opener of transactions. A failing commit leaves nothing written, save where the disk failed while it
+        was asked to keep the data: then that is unknown.
+        """
+        with self.using():
+            # A transaction that begins as a reader and becomes a writer may be refused at once; this one waits.
+            self._patiently(lambda: self.driver.execute("BEGIN IMMEDIATE"))
+            try:
+                yield
+            except BaseException:
+                self._roll_back()
+                raise
+            try:
+                self.driver.execute("COMMIT")
+            except sqlite3.Error as error:
+                self._roll_back()
+                if primary_code(error) == sqlite3.SQLITE_IOERR:
+                    raise StoreUnavailable(str(translate(error, self.name)), unknown_outcome=True) from error
+                raise
+
+    @contextmanager
+    def using(self) -> Generator[None]:
+        """Keep other threads away, and translate the driver's errors."""
+        with self.lock:
+            if self._closed:
+                raise StoreUnavailable(f"{self.name} was closed by this program; open it again")
+            if self._process != os.getpid():
+                raise StoreUnavailable(
+                    f"{self.name} was opened by process {self._process}, and this is a fork of it, {os.getpid()};"
+                    " a connection does not survive a fork: open the database in the child"
+                )
+            with translated(self.name):
+                yield
+
+    def close(self) -> None:
+        """Close the connection. The last one to a file moves the write-ahead log into it."""
+        with self.lock:
+            self._closed = True
+            if self._process == os.getpid():
+                with translated(self.name):
+                    self.driver.close()
+
+    def _roll_back(self) -> None:
+        if self.driver.in_transaction:
+            # A failure here would hide the one that brought us here; SQLite rolls back what is left open.
+            with suppress(sqlite3.Error):
+                self.driver.execute("ROLLBACK")
+
+    def _patiently(self, call: Callable[[], Result]) -> Result:
+        """Repeat what another connection's lock keeps from happening, for as long as `PATIENCE`."""
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                return call()
+            except sqlite3.OperationalError as error:
+                if primary_code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
+                    raise
+            time.sleep(_PAUSE)
+
+
+def _connect(path: Path | None, *, create: bool) -> sqlite3.Connection:
+    target = ":memory:" if path is None else f"{path.absolute().as_uri()}?mode={'rwc' if create else 'rw'}"
+    return sqlite3.connect(
+        target,
+        uri=path is not None,
+        isolation_level=None,  # transactions are ours alone to open
+        check_same_thread=False,  # `lock` keeps threads apart
+        cached_statements=512,
+    )
+
+
+def _require_recent_sqlite() -> None:
+    if sqlite3.sqlite_version_info < _OLDEST_SQLITE:
+        raise SchemaMismatch(
+            f"Everlog needs SQLite {'.'.join(map(str, _OLDEST_SQLITE))} or later, and this Python has"
+            f" {sqlite3.sqlite_version}; install a Python that is built with a later one"
+        )
+
+
+def _check_place(path: Path, *, create: bool) -> None:
+    """Say what is wrong with a path more clearly than SQLite does."""
+    if path.is_dir():
+        raise StoreUnavailable(f"{str(path)!r} is a directory; name a file in it, such as {str(path / 'everlog.db')!r}")
+    if not path.parent.is_dir():
+        raise StoreUnavailable(f"the directory of {str(path)!r} does not exist; make it, or name another")
+    if path.exists():
+        if not os.access(path, os.R_OK | os.W_OK):
+            raise StoreUnavailable(f"{str(path)!r} is not readable and writable for this user; change its permissions")
+    elif not create:
+        raise StoreUnavailable(
+            f"there is no database file {str(path)!r}; check the path, or start an engine on it, which creates it"
+        )
+    if not os.access(path.parent, os.W_OK):
+        raise StoreUnavailable(
+            f"the directory of {str(path)!r} is read-only for this user; SQLite keeps its write-ahead log there,"
+            " so make it writable"
+        )

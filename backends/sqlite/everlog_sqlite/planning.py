@@ -1,0 +1,195 @@
+"""Deciding what a batch writes, from the batch and the heads it meets. No SQL: the rows go to `store`.
+
+The parts take effect one after the other, each on what those before it left, although all of them are then written
+by the same few statements.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+
+from everlog.store import (
+    ENDED,
+    Batch,
+    BatchOutcome,
+    Commit,
+    CommitOutcome,
+    CreateOutcome,
+    Done,
+    Duplicate,
+    EventRow,
+    Exists,
+    NewMessage,
+    NewWorkflow,
+    PostOutcome,
+    Refused,
+    Undeliverable,
+)
+from everlog_sqlite.records import HeadRecord, array
+
+Row = tuple[object, ...]
+
+
+class Mail:
+    """Which messages were delivered before: those unread, with their row, and the keys of all that ever were."""
+
+    def __init__(self) -> None:
+        self.unread: dict[tuple[str, str, int], int] = {}
+        self.keys: set[tuple[str, str]] = set()
+
+    def has(self, message: NewMessage) -> bool:
+        """Say whether the message is another's repetition."""
+        known = message.key is not None and (message.destination, message.key) in self.keys
+        return known or (message.destination, message.source, message.number) in self.unread
+
+    def add(self, message: NewMessage, row: int) -> None:
+        """Count the message as delivered."""
+        self.unread[message.destination, message.source, message.number] = row
+        if message.key is not None:
+            self.keys.add((message.destination, message.key))
+
+    def consume(self, workflow_id: str, rows: Sequence[int]) -> None:
+        """Forget messages that a commit has read; their keys stay."""
+        for sent, row in list(self.unread.items()):
+            if row in rows and sent[0] == workflow_id:
+                del self.unread[sent]
+
+
+class Plan:
+    """The outcomes of a batch and the rows that make them true.
+
+    `heads` are those that the batch names, by id; they are changed to what they are afterwards.
+    """
+
+    def __init__(self, heads: dict[str, HeadRecord], mail: Mail, *, last_number: int, now: int) -> None:
+        self.heads = heads
+        self.created: list[Row] = []
+        self.advanced: list[Row] = []
+        self.moved: list[Row] = []
+        self.events: list[Row] = []
+        self.consumed: list[Row] = []
+        self.ended: list[int] = []
+        self.messages: list[Row] = []
+        self.keys: list[Row] = []
+        self._mail = mail
+        self._last_number = last_number
+        self._now = now
+
+    def add(self, batch: Batch) -> BatchOutcome:
+        """Plan all parts of the batch and give their outcomes."""
+        return BatchOutcome(
+            creates=[self._create(new) for new in batch.creates],
+            commits=[self._commit(commit) for commit in batch.commits],
+            posts=[self._post(message) for message in batch.posts],
+        )
+
+    def _create(self, new: NewWorkflow) -> CreateOutcome:
+        found = self.heads.get(new.workflow_id)
+        if found is not None:
+            return Exists(head=found.head())
+        self._last_number += 1
+        ended = new.state in ENDED
+        head = HeadRecord(
+            number=self._last_number,
+            workflow_id=new.workflow_id,
+            name=new.name,
+            state=new.state,
+            seq=len(new.events),
+            bytes=_size(new.events),
+            created_at=new.events[0].recorded_at,
+            ended_at=new.events[-1].recorded_at if ended else None,
+            token=None if ended else new.token,
+            worker=None if ended else new.worker,
+        )
+        self.heads[new.workflow_id] = head
+        self.created.append(msgspec.structs.astuple(head)[:10])
+        self._append(head.number, new.events)
+        return Done()
+
+    def _commit(self, commit: Commit) -> CommitOutcome:
+        head = self.heads.get(commit.workflow_id)
+        if head is None or head.token != commit.token or head.seq != commit.seq:
+            return Refused()
+        for index, message in enumerate(commit.messages):
+            reason = self._why_undeliverable(message)
+            if reason is not None:
+                return Undeliverable(index=index, reason=reason)
+        if commit.consumed:
+            self.consumed.extend((row, head.number) for row in commit.consumed)
+            self._mail.consume(commit.workflow_id, commit.consumed)
+        for message in commit.messages:
+            self._deliver(message)
+        self._append(head.number, commit.events)
+        self._move(head, commit)
+        return Done()
+
+    def _move(self, head: HeadRecord, commit: Commit) -> None:
+        runs_on = _runs(head) and _is_to_run_on(commit)
+        ended = commit.state in ENDED
+        free = commit.release or ended
+        head.seq += len(commit.events)
+        fence = (head.number, commit.token, commit.seq, head.seq, _size(commit.events))
+        forgives = bool(commit.events) and commit.progress
+        if runs_on:
+            self.advanced.append((*fence, forgives))
+            return
+        head.state = commit.state
+        head.ended_at = (commit.events[-1].recorded_at if commit.events else self._now) if ended else None
+        head.wake_at = commit.wake_at
+        head.topics = tuple(commit.topics)
+        head.build = commit.build
+        head.why = commit.why
+        rest = (head.state, head.ended_at, free, head.wake_at, array(head.topics), head.build, head.why)
+        self.moved.append((*fence, forgives, *rest))
+        if free:
+            head.token = head.worker = None
+        if ended:
+            self.ended.append(head.number)
+
+    def _post(self, message: NewMessage) -> PostOutcome:
+        if self._mail.has(message):
+            return Duplicate()
+        reason = self._why_undeliverable(message)
+        if reason is not None:
+            return Undeliverable(index=0, reason=reason)
+        self._deliver(message)
+        return Done()
+
+    def _why_undeliverable(self, message: NewMessage) -> Literal["unknown", "ended"] | None:
+        destination = self.heads.get(message.destination)
+        if destination is None:
+            return "unknown"
+        return "ended" if destination.state in ENDED else None
+
+    def _deliver(self, message: NewMessage) -> None:
+        if self._mail.has(message):
+            return
+        self._mail.add(message, row=0)
+        number = self.heads[message.destination].number
+        payload = message.payload.decode()
+        self.messages.append(
+            (number, message.source, message.number, message.topic, message.control, payload, self._now)
+        )
+        if message.key is not None:
+            self.keys.append((number, message.key))
+
+    def _append(self, number: int, events: Sequence[EventRow]) -> None:
+        for event in events:
+            self.events.append((number, event.seq, event.type, event.recorded_at, event.payload.decode()))
+
+
+def _size(events: Sequence[EventRow]) -> int:
+    return sum(len(event.payload) for event in events)
+
+
+def _runs(head: HeadRecord) -> bool:
+    return (head.state, head.wake_at, head.topics, head.build, head.why) == ("running", None, (), None, None)
+
+
+def _is_to_run_on(commit: Commit) -> bool:
+    waits = commit.wake_at is not None or commit.topics
+    explained = commit.build is not None or commit.why is not None
+    return commit.state == "running" and not (waits or explained or commit.release)

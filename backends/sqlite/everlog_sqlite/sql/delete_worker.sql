@@ -1,0 +1,3 @@
+-- Remove a worker.
+DELETE FROM workers
+WHERE worker = :worker

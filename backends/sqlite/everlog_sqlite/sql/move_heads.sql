@@ -1,0 +1,18 @@
+-- Move heads to another state, where they still bear the token and the seq. An end, or a release, leaves them unheld.
+UPDATE heads
+SET
+    seq = moved.column4,
+    bytes = bytes + moved.column5,
+    takeovers = CASE WHEN moved.column6 THEN 0 ELSE takeovers END,
+    state = moved.column7,
+    ended_at = moved.column8,
+    token = CASE WHEN moved.column9 THEN NULL ELSE token END,
+    worker = CASE WHEN moved.column9 THEN NULL ELSE worker END,
+    wake_at = moved.column10,
+    topics = moved.column11,
+    build = moved.column12,
+    why = moved.column13
+FROM (VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) AS moved
+WHERE heads.number = moved.column1
+    AND heads.token = moved.column2
+    AND heads.seq = moved.column3

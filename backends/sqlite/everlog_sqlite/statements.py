@@ -1,0 +1,71 @@
+"""The SQL of this package: one statement per file in `sql/`, read once at import. It runs nothing by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.resources import files
+from typing import Final
+
+from everlog_sqlite.connection import Connection
+
+_SIZES: Final = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
+"""For how many rows a statement is prepared; fewer rows are filled up with nulls, which match and insert nothing."""
+
+
+def load(name: str) -> str:
+    """Give the text of one statement."""
+    return files("everlog_sqlite").joinpath("sql", f"{name}.sql").read_text(encoding="utf-8")
+
+
+class RowsStatement:
+    """A statement over many rows, written for one: `VALUES (?, ?)`.
+
+    Each call into SQLite gives up the interpreter's lock, which beside a busy thread takes milliseconds to get back.
+    So 100 rows are one call, not 100; and since bound parameters cost half of what a JSON text does, they are those.
+    """
+
+    def __init__(self, name: str) -> None:
+        sql = load(name)
+        start = sql.index("(VALUES (") + len("(VALUES ")
+        row = sql[start : sql.index(")", start) + 1]
+        self.width = row.count("?")
+        self._by_size = {size: sql.replace(row, ", ".join([row] * size), 1) for size in _SIZES}
+
+    def run(self, connection: Connection, rows: Sequence[tuple[object, ...]]) -> int:
+        """Run it over the rows and give how many rows of the table it changed."""
+        changed = 0
+        for start in range(0, len(rows), _SIZES[-1]):
+            chunk = rows[start : start + _SIZES[-1]]
+            size = next(size for size in _SIZES if size >= len(chunk))
+            parameters = [value for row in chunk for value in row]
+            parameters.extend([None] * (self.width * (size - len(chunk))))
+            changed += connection.execute(self._by_size[size], parameters).rowcount
+        return changed
+
+
+FIND_HEADS: Final = load("find_heads")
+LAST_NUMBER: Final = load("last_number")
+FIND_DELIVERED: Final = load("find_delivered")
+INSERT_HEADS: Final = RowsStatement("insert_heads")
+INSERT_EVENTS: Final = RowsStatement("insert_events")
+ADVANCE_HEADS: Final = RowsStatement("advance_heads")
+MOVE_HEADS: Final = RowsStatement("move_heads")
+DELETE_CONSUMED: Final = load("delete_consumed")
+CLOSE_INBOXES: Final = load("close_inboxes")
+INSERT_MESSAGES: Final = RowsStatement("insert_messages")
+INSERT_MESSAGE_KEYS: Final = RowsStatement("insert_message_keys")
+FIND_RUNNABLE: Final = load("find_runnable")
+FIND_UNHELD: Final = load("find_unheld")
+TAKE_HEADS: Final = RowsStatement("take_heads")
+READ_HEADS: Final = load("read_heads")
+READ_HISTORIES: Final = load("read_histories")
+READ_INBOXES: Final = load("read_inboxes")
+NEXT_DUE: Final = load("next_due")
+READ_HISTORY: Final = load("read_history")
+LIST_WORKFLOWS: Final = load("list_workflows")
+UNREAD: Final = load("unread")
+REGISTER_WORKER: Final = load("register_worker")
+RENEW_WORKER: Final = load("renew_worker")
+LIST_WORKERS: Final = load("list_workers")
+DELETE_WORKER: Final = load("delete_worker")
+FREE_HEADS: Final = load("free_heads")

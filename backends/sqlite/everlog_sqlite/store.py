@@ -1,0 +1,356 @@
+"""SqliteStore: the Store protocol on one SQLite file. What each method promises is written in `everlog.store`.
+
+One process writes at a time, and holds the whole file while it does (`BEGIN IMMEDIATE`): so a head that was looked at
+in a transaction is the head that is moved, a history that is read in the claiming transaction cannot be older than
+its head, and nobody is ever `Busy`. What costs time is the disk, once per commit, and the number of calls into SQLite.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from everlog.errors import CorruptLog, InternalError, UsageError
+from everlog.store import (
+    Batch,
+    BatchOutcome,
+    ClaimAnswer,
+    Claimed,
+    ClaimRequest,
+    EventRow,
+    Head,
+    InboxRow,
+    NewMessage,
+    WorkerRow,
+    WorkflowQuery,
+    check_batch,
+)
+from everlog_sqlite import records
+from everlog_sqlite import statements as sql
+from everlog_sqlite.connection import Connection, Durability
+from everlog_sqlite.liveness import WorkerLocks
+from everlog_sqlite.migrations import migrate
+from everlog_sqlite.planning import Mail, Plan
+from everlog_sqlite.records import HeadRecord, array
+
+_REMEMBERED_HEADS = 20_000
+_CHECKPOINT_BYTES = 4_000_000
+_LONGEST_LOG_BYTES = 64_000_000
+
+
+def open_store(
+    url: str,
+    *,
+    durability: Durability = "full",
+    clock: Callable[[], int] | None = None,
+    create: bool = True,
+) -> SqliteStore:
+    """Open the database of a URL: `sqlite:///relative.db`, `sqlite:////absolute.db` or `sqlite:///:memory:`.
+
+    With `durability="process"` a commit survives the death of the process, but not that of the machine. `clock` gives
+    microseconds since 1970-01-01 UTC. Without `create` a file that is not there is a `StoreUnavailable`.
+    """
+    return SqliteStore(_path(url), durability=durability, clock=clock, create=create)
+
+
+class SqliteStore:
+    """A store in one SQLite file; `path` None is one in memory, for tests. Several processes may open the same file."""
+
+    def __init__(
+        self,
+        path: Path | None,
+        *,
+        durability: Durability = "full",
+        clock: Callable[[], int] | None = None,
+        create: bool = True,
+    ) -> None:
+        self._clock = clock or _system_clock
+        self._path = path
+        self._connection = Connection(path, durability=durability, create=create)
+        try:
+            migrate(self._connection, create=create)
+            # Leases have a connection of their own, so that they do not wait for what the committer does between its
+            # statements. Theirs need not reach the disk: a power cut takes the workers with it.
+            self._leases = self._connection
+            if path is not None:
+                self._leases = Connection(path, durability="process", create=False)
+        except BaseException:
+            self._connection.close()
+            raise
+        self._checkpoints: Connection | None = None
+        self._locks = WorkerLocks(None if path is None else path.with_name(f"{path.name}-workers"))
+        self._known: dict[str, HeadRecord] = {}
+
+    def now(self) -> int:
+        """Give the time of the store's clock."""
+        return self._clock()
+
+    def commit(self, batch: Batch) -> BatchOutcome:
+        """Write the batch in one transaction, with as few statements as it has kinds of rows."""
+        check_batch(batch)
+        with self._connection.using():
+            known, self._known = self._known, {}  # forgotten, unless all goes well
+            heads = _remembered(batch, known)
+            outcome = self._write(batch, heads, known) if heads is not None else None
+            if outcome is None:
+                outcome = self._write(batch, None, known)
+            if outcome is None:
+                raise InternalError(f"{self._connection.name}: heads changed under the write lock")
+            self._known = known
+        return outcome
+
+    def _write(
+        self, batch: Batch, heads: dict[str, HeadRecord] | None, known: dict[str, HeadRecord]
+    ) -> BatchOutcome | None:
+        """Write the batch on these heads, None: on those in the database. None, and nothing written, if others moved.
+
+        Heads that are remembered need not be looked up, which is most of what a commit can save.
+        """
+        connection = self._connection
+        try:
+            with connection.write_transaction():
+                if heads is None:
+                    plan = self._look_up(batch)
+                else:
+                    plan = Plan(heads, Mail(), last_number=0, now=self.now())
+                outcome = plan.add(batch)
+                self._write_rows(plan)
+        except _HeadsMoved:
+            known.clear()
+            return None
+        if len(known) > _REMEMBERED_HEADS:
+            known.clear()
+        known.update(plan.heads)
+        return outcome
+
+    def _look_up(self, batch: Batch) -> Plan:
+        """Prepare a plan on what the database holds; within the transaction that will write it."""
+        connection = self._connection
+        messages = [message for commit in batch.commits for message in commit.messages]
+        messages.extend(batch.posts)
+        ids = {new.workflow_id for new in batch.creates}
+        ids.update(commit.workflow_id for commit in batch.commits)
+        ids.update(message.destination for message in messages)
+        found = records.heads(connection.value(sql.FIND_HEADS, {"workflow_ids": array(ids)}))
+        heads = {head.workflow_id: head for head in found}
+        last_number = connection.value(sql.LAST_NUMBER) if batch.creates else 0
+        mail = self._find_delivered([message for message in messages if message.destination in heads], heads)
+        return Plan(heads, mail, last_number=last_number, now=self.now())
+
+    def _find_delivered(self, messages: Sequence[NewMessage], heads: dict[str, HeadRecord]) -> Mail:
+        mail = Mail()
+        if messages:
+            sent = [
+                (heads[message.destination].number, message.source, message.number, message.key) for message in messages
+            ]
+            for delivered in records.delivered(self._connection.value(sql.FIND_DELIVERED, {"messages": array(sent)})):
+                message = messages[delivered.index]
+                if delivered.row is not None:
+                    mail.unread[message.destination, message.source, message.number] = delivered.row
+                if delivered.key_is_known and message.key is not None:
+                    mail.keys.add((message.destination, message.key))
+        return mail
+
+    def _write_rows(self, plan: Plan) -> None:
+        connection = self._connection
+        # The fence first: where a head is not as it was planned on, nothing else is worth writing.
+        moved = sql.ADVANCE_HEADS.run(connection, plan.advanced) + sql.MOVE_HEADS.run(connection, plan.moved)
+        if moved != len(plan.advanced) + len(plan.moved):
+            raise _HeadsMoved
+        if plan.created:
+            sql.INSERT_HEADS.run(connection, plan.created)
+        sql.INSERT_EVENTS.run(connection, plan.events)
+        if plan.consumed:
+            connection.execute(sql.DELETE_CONSUMED, {"consumed": array(plan.consumed)})
+        if plan.ended:
+            connection.execute(sql.CLOSE_INBOXES, {"workflows": array(plan.ended)})
+        sql.INSERT_MESSAGES.run(connection, plan.messages)
+        sql.INSERT_MESSAGE_KEYS.run(connection, plan.keys)
+
+    def claim(self, request: ClaimRequest) -> ClaimAnswer:
+        """Take runnable workflows; with nothing to take, the write lock is not asked for."""
+        connection = self._connection
+        with connection.using():
+            claimed = self._take(request) if request.tokens and self._find_claimable(request) else []
+            next_due = connection.value(sql.NEXT_DUE, {"names": array(request.names)})
+        return ClaimAnswer(claimed=claimed, next_due=next_due)
+
+    def _find_claimable(self, request: ClaimRequest) -> list[int]:
+        if request.only is not None:
+            found = self._connection.value(sql.FIND_UNHELD, {"workflow_id": request.only})
+        else:
+            question = {
+                "names": array(set(request.names)),
+                "build": request.build,
+                "now": self.now(),
+                "limit": len(request.tokens),
+            }
+            found = self._connection.value(sql.FIND_RUNNABLE, question)
+        return records.runnable(found)
+
+    def _take(self, request: ClaimRequest) -> list[Claimed]:
+        connection = self._connection
+        with connection.write_transaction():
+            numbers = self._find_claimable(request)
+            tokens = zip(numbers, request.tokens, strict=False)
+            sql.TAKE_HEADS.run(connection, [(number, token, request.worker) for number, token in tokens])
+            # From here on the heads are ours, and so is what is read.
+            found = records.heads(connection.value(sql.READ_HEADS, {"numbers": array(numbers)}))
+            heads = sorted(found, key=lambda head: numbers.index(head.number))
+            whole = {"numbers": array(_that_fit(heads, request.max_bytes))}
+            histories = records.histories(connection.rows(sql.READ_HISTORIES, whole))
+            inbox = records.messages(connection.rows(sql.READ_INBOXES, {"numbers": array(numbers)}))
+        unread: dict[str, list[InboxRow]] = {}
+        for row in inbox:
+            unread.setdefault(row.destination, []).append(row)
+        self._known.update((head.workflow_id, head) for head in heads)
+        return [
+            Claimed(
+                head=head.head(),
+                history=_whole(head, histories.get(head.number, [])),
+                inbox=unread.get(head.workflow_id, []),
+            )
+            for head in heads
+        ]
+
+    def read(self, workflow_id: str, *, after: int = 0, limit: int | None = None) -> Sequence[EventRow]:
+        """Give the events with seq > `after` in order; empty for an unknown id."""
+        question = {"workflow_id": workflow_id, "after": after, "limit": -1 if limit is None else limit}
+        for history in records.histories(self._connection.rows(sql.READ_HISTORY, question)).values():
+            if not records.is_dense(history, after=after):
+                raise CorruptLog(
+                    f"{self._connection.name}: the history of workflow {workflow_id!r} has a gap after seq {after}:"
+                    f" found {[event.seq for event in history][:20]}; restore a backup"
+                )
+            return history
+        return []
+
+    def heads(self, workflow_ids: Sequence[str]) -> Sequence[Head | None]:
+        """Give the head of each id, None where there is none."""
+        found = records.heads(self._connection.value(sql.FIND_HEADS, {"workflow_ids": array(workflow_ids)}))
+        by_id = {head.workflow_id: head.head() for head in found}
+        return [by_id.get(workflow_id) for workflow_id in workflow_ids]
+
+    def workflows(self, query: WorkflowQuery) -> Sequence[Head]:
+        """Give one page of heads, newest first; those created at the same time by descending id."""
+        question = {
+            "before": query.before,
+            "states": None if query.states is None else array(query.states),
+            "names": None if query.names is None else array(query.names),
+            "limit": query.limit,
+        }
+        found = records.heads(self._connection.value(sql.LIST_WORKFLOWS, question))
+        found.sort(key=lambda head: (head.created_at, head.workflow_id), reverse=True)
+        return [head.head() for head in found]
+
+    def unread(self, worker: str, *, after: int = 0) -> Sequence[InboxRow]:
+        """Give the unread messages with `row` > `after` of all workflows that this worker holds, in order of `row`."""
+        return records.messages(self._connection.rows(sql.UNREAD, {"worker": worker, "after": after}))
+
+    def changes(self) -> int:
+        """Give SQLite's count of what other connections wrote; what this one wrote does not count."""
+        count: int = self._connection.value("PRAGMA data_version")
+        return count
+
+    def register(self, worker: WorkerRow) -> None:
+        """Add a worker with its lease; from now on its lock tells whether its process lives."""
+        self._locks.hold(worker.worker)
+        row = {"worker": worker.worker, "process": worker.process, "lease_until": worker.lease_until}
+        with self._leases.write_transaction():
+            self._leases.execute(sql.REGISTER_WORKER, row)
+
+    def renew(self, worker: str, *, lease_until: int) -> bool:
+        """Move the lease; False if the worker was retired."""
+        with self._leases.write_transaction():
+            renewed = self._leases.execute(sql.RENEW_WORKER, {"worker": worker, "lease_until": lease_until})
+        return renewed.rowcount == 1
+
+    def workers(self) -> Sequence[WorkerRow]:
+        """Give all registered workers; `gone` are those whose lock is free."""
+        found = records.workers(self._leases.value(sql.LIST_WORKERS))
+        return [replace(worker, gone=self._locks.is_free(worker.worker)) for worker in found]
+
+    def retire(self, worker: str) -> int:
+        """Remove the worker and the tokens of all that it held."""
+        with self._leases.write_transaction():
+            held = self._leases.execute(sql.FREE_HEADS, {"worker": worker})
+            self._leases.execute(sql.DELETE_WORKER, {"worker": worker})
+        self._locks.drop(worker)
+        return held.rowcount
+
+    def maintain(self) -> None:
+        """Move a long write-ahead log into the file, on a connection of its own.
+
+        Usually without stopping anybody. A log that grew very long, since commits never paused for long enough to
+        begin it anew, is emptied while the writers wait: most of it has been moved by then.
+        """
+        if self._path is None or self._log_bytes() < _CHECKPOINT_BYTES:
+            return
+        if self._checkpoints is None:
+            self._checkpoints = Connection(self._path, durability="full", create=False)
+        self._checkpoints.rows("PRAGMA wal_checkpoint(PASSIVE)")
+        if self._log_bytes() > _LONGEST_LOG_BYTES:
+            self._checkpoints.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def close(self) -> None:
+        """Let go of the database and of the workers' locks, which shows that they are gone."""
+        for connection in (self._checkpoints, self._leases, self._connection):
+            if connection is not None:
+                connection.close()
+        self._locks.close()
+
+    def _log_bytes(self) -> int:
+        try:
+            return os.stat(f"{self._path}-wal").st_size
+        except FileNotFoundError:
+            return 0
+
+
+class _HeadsMoved(Exception):
+    """Not all heads were as they were planned on."""
+
+
+def _remembered(batch: Batch, known: dict[str, HeadRecord]) -> dict[str, HeadRecord] | None:
+    """Give the heads of a batch that concerns only its own workflows, if all are remembered as it wants them."""
+    if batch.creates or batch.posts:
+        return None
+    heads: dict[str, HeadRecord] = {}
+    for commit in batch.commits:
+        head = known.get(commit.workflow_id)
+        if head is None or head.token != commit.token or head.seq != commit.seq or commit.messages:
+            return None
+        heads[commit.workflow_id] = head
+    return heads
+
+
+def _that_fit(heads: Sequence[HeadRecord], max_bytes: int) -> list[int]:
+    """Choose the histories that are given at once: always the first, then all for which there is room left."""
+    numbers: list[int] = []
+    for head in heads:
+        if not numbers or head.bytes <= max_bytes:
+            numbers.append(head.number)
+            max_bytes -= head.bytes
+    return numbers
+
+
+def _whole(head: HeadRecord, history: list[EventRow]) -> list[EventRow]:
+    """Keep back a history with a gap: `read` says what is wrong with it, and the rest of the claim is good."""
+    return history if len(history) == head.seq and records.is_dense(history, after=0) else []
+
+
+def _path(url: str) -> Path | None:
+    scheme, separator, name = url.partition(":///")
+    if scheme != "sqlite" or not separator or not name or "?" in name:
+        raise UsageError(
+            f"{url!r} is not the URL of a SQLite database: write sqlite:///relative.db, sqlite:////absolute.db or"
+            " sqlite:///:memory:, without options"
+        )
+    return None if name == ":memory:" else Path(name)
+
+
+def _system_clock() -> int:
+    return time.time_ns() // 1000

@@ -1,0 +1,195 @@
+"""Containers, enums and literals as shapes, over the shapes of what they hold. Knows no type forms."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Sequence
+from typing import Any, cast
+
+from everlog.core.tagged import (
+    Trouble,
+    build_set,
+    decode_dict,
+    decode_each,
+    decode_int,
+    decode_untyped,
+    encode_dict,
+    encode_each,
+    encode_int,
+    encode_set,
+    encode_untyped,
+    misread,
+    type_text,
+    unfit,
+    untag,
+)
+from everlog.core.unions import EVERYTHING, Shape
+
+
+def list_of(item: Shape) -> Shape:
+    name = f"list[{item.name}]"
+    encode_item, decode_item = item.encode, item.decode
+
+    def encode(value: object) -> object:
+        if type(value) is not list:
+            raise unfit(name, value)
+        return encode_each(cast("list[object]", value), encode_item)
+
+    def decode(plain: object) -> object:
+        if type(plain) is not list:
+            raise misread(name, plain)
+        return decode_each(cast("list[object]", plain), decode_item)
+
+    return Shape(name, {list}, {"list"}, encode, decode)
+
+
+def tuple_of_any_length(item: Shape) -> Shape:
+    name = f"tuple[{item.name}, ...]"
+    encode_item, decode_item = item.encode, item.decode
+
+    def encode(value: object) -> object:
+        if type(value) is not tuple:
+            raise unfit(name, value)
+        return encode_each(cast("tuple[object, ...]", value), encode_item)
+
+    def decode(plain: object) -> object:
+        items = untag(plain, "tuple")
+        if type(items) is not list:
+            raise misread(name, plain)
+        return tuple(decode_each(cast("list[object]", items), decode_item))
+
+    return Shape(name, {tuple}, {"list"}, encode, decode)
+
+
+def tuple_of(items: Sequence[Shape]) -> Shape:
+    name = f"tuple[{', '.join(item.name for item in items) or '()'}]"
+
+    def encode(value: object) -> object:
+        if type(value) is not tuple or len(cast("tuple[object, ...]", value)) != len(items):
+            raise unfit(name, value)
+        values = iter(cast("tuple[object, ...]", value))
+        return encode_each(items, lambda item: cast("Shape", item).encode(next(values)))
+
+    def decode(plain: object) -> object:
+        inner = untag(plain, "tuple")
+        if type(inner) is not list or len(cast("list[object]", inner)) != len(items):
+            raise misread(name, plain)
+        plains = iter(cast("list[object]", inner))
+        return tuple(decode_each(items, lambda item: cast("Shape", item).decode(next(plains))))
+
+    return Shape(name, {tuple}, {"list"}, encode, decode)
+
+
+def set_of(kind: type, item: Shape) -> Shape:
+    name = f"{kind.__name__}[{item.name}]"
+
+    def encode(value: object) -> object:
+        if type(value) is not kind:
+            raise unfit(name, value)
+        return encode_set(cast("set[object]", value), item.encode)
+
+    def decode(plain: object) -> object:
+        return build_set(kind, untag(plain, kind.__name__), item.decode)
+
+    return Shape(name, {kind}, {"list"}, encode, decode)
+
+
+def dict_of(key: Shape, item: Shape) -> Shape:
+    name = f"dict[{key.name}, {item.name}]"
+
+    def encode(value: object) -> object:
+        if type(value) is not dict:
+            raise unfit(name, value)
+        return encode_dict(cast("dict[object, object]", value), key.encode, item.encode)
+
+    def decode(plain: object) -> object:
+        return decode_dict(plain, key.decode, item.decode)
+
+    return Shape(name, {dict}, {"object", "$dict"}, encode, decode)
+
+
+def collection_of(title: str, item: Shape) -> Shape:
+    """Give the shape of an abstract collection: the container's own type is kept, its items have the declared one."""
+
+    def encode(value: object) -> object:
+        kind = type(value)
+        if kind is list:
+            return encode_each(cast("list[object]", value), item.encode)
+        if kind is tuple:
+            return {"$": "tuple", "v": encode_each(cast("tuple[object, ...]", value), item.encode)}
+        if kind is set or kind is frozenset:
+            return {"$": kind.__name__, "v": encode_set(cast("set[object]", value), item.encode)}
+        return encode_untyped(value)
+
+    def decode(plain: object) -> object:
+        if type(plain) is list:
+            return decode_each(cast("list[object]", plain), item.decode)
+        tag = cast("dict[str, object]", plain).get("$") if type(plain) is dict else None
+        if tag == "set" or tag == "frozenset":
+            return build_set(set if tag == "set" else frozenset, untag(plain, tag), item.decode)
+        items = untag(plain, "tuple")
+        if tag == "tuple" and type(items) is list:
+            return tuple(decode_each(cast("list[object]", items), item.decode))
+        return decode_untyped(plain)
+
+    return Shape(f"{title}[{item.name}]", None, EVERYTHING, encode, decode)
+
+
+def literal_of(values: Sequence[object]) -> Shape:
+    rows = [(type(v), v, v.name if isinstance(v, enum.Enum) else encode_untyped(v)) for v in values]
+    name = f"Literal[{', '.join(map(repr, values))}]"
+
+    def encode(value: object) -> object:
+        for kind, known, plain in rows:
+            if type(value) is kind and value == known:
+                return plain
+        raise unfit(name, value)
+
+    def decode(plain: object) -> object:
+        for _, known, recorded in rows:
+            if type(plain) is type(recorded) and plain == recorded:
+                return known
+        raise misread(name, plain)
+
+    names = {type(None): "null", dict: "$bytes"}
+    kinds = {names.get(type(plain), type(plain).__name__) for _, _, plain in rows}
+    return Shape(name, {kind for kind, _, _ in rows}, kinds, encode, decode)
+
+
+def enum_of(kind: type[enum.Enum]) -> Shape:
+    """Give the shape of an enum, recorded by the names of its members."""
+    title = type_text(kind)
+
+    def encode(value: object) -> object:
+        if type(value) is not kind:
+            raise unfit(title, value)
+        name = value.name
+        if kind.__members__.get(name) is not value:
+            raise Trouble(f"{value!r} is no named member of {title}, so it cannot be recorded by its name")
+        return name
+
+    def decode(plain: object) -> object:
+        if type(plain) is not str or plain not in kind.__members__:
+            raise misread(title, plain)
+        return kind.__members__[plain]
+
+    return Shape(kind.__name__, {kind}, {"str"}, encode, decode, full=title)
+
+
+def flag_of(kind: type[enum.Flag]) -> Shape:
+    """Give the shape of a flag enum, recorded by its value, since combinations have no name."""
+    title = type_text(kind)
+
+    def encode(value: object) -> object:
+        if type(value) is not kind:
+            raise unfit(title, value)
+        return encode_int(value.value)
+
+    def decode(plain: object) -> object:
+        number = decode_int(plain)
+        try:
+            return cast("Any", kind)(number)
+        except ValueError as error:
+            raise misread(title, plain, str(error)) from error
+
+    return Shape(kind.__name__, {kind}, {"int", "$int"}, encode, decode, full=title)

@@ -1,0 +1,59 @@
+"""Explain: one sentence that says why a workflow is where it is."""
+
+from __future__ import annotations
+
+from everlog.core.durations import as_datetime, spoken
+from everlog.core.state import OpenOperation, WorkflowState
+
+SHOWN = 3
+
+
+def why(state: str, summary: str | None, folded: WorkflowState, now: int) -> str:
+    """Give the sentence for a head in `state` with `summary` (its `why`), and what its history says."""
+    match state:
+        case "queued":
+            return f"It waits for a worker that knows {folded.name!r}, since {spoken(now - folded.created_at)}."
+        case "stuck":
+            return f"It is stuck: {summary or 'no reason was recorded'}"
+        case "completed":
+            return f"It returned after {spoken(_lasted(folded))}, having run {folded.steps_completed} steps."
+        case "failed":
+            return f"It failed after {spoken(_lasted(folded))}: {summary or 'no reason was recorded'}"
+        case "cancelled":
+            return f"It was cancelled{': ' + summary if summary else '.'}"
+        case _:
+            return _in_flight(state, folded, now)
+
+
+def _in_flight(state: str, folded: WorkflowState, now: int) -> str:
+    parts = [_part(operation, now) for operation in folded.open.values()]
+    if not parts:
+        return "It is running." if state == "running" else "It waits."
+    more = f", and {len(parts) - SHOWN} more" if len(parts) > SHOWN else ""
+    cancelling = " It was asked to stop." if folded.cancel_requested else ""
+    return f"It {'; it '.join(parts[:SHOWN])}{more}.{cancelling}"
+
+
+def _part(operation: OpenOperation, now: int) -> str:
+    due = "" if operation.due_at is None else f"{as_datetime(operation.due_at):%Y-%m-%d %H:%M:%S} UTC"
+    match operation.kind:
+        case "timer":
+            return f"sleeps until {due}"
+        case "wait":
+            return f"waits for a message on topic {operation.name!r}" + (f" until {due}" if due else "")
+        case "step":
+            if operation.due_at is not None and operation.due_at > now:
+                reason = f" ({operation.failure.message[:80]})" if operation.failure else ""
+                return f"tries step {operation.name!r} for the {_ordinal(operation.attempt)} time at {due}{reason}"
+            tries = "" if operation.attempt == 1 else f", attempt {operation.attempt}"
+            return f"runs step {operation.name!r}{tries}, since {spoken(max(0, now - operation.since))}"
+
+
+def _ordinal(number: int) -> str:
+    ending = "th" if 10 <= number % 100 <= 20 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{ending}"
+
+
+def _lasted(folded: WorkflowState) -> int:
+    began = folded.began_at if folded.began_at is not None else folded.created_at
+    return max(0, (folded.ended_at or began) - began)

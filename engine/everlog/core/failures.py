@@ -1,0 +1,291 @@
+"""Failures: exceptions as data, described when they are raised and rebuilt when they are read. No policy."""
+
+from __future__ import annotations
+
+import builtins
+import importlib
+import traceback as tracebacks
+from collections.abc import Callable, Mapping
+from types import MemberDescriptorType, TracebackType
+from typing import TYPE_CHECKING, Final
+
+import msgspec
+from msgspec import UNSET, Raw, UnsetType
+
+from everlog import errors
+
+if TYPE_CHECKING:
+    from everlog.core.codec import Codec
+
+MAX_DEPTH: Final = 10
+"""How many causes, and parts of parts, are recorded below an error."""
+
+MAX_TEXT: Final = 16_000
+"""The most characters of a message or a traceback that are kept; the middle is cut out of a longer one."""
+
+_NOTE: Final = "Recorded traceback:\n"
+_HEAD_FRAMES: Final = 20
+_TAIL_FRAMES: Final = 60
+_HEAP_TYPE: Final = 1 << 9
+
+# What these builtins keep outside of their arguments and their __dict__.
+_MEMBERS: Final[Mapping[type[BaseException], tuple[str, ...]]] = {
+    ImportError: ("name", "path"),
+    NameError: ("name",),
+    AttributeError: ("name",),
+}
+
+# These steer the process or the event loop that happens to read them, so they never come back as themselves.
+_NEVER_REBUILT: Final = (KeyboardInterrupt, SystemExit, GeneratorExit)
+_CANCELLED: Final = "asyncio.exceptions:CancelledError"
+
+
+class Failure(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """An exception as it is recorded.
+
+    `type` is "module:qualname"; `args` is the untyped encoding of the tuple of arguments, where all of them can be
+    encoded; `attributes` of the instance's attributes, without those that cannot (`UNSET` where there are none, since
+    msgspec cannot read a `Raw` that may be None). `cause` is what the exception was
+    raised from, or raised while handling; `parts` are the members of an exception group.
+    """
+
+    type: str
+    message: str
+    traceback: str = ""
+    args: Raw | UnsetType = UNSET
+    attributes: Raw | UnsetType = UNSET
+    cause: Failure | None = None
+    parts: tuple[Failure, ...] = ()
+
+
+def describe(error: BaseException, codec: Codec, *, traceback: bool = True) -> Failure:
+    """Give the error as data, with its causes and parts down to `MAX_DEPTH`.
+
+    Never raises an `Exception`, whatever the error's own methods do: what cannot be had is left out. Texts are
+    valid Unicode of at most `MAX_TEXT` characters (those of a group's parts share that).
+    """
+    try:
+        return _describe(error, codec, MAX_TEXT if traceback else 0, frozenset(), MAX_DEPTH)
+    except Exception:  # above all RecursionError, where the error was raised at the end of the stack
+        return Failure(type=type_name(type(error)), message="")
+
+
+def rebuild(failure: Failure, codec: Codec, *, may_import: Callable[[str], bool]) -> BaseException:
+    """Give an exception of the recorded type, with its arguments, attributes, causes and parts.
+
+    Builtins and the types of `everlog.errors` are always rebuilt, others where `may_import(top-level package)` is
+    true, without running an `__init__` or `__new__` that is written in Python. `StepFailed` stands for what cannot
+    be rebuilt and for what would stop the process or the loop. The recorded traceback is added as a note.
+    """
+    error = _rebuild_alone(failure, codec, may_import)
+    if failure.traceback:
+        _add_note(error, _NOTE + failure.traceback)
+    if failure.cause is not None:
+        error.__cause__ = rebuild(failure.cause, codec, may_import=may_import)
+    return error
+
+
+def type_name(kind: type) -> str:
+    """Give the name of the class as it is recorded: "module:qualname"."""
+    return _text(f"{kind.__module__}:{kind.__qualname__}")
+
+
+# ---- describing
+
+
+def _describe(error: BaseException, codec: Codec, room: int, above: frozenset[int], depth: int) -> Failure:
+    above = above | {id(error)}
+    cause = error.__cause__
+    if cause is None and not error.__suppress_context__:
+        cause = error.__context__
+    described: Failure | None = None
+    if cause is not None and depth and id(cause) not in above:
+        described = _describe(cause, codec, room, above, depth - 1)
+    parts: tuple[Failure, ...] = ()
+    if isinstance(error, BaseExceptionGroup) and depth:
+        share = max(room // len(error.exceptions), min(room, 1000))
+        parts = tuple(_describe(part, codec, share, above, depth - 1) for part in error.exceptions)
+    return Failure(
+        type=type_name(type(error)),
+        message=_message(error),
+        traceback=_traceback(error, room) if room else "",
+        args=_args(error, codec),
+        attributes=_attributes(error, codec),
+        cause=described,
+        parts=parts,
+    )
+
+
+def _message(error: BaseException) -> str:
+    try:
+        if isinstance(error, BaseExceptionGroup):
+            return _text(error.message)
+        return _text(str(error))
+    except Exception as problem:
+        return f"<no message: its __str__ raised {type(problem).__name__}>"
+
+
+def _text(text: str, room: int = MAX_TEXT) -> str:
+    """Give the text in at most `room` characters and without lone surrogates, which no store would take."""
+    if len(text) > room:
+        half = room // 2
+        text = f"{text[:half]}\n... {len(text) - 2 * half} characters left out ...\n{text[-half:]}"
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _traceback(error: BaseException, room: int) -> str:
+    """Give the frames of the error itself, after those that were recorded before it was rebuilt here."""
+    try:
+        earlier = "".join(note.removeprefix(_NOTE) for note in _notes(error) if note.startswith(_NOTE))
+        return _text(earlier + _frames(error.__traceback__), room)
+    except Exception as problem:
+        return f"<no traceback: formatting it raised {type(problem).__name__}>"
+
+
+def _frames(traceback: TracebackType | None) -> str:
+    frames = list(tracebacks.walk_tb(traceback))
+    if len(frames) <= _HEAD_FRAMES + _TAIL_FRAMES:
+        return "".join(tracebacks.StackSummary.extract(iter(frames)).format())
+    head = tracebacks.StackSummary.extract(iter(frames[:_HEAD_FRAMES])).format()
+    tail = tracebacks.StackSummary.extract(iter(frames[-_TAIL_FRAMES:])).format()
+    between = f"  ... {len(frames) - _HEAD_FRAMES - _TAIL_FRAMES} frames left out ...\n"
+    return "".join([*head, between, *tail])
+
+
+def _notes(error: BaseException) -> list[str]:
+    notes = getattr(error, "__notes__", ())
+    return [note for note in notes if isinstance(note, str)] if isinstance(notes, (list, tuple)) else []
+
+
+def _args(error: BaseException, codec: Codec) -> Raw | UnsetType:
+    try:
+        if isinstance(error, BaseExceptionGroup):
+            return UNSET  # the message and the parts are recorded, and are all that it takes
+        args: object = error.args
+        if isinstance(error, OSError):
+            args = OSError.__reduce__(error)[1]  # with the file names, which `args` leaves out
+        return Raw(codec.encode(args, what="arguments of an exception"))
+    except Exception:
+        return UNSET
+
+
+def _attributes(error: BaseException, codec: Codec) -> Raw | UnsetType:
+    try:
+        kept = {name: value for name, value in _own(error).items() if _is_encodable(value, codec)}
+        return Raw(codec.encode(kept, what="attributes of an exception")) if kept else UNSET
+    except Exception:
+        return UNSET
+
+
+def _own(error: BaseException) -> dict[str, object]:
+    """Give what the instance holds beside its arguments; recorded failures as plain data."""
+    own: dict[str, object] = {}
+    for name in _member_names(type(error)):
+        value = getattr(error, name, None)
+        if value is not None:
+            own[name] = value
+    own.update(vars(error))
+    notes = [note for note in _notes(error) if not note.startswith(_NOTE)]
+    own.pop("__notes__", None)
+    if notes:
+        own["__notes__"] = notes
+    if isinstance(error, (errors.StepFailed, errors.WorkflowFailed)) and error.error is not None:
+        own["error"] = msgspec.json.decode(msgspec.json.encode(error.error))
+    return own
+
+
+def _member_names(kind: type[BaseException]) -> list[str]:
+    names: list[str] = []
+    for base in kind.__mro__:
+        names.extend(_MEMBERS.get(base, ()))
+        if base.__flags__ & _HEAP_TYPE:
+            names.extend(name for name, slot in vars(base).items() if isinstance(slot, MemberDescriptorType))
+    return names
+
+
+def _is_encodable(value: object, codec: Codec) -> bool:
+    try:
+        codec.encode(value)
+    except Exception:
+        return False
+    return True
+
+
+# ---- rebuilding
+
+
+def _rebuild_alone(failure: Failure, codec: Codec, may_import: Callable[[str], bool]) -> BaseException:
+    try:
+        kind = _find(failure.type, may_import)
+        rebuilt = None if kind is None else _build(kind, failure, codec, may_import)
+    except Exception:  # its module or its layout is not what it was: the same as a type that is not known
+        rebuilt = None
+    if rebuilt is not None:
+        return rebuilt
+    name = failure.type.removeprefix("builtins:").replace(":", ".")
+    return errors.StepFailed(f"{name}: {failure.message}", error=failure)
+
+
+def _find(name: str, may_import: Callable[[str], bool]) -> type[BaseException] | None:
+    module_name, _, qualname = name.partition(":")
+    found: object
+    if module_name == builtins.__name__:
+        found = builtins
+    elif module_name == errors.__name__:
+        found = errors
+    elif "<locals>" in qualname or not may_import(module_name.partition(".")[0]):
+        return None
+    else:
+        found = importlib.import_module(module_name)
+    for part in qualname.split("."):
+        found = getattr(found, part)
+    if not isinstance(found, type) or not issubclass(found, BaseException) or issubclass(found, _NEVER_REBUILT):
+        return None
+    return None if any(type_name(base) == _CANCELLED for base in found.__mro__) else found
+
+
+def _build(
+    kind: type[BaseException], failure: Failure, codec: Codec, may_import: Callable[[str], bool]
+) -> BaseException:
+    args = _recorded_args(failure, codec)
+    if issubclass(kind, BaseExceptionGroup):
+        args = (failure.message, [rebuild(part, codec, may_import=may_import) for part in failure.parts])
+    # The builtin base that decides the layout makes the instance; nothing that a user wrote is run.
+    base: type[BaseException] = kind
+    while base.__flags__ & _HEAP_TYPE:
+        base = base.__base__  # type: ignore[assignment]  # of an exception class it is one
+    error: BaseException = base.__new__(kind, *args)
+    base.__init__(error, *args)
+    if not isinstance(error, OSError):  # which has taken the file names out of its args
+        error.args = args
+    if failure.attributes:
+        _set_attributes(error, codec.decode(bytes(failure.attributes), what="attributes of an exception"))
+    return error
+
+
+def _recorded_args(failure: Failure, codec: Codec) -> tuple[object, ...]:
+    if failure.args:
+        args = codec.decode(bytes(failure.args), what="arguments of an exception")
+        if isinstance(args, tuple):
+            return args
+    return (failure.message,)
+
+
+def _set_attributes(error: BaseException, attributes: object) -> None:
+    if not isinstance(attributes, dict):
+        return
+    if isinstance(error, (errors.StepFailed, errors.WorkflowFailed)):
+        recorded = attributes.get("error")
+        attributes["error"] = (
+            None if recorded is None else msgspec.json.decode(msgspec.json.encode(recorded), type=Failure)
+        )
+    members = _member_names(type(error))
+    for name, value in attributes.items():
+        if name in members:
+            object.__setattr__(error, name, value)
+        else:
+            vars(error)[name] = value
+
+
+def _add_note(error: BaseException, note: str) -> None:
+    vars(error)["__notes__"] = [*_notes(error), note]

@@ -1,0 +1,38 @@
+"""Names: what ids, topics and names of things may look like."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from everlog.errors import UsageError
+
+LONGEST: Final = 512
+
+
+def check_id(workflow_id: str) -> str:
+    """Give the id back; `UsageError` where it cannot name a workflow."""
+    return _check(workflow_id, "a workflow id")
+
+
+def check_topic(topic: str) -> str:
+    """Give the topic back; `UsageError` where it cannot name one."""
+    return _check(topic, "a topic")
+
+
+def check_name(name: str, what: str) -> str:
+    """Give the name of a definition or key back; `UsageError` naming `what` where it cannot be one."""
+    return _check(name, what)
+
+
+def _check(text: str, what: str) -> str:
+    if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise UsageError(f"{what} must be a string, got {text!r}")
+    if not text:
+        raise UsageError(f"{what} must not be empty")
+    if len(text) > LONGEST:
+        raise UsageError(f"{what} must have at most {LONGEST} characters, got {len(text)}: {text[:40]!r}...")
+    if not text.isascii() or not text.isprintable():
+        for position, character in enumerate(text):
+            if character == "\0" or "\ud800" <= character <= "\udfff":
+                raise UsageError(f"{what} must not contain NUL or lone surrogates, got {text[:60]!r} at {position}")
+    return text

@@ -1,0 +1,62 @@
+"""Retry policies: whether a failed attempt is followed by another, and after how long."""
+
+from __future__ import annotations
+
+from typing import final
+
+from everlog.core.durations import Duration, microseconds
+from everlog.errors import UsageError
+
+
+@final
+class RetryPolicy:
+    """How often a step is tried. Without a policy a step has one attempt (and runs again after a crash).
+
+    The n-th retry comes after `first_delay * backoff ** (n - 1)` seconds, at most `max_delay`, changed by up to
+    `jitter` (a fraction) in either direction. Only exceptions of `retry_on` that are not of `give_up_on` are retried.
+    `max_attempts=None` never gives up. Raises `UsageError` for values that make no sense.
+    """
+
+    __slots__ = ("backoff", "first_delay", "give_up_on", "jitter", "max_attempts", "max_delay", "retry_on")
+
+    def __init__(
+        self,
+        *,
+        max_attempts: int | None = 3,
+        first_delay: Duration = 1,
+        backoff: float = 2,
+        max_delay: Duration = 3600,
+        jitter: float = 0.1,
+        retry_on: tuple[type[Exception], ...] = (Exception,),
+        give_up_on: tuple[type[Exception], ...] = (),
+    ) -> None:
+        if max_attempts is not None and max_attempts < 1:
+            raise UsageError(f"max_attempts must be at least 1, or None for no end, got {max_attempts}")
+        if backoff < 1:
+            raise UsageError(f"backoff must be at least 1, got {backoff}")
+        if not 0 <= jitter <= 1:
+            raise UsageError(f"jitter must be a fraction between 0 and 1, got {jitter}")
+        self.max_attempts = max_attempts
+        self.first_delay = microseconds(first_delay, what="first_delay")
+        self.backoff = backoff
+        self.max_delay = microseconds(max_delay, what="max_delay")
+        self.jitter = jitter
+        self.retry_on = retry_on
+        self.give_up_on = give_up_on
+
+    def __repr__(self) -> str:
+        return f"RetryPolicy(max_attempts={self.max_attempts}, first_delay={self.first_delay / 1e6:g})"
+
+
+def next_delay(policy: RetryPolicy | None, attempt: int, error: BaseException, chance: float) -> int | None:
+    """Give the microseconds until the next attempt, or None when attempt number `attempt` (1, 2, ...) was the last.
+
+    `chance` is uniform in [0, 1) and decides the jitter.
+    """
+    if policy is None or (policy.max_attempts is not None and attempt >= policy.max_attempts):
+        return None
+    if not isinstance(error, policy.retry_on) or isinstance(error, policy.give_up_on):
+        return None
+    growth = policy.backoff ** min(attempt - 1, 200)
+    delay = min(policy.first_delay * growth, policy.max_delay)
+    return min(round(delay * (1 + policy.jitter * (2 * chance - 1))), policy.max_delay)

@@ -1,0 +1,183 @@
+"""Shapes: what a declared type form means for encoding and decoding, compiled once. No bytes, no messages to users.
+
+A shape is exact: it encodes only values of the very types that it would decode to, and raises `Trouble` for others.
+A type form that is unknown or cannot be resolved has the untyped shape, so that a definition never fails here.
+"""
+
+from __future__ import annotations
+
+import collections.abc as abc
+import enum
+import pathlib
+import types
+import typing
+from typing import Annotated, Any, ClassVar, Final, Literal, NewType, TypeVar, cast
+
+import msgspec
+
+from everlog.core import tagged
+from everlog.core.containers import (
+    collection_of,
+    dict_of,
+    enum_of,
+    flag_of,
+    list_of,
+    literal_of,
+    set_of,
+    tuple_of,
+    tuple_of_any_length,
+)
+from everlog.core.records import Pair, pydantic_type, record_of
+from everlog.core.unions import EVERYTHING, Shape, union_of
+
+UNTYPED: Final = Shape("Any", None, EVERYTHING, tagged.encode_untyped, tagged.decode_untyped)
+_NONE: Final = Shape("None", {types.NoneType}, {"null"}, tagged.encode_none, tagged.decode_none)
+
+_SIMPLE: Final[dict[object, Shape]] = {
+    Any: UNTYPED,
+    object: UNTYPED,
+    None: _NONE,
+    types.NoneType: _NONE,
+    bool: Shape("bool", {bool}, {"bool"}, tagged.encode_bool, tagged.decode_bool),
+    int: Shape("int", {int}, {"int", "$int"}, tagged.encode_int, tagged.decode_int),
+    float: Shape("float", {float}, {"float", "$float"}, tagged.encode_float, tagged.decode_float),
+    str: Shape("str", {str}, {"str", "$str"}, tagged.encode_text, tagged.decode_text),
+    **{s.kind: Shape(s.kind.__name__, {s.kind}, {"str", "$str"}, s.encode, s.decode) for s in tagged.STANDARD},
+    list: list_of(UNTYPED),
+    tuple: tuple_of_any_length(UNTYPED),
+    typing.Tuple: tuple_of_any_length(UNTYPED),  # noqa: UP006 - the form itself, as a user may have written it
+    set: set_of(set, UNTYPED),
+    frozenset: set_of(frozenset, UNTYPED),
+    dict: dict_of(UNTYPED, UNTYPED),
+}
+_SIMPLE[pathlib.Path] = _SIMPLE[type(pathlib.Path())]
+_SIMPLE[pathlib.PurePath] = _SIMPLE[type(pathlib.PurePath())]
+
+_AS_UNTYPED: Final = {types.NoneType, bool, int, float, str}
+_MAPPINGS: Final = (dict, abc.Mapping, abc.MutableMapping)
+_COLLECTIONS: Final = (
+    *(abc.Iterable, abc.Collection, abc.Container, abc.Reversible),
+    *(abc.Sequence, abc.MutableSequence, abc.Set, abc.MutableSet),
+)
+_QUALIFIERS: Final = (Annotated, ClassVar, typing.Final, typing.Required, typing.NotRequired)
+_ALIAS: Final = "TypeAliasType"  # of `typing` from Python 3.12 on, of `typing_extensions` before
+
+_compiled: Final[dict[object, Shape]] = dict(_SIMPLE)
+
+
+def shape_of(declared: object) -> Shape:
+    """Give the shape of a type form, or the shape that was compiled already; never fails."""
+    try:
+        found = _compiled.get(declared)
+    except TypeError:  # a form that cannot be hashed, such as Annotated with a list
+        return _compile_leniently(declared)
+    if found is None:
+        if isinstance(declared, Shape):
+            return declared
+        found = _compile_leniently(declared)
+        _compiled[declared] = found
+    return found
+
+
+def pair_of(declared: object) -> Pair:
+    """Give how values of the type form are encoded and decoded."""
+    shape = shape_of(declared)
+    return shape.encode, shape.decode
+
+
+def _compile_leniently(declared: object) -> Shape:
+    try:
+        return _compile(declared)
+    except Exception:  # whatever metaclasses and future type forms may do: a definition must not fail here
+        return UNTYPED
+
+
+def _compile(declared: object) -> Shape:
+    origin: object = typing.get_origin(declared)
+    arguments = typing.get_args(declared)
+    if isinstance(declared, TypeVar):
+        return _variable(declared)
+    if isinstance(declared, NewType):
+        return shape_of(declared.__supertype__)
+    if _ALIAS in (type(declared).__name__, type(origin).__name__):
+        return _alias(declared, origin, arguments)
+    if origin in _QUALIFIERS or str(origin).endswith(".ReadOnly"):
+        return shape_of(arguments[0])
+    if origin is typing.Union or origin is types.UnionType:
+        return _union(arguments)
+    if origin is Literal:
+        return literal_of(arguments)
+    if isinstance(origin, type):
+        return _container(origin, arguments) or _class(origin, arguments)
+    return _class(declared, ()) if isinstance(declared, type) else UNTYPED
+
+
+def _variable(variable: TypeVar) -> Shape:
+    if variable.__bound__ is not None:
+        return shape_of(variable.__bound__)
+    return _union(variable.__constraints__) if variable.__constraints__ else UNTYPED
+
+
+def _alias(declared: object, origin: object, arguments: tuple[object, ...]) -> Shape:
+    value = cast("Any", origin).__value__[arguments] if arguments else cast("Any", declared).__value__
+    if not _mentions(value, declared, set()):
+        return shape_of(value)
+    name = str(declared)
+
+    def compiled() -> Shape:  # not before it is used, since to compile it takes itself
+        return shape_of(value)
+
+    return Shape(name, None, EVERYTHING, lambda item: compiled().encode(item), lambda plain: compiled().decode(plain))
+
+
+def _mentions(hint: object, alias: object, seen: set[int]) -> bool:
+    if hint is alias:
+        return True
+    if id(hint) in seen:
+        return False
+    seen.add(id(hint))
+    inner = [*typing.get_args(hint), *([cast("Any", hint).__value__] if type(hint).__name__ == _ALIAS else [])]
+    return any(_mentions(part, alias, seen) for part in inner)
+
+
+def _union(arguments: tuple[object, ...]) -> Shape:
+    shapes = [shape_of(argument) for argument in arguments if argument is not msgspec.UnsetType]
+    if UNTYPED in shapes:  # which writes JSON's own scalars just as their shapes would
+        shapes = [shape for shape in shapes if shape.types is None or not shape.types <= _AS_UNTYPED]
+    return union_of(shapes)
+
+
+def _container(origin: type, arguments: tuple[object, ...]) -> Shape | None:
+    if origin is tuple:
+        return _tuple(arguments)
+    if origin in _MAPPINGS:
+        key, item = map(shape_of, arguments if len(arguments) == 2 else (Any, Any))
+        return dict_of(key, item)
+    item = shape_of(arguments[0]) if arguments else UNTYPED
+    if origin is list:
+        return list_of(item)
+    if origin is set or origin is frozenset:
+        return set_of(origin, item)
+    return collection_of(origin.__name__, item) if origin in _COLLECTIONS else None
+
+
+def _tuple(arguments: tuple[object, ...]) -> Shape:
+    if len(arguments) == 2 and arguments[1] is ...:
+        return tuple_of_any_length(shape_of(arguments[0]))
+    if any(typing.get_origin(part) is typing.Unpack or getattr(part, "__unpacked__", False) for part in arguments):
+        return tuple_of_any_length(UNTYPED)
+    return tuple_of([shape_of(part) for part in arguments])
+
+
+def _class(kind: type, arguments: tuple[object, ...]) -> Shape:
+    if issubclass(kind, enum.Flag):
+        return flag_of(kind)
+    if issubclass(kind, enum.Enum):
+        return enum_of(kind)
+    taken = dict if typing.is_typeddict(kind) else kind
+    full = tagged.type_text(kind)
+    record = record_of(kind, arguments, pair_of)
+    if record is not None:
+        return Shape(kind.__name__, {taken}, {"object"}, record.encode, record.decode, full=full)
+    foreign = pydantic_type(kind)
+    return Shape(kind.__name__, {kind}, EVERYTHING, *foreign, full=full) if foreign else UNTYPED

@@ -1,0 +1,236 @@
+"""The Host: time, threads, chance and process identity. The only way by which `runtime` reaches any of them.
+
+`SystemHost` is the real one. `everlog.testing.SimulatedHost` is a seeded one on virtual time, on which the whole
+engine runs in one thread and one seed gives one run.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import random
+import secrets
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, Protocol
+
+log: Final = logging.getLogger("everlog")
+
+
+class Pump(Protocol):
+    """A part of the engine that is driven: it does what there is to do, and says when it wants to be driven again."""
+
+    def pump(self) -> float | None:
+        """Do what there is to do; give the seconds until there may be more, None for not before a wake-up."""
+        ...
+
+
+class Driver(Protocol):
+    """Drives one pump, one call at a time, until it is stopped."""
+
+    def wake(self) -> None:
+        """Have the pump driven soon. Callable from any thread, any number of times."""
+        ...
+
+    def stop(self) -> None:
+        """Drive no more. Returns without waiting."""
+        ...
+
+
+class Host(Protocol):
+    """What the shell asks of the machine."""
+
+    def wall(self) -> int:
+        """Give microseconds since 1970 by the machine's clock."""
+        ...
+
+    def monotonic(self) -> float:
+        """Give seconds of a clock that never goes back."""
+        ...
+
+    def token(self) -> str:
+        """Give 32 hexadecimal digits that nobody can guess."""
+        ...
+
+    def chance(self) -> float:
+        """Give a number in [0, 1)."""
+        ...
+
+    def process(self) -> str:
+        """Give the identity of this process as text, for `is_gone`."""
+        ...
+
+    def is_gone(self, process: str) -> bool:
+        """Tell whether the process of that identity has certainly ended; False where that cannot be known."""
+        ...
+
+    def process_id(self) -> int:
+        """Give a number that differs in a forked child."""
+        ...
+
+    def drive(self, name: str, pump: Pump) -> Driver:
+        """Drive the pump until its driver is stopped; the first call comes at once."""
+        ...
+
+    def post(self, loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> bool:
+        """Have a loop of the user run the callback; False where the loop is closed. Callable from any thread."""
+        ...
+
+    def run_in_thread(self, function: Callable[[], None]) -> None:
+        """Run the function in a thread of the step pool, soon. Callable from the engine's thread."""
+        ...
+
+    def limit_threads(self, threads: int) -> None:
+        """Have the step pool use at most so many threads at once."""
+        ...
+
+
+class SystemHost:
+    """The machine itself."""
+
+    def __init__(self) -> None:
+        self._pool = _ThreadPool()
+        self._random = random.Random()  # noqa: S311
+
+    def wall(self) -> int:
+        return time.time_ns() // 1000
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def token(self) -> str:
+        return secrets.token_hex(16)
+
+    def chance(self) -> float:
+        return self._random.random()
+
+    def process(self) -> str:
+        return json.dumps(_identity(os.getpid()))
+
+    def is_gone(self, process: str) -> bool:
+        """Conclude only from a process of the same boot and PID namespace; a pid alone says nothing."""
+        try:
+            other = json.loads(process)
+            mine = _identity(os.getpid())
+            if not mine["boot"] or (other["boot"], other["namespace"]) != (mine["boot"], mine["namespace"]):
+                return False
+            return bool(_started(int(other["pid"])) != other["started"])
+        except (ValueError, KeyError, TypeError):
+            return False
+
+    def process_id(self) -> int:
+        return os.getpid()
+
+    def drive(self, name: str, pump: Pump) -> Driver:
+        return _ThreadDriver(name, pump)
+
+    def post(self, loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> bool:
+        try:
+            loop.call_soon_threadsafe(callback)
+        except RuntimeError:
+            return False
+        return True
+
+    def run_in_thread(self, function: Callable[[], None]) -> None:
+        self._pool.submit(function)
+
+    def limit_threads(self, threads: int) -> None:
+        self._pool.limit = threads
+
+
+class _ThreadDriver:
+    """Drives a pump on a daemon thread of its own."""
+
+    def __init__(self, name: str, pump: Pump) -> None:
+        self._pump = pump
+        self._stopped = False
+        self._wanted = threading.Lock()
+        self._wanted.acquire()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._thread.start()
+
+    def wake(self) -> None:
+        try:
+            self._wanted.release()
+        except RuntimeError:
+            pass  # it is wanted already
+
+    def stop(self) -> None:
+        self._stopped = True
+        self.wake()
+
+    def _run(self) -> None:
+        while not self._stopped:
+            try:
+                rest = self._pump.pump()
+            except Exception:
+                log.exception("%s: an error of Everlog; going on in a second", self._thread.name)
+                rest = 1.0
+            self._wanted.acquire(timeout=-1 if rest is None else max(0.0, min(rest, 3600.0)))
+
+
+class _ThreadPool:
+    """Daemon threads made when needed, up to a limit; unlike an executor's, they never hold up the interpreter's end."""
+
+    def __init__(self) -> None:
+        self.limit = 64
+        self._waiting: deque[Callable[[], None]] = deque()
+        self._condition = threading.Condition()
+        self._threads = 0
+        self._idle = 0
+
+    def submit(self, function: Callable[[], None]) -> None:
+        with self._condition:
+            self._waiting.append(function)
+            if self._idle >= len(self._waiting):
+                self._condition.notify()
+            elif self._threads < self.limit:
+                self._threads += 1
+                threading.Thread(target=self._work, name=f"everlog-step-{self._threads}", daemon=True).start()
+
+    def _work(self) -> None:
+        while True:
+            with self._condition:
+                while not self._waiting:
+                    self._idle += 1
+                    woken = self._condition.wait(timeout=10)
+                    self._idle -= 1
+                    if not woken and not self._waiting:
+                        self._threads -= 1
+                        return
+                function = self._waiting.popleft()
+            function()
+            del function
+
+
+def _identity(pid: int) -> dict[str, str]:
+    return {"boot": _boot(), "namespace": _namespace(), "pid": str(pid), "started": _started(pid)}
+
+
+def _boot() -> str:
+    return _read("/proc/sys/kernel/random/boot_id").strip()
+
+
+def _namespace() -> str:
+    try:
+        return os.readlink("/proc/self/ns/pid")
+    except OSError:
+        return ""
+
+
+def _started(pid: int) -> str:
+    """Give when a process started, in ticks since boot; empty where none of that pid runs any more."""
+    after_name = _read(f"/proc/{pid}/stat").rpartition(")")[2].split()
+    return after_name[19] if len(after_name) > 19 and after_name[0] not in "ZX" else ""
+
+
+def _read(path: str) -> str:
+    try:
+        return Path(path).read_text()
+    except OSError:
+        return ""

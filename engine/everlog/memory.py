@@ -1,0 +1,322 @@
+"""MemoryStore: the executable specification of the Store protocol. One lock, dicts and lists; nothing is durable."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from typing import Literal
+
+from msgspec.structs import replace
+
+from everlog.errors import StoreUnavailable
+from everlog.store import (
+    ENDED,
+    Batch,
+    BatchOutcome,
+    ClaimAnswer,
+    Claimed,
+    ClaimRequest,
+    Commit,
+    CommitOutcome,
+    CreateOutcome,
+    Done,
+    Duplicate,
+    EventRow,
+    Exists,
+    Head,
+    InboxRow,
+    NewMessage,
+    NewWorkflow,
+    PostOutcome,
+    Refused,
+    Undeliverable,
+    WorkerRow,
+    WorkflowQuery,
+    check_batch,
+)
+
+
+def open_store(url: str, *, clock: Callable[[], int] | None = None, **options: object) -> MemoryStore:
+    """Open a new store for `memory://`; each call gives one of its own, and has no use for further options."""
+    return MemoryStore(clock)
+
+
+class _Workflow:
+    """All that is kept of one workflow: its head, its history, its unread inbox and the message keys it has seen."""
+
+    def __init__(self, number: int, head: Head, events: Sequence[EventRow]) -> None:
+        self.number = number
+        self.head = head
+        self.events = list(events)
+        self.inbox: dict[int, InboxRow] = {}
+        self.senders: set[tuple[str, int]] = set()  # (source, number) of what is in the inbox
+        self.keys: set[str] = set()  # of all messages that ever were
+
+
+class MemoryStore:
+    """A store in this process's memory. Several engines may share one; it is gone with the process.
+
+    `clock` gives microseconds since 1970-01-01 UTC; without one it is the system's.
+    """
+
+    def __init__(self, clock: Callable[[], int] | None = None) -> None:
+        self._clock = clock or _system_clock
+        self._lock = threading.Lock()
+        self._workflows: dict[str, _Workflow] = {}
+        self._open: dict[str | None, dict[str, _Workflow]] = defaultdict(dict)  # not ended, by worker; None: unheld
+        self._workers: dict[str, WorkerRow] = {}
+        self._last_row = 0
+        self._writes = 0
+        self._closed = False
+
+    def now(self) -> int:
+        """Give the time of the store's clock."""
+        return self._clock()
+
+    def commit(self, batch: Batch) -> BatchOutcome:
+        """Write the batch; creations first, then commits, then posts, each against what those before it left."""
+        check_batch(batch)
+        with self._locked():
+            return BatchOutcome(
+                creates=[self._create(new) for new in batch.creates],
+                commits=[self._commit(commit) for commit in batch.commits],
+                posts=[self._post(message) for message in batch.posts],
+            )
+
+    def _create(self, new: NewWorkflow) -> CreateOutcome:
+        found = self._workflows.get(new.workflow_id)
+        if found is not None:
+            return Exists(head=found.head)
+        ended = new.state in ENDED
+        head = Head(
+            workflow_id=new.workflow_id,
+            name=new.name,
+            state=new.state,
+            seq=len(new.events),
+            created_at=new.events[0].recorded_at,
+            ended_at=new.events[-1].recorded_at if ended else None,
+            token=None if ended else new.token,
+            worker=None if ended else new.worker,
+        )
+        self._workflows[new.workflow_id] = workflow = _Workflow(len(self._workflows), head, new.events)
+        self._move(workflow, head)
+        return Done()
+
+    def _commit(self, commit: Commit) -> CommitOutcome:
+        workflow = self._workflows.get(commit.workflow_id)
+        if workflow is None or (workflow.head.token, workflow.head.seq) != (commit.token, commit.seq):
+            return Refused()
+        for index, message in enumerate(commit.messages):
+            reason = self._why_undeliverable(message)
+            if reason is not None:
+                return Undeliverable(index=index, reason=reason)
+        head, events = workflow.head, commit.events
+        ended = commit.state in ENDED
+        free = commit.release or ended
+        workflow.events.extend(events)
+        for row in commit.consumed:
+            if row in workflow.inbox:
+                taken = workflow.inbox.pop(row)
+                workflow.senders.remove((taken.source, taken.number))
+        for message in commit.messages:
+            self._deliver(message)
+        self._move(
+            workflow,
+            replace(
+                head,
+                state=commit.state,
+                seq=commit.seq + len(events),
+                ended_at=(events[-1].recorded_at if events else self.now()) if ended else None,
+                token=None if free else head.token,
+                worker=None if free else head.worker,
+                wake_at=commit.wake_at,
+                topics=tuple(commit.topics),
+                takeovers=0 if events and commit.progress else head.takeovers,
+                build=commit.build,
+                why=commit.why,
+            ),
+        )
+        return Done()
+
+    def _post(self, message: NewMessage) -> PostOutcome:
+        if self._was_delivered(message):
+            return Duplicate()
+        reason = self._why_undeliverable(message)
+        if reason is not None:
+            return Undeliverable(index=0, reason=reason)
+        self._deliver(message)
+        return Done()
+
+    def _why_undeliverable(self, message: NewMessage) -> Literal["unknown", "ended"] | None:
+        destination = self._workflows.get(message.destination)
+        if destination is None:
+            return "unknown"
+        return "ended" if destination.head.state in ENDED else None
+
+    def _was_delivered(self, message: NewMessage) -> bool:
+        destination = self._workflows.get(message.destination)
+        if destination is None:
+            return False
+        return message.key in destination.keys or (message.source, message.number) in destination.senders
+
+    def _deliver(self, message: NewMessage) -> None:
+        if self._was_delivered(message):
+            return
+        destination = self._workflows[message.destination]
+        self._last_row += 1
+        destination.inbox[self._last_row] = InboxRow(
+            row=self._last_row,
+            destination=message.destination,
+            source=message.source,
+            number=message.number,
+            topic=message.topic,
+            payload=message.payload,
+            control=message.control,
+            arrived_at=self.now(),
+        )
+        destination.senders.add((message.source, message.number))
+        if message.key is not None:
+            destination.keys.add(message.key)
+        self._writes += 1
+
+    def claim(self, request: ClaimRequest) -> ClaimAnswer:
+        """Take runnable workflows, longest runnable first; the lock makes taking and reading one step."""
+        with self._locked():
+            taken: list[Claimed] = []
+            bytes_left = request.max_bytes
+            for token, workflow in zip(request.tokens, self._claimable(request), strict=False):
+                self._move(workflow, replace(workflow.head, token=token, worker=request.worker))
+                size = sum(len(event.payload) for event in workflow.events)
+                fits = not taken or size <= bytes_left
+                bytes_left -= size if fits else 0
+                history = list(workflow.events) if fits else []
+                taken.append(Claimed(head=workflow.head, history=history, inbox=list(workflow.inbox.values())))
+            due = [
+                workflow.head.wake_at
+                for workflow in self._open[None].values()
+                if workflow.head.state == "waiting" and workflow.head.name in request.names
+                if workflow.head.wake_at is not None
+            ]
+            return ClaimAnswer(claimed=taken, next_due=min(due, default=None))
+
+    def _claimable(self, request: ClaimRequest) -> Sequence[_Workflow]:
+        if request.only is not None:
+            return [self._open[None][request.only]] if request.only in self._open[None] else []
+        now = self.now()
+        found: list[tuple[int, int, _Workflow]] = []
+        for workflow in self._open[None].values():
+            since = _runnable_since(workflow, now, request.build) if workflow.head.name in request.names else None
+            if since is not None:
+                found.append((since, workflow.number, workflow))
+        return [workflow for _, _, workflow in sorted(found, key=lambda entry: entry[:2])]
+
+    def read(self, workflow_id: str, *, after: int = 0, limit: int | None = None) -> Sequence[EventRow]:
+        """Give the events with seq > `after` in order; empty for an unknown id."""
+        with self._locked():
+            workflow = self._workflows.get(workflow_id)
+            return workflow.events[after:][:limit] if workflow is not None else []
+
+    def heads(self, workflow_ids: Sequence[str]) -> Sequence[Head | None]:
+        """Give the head of each id, None where there is none."""
+        with self._locked():
+            found = [self._workflows.get(workflow_id) for workflow_id in workflow_ids]
+            return [workflow.head if workflow is not None else None for workflow in found]
+
+    def workflows(self, query: WorkflowQuery) -> Sequence[Head]:
+        """Give one page of heads, newest first; those created at the same time by descending id."""
+        with self._locked():
+            heads = [workflow.head for workflow in self._workflows.values()]
+            last = self._workflows.get(query.before) if query.before is not None else None
+        if query.before is not None and last is None:
+            return []
+        page = [
+            head
+            for head in sorted(heads, key=_age, reverse=True)
+            if (last is None or _age(head) < _age(last.head))
+            and (query.states is None or head.state in query.states)
+            and (query.names is None or head.name in query.names)
+        ]
+        return page[: query.limit]
+
+    def unread(self, worker: str, *, after: int = 0) -> Sequence[InboxRow]:
+        """Give the unread messages with `row` > `after` of all workflows that this worker holds, in order of `row`."""
+        with self._locked():
+            rows = [row for held in self._open[worker].values() for row in held.inbox.values() if row.row > after]
+        return sorted(rows, key=lambda row: row.row)
+
+    def changes(self) -> int:
+        """Give the number of writes so far, one's own included."""
+        with self._locked():
+            return self._writes
+
+    def register(self, worker: WorkerRow) -> None:
+        """Add a worker with its lease."""
+        with self._locked():
+            self._workers[worker.worker] = replace(worker, gone=False)
+
+    def renew(self, worker: str, *, lease_until: int) -> bool:
+        """Move the lease; False if the worker was retired."""
+        with self._locked():
+            if worker not in self._workers:
+                return False
+            self._workers[worker] = replace(self._workers[worker], lease_until=lease_until)
+            return True
+
+    def workers(self) -> Sequence[WorkerRow]:
+        """Give all registered workers."""
+        with self._locked():
+            return list(self._workers.values())
+
+    def retire(self, worker: str) -> int:
+        """Remove the worker and the tokens of all that it held."""
+        with self._locked():
+            self._workers.pop(worker, None)
+            held = list(self._open[worker].values())
+            for workflow in held:
+                taken_over = workflow.head.takeovers + (workflow.head.state == "running")
+                self._move(workflow, replace(workflow.head, token=None, worker=None, takeovers=taken_over))
+            return len(held)
+
+    def close(self) -> None:
+        """Drop everything; further calls raise `StoreUnavailable`."""
+        with self._lock:
+            self._closed = True
+
+    def _move(self, workflow: _Workflow, head: Head) -> None:
+        """Give the workflow its new head: the only place where one changes."""
+        self._open[workflow.head.worker].pop(head.workflow_id, None)
+        workflow.head = head
+        if head.state not in ENDED:
+            self._open[head.worker][head.workflow_id] = workflow
+        self._writes += 1
+
+    @contextmanager
+    def _locked(self) -> Generator[None]:
+        with self._lock:
+            if self._closed:
+                raise StoreUnavailable("this memory store is closed; open another")
+            yield
+
+
+def _system_clock() -> int:
+    return time.time_ns() // 1000
+
+
+def _age(head: Head) -> tuple[int, str]:
+    return head.created_at, head.workflow_id
+
+
+def _runnable_since(workflow: _Workflow, now: int, build: str) -> int | None:
+    """Say since when an unheld workflow that has not ended is runnable by this build; None if it is not."""
+    head = workflow.head
+    if head.state == "stuck":
+        return head.created_at if head.build != build else None
+    if head.state != "waiting":
+        return head.created_at
+    reasons = [row.arrived_at for row in workflow.inbox.values() if row.control or row.topic in head.topics]
+    if head.wake_at is not None and head.wake_at <= now:
+        reasons.append(head.wake_at)
+    return min(reasons, default=None)

@@ -1,0 +1,132 @@
+"""Asking: how a call in workflow code becomes an operation, and its fact the value or exception of the call."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import sys
+from collections.abc import Callable, Coroutine
+from contextvars import Context
+from typing import TYPE_CHECKING, Any, Final
+
+from everlog.core import events
+from everlog.core.codec import ANY, SELF, digest
+from everlog.core.durations import Duration, microseconds
+from everlog.core.names import check_id, check_topic
+from everlog.errors import WrongContext
+from everlog.replay.branches import keyed
+from everlog.replay.divergence import TornDown
+from everlog.replay.operations import Operation, SendOperation, Site, StepOperation, WaitOperation
+
+if TYPE_CHECKING:
+    from everlog.replay.definitions import AnyStep
+    from everlog.replay.execution import Execution
+
+_PACKAGE: Final = __name__.rpartition(".")[0]
+PREVIEW: Final = 200
+NO_DEFAULT: Final = object()
+Finish = Callable[["Execution", Any, Any], Any]
+
+
+def call_step(
+    execution: Execution, step: AnyStep, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> Coroutine[Any, Any, Any]:
+    """Draw the operation of a step call; awaiting it gives what the step returned or raises what it raised."""
+    codec, bound = execution.environment.codec, step.bound
+    encoded = step.signature.encode(codec, args, kwargs, what=f"input of step {step.name}")
+    identity = keyed(step.name, step.key) if step.key is not None else execution.loop.branch().draw(step.name)
+    operation = StepOperation(
+        execution, identity, _site(), definition=step, bound=bound, input=encoded, key=step.key
+    )
+    if len(encoded) > execution.environment.whole_input:
+        operation.large_input = events.LargeInput(
+            digest=digest(encoded), size=len(encoded), preview=encoded[:PREVIEW].decode(errors="replace")
+        )
+    return _ask(execution, operation, _finish_step, step.name)
+
+
+def receive(
+    execution: Execution, topic: str, declared: object, timeout: Duration | None, default: object
+) -> Coroutine[Any, Any, Any]:
+    """Draw the operation of a `recv`."""
+    check_topic(topic)
+    due_at = None if timeout is None else execution.loop.log_time + microseconds(timeout, what="timeout of recv")
+    identity = execution.loop.branch().draw("recv")
+    operation = WaitOperation(execution, identity, _site(), topic=topic, due_at=due_at)
+
+    def finish(execution: Execution, operation: WaitOperation, event: Any) -> Any:
+        if isinstance(event, events.MessageReceived):
+            return execution.decode(bytes(event.message), declared, f"message on topic {topic!r}")
+        if default is NO_DEFAULT:
+            raise TimeoutError(f"no message on topic {topic!r} came in time")
+        return default
+
+    return _ask(execution, operation, finish, "recv")
+
+
+def send(execution: Execution, to: str, topic: str, message: object, key: str | None) -> Coroutine[Any, Any, Any]:
+    """Draw the operation of a `send`."""
+    check_id(to)
+    check_topic(topic)
+    payload = execution.environment.codec.encode(message, SELF, what=f"message on topic {topic!r}")
+    identity = execution.loop.branch().draw("send")
+    operation = SendOperation(execution, identity, _site(), to=to, topic=topic, payload=payload, key=key)
+    return _ask(execution, operation, _finish_send, "send")
+
+
+def to_thread(execution: Execution, function: Callable[..., object], args: tuple[Any, ...]) -> Coroutine[Any, Any, Any]:
+    """Give the operation for a plain step that came by `asyncio.to_thread` or `loop.run_in_executor`."""
+    from everlog.replay.definitions import SyncStep
+
+    kwargs: dict[str, Any] = {}
+    if isinstance(function, functools.partial) and isinstance(getattr(function.func, "__self__", None), Context):
+        kwargs = function.keywords
+        function, *given = function.args
+        args = (*given, *args)
+    if not isinstance(function, SyncStep):
+        raise WrongContext(
+            f"workflow {execution.workflow_id!r}: {function!r} would run in a thread and not be recorded; make it a "
+            "step and write: await everlog.call(step, ...)"
+        )
+    return call_step(execution, function, args, kwargs)
+
+
+def _ask(execution: Execution, operation: Operation, finish: Finish, name: str) -> Coroutine[Any, Any, Any]:
+    coroutine = _perform(execution, operation, finish)
+    coroutine.__name__ = name
+    operation.coroutine = coroutine
+    execution.called[id(operation)] = operation
+    return coroutine
+
+
+async def _perform(execution: Execution, operation: Operation, finish: Finish) -> Any:
+    future = execution.issue(operation)
+    try:
+        event = await future
+    except asyncio.CancelledError:
+        if execution.torn_down:
+            raise TornDown from None
+        raise
+    return finish(execution, operation, event)
+
+
+def _finish_step(execution: Execution, operation: StepOperation, event: Any) -> Any:
+    if isinstance(event, events.StepCompleted):
+        step = operation.definition
+        return execution.decode(bytes(event.result), step.signature.result_type, f"result of step {step.name}")
+    raise execution.raise_recorded(event.error)
+
+
+def _finish_send(execution: Execution, operation: SendOperation, event: Any) -> None:
+    if isinstance(event, events.SendFailed):
+        raise execution.raise_recorded(event.error)
+
+
+def _site() -> Site | None:
+    """Give the nearest place outside this package: the user's call."""
+    frame = sys._getframe(2)
+    while frame.f_globals.get("__name__", "").startswith(_PACKAGE):
+        if frame.f_back is None:
+            return None
+        frame = frame.f_back
+    return frame.f_code, frame.f_lineno

@@ -1,0 +1,50 @@
+"""Branches: the names of operations. An identity is (branch path, name, occurrence), or the caller's key.
+
+A branch is a task, or a named scope in one. Numbers are counted per branch and per name, so a further step in one
+branch renames nothing in another. Written: `charge`, `charge#2`, `ship/charge`, `ship#2/charge`, and `charge@order-42`
+for a key.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+_ESCAPES: Final = str.maketrans({"%": "%25", "/": "%2F", "#": "%23", "@": "%40"})
+
+
+def escaped(name: str) -> str:
+    """Give the name with the characters that separate the parts of an identity escaped."""
+    return name.translate(_ESCAPES)
+
+
+class Branch:
+    """A path and the names that were drawn in it so far."""
+
+    __slots__ = ("_drawn", "path")
+
+    def __init__(self, path: str = "") -> None:
+        self.path = path
+        self._drawn: dict[str, int] = {}
+
+    def draw(self, name: str) -> str:
+        """Give the next identity of this name in this branch."""
+        self._drawn[name] = number = self._drawn.get(name, 0) + 1
+        return self._identity(name, number)
+
+    def undraw(self, name: str, identity: str) -> None:
+        """Take back a draw that nothing has used; a later draw of the same name leaves it taken."""
+        number = self._drawn[name]
+        if self._identity(name, number) == identity:
+            self._drawn[name] = number - 1
+
+    def child(self, identity: str) -> Branch:
+        """Give the branch that an identity drawn here opens."""
+        return Branch(f"{identity}/")
+
+    def _identity(self, name: str, number: int) -> str:
+        return f"{self.path}{escaped(name)}" if number == 1 else f"{self.path}{escaped(name)}#{number}"
+
+
+def keyed(name: str, key: str) -> str:
+    """Give the identity of an operation that its caller named; it does not depend on the branch."""
+    return f"{escaped(name)}@{key}"

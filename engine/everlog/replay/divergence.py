@@ -1,0 +1,41 @@
+"""Divergence: the history and the code do not fit. The exceptions that say so; finding it is the execution's work."""
+
+from __future__ import annotations
+
+from everlog.core.events import AnyEvent, encode_event, type_of
+
+
+class CannotGoOn(BaseException):
+    """The workflow is stuck: nothing is recorded, and another build may go on. Not for workflow code to catch."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why)
+        self.why = why
+
+
+class TornDown(BaseException):
+    """The workflow is being dropped from memory; raised by its operations. Not for workflow code to catch."""
+
+
+def divergence(
+    workflow_id: str, seq: int, event: AnyEvent | None, *, found: str, recorded_under: str, running_under: str
+) -> CannotGoOn:
+    """Explain where history and code part, in the four parts of every error."""
+    history = "ends here" if event is None else f"{type_of(event)} {_body(event)}"
+    python = ""
+    if recorded_under and recorded_under.rsplit(".", 1)[0] != running_under.rsplit(".", 1)[0]:
+        python = f"\nThe history was recorded under Python {recorded_under}; this is {running_under}."
+    return CannotGoOn(
+        f"workflow {workflow_id!r} took another path than its history at seq {seq}.\n"
+        f"  history  seq {seq}  {history}\n"
+        f"  code     {found}\n"
+        "Either the code changed while this workflow was in flight, or it branched on something that a replay cannot "
+        f"repeat (clock, chance, environment, order of a set of strings).{python}\n"
+        "Its history is untouched. Deploy code that fits the history, and it goes on by itself."
+    )
+
+
+def _body(event: AnyEvent) -> str:
+    text = encode_event(event).decode(errors="replace")
+    text = text.split(",", 1)[1] if "," in text else text
+    return "{" + text if len(text) <= 300 else "{" + text[:300] + "..."

@@ -1,0 +1,314 @@
+"""Drafting: what the next commit of a workflow says. Decides which ready things become facts, and in which order.
+
+The order, which is then only read: rows that open what is still open, rows that close what was cancelled, failed
+attempts, then the facts: messages and due timers merged by arrival and due time (a message before a timer of the same
+time, timers of one time by creation), ended steps as they came, sends as they were asked for. Each is one row.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from msgspec import Raw, Struct
+
+from everlog.core import events
+from everlog.core.events import AnyEvent
+from everlog.core.failures import Failure
+from everlog.replay.execution import Execution, StepEnd
+from everlog.replay.operations import Operation, Phase, SendOperation, StepOperation, TimerOperation, WaitOperation
+from everlog.store import InboxRow, State
+
+SETTLE: Final = 100_000
+"""An operation that is open for so long (microseconds) gets its row without waiting for another commit."""
+
+
+class Draft(Struct, kw_only=True):
+    """The next commit of a workflow: rows that continue its history, and what follows from them."""
+
+    rows: list[AnyEvent]
+    recorded_at: int
+    consumed: list[int]
+    sends: list[SendOperation]
+    state: State
+    wake_at: int | None
+    topics: Sequence[str]
+    progress: bool
+    """Whether a fact, or the end, is among the rows."""
+
+
+def draft(execution: Execution, now: int, inbox: Sequence[InboxRow] = (), *, settle: bool = False) -> Draft | None:
+    """Give the next commit, or None where nothing asks for one.
+
+    `now` is the store's time, `inbox` the unread messages in order. With `settle`, open operations get their rows
+    even if they are new. What is chosen as a fact is marked, so that it is chosen once.
+    """
+    recorded_at = max(now, execution.loop.log_time)
+    if execution.outcome is not None:
+        rows = [*_closings(execution), execution.outcome]
+        return _drafted(execution, rows, recorded_at, [], [], ended=True)
+    if execution.began is None:
+        return _drafted(execution, [_beginning(execution)], recorded_at, [], [])
+    consumed: list[int] = []
+    facts = list(_arrivals(execution, now, inbox, consumed))
+    failed: list[AnyEvent] = []
+    _take_ended_steps(execution, facts, failed)
+    sends = _take_sends(execution, facts)
+    if not (facts or failed or settle or _must_open(execution) or attention_at(execution) <= now):
+        return None
+    rows = [*_openings(execution), *_closings(execution), *failed, *facts]
+    if not rows and not settle:
+        return None
+    return _drafted(execution, rows, recorded_at, consumed, sends, progress=bool(facts))
+
+
+def attention_at(execution: Execution) -> float:
+    """Give when the next draft is due if nothing else happens: a timer, or a row that is to be settled."""
+    earliest = float("inf")
+    heap = execution.due
+    while heap and heap[0][2].phase is not Phase.OPEN:
+        heapq.heappop(heap)
+    if heap:
+        earliest = heap[0][0]
+    if execution.unrecorded:
+        earliest = min(earliest, next(iter(execution.unrecorded.values())).issued_at + SETTLE)
+    if any(operation.recorded for operation in execution.cancelled.values()):
+        earliest = min(earliest, execution.now + SETTLE)
+    return earliest
+
+
+def take_dispatches(execution: Execution) -> list[StepOperation]:
+    """Give the steps whose next attempt may run now: asked for, wanted, begun in the history where that must be."""
+    if not execution.undispatched:
+        return []
+    ready: list[StepOperation] = []
+    later: list[StepOperation] = []
+    for operation in execution.undispatched:
+        if operation.phase is not Phase.OPEN or operation.dispatched:
+            continue
+        if operation.must_start and operation.started_attempt != operation.attempt:
+            later.append(operation)
+            continue
+        operation.dispatched = True
+        ready.append(operation)
+    execution.undispatched = later
+    return ready
+
+
+def undeliverable(drafted: Draft, index: int, error: Failure) -> None:
+    """Put the failure of send number `index` in the place of its success."""
+    operation = drafted.sends.pop(index)
+    for position, row in enumerate(drafted.rows):
+        if isinstance(row, events.MessageSent) and row.operation == operation.identity:
+            drafted.rows[position] = events.SendFailed(
+                operation=row.operation, to=row.to, topic=row.topic, message=row.message, key=row.key, error=error
+            )
+
+
+def head_state(execution: Execution) -> tuple[State, int | None, Sequence[str]]:
+    """Give state, wake-up time and topics of a workflow that is at rest."""
+    if execution.outcome is not None:
+        return "running", None, ()
+    for operation in execution.steps.values():
+        if operation.retry_at is None or operation.dispatched:
+            return "running", None, ()
+    if execution.sends or execution.ended_steps or (execution.loop.has_ready() and not execution.operations):
+        return "running", None, ()
+    while execution.due and execution.due[0][2].phase is not Phase.OPEN:
+        heapq.heappop(execution.due)
+    wake_at = execution.due[0][0] if execution.due else None
+    return "waiting", wake_at, sorted({wait.topic for wait in execution.waits.values()})
+
+
+def _drafted(
+    execution: Execution,
+    rows: list[AnyEvent],
+    recorded_at: int,
+    consumed: list[int],
+    sends: list[SendOperation],
+    *,
+    progress: bool = True,
+    ended: bool = False,
+) -> Draft:
+    state, wake_at, topics = ("running", None, ()) if progress else head_state(execution)
+    if ended and execution.outcome is not None:
+        state = _END_STATES[type(execution.outcome)]
+    return Draft(
+        rows=rows,
+        recorded_at=recorded_at,
+        consumed=consumed,
+        sends=sends,
+        state=state,
+        wake_at=wake_at,
+        topics=topics,
+        progress=progress,
+    )
+
+
+_END_STATES: Final[dict[type[object], State]] = {
+    events.WorkflowCompleted: "completed",
+    events.WorkflowFailed: "failed",
+    events.WorkflowCancelled: "cancelled",
+}
+
+
+def _beginning(execution: Execution) -> AnyEvent:
+    environment = execution.environment
+    return events.WorkflowBegan(
+        format=events.FORMAT,
+        everlog=environment.everlog,
+        python=environment.python,
+        build=environment.build,
+        worker=environment.worker,
+    )
+
+
+def _arrivals(execution: Execution, now: int, inbox: Sequence[InboxRow], consumed: list[int]) -> Iterator[AnyEvent]:
+    for message in inbox:
+        yield from _due(execution, min(now, message.arrived_at - 1))
+        if message.control:
+            consumed.append(message.row)
+            yield events.CancelRequested(by=message.source, reason=_reason(message))
+            continue
+        wait = _first_wait(execution, message.topic)
+        if wait is not None:
+            wait.phase = Phase.CLOSING
+            consumed.append(message.row)
+            yield events.MessageReceived(
+                operation=wait.identity,
+                topic=wait.topic,
+                due_at=wait.due_at,
+                source=message.source,
+                number=message.number,
+                arrived_at=message.arrived_at,
+                message=Raw(message.payload),
+            )
+    yield from _due(execution, now)
+
+
+def _due(execution: Execution, until: int) -> Iterator[AnyEvent]:
+    """Give the facts of what is due until then; a step whose back-off is over is only made dispatchable."""
+    heap = execution.due
+    while heap and heap[0][0] <= until:
+        _, _, operation = heapq.heappop(heap)
+        if operation.phase is not Phase.OPEN:
+            continue
+        if isinstance(operation, StepOperation):
+            operation.retry_at = None
+            execution.undispatched.append(operation)
+            continue
+        operation.phase = Phase.CLOSING
+        if isinstance(operation, TimerOperation):
+            yield events.TimerFired(operation=operation.identity, due_at=operation.due_at)
+        elif isinstance(operation, WaitOperation) and operation.due_at is not None:
+            yield events.WaitExpired(operation=operation.identity, topic=operation.topic, due_at=operation.due_at)
+
+
+def _first_wait(execution: Execution, topic: str) -> WaitOperation | None:
+    for wait in execution.waits.values():
+        if wait.topic == topic and wait.phase is Phase.OPEN:
+            return wait
+    return None
+
+
+def _reason(message: InboxRow) -> str:
+    return message.payload.decode(errors="replace")
+
+
+def _take_ended_steps(execution: Execution, facts: list[AnyEvent], failed: list[AnyEvent]) -> None:
+    for operation, end in execution.ended_steps:
+        if operation.phase is not Phase.OPEN:
+            continue
+        operation.phase = Phase.CLOSING
+        if end.retry_at is not None and end.failure is not None:
+            failed.append(_attempt_failed(operation, end, end.failure, end.retry_at))
+        elif end.failure is not None:
+            facts.append(
+                events.StepFailed(
+                    operation=operation.identity,
+                    step=operation.name,
+                    attempt=operation.attempt,
+                    started_at=end.started_at,
+                    error=end.failure,
+                    **operation.input_fields(),
+                )
+            )
+        else:
+            facts.append(
+                events.StepCompleted(
+                    operation=operation.identity,
+                    step=operation.name,
+                    attempt=operation.attempt,
+                    started_at=end.started_at,
+                    result=Raw(end.result or b"null"),
+                    **operation.input_fields(),
+                )
+            )
+    execution.ended_steps.clear()
+
+
+def _attempt_failed(operation: StepOperation, end: StepEnd, failure: Failure, retry_at: int) -> AnyEvent:
+    return events.StepAttemptFailed(
+        operation=operation.identity,
+        step=operation.name,
+        attempt=operation.attempt,
+        started_at=end.started_at,
+        retry_at=retry_at,
+        error=failure,
+        **operation.input_fields(),
+    )
+
+
+def _take_sends(execution: Execution, facts: list[AnyEvent]) -> list[SendOperation]:
+    sends = [operation for operation in execution.sends if operation.phase is Phase.OPEN]
+    execution.sends.clear()
+    for operation in sends:
+        operation.phase = Phase.CLOSING
+        facts.append(
+            events.MessageSent(
+                operation=operation.identity,
+                to=operation.to,
+                topic=operation.topic,
+                message=Raw(operation.payload),
+                key=operation.key,
+            )
+        )
+    return sends
+
+
+def _must_open(execution: Execution) -> bool:
+    return any(_waits_for_its_row(operation) for operation in execution.undispatched)
+
+
+def _waits_for_its_row(operation: StepOperation) -> bool:
+    return (
+        operation.must_start
+        and operation.phase is Phase.OPEN
+        and operation.started_attempt != operation.attempt
+        and not operation.dispatched
+    )
+
+
+def _openings(execution: Execution) -> list[AnyEvent]:
+    openings: list[AnyEvent] = []
+    for operation in execution.unrecorded.values():
+        if operation.phase is Phase.OPEN:
+            opening = operation.opening()
+            if opening is not None:
+                openings.append(opening)
+    for operation in execution.undispatched:
+        if operation.recorded and _waits_for_its_row(operation):
+            openings.append(operation.opening())
+    return openings
+
+
+def _closings(execution: Execution) -> list[AnyEvent]:
+    """Give the rows that close what was cancelled; what the history knows nothing of is forgotten."""
+    closings: list[AnyEvent] = []
+    for operation in list[Operation](execution.cancelled.values()):
+        if operation.recorded:
+            closings.append(operation.closing())
+        else:
+            del execution.cancelled[operation.identity]
+    return closings

@@ -1,0 +1,541 @@
+"""Execution: one workflow in memory. It runs the code, checks the history against it, and delivers facts one by one.
+
+Live and replay are the same function, `apply`: the only difference is where the row came from. A row is applied
+after it is durable, in log order. What the code asks for collects here as operations; `drafting` turns what is ready
+into the rows of the next commit. No store, no clock, no threads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import logging
+from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
+from random import Random
+from types import CodeType
+from typing import Any, Final
+
+from msgspec import Struct
+
+from everlog.core import events
+from everlog.core.codec import Codec, Mismatch
+from everlog.core.events import AnyEvent, EndEvent, StepEvent
+from everlog.core.failures import Failure, describe, rebuild
+from everlog.errors import EverlogError, InternalError, NotEncodable, StepInterrupted, WrongContext
+from everlog.replay import asking
+from everlog.replay.branches import Branch
+from everlog.replay.context import active
+from everlog.replay.definitions import Workflow
+from everlog.replay.divergence import CannotGoOn, TornDown, divergence
+from everlog.replay.loop import TimerHandle, WorkflowLoop
+from everlog.replay.matching import same_input
+from everlog.replay.operations import Operation, Phase, SendOperation, StepOperation, TimerOperation, WaitOperation
+from everlog.replay.tasks import OperationFuture, WorkflowTask
+
+Site = tuple[CodeType, int]
+log: Final = logging.getLogger("everlog")
+SWALLOWED_TEARDOWNS: Final = 3
+_quarantine: Final[list[Execution]] = []
+
+
+class Environment(Struct, frozen=True, kw_only=True):
+    """What an execution needs from around it, as values."""
+
+    codec: Codec
+    may_import: Callable[[str], bool]
+    """Tells whether exceptions of a top-level package may be rebuilt."""
+    everlog: str = ""
+    python: str = ""
+    build: str = ""
+    worker: str = ""
+    whole_input: int = 65_536
+    """Step inputs of more bytes are recorded as digest, size and preview."""
+
+
+class StepEnd(Struct, frozen=True, kw_only=True):
+    """How one attempt ended: with a result, with a failure, or with a failure and another attempt to come."""
+
+    started_at: int
+    result: bytes | None = None
+    failure: Failure | None = None
+    retry_at: int | None = None
+
+
+class Execution:
+    """One workflow in memory."""
+
+    def __init__(
+        self, workflow_id: str, created: events.WorkflowCreated, definition: Workflow[..., Any], environment: Environment
+    ) -> None:
+        self.workflow_id = workflow_id
+        self.created = created
+        self.definition = definition
+        self.environment = environment
+        self.loop = WorkflowLoop(self)
+        self.seq = 0
+        self.now = 0
+        """Store time at which rows are being applied; log time where the row says nothing else."""
+        self.began: events.WorkflowBegan | None = None
+        self.began_at = 0
+        self.replaying = False
+        self.ending = False
+        self.torn_down = False
+        self.broken: CannotGoOn | None = None
+        self.cancel_request: events.CancelRequested | None = None
+        self.outcome: EndEvent | None = None
+        self.main: WorkflowTask[Any] | None = None
+        self.operations: dict[str, Operation] = {}
+        self.cancelled: dict[str, Operation] = {}
+        """Cancelled by the code, but a row in the history or in flight still belongs to them."""
+        self.unrecorded: dict[str, Operation] = {}
+        self.called: dict[int, Operation] = {}
+        self.steps: dict[str, StepOperation] = {}
+        self.waits: dict[str, WaitOperation] = {}
+        self.due: list[tuple[int, int, Operation]] = []
+        self.sends: list[SendOperation] = []
+        self.ended_steps: list[tuple[StepOperation, StepEnd]] = []
+        self.undispatched: list[StepOperation] = []
+        self.dropped_steps: list[StepOperation] = []
+        self.randoms: dict[str, Random] = {}
+        self._due_number = 0
+
+    # -- rows --------------------------------------------------------------------------------------------------------
+
+    def replay(self, history: Sequence[tuple[int, int, AnyEvent]]) -> None:
+        """Apply a history of (seq, recorded_at, event), silently; then say what is to be done about open steps.
+
+        Raises `CannotGoOn` where history and code part.
+        """
+        self.replaying = True
+        try:
+            for seq, recorded_at, event in history:
+                self.apply(seq, recorded_at, event)
+        finally:
+            self.replaying = False
+        self.undispatched = [
+            operation for operation in self.undispatched if operation.phase is Phase.OPEN and operation.retry_at is None
+        ]
+        for operation in self.steps.values():
+            if operation.started_attempt == operation.attempt and operation.definition.at_most_once:
+                self.ended_steps.append((operation, self._interrupted(operation)))
+            elif not operation.recorded:
+                operation.must_start = True
+
+    def apply(self, seq: int, recorded_at: int, event: AnyEvent) -> None:
+        """Check one durable row against the code, deliver it if it is a fact, and drain."""
+        if seq != self.seq + 1:
+            raise InternalError(f"workflow {self.workflow_id!r}: seq {seq} applied after seq {self.seq}")
+        self.seq = seq
+        if isinstance(event, events.FACTS):
+            self.loop.log_time = max(self.loop.log_time, recorded_at)
+        _APPLY[type(event)](self, event)
+        if self.broken is not None:
+            raise self.broken
+
+    def _apply_created(self, event: events.WorkflowCreated) -> None:
+        if self.seq != 1 or event.name != self.definition.name:
+            self._diverge(event, f"workflow {self.definition.name!r}, seq {self.seq}")
+
+    def _apply_began(self, event: events.WorkflowBegan) -> None:
+        if event.format > events.FORMAT:
+            raise CannotGoOn(
+                f"workflow {self.workflow_id!r} was begun by Everlog {event.everlog} under rules {event.format}; this "
+                f"version knows rules up to {events.FORMAT}. Upgrade Everlog, and it goes on by itself."
+            )
+        self.began = event
+        self.began_at = self.loop.log_time
+        try:
+            args, kwargs = self.definition.signature.decode(
+                self.environment.codec, bytes(self.created.input), what=f"input of workflow {self.workflow_id!r}"
+            )
+        except EverlogError as error:
+            raise CannotGoOn(f"the recorded input no longer fits workflow {self.definition.name!r}: {error}") from error
+        self._drain(partial(self._start, args, kwargs))
+
+    def _start(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        async def run() -> Any:
+            return await self.definition.fn(*args, **kwargs)
+
+        self.main = self.loop.create_task(run(), name=self.definition.name)
+        self.main.branch = self.loop.root
+
+    def _apply_step_started(self, event: events.StepStarted) -> None:
+        operation = self._step_of(event)
+        self._opened(operation)
+        operation.attempt = operation.started_attempt = event.attempt
+
+    def _apply_attempt_failed(self, event: events.StepAttemptFailed) -> None:
+        operation = self._step_of(event)
+        self._opened(operation)
+        operation.attempt = event.attempt + 1
+        operation.retry_at = event.retry_at
+        operation.dispatched = False
+        if operation.phase is not Phase.CANCELLED:
+            operation.phase = Phase.OPEN
+            self._push_due(event.retry_at, operation)
+
+    def _apply_step_ended(self, event: events.StepCompleted | events.StepFailed) -> None:
+        self._deliver(self._step_of(event), event)
+
+    def _step_of(self, event: StepEvent) -> StepOperation:
+        operation = self._find(event, event.operation)
+        if not isinstance(operation, StepOperation) or operation.name != event.step:
+            self._diverge(event, operation.describe(), operation)
+        recorded = bytes(event.input) or None
+        if (recorded is not None or event.large_input is not None) and not same_input(
+            operation, recorded, event.large_input, self.environment.codec
+        ):
+            self._diverge(event, operation.describe(), operation)
+        return operation
+
+    def _apply_timer_set(self, event: events.TimerSet) -> None:
+        self._opened(self._timer_of(event))
+
+    def _apply_timer_fired(self, event: events.TimerFired) -> None:
+        operation = self._timer_of(event)
+        self._deliver(operation, event, partial(self.loop.make_ready, operation.handle))
+
+    def _timer_of(self, event: events.TimerSet | events.TimerFired) -> TimerOperation:
+        operation = self._find(event, event.operation)
+        if not isinstance(operation, TimerOperation) or operation.due_at != event.due_at:
+            self._diverge(event, operation.describe(), operation)
+        return operation
+
+    def _apply_wait_started(self, event: events.WaitStarted) -> None:
+        self._opened(self._wait_of(event))
+
+    def _apply_wait_ended(self, event: events.MessageReceived | events.WaitExpired) -> None:
+        self._deliver(self._wait_of(event), event)
+
+    def _wait_of(self, event: events.WaitStarted | events.MessageReceived | events.WaitExpired) -> WaitOperation:
+        operation = self._find(event, event.operation)
+        if (
+            not isinstance(operation, WaitOperation)
+            or operation.topic != event.topic
+            or operation.due_at != event.due_at
+        ):
+            self._diverge(event, operation.describe(), operation)
+        return operation
+
+    def _apply_send_ended(self, event: events.MessageSent | events.SendFailed) -> None:
+        operation = self._find(event, event.operation)
+        if (
+            not isinstance(operation, SendOperation)
+            or (operation.to, operation.topic, operation.key) != (event.to, event.topic, event.key)
+            or not same_input(operation, bytes(event.message), None, self.environment.codec)
+        ):
+            self._diverge(event, operation.describe(), operation)
+        self._deliver(operation, event)
+
+    def _apply_closed(self, event: events.StepCancelled | events.TimerCancelled | events.WaitCancelled) -> None:
+        operation = self._find(event, event.operation)
+        if operation.phase is not Phase.CANCELLED or type(operation.closing()) is not type(event):
+            self._diverge(event, f"{operation.describe()} is still wanted", operation)
+        self.cancelled.pop(operation.identity, None)
+
+    def _apply_cancel_requested(self, event: events.CancelRequested) -> None:
+        self.cancel_request = event
+        if self.outcome is None and self.main is not None:
+            self._drain(self.main.cancel)
+
+    def _apply_end(self, event: EndEvent) -> None:
+        outcome = self.outcome
+        if outcome is None:
+            self._diverge(event, "the code goes on: " + (self._open_now() or "it has not ended"))
+        if type(outcome) is not type(event) or not _same_end(outcome, event):
+            self._diverge(event, f"the code ended otherwise: {_told(outcome)}")
+
+    # -- operations --------------------------------------------------------------------------------------------------
+
+    def issue(self, operation: Operation) -> OperationFuture:
+        """Open an operation that the code awaits; give the future that its fact ends."""
+        if self.torn_down or self.ending:
+            raise TornDown
+        if active.execution is not self:
+            raise WrongContext(
+                f"{operation.describe()} was called in workflow {self.workflow_id!r} and awaited outside of it; "
+                "await it where it was called"
+            )
+        self.called.pop(id(operation), None)
+        if operation.identity in self.operations:
+            raise WrongContext(
+                f"two operations of workflow {self.workflow_id!r} that run at once have the same key: "
+                f"{operation.identity!r}; give each its own key"
+            )
+        operation.phase = Phase.OPEN
+        operation.issued_at = self.now
+        operation.future = OperationFuture(operation, loop=self.loop)
+        self.operations[operation.identity] = operation
+        self.loop.progress += 1
+        if isinstance(operation, SendOperation):
+            self.sends.append(operation)
+            return operation.future
+        self.unrecorded[operation.identity] = operation
+        if isinstance(operation, StepOperation):
+            self.steps[operation.identity] = operation
+            self.undispatched.append(operation)
+        elif isinstance(operation, WaitOperation):
+            self.waits[operation.identity] = operation
+            if operation.due_at is not None:
+                self._push_due(operation.due_at, operation)
+        return operation.future
+
+    def set_timer(self, due_at: int, handle: TimerHandle) -> None:
+        """Open a timer operation that makes the handle ready when it fires."""
+        if self.torn_down or self.ending:
+            raise TornDown
+        identity = self.loop.branch().draw("timer")
+        operation = TimerOperation(self, identity, None, due_at=due_at, handle=handle)
+        handle.on_cancel = operation.cancel
+        operation.phase = Phase.OPEN
+        operation.issued_at = self.now
+        self.operations[identity] = operation
+        self.unrecorded[identity] = operation
+        self.loop.progress += 1
+        self._push_due(due_at, operation)
+
+    def hand_back(self, operation: StepOperation) -> None:
+        """Have an attempt that was cut short run again at the operation's `retry_at`."""
+        if operation.phase is Phase.OPEN and operation.retry_at is not None:
+            self._push_due(operation.retry_at, operation)
+
+    def cancel_operation(self, operation: Operation) -> None:
+        """Take note that the code no longer wants an operation."""
+        if operation.phase not in (Phase.OPEN, Phase.CLOSING):
+            return
+        operation.phase = Phase.CANCELLED
+        self.loop.progress += 1
+        self._forget(operation)
+        self.cancelled[operation.identity] = operation
+        if isinstance(operation, StepOperation) and operation.dispatched:
+            self.dropped_steps.append(operation)
+
+    def _push_due(self, due_at: int, operation: Operation) -> None:
+        if len(self.due) > 4 * len(self.operations) + 64:
+            self.due = [entry for entry in self.due if entry[2].phase in (Phase.OPEN, Phase.CLOSING)]
+            heapq.heapify(self.due)
+        self._due_number += 1
+        heapq.heappush(self.due, (due_at, self._due_number, operation))
+
+    def _opened(self, operation: Operation) -> None:
+        operation.recorded = True
+        self.unrecorded.pop(operation.identity, None)
+
+    def _forget(self, operation: Operation) -> None:
+        identity = operation.identity
+        if self.operations.get(identity) is operation:
+            del self.operations[identity]
+            self.unrecorded.pop(identity, None)
+            self.steps.pop(identity, None)
+            self.waits.pop(identity, None)
+
+    def _find(self, event: AnyEvent, identity: str) -> Operation:
+        operation = self.operations.get(identity) or self.cancelled.get(identity)
+        if operation is None:
+            if self.outcome is not None:
+                self._diverge(event, f"the code had ended: {_told(self.outcome)}")
+            self._diverge(event, f"asked for nothing called {identity!r}; " + (self._open_now() or "nothing is open"))
+        return operation
+
+    def _open_now(self) -> str:
+        shown = [f"{operation.identity}: {operation.describe()}" for operation in self.operations.values()]
+        more = f" and {len(shown) - 5} more" if len(shown) > 5 else ""
+        return "open now: " + "; ".join(shown[:5]) + more if shown else ""
+
+    def _deliver(self, operation: Operation, event: AnyEvent, first: Callable[[], object] | None = None) -> None:
+        if operation.phase is Phase.CANCELLED:
+            self.cancelled.pop(operation.identity, None)
+            return
+        operation.phase = Phase.ENDED
+        self._forget(operation)
+        self.loop.progress += 1
+        self._drain(first or partial(operation.end, event))
+
+    # -- draining ----------------------------------------------------------------------------------------------------
+
+    def _drain(self, first: Callable[[], object]) -> None:
+        outer, active.execution = active.execution, self
+        try:
+            self.loop.drain(first)
+            if self.main is not None and self.main.done() and self.outcome is None and self.broken is None:
+                self._finish(self.main)
+        finally:
+            active.execution = outer
+
+    def _finish(self, main: WorkflowTask[Any]) -> None:
+        """Cancel what the code left behind, oldest first, and make the last event."""
+        self.ending = True
+        self._cancel_leftovers()
+        for operation in list(self.operations.values()):
+            self.cancel_operation(operation)
+        self.sends.clear()
+        self.ended_steps.clear()
+        self.undispatched.clear()
+        self._report_never_awaited()
+        if main.cancelled():
+            request = self.cancel_request
+            self.outcome = events.WorkflowCancelled(reason=request.reason if request else "")
+            return
+        error = main.exception()
+        if isinstance(error, CannotGoOn):
+            self.broken = error
+        elif isinstance(error, MemoryError | RecursionError):
+            self.broken = CannotGoOn(f"workflow {self.workflow_id!r} could not be run on: {type(error).__name__}: {error}")
+        elif error is not None:
+            self.outcome = events.WorkflowFailed(error=describe(error, self.environment.codec))
+        else:
+            self.outcome = self._completed(main.result())
+
+    def _completed(self, result: object) -> EndEvent:
+        codec = self.environment.codec
+        try:
+            encoded = codec.encode(
+                result, self.definition.signature.result_type, what=f"result of workflow {self.definition.name}"
+            )
+        except NotEncodable as error:
+            return events.WorkflowFailed(error=describe(error, codec))
+        return events.WorkflowCompleted(result=events.Raw(encoded))
+
+    def _cancel_leftovers(self) -> None:
+        leftovers = [task for task in self.loop.unfinished_tasks()]
+        generators = self.loop.open_generators()
+        if leftovers or generators:
+            self.loop.drain(partial(self._cancel_all, leftovers, generators))
+
+    def _cancel_all(self, tasks: Sequence[asyncio.Task[Any]], generators: Sequence[Any]) -> None:
+        for task in tasks:
+            task.cancel()
+        for generator in generators:
+            self.loop.create_task(generator.aclose())
+
+    def _report_never_awaited(self) -> None:
+        for operation in self.called.values():
+            if operation.coroutine is not None:
+                operation.coroutine.close()
+            if not self.replaying:
+                log.warning(
+                    "workflow %r called %s at %s and never awaited it, so it was not run",
+                    self.workflow_id,
+                    operation.describe(),
+                    operation.place(),
+                )
+        self.called.clear()
+
+    def tear_down(self) -> None:
+        """Drop the workflow from memory: its tasks are cancelled, nothing that it does then is recorded."""
+        if self.torn_down:
+            return
+        self.torn_down = self.replaying = True
+        outer, active.execution = active.execution, self
+        try:
+            for _ in range(SWALLOWED_TEARDOWNS):
+                self._cancel_leftovers()
+                if not self.loop.unfinished_tasks():
+                    return
+        finally:
+            active.execution = outer
+            for operation in self.called.values():
+                if operation.coroutine is not None:
+                    operation.coroutine.close()
+        log.warning(
+            "workflow %r swallowed its teardown %d times; its code is kept aside in memory",
+            self.workflow_id,
+            SWALLOWED_TEARDOWNS,
+        )
+        _quarantine.append(self)
+
+    def report(self, context: dict[str, Any]) -> None:
+        """Log an exception that no code of the workflow can see, unless it happens again in a replay."""
+        error = context.get("exception")
+        if isinstance(error, TornDown | CannotGoOn) or self.replaying or self.torn_down:
+            return
+        log.error("workflow %r: %s", self.workflow_id, context.get("message"), exc_info=error)
+
+    # -- what is asked with ------------------------------------------------------------------------------------------
+
+    def call_in_thread(self, function: Callable[..., object], args: tuple[Any, ...]) -> Coroutine[Any, Any, Any]:
+        """Give the operation for what `asyncio.to_thread(step, ...)` handed over; refuse anything else."""
+        return asking.to_thread(self, function, args)
+
+    def random_of(self, branch: Branch) -> Random:
+        """Give the stream of chance of a branch, seeded by the recorded seed and the branch's path."""
+        stream = self.randoms.get(branch.path)
+        if stream is None:
+            stream = self.randoms[branch.path] = Random(f"{self.created.seed}:{branch.path}")  # noqa: S311
+        return stream
+
+    def raise_recorded(self, failure: Failure) -> BaseException:
+        """Give the exception that a recorded failure stands for."""
+        return rebuild(failure, self.environment.codec, may_import=self.environment.may_import)
+
+    def decode(self, payload: bytes, declared: object, what: str) -> Any:
+        """Rebuild a recorded value; a value that no longer fits its type makes the workflow stuck."""
+        try:
+            return self.environment.codec.decode(payload, declared, what=what)
+        except Mismatch as error:
+            self.broken = CannotGoOn(
+                f"workflow {self.workflow_id!r}: a recorded value no longer fits the code: {error}. "
+                "Deploy code whose types fit the history, and it goes on by itself."
+            )
+            raise self.broken from error
+
+    def _interrupted(self, operation: StepOperation) -> StepEnd:
+        error = StepInterrupted(
+            f"step {operation.name!r} of workflow {self.workflow_id!r} had begun attempt {operation.attempt} when its "
+            "process ended, and runs at most once: whether its effect happened is unknown"
+        )
+        return StepEnd(started_at=self.now, failure=describe(error, self.environment.codec, traceback=False))
+
+    def _diverge(self, event: AnyEvent, found: str, operation: Operation | None = None) -> Any:
+        where = f" at {operation.place()}" if operation is not None and operation.called_at is not None else ""
+        raise divergence(
+            self.workflow_id,
+            self.seq,
+            event,
+            found=found + where,
+            recorded_under=self.began.python if self.began else "",
+            running_under=self.environment.python,
+        )
+
+
+def _same_end(one: EndEvent, other: EndEvent) -> bool:
+    if isinstance(one, events.WorkflowCompleted) and isinstance(other, events.WorkflowCompleted):
+        return bytes(one.result) == bytes(other.result)
+    if isinstance(one, events.WorkflowFailed) and isinstance(other, events.WorkflowFailed):
+        return one.error.type == other.error.type
+    return True
+
+
+def _told(outcome: EndEvent) -> str:
+    match outcome:
+        case events.WorkflowCompleted():
+            return f"returned {bytes(outcome.result)[:200].decode(errors='replace')}"
+        case events.WorkflowFailed():
+            return f"raised {outcome.error.type}: {outcome.error.message}"
+        case events.WorkflowCancelled():
+            return "was cancelled"
+
+
+_APPLY: Final[dict[type[Any], Callable[[Execution, Any], None]]] = {
+    events.WorkflowCreated: Execution._apply_created,
+    events.WorkflowBegan: Execution._apply_began,
+    events.StepStarted: Execution._apply_step_started,
+    events.StepAttemptFailed: Execution._apply_attempt_failed,
+    events.StepCompleted: Execution._apply_step_ended,
+    events.StepFailed: Execution._apply_step_ended,
+    events.StepCancelled: Execution._apply_closed,
+    events.TimerSet: Execution._apply_timer_set,
+    events.TimerFired: Execution._apply_timer_fired,
+    events.TimerCancelled: Execution._apply_closed,
+    events.WaitStarted: Execution._apply_wait_started,
+    events.MessageReceived: Execution._apply_wait_ended,
+    events.WaitExpired: Execution._apply_wait_ended,
+    events.WaitCancelled: Execution._apply_closed,
+    events.MessageSent: Execution._apply_send_ended,
+    events.SendFailed: Execution._apply_send_ended,
+    events.CancelRequested: Execution._apply_cancel_requested,
+    events.WorkflowCompleted: Execution._apply_end,
+    events.WorkflowFailed: Execution._apply_end,
+    events.WorkflowCancelled: Execution._apply_end,
+}

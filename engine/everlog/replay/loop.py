@@ -1,0 +1,376 @@
+"""The loop: an asyncio event loop whose only wake-ups are facts of the log. No clock, no I/O, no threads of its own.
+
+A *drain* runs everything that is ready until nothing is, or until only the same callbacks keep coming back (polling
+with `sleep(0)`, anyio's repeated cancellation): those wait for the next fact. Outside a drain, and from another
+thread, the loop accepts nothing: whatever woke it would be a wake-up that no row of the log explains.
+Time is the log's: the time of the fact that is being delivered, in integer microseconds.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import math
+import sys
+from asyncio import events
+from collections import deque
+from collections.abc import AsyncGenerator, Callable, Coroutine
+from threading import get_ident
+from typing import Any, Final, NoReturn, Protocol, TypeVar
+
+from everlog.errors import WrongContext
+from everlog.replay.branches import Branch
+from everlog.replay.stdlib import adapt_libraries
+from everlog.replay.tasks import WorkflowFuture, WorkflowTask
+
+T = TypeVar("T")
+Callback = Callable[..., object]
+
+REPEATS: Final = 1000
+"""So many rounds in a row with the same callbacks and nothing asked for end a drain. Part of the log's format."""
+
+_branch: contextvars.ContextVar[Branch | None] = contextvars.ContextVar("everlog_branch", default=None)
+
+
+class Handle:
+    """A callback that was called for; `cancel` takes it back."""
+
+    __slots__ = ("args", "callback", "context", "is_cancelled")
+
+    def __init__(self, callback: Callback, args: tuple[Any, ...], context: contextvars.Context | None) -> None:
+        self.callback = callback
+        self.args = args
+        self.context = context if context is not None else contextvars.copy_context()
+        self.is_cancelled = False
+
+    def cancel(self) -> None:
+        """Take the callback back."""
+        self.is_cancelled = True
+
+    def cancelled(self) -> bool:
+        """Tell whether the callback was taken back."""
+        return self.is_cancelled
+
+
+class TimerHandle(Handle):
+    """A callback at a time of the log; `cancel` also cancels the timer that waits for it."""
+
+    __slots__ = ("_when", "on_cancel")
+
+    def __init__(
+        self, when: float, callback: Callback, args: tuple[Any, ...], context: contextvars.Context | None
+    ) -> None:
+        super().__init__(callback, args, context)
+        self._when = when
+        self.on_cancel: Callable[[], None] | None = None
+
+    def when(self) -> float:
+        """Give the time, in seconds of `loop.time()`."""
+        return self._when
+
+    def cancel(self) -> None:
+        """Take the callback back, and the timer with it."""
+        if not self.is_cancelled:
+            self.is_cancelled = True
+            if self.on_cancel is not None:
+                self.on_cancel()
+
+
+class LoopOwner(Protocol):
+    """What the loop asks of the workflow that it runs."""
+
+    workflow_id: str
+
+    def set_timer(self, due_at: int, handle: TimerHandle) -> None:
+        """Open a timer operation that makes the handle ready when it fires."""
+        ...
+
+    def call_in_thread(self, function: Callback, args: tuple[Any, ...]) -> Coroutine[Any, Any, Any]:
+        """Give the operation for a function that was handed to an executor, or refuse it."""
+        ...
+
+    def report(self, context: dict[str, Any]) -> None:
+        """Take note of an exception that no code of the workflow can see."""
+        ...
+
+
+class WorkflowLoop(asyncio.AbstractEventLoop):
+    """The event loop of one workflow."""
+
+    def __init__(self, owner: LoopOwner) -> None:
+        self._owner = owner
+        self._ready: deque[Handle] = deque()
+        self._number = 0
+        self._thread: int | None = None
+        self._generators: dict[int, AsyncGenerator[Any, Any]] = {}
+        self._tasks: dict[int, WorkflowTask[Any]] = {}
+        self._prune_at = 64
+        self._exception_handler: Callable[..., object] | None = None
+        self.log_time = 0
+        self.progress = 0
+        self.root = Branch()
+
+    # -- what asyncio calls ------------------------------------------------------------------------------------------
+
+    def time(self) -> float:
+        """Give log time in seconds."""
+        return self.log_time / 1_000_000
+
+    def call_soon(
+        self, callback: Callback, *args: Any, context: contextvars.Context | None = None
+    ) -> Any:
+        """Run the callback later in this drain."""
+        if self._thread != get_ident():
+            self._refuse_foreign(callback)
+        handle = Handle(callback, args, context)
+        self._ready.append(handle)
+        return handle
+
+    def call_soon_threadsafe(
+        self, callback: Callback, *args: Any, context: contextvars.Context | None = None
+    ) -> Any:
+        """Run the callback later in this drain; refused from any other thread."""
+        return self.call_soon(callback, *args, context=context)
+
+    def call_later(
+        self, delay: float, callback: Callback, *args: Any, context: contextvars.Context | None = None
+    ) -> Any:
+        """Run the callback when `delay` seconds of log time are over: a durable timer."""
+        due_at = math.inf if math.isinf(delay) else self.log_time + round(delay * 1_000_000)
+        return self._call_when(due_at, callback, args, context)
+
+    def call_at(
+        self, when: float, callback: Callback, *args: Any, context: contextvars.Context | None = None
+    ) -> Any:
+        """Run the callback at this time of the log: a durable timer."""
+        return self._call_when(math.inf if math.isinf(when) else round(when * 1_000_000), callback, args, context)
+
+    def create_future(self) -> asyncio.Future[Any]:
+        """Give a future that hashes by its creation number."""
+        return WorkflowFuture(loop=self)
+
+    def create_task(
+        self,
+        coro: Any,
+        *,
+        name: object | None = None,
+        context: contextvars.Context | None = None,
+        **eager: Any,
+    ) -> Any:
+        """Start a task in a branch of its own."""
+        if eager.get("eager_start"):
+            raise WrongContext(f"{self._name()}: eager tasks are not supported in a workflow; leave eager_start out")
+        if self._thread != get_ident():
+            self._refuse_foreign(coro)
+        inner = contextvars.copy_context() if context is None else context
+        task: WorkflowTask[Any] = WorkflowTask(
+            coro, loop=self, parent=self.branch(), name=None if name is None else str(name), context=inner
+        )
+        if context is None:
+            inner.run(_mark_branch, task)
+        self.progress += 1
+        self._tasks[task.number] = task
+        if len(self._tasks) > self._prune_at:
+            self._tasks = {number: task for number, task in self._tasks.items() if not task.done()}
+            self._prune_at = 2 * len(self._tasks) + 64
+        return task
+
+    def run_in_executor(self, executor: Any, func: Callback, *args: Any) -> Any:
+        """Run a plain step: what `asyncio.to_thread` comes down to. Anything else is refused."""
+        if executor is not None:
+            raise WrongContext(
+                f"{self._name()}: an executor of one's own does not survive a restart; "
+                "make the function a step and await everlog.call(step, ...)"
+            )
+        return self.create_task(self._owner.call_in_thread(func, args))
+
+    def is_running(self) -> bool:
+        """Tell whether the loop is being drained."""
+        return self._thread is not None
+
+    def is_closed(self) -> bool:
+        """A workflow loop is never closed: it is dropped."""
+        return False
+
+    def get_debug(self) -> bool:
+        """Debug mode would read clocks."""
+        return False
+
+    def set_debug(self, enabled: bool) -> None:
+        """Do nothing: debug mode would read clocks."""
+
+    def set_exception_handler(self, handler: Callable[..., object] | None) -> None:
+        """Have exceptions that no code can see given to `handler(loop, context)`."""
+        self._exception_handler = handler
+
+    def get_exception_handler(self) -> Any:
+        """Give the handler that was set."""
+        return self._exception_handler
+
+    def default_exception_handler(self, context: dict[str, Any]) -> None:
+        """Have the exception logged, unless the workflow is being replayed."""
+        self._owner.report(context)
+
+    def call_exception_handler(self, context: dict[str, Any]) -> None:
+        """Report an exception that no code can see."""
+        if self._exception_handler is None or self._thread is None:
+            self._owner.report(context)
+        else:
+            self._exception_handler(self, context)
+
+    # -- what the runtime calls --------------------------------------------------------------------------------------
+
+    def next_number(self) -> int:
+        """Draw the next creation number."""
+        self._number += 1
+        return self._number
+
+    def branch(self) -> Branch:
+        """Give the branch of the code that is running: of its task, or of the task that registered the callback."""
+        task = asyncio.current_task(self)
+        if isinstance(task, WorkflowTask):
+            return task.branch
+        return _branch.get() or self.root
+
+    def drain(self, first: Callable[[], object] | None = None) -> None:
+        """Run `first`, then all that is ready, as the running loop of this thread."""
+        outer = events._get_running_loop()
+        hooks = sys.get_asyncgen_hooks()
+        events._set_running_loop(self)
+        sys.set_asyncgen_hooks(firstiter=self._hold_generator, finalizer=_keep_generator)
+        self._thread = get_ident()
+        adapt_libraries()
+        try:
+            if first is not None:
+                first()
+            self._run_rounds()
+        finally:
+            self._thread = None
+            sys.set_asyncgen_hooks(*hooks)
+            events._set_running_loop(outer)
+
+    def make_ready(self, handle: Handle) -> None:
+        """Put a handle that waited for a timer among the ready ones."""
+        self._ready.append(handle)
+
+    def has_ready(self) -> bool:
+        """Tell whether callbacks were left over by a drain that only repeated itself."""
+        return bool(self._ready)
+
+    def unfinished_tasks(self) -> list[WorkflowTask[Any]]:
+        """Give the tasks that are not done, oldest first."""
+        return [task for task in self._tasks.values() if not task.done()]
+
+    def open_generators(self) -> list[AsyncGenerator[Any, Any]]:
+        """Give the async generators that were begun and not finished, oldest first, and forget them."""
+        generators = [generator for generator in self._generators.values() if generator.ag_frame is not None]
+        self._generators.clear()
+        return generators
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _run_rounds(self) -> None:
+        ready = self._ready
+        repeats = 0
+        before: list[int] | None = None
+        while ready:
+            progress = self.progress
+            handles = [ready.popleft() for _ in range(len(ready))]
+            for handle in handles:
+                if not handle.is_cancelled:
+                    self._run(handle)
+            if self.progress != progress:
+                repeats, before = 0, None
+                continue
+            owners = [_owner_of(handle.callback) for handle in handles]
+            repeats = repeats + 1 if owners == before else 0
+            before = owners
+            if repeats >= REPEATS:
+                return
+
+    def _run(self, handle: Handle) -> None:
+        try:
+            handle.context.run(handle.callback, *handle.args)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # the callback's own failure must not end the drain for the others
+            self.call_exception_handler({"message": f"Exception in callback {handle.callback!r}", "exception": error})
+
+    def _call_when(
+        self, due_at: float, callback: Callback, args: tuple[Any, ...], context: contextvars.Context | None
+    ) -> TimerHandle:
+        if self._thread != get_ident():
+            self._refuse_foreign(callback)
+        handle = TimerHandle(due_at / 1_000_000, callback, args, context)
+        if due_at <= self.log_time:
+            self._ready.append(handle)
+        elif not math.isinf(due_at):
+            self._owner.set_timer(int(due_at), handle)
+        return handle
+
+    def _hold_generator(self, generator: AsyncGenerator[Any, Any]) -> None:
+        if len(self._generators) >= self._prune_at:
+            self._generators = {
+                number: held for number, held in self._generators.items() if held.ag_frame is not None
+            }
+            self._prune_at = 2 * len(self._generators) + 64
+        self._generators[self.next_number()] = generator
+
+    def _name(self) -> str:
+        return f"workflow {self._owner.workflow_id!r}"
+
+    def _refuse_foreign(self, what: object) -> NoReturn:
+        raise WrongContext(
+            f"{self._name()} was to be woken by something that is not in its log: {what!r}. An asyncio primitive "
+            "(Event, Lock, Queue, Future, ...) is shared with another workflow, a step or another thread; "
+            "create it inside the workflow, and wait for others with everlog.recv"
+        )
+
+
+def _mark_branch(task: WorkflowTask[Any]) -> None:
+    _branch.set(_TaskBranch(task))  # type: ignore[arg-type]
+
+
+class _TaskBranch(Branch):
+    """The branch of a task as its callbacks see it: made only when a callback asks for something."""
+
+    __slots__ = ("_task",)
+
+    def __init__(self, task: WorkflowTask[Any]) -> None:
+        self._task = task
+
+    def __getattribute__(self, name: str) -> Any:
+        task: WorkflowTask[Any] = object.__getattribute__(self, "_task")
+        return getattr(task.branch, name)
+
+
+def _keep_generator(generator: AsyncGenerator[Any, Any]) -> None:
+    """The loop holds every generator, so the collector never finds one."""
+
+
+def _owner_of(callback: Callback) -> int:
+    return id(getattr(callback, "__self__", callback))
+
+
+def _refusal(name: str, advice: str) -> Callable[..., NoReturn]:
+    def refuse(self: WorkflowLoop, *args: object, **kwargs: object) -> NoReturn:
+        raise WrongContext(f"{self._name()}: loop.{name} cannot be replayed; {advice}")  # pyright: ignore[reportPrivateUsage]
+
+    return refuse
+
+
+_IN_A_STEP: Final = "do it in a step"
+for _name in (
+    "getaddrinfo getnameinfo create_connection create_server start_tls create_unix_connection create_unix_server "
+    "create_datagram_endpoint sendfile connect_accepted_socket connect_read_pipe connect_write_pipe subprocess_shell "
+    "subprocess_exec add_reader remove_reader add_writer remove_writer sock_recv sock_recv_into sock_recvfrom "
+    "sock_recvfrom_into sock_sendall sock_sendto sock_connect sock_accept sock_sendfile add_signal_handler "
+    "remove_signal_handler"
+).split():
+    setattr(WorkflowLoop, _name, _refusal(_name, _IN_A_STEP))
+for _name in (
+    "run_forever run_until_complete stop close shutdown_asyncgens shutdown_default_executor set_default_executor "
+    "set_task_factory"
+).split():
+    setattr(WorkflowLoop, _name, _refusal(_name, "the loop of a workflow belongs to the engine"))
+WorkflowLoop.__abstractmethods__ = frozenset()  # type: ignore[attr-defined]

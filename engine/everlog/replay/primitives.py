@@ -1,0 +1,160 @@
+"""Primitives: the functions of `everlog` that workflow code calls."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from random import Random
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+
+from everlog.core.codec import ANY
+from everlog.core.durations import SECOND, Duration, as_datetime, from_datetime, microseconds
+from everlog.core.names import check_name
+from everlog.errors import UsageError, WrongContext
+from everlog.replay import asking
+from everlog.replay.asking import NO_DEFAULT
+from everlog.replay.context import active, attempt
+from everlog.replay.definitions import AnyStep, Workflow
+from everlog.replay.tasks import WorkflowTask
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeForm
+
+    from everlog.replay.execution import Execution
+
+P = ParamSpec("P")
+T = TypeVar("T")
+D = TypeVar("D")
+
+
+if TYPE_CHECKING:  # for the checkers coroutine functions, so that they find a forgotten await
+
+    @overload
+    async def recv(topic: str, /, *, timeout: Duration | None = None) -> Any: ...
+    @overload
+    async def recv(topic: str, /, *, timeout: Duration, default: object) -> Any: ...
+    @overload
+    async def recv(topic: str, /, *, type: TypeForm[T], timeout: Duration | None = None) -> T: ...
+    @overload
+    async def recv(topic: str, /, *, type: TypeForm[T], timeout: Duration, default: D) -> T | D: ...
+    async def recv(
+        topic: str, /, *, type: Any = None, timeout: Duration | None = None, default: Any = None
+    ) -> Any: ...
+    async def send(to: str, topic: str, message: object, /, *, key: str | None = None) -> None: ...
+    async def call(fn: AnyStep[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        raise NotImplementedError
+
+else:  # an operation is drawn where it is called, not where it is awaited
+
+    def recv(topic, /, *, type=ANY, timeout=None, default=NO_DEFAULT):
+        """Wait for the next message on a topic: each is received once, those of one sender in the order sent.
+
+        After `timeout` (seconds or timedelta; durable; 0 only looks) gives `default`, or raises `TimeoutError` where
+        there is none. `type` is any type form; a message that does not fit it makes the workflow stuck, not lost.
+        """
+        if default is not NO_DEFAULT and timeout is None:
+            raise UsageError("recv: default= needs timeout=; without a timeout it would never be given")
+        return asking.receive(_execution("recv"), topic, type, timeout, default)
+
+    def send(to, topic, message, /, *, key=None):
+        """Send a message to a workflow. When this returns it is in the other's inbox, exactly once.
+
+        With a `key`, messages of the same key to the same workflow are one. Raises `NotFound` where there is no such
+        workflow, or it has ended.
+        """
+        if key is not None:
+            check_name(key, "the key of a message")
+        return asking.send(_execution("send"), to, topic, message, key)
+
+    def call(fn, /, *args, **kwargs):
+        """Call a step, async or plain; a plain one runs in a thread, as by `asyncio.to_thread`."""
+        if not isinstance(fn, AnyStep):
+            hint = "; this version has no child workflows" if isinstance(fn, Workflow) else "; decorate it with @step"
+            raise WrongContext(f"everlog.call takes a step, got {fn!r}{hint}")
+        return asking.call_step(_execution("call"), fn, args, kwargs)
+
+
+async def sleep(duration: Duration, /) -> None:
+    """Sleep durably: the same as `asyncio.sleep`, but also takes a `timedelta`."""
+    _execution("sleep")
+    await asyncio.sleep(microseconds(duration, what="the duration of sleep") / SECOND)
+
+
+async def sleep_until(when: datetime, /) -> None:
+    """Sleep durably until a moment; returns at once if it has passed."""
+    due_at = from_datetime(when, what="the moment of sleep_until")
+    await asyncio.sleep(max(0, due_at - _execution("sleep_until").loop.log_time) / SECOND)
+
+
+def now() -> datetime:
+    """Give the time of the log, in UTC: that of the fact being delivered, the same in every replay."""
+    return as_datetime(_execution("now").loop.log_time)
+
+
+def random() -> Random:
+    """Give a generator of chance that draws the same in every replay; each branch has its own."""
+    execution = _execution("random")
+    return execution.random_of(execution.loop.branch())
+
+
+def uuid4() -> uuid.UUID:
+    """Give a random UUID that is the same in every replay."""
+    return uuid.UUID(int=random().getrandbits(128), version=4)
+
+
+@contextmanager
+def scope(name: str, /) -> Iterator[None]:
+    """Open a named branch: what is called inside is named under it, whatever comes before or after."""
+    execution = _execution("scope")
+    task = asyncio.current_task(execution.loop)
+    if not isinstance(task, WorkflowTask):
+        raise WrongContext("everlog.scope works in a task of a workflow, not in a callback")
+    outer = task.branch
+    task.branch = outer.child(outer.draw(check_name(name, "the name of a scope")))
+    try:
+        yield
+    finally:
+        task.branch = outer
+
+
+class Current:
+    """What the running workflow, or step, is. In a step also `step`, `attempt`, `key` and `cancelled`."""
+
+    def __init__(
+        self, workflow_id: str, *, step: str | None, number: int, key: str | None, cancelled: bool, replaying: bool
+    ) -> None:
+        self.workflow_id = workflow_id
+        self.step = step
+        self.attempt = number
+        self.key = key
+        self.cancelled = cancelled
+        self.replaying = replaying
+
+
+def current() -> Current:
+    """Tell about the running workflow or step; `WrongContext` elsewhere."""
+    running = attempt.get()
+    if active.execution is None and running is not None:
+        return Current(
+            running.workflow_id,
+            step=running.step,
+            number=running.number,
+            key=running.key,
+            cancelled=running.cancelled,
+            replaying=False,
+        )
+    execution = _execution("current")
+    return Current(
+        execution.workflow_id, step=None, number=0, key=None, cancelled=False, replaying=execution.replaying
+    )
+
+
+def _execution(what: str) -> Execution:
+    execution = active.execution
+    if execution is None:
+        where = "a step" if attempt.get() is not None else "here"
+        raise WrongContext(f"everlog.{what} works in a workflow, and {where} is none")
+    return execution

@@ -1,0 +1,89 @@
+"""Tasks and futures that hash by a per-workflow creation number, so that sets of them iterate alike in every process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from contextvars import Context
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from everlog.replay.branches import Branch
+
+if TYPE_CHECKING:
+    from everlog.replay.loop import WorkflowLoop
+    from everlog.replay.operations import Operation
+
+T = TypeVar("T")
+
+
+class WorkflowFuture(asyncio.Future[T]):
+    """A future of a workflow loop."""
+
+    def __init__(self, *, loop: WorkflowLoop) -> None:
+        self.number = loop.next_number()
+        super().__init__(loop=loop)
+
+    def __hash__(self) -> int:
+        return self.number
+
+
+class OperationFuture(WorkflowFuture[Any]):
+    """The future that an operation ends. Cancelling it cancels the operation."""
+
+    def __init__(self, operation: Operation, *, loop: WorkflowLoop) -> None:
+        super().__init__(loop=loop)
+        self.operation = operation
+
+    def cancel(self, msg: Any | None = None) -> bool:
+        """Cancel the operation at once, not when its task next runs."""
+        cancelled = super().cancel(msg)
+        if cancelled:
+            self.operation.cancel()
+        return cancelled
+
+
+class WorkflowTask(asyncio.Task[T]):
+    """A task of a workflow loop, and the branch of what it asks for.
+
+    The branch is named after the task, or else after its coroutine. Python 3.11 names tasks after creating them,
+    later versions while creating them; both give the same branch.
+    """
+
+    def __init__(
+        self,
+        coroutine: Coroutine[Any, Any, T],
+        *,
+        loop: WorkflowLoop,
+        parent: Branch,
+        name: str | None,
+        context: Context | None,
+    ) -> None:
+        self.number = loop.next_number()
+        self._parent = parent
+        self._label = name or str(getattr(coroutine, "__name__", type(coroutine).__name__))
+        self._identity = parent.draw(self._label)
+        self._branch: Branch | None = None
+        super().__init__(coroutine, loop=loop, name=name or f"Task-{self.number}", context=context)
+
+    def __hash__(self) -> int:
+        return self.number
+
+    def set_name(self, value: object, /) -> None:
+        """Rename the task; its branch follows while nothing was asked for in it."""
+        super().set_name(value)
+        name = str(value)
+        if self._branch is None and name != self._label:
+            self._parent.undraw(self._label, self._identity)
+            self._label = name
+            self._identity = self._parent.draw(name)
+
+    @property
+    def branch(self) -> Branch:
+        """The innermost branch that is open in this task."""
+        if self._branch is None:
+            self._branch = self._parent.child(self._identity)
+        return self._branch
+
+    @branch.setter
+    def branch(self, branch: Branch) -> None:
+        self._branch = branch

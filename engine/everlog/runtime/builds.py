@@ -1,0 +1,27 @@
+"""Builds: the name of the code that is running, so that a stuck workflow goes on with other code and not with the same."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+
+from everlog.replay.definitions import Definition
+
+VARIABLE: Final = "EVERLOG_BUILD"
+
+
+def current_build(definitions: Iterable[Definition[..., Any]]) -> str:
+    """Give `EVERLOG_BUILD`, or else a digest of the source files that define these workflows."""
+    named = os.environ.get(VARIABLE)
+    if named:
+        return named
+    digest = hashlib.sha256()
+    for module in sorted({definition.__module__ for definition in definitions}):
+        file = getattr(sys.modules.get(module), "__file__", None)
+        if file is not None and Path(file).is_file():
+            digest.update(Path(file).read_bytes())
+    return digest.hexdigest()[:16]

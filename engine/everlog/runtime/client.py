@@ -1,0 +1,411 @@
+"""The client: starts workflows, sends to them and looks at them. It runs none; `Engine` is a client that does."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, ParamSpec, Self, TypeVar, overload
+from uuid import UUID
+
+import msgspec
+
+from everlog.core import events
+from everlog.core.codec import ANY, SELF, Codec, JsonCodec, canonical
+from everlog.core.events import EndEvent, decode_event, encode_event, type_of
+from everlog.core.names import check_id, check_name, check_topic
+from everlog.errors import EverlogError, IdInUse, InternalError, NotFound, StoreUnavailable, UsageError, WrongContext
+from everlog.host import Host, SystemHost
+from everlog.replay.context import active
+from everlog.replay.definitions import Definition, Workflow, registered_workflows
+from everlog.runtime.backends import Durability, open_store
+from everlog.runtime.committer import PendingCommit, PendingCreate, PendingPost
+from everlog.runtime.handles import Handle
+from everlog.runtime.listing import Listing
+from everlog.runtime.shell import Shell
+from everlog.runtime.status import WorkflowStatus, status_of
+from everlog.store import (
+    ENDED,
+    ClaimRequest,
+    Commit,
+    CreateOutcome,
+    Done,
+    EventRow,
+    Exists,
+    NewMessage,
+    NewWorkflow,
+    PostOutcome,
+    State,
+    Store,
+    Undeliverable,
+    WorkflowQuery,
+)
+
+P = ParamSpec("P")
+T = TypeVar("T")
+Resolve = Callable[[Any], None]
+PAGE = 100
+
+
+class Client:
+    """A connection to a store: `async with Client(url) as client`.
+
+    `url` names the store (`sqlite:///shop.db`); an open `Store` is taken as it is, and left open at the end.
+    """
+
+    def __init__(
+        self, url: str | Store, /, *, codec: Codec | None = None, durability: Durability = "full", host: Host | None = None
+    ) -> None:
+        self._url = url
+        self._durability: Durability = durability
+        self._shell: Shell | None = None
+        self._process = 0
+        self._sent = 0
+        self._name = ""
+        self.codec: Codec = codec if codec is not None else JsonCodec()
+        self.host: Host = host if host is not None else SystemHost()
+
+    # -- opening and closing -----------------------------------------------------------------------------------------
+
+    async def __aenter__(self) -> Self:
+        if self._shell is not None:
+            raise UsageError("this engine or client is open already; make another for a second block")
+        store = self._url if not isinstance(self._url, str) else await self._in_thread(partial(self._open, self._url))
+        self._process = self.host.process_id()
+        self._name = f"client-{self.host.token()[:16]}"
+        shell = Shell(store, self.host)
+        try:
+            await self._begin(shell)
+        except BaseException:
+            self._close_store(shell)
+            raise
+        self._shell = shell
+        shell.driver = self.host.drive("everlog", shell)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        shell = self._open_shell()
+        try:
+            await self._end(shell)
+        finally:
+            self._shell = None
+            if not shell.closed:
+                shell.submit(partial(self._close, shell))
+
+    async def _begin(self, shell: Shell) -> None:
+        """Prepare what runs beside the client."""
+
+    async def _end(self, shell: Shell) -> None:
+        """Bring to an end what runs beside the client, and let go of the store."""
+        await self.ask(partial(self._close, shell))
+
+    def _close(self, shell: Shell) -> None:
+        """On the engine's thread: stop it."""
+        shell.closed = True
+        if shell.driver is not None:
+            shell.driver.stop()
+        self._close_store(shell)
+
+    def _close_store(self, shell: Shell) -> None:
+        if isinstance(self._url, str):
+            shell.store.close()
+
+    def _open(self, url: str) -> Store:
+        return open_store(url, durability=self._durability)
+
+    # -- what users call ---------------------------------------------------------------------------------------------
+
+    async def start(self, fn: Definition[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Handle[T]:
+        """Start a workflow and give its handle. When this returns, the start is durable.
+
+        With an id (`fn.options(id=...)`) it starts once: the same id, function and input give the same workflow;
+        another function or input is `IdInUse`. Raises `NotEncodable` for an input that cannot be recorded.
+        """
+        definition = _startable(fn)
+        workflow_id = definition.id or str(UUID(self.host.token()))
+        payload = definition.signature.encode(
+            self.codec, (*definition.bound, *args), kwargs, what=f"input of workflow {definition.name}"
+        )
+        outcome = await self._asked(partial(self._create, workflow_id, definition, payload))
+        if isinstance(outcome, Exists):
+            await self._must_be_same(workflow_id, definition, payload)
+        return Handle(self, workflow_id, definition.signature.result_type)
+
+    async def run(self, fn: Definition[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Start a workflow and wait for its result; see `start` and `Handle.result`."""
+        handle = await self.start(fn, *args, **kwargs)
+        return await handle.result()
+
+    @overload
+    def handle(self, id: str, /) -> Handle[Any]: ...
+    @overload
+    def handle(self, id: str, fn: Definition[..., T], /) -> Handle[T]: ...
+    def handle(self, id: str, fn: Definition[..., Any] | None = None, /) -> Handle[Any]:
+        """Give the handle of a workflow by its id; with `fn`, its result is of that workflow's type."""
+        return Handle(self, check_id(id), ANY if fn is None else fn.signature.result_type)
+
+    async def send(self, to: str, topic: str, message: object, /, *, key: str | None = None) -> None:
+        """Send a message to a workflow; when this returns, it is in its inbox, and will be received once.
+
+        With a `key`, messages of the same key to the same workflow are one, also when sent again later.
+        Raises `NotFound` where there is no such workflow, or it has ended.
+        """
+        payload = self.codec.encode(message, SELF, what=f"message on topic {topic!r}")
+        if key is not None:
+            check_name(key, "the key of a message")
+        await self._post(self._message(to, check_topic(topic), payload, key=key))
+
+    def workflows(self, *, state: State | None = None, name: str | None = None) -> Listing[WorkflowStatus]:
+        """Give the workflows, newest first, of one state or name where those are given."""
+
+        async def page(mark: object) -> tuple[list[WorkflowStatus], object]:
+            query = WorkflowQuery(
+                states=None if state is None else [state],
+                names=None if name is None else [name],
+                before=mark if isinstance(mark, str) else None,
+                limit=PAGE,
+            )
+            heads = await self.ask(partial(self.store.workflows, query))
+            now = self.host.wall()
+            return [status_of(head, None, now) for head in heads], heads[-1].workflow_id if len(heads) == PAGE else None
+
+        return Listing(page)
+
+    async def cancel(self, *ids: str) -> list[str]:
+        """Ask workflows to stop; give the ids of those that had not ended."""
+        return [workflow_id for workflow_id in ids if await self.cancel_one(workflow_id, "")]
+
+    # -- what handles call -------------------------------------------------------------------------------------------
+
+    @property
+    def store(self) -> Store:
+        """The store; used on the engine's thread only."""
+        return self._open_shell().store
+
+    async def ask(self, function: Callable[[], T]) -> T:
+        """Run a function on the engine's thread and give what it gives."""
+
+        def run(resolve: Resolve) -> None:
+            try:
+                resolve(function())
+            except Exception as error:
+                resolve(error)
+
+        answered: T = await self._asked(run)
+        return answered
+
+    async def wait_for_end(self, workflow_id: str) -> EndEvent | EverlogError:
+        """Wait until a workflow has ended and give its last event."""
+        shell, loop = self._open_shell(), asyncio.get_running_loop()
+        future: asyncio.Future[EndEvent | EverlogError] = loop.create_future()
+        forget: list[Callable[[], None]] = []
+
+        def on_end(end: EndEvent | EverlogError) -> None:
+            shell.answer(loop, partial(_set_result, future, end))
+
+        shell.submit(lambda: forget.append(shell.when_ended(workflow_id, on_end)))
+        try:
+            return await future
+        finally:
+            if not future.done() or future.cancelled():
+                self._forget(shell, forget)
+
+    async def cancel_one(self, workflow_id: str, reason: str) -> bool:
+        """Ask one workflow to stop; False where it has ended. What nobody runs is cancelled here and now."""
+        (head,) = await self.ask(partial(self.store.heads, [check_id(workflow_id)]))
+        if head is None:
+            raise NotFound(f"there is no workflow {workflow_id!r} in this store")
+        if head.state in ENDED:
+            return False
+        if head.token is None and head.state in ("queued", "stuck"):
+            cancelled = await self._asked(partial(self._cancel_unheld, workflow_id, reason))
+            if cancelled:
+                return True
+        message = self._message(workflow_id, "cancel", reason.encode(), control=True)
+        try:
+            await self._post(message)
+        except NotFound:
+            return False
+        return True
+
+    def may_import(self, package: str) -> bool:
+        """Tell whether exceptions of a top-level package may be rebuilt: it defines workflows or steps."""
+        return package in {name.partition(".")[0] for name in known_modules()}
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _open_shell(self) -> Shell:
+        if active.execution is not None:
+            raise WrongContext(
+                f"the methods of an engine are not for workflow code (workflow {active.execution.workflow_id!r}): "
+                "use everlog.send, or call them in a step"
+            )
+        if self._shell is None:
+            raise UsageError("this engine or client is not open; use it inside: async with Engine(...) as engine")
+        if self.host.process_id() != self._process:
+            raise UsageError("this engine was opened before fork(), and is unusable in the child; open another there")
+        return self._shell
+
+    async def _asked(self, function: Callable[[Resolve], None]) -> Any:
+        """Run a function on the engine's thread and wait until it resolves; an `Exception` is raised."""
+        shell, loop = self._open_shell(), asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+
+        def resolve(value: Any) -> None:
+            shell.answer(loop, partial(_set_result, future, value))
+
+        shell.submit(partial(function, resolve))
+        value = await future
+        if isinstance(value, Exception):
+            raise value
+        return value
+
+    async def _in_thread(self, function: Callable[[], T]) -> T:
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+
+        def run() -> None:
+            try:
+                value: Any = function()
+            except Exception as error:
+                value = error
+            self.host.post(loop, partial(_set_result, future, value))
+
+        self.host.run_in_thread(run)
+        value = await future
+        if isinstance(value, Exception):
+            raise value
+        answered: T = value
+        return answered
+
+    def _create(self, workflow_id: str, definition: Workflow[..., Any], payload: bytes, resolve: Resolve) -> None:
+        shell = self._open_shell_here()
+        now = shell.store.now()
+        created = events.WorkflowCreated(name=definition.name, input=msgspec.Raw(payload), seed=self.host.token())
+        rows = [EventRow(1, type_of(created), now, encode_event(created))]
+        worker = shell.worker
+        if worker is None or not worker.has_room() or definition.name not in worker.settings.workflows():
+            new = NewWorkflow(workflow_id=workflow_id, name=definition.name, state="queued", events=rows)
+            shell.committer.create(PendingCreate(new, resolve))
+            return
+        rows.append(worker.beginning(now))
+        token = self.host.token()
+        new = NewWorkflow(
+            workflow_id=workflow_id,
+            name=definition.name,
+            state="running",
+            events=rows,
+            token=token,
+            worker=worker.settings.worker,
+        )
+
+        def answer(outcome: CreateOutcome | EverlogError) -> None:
+            if isinstance(outcome, Done):
+                worker.adopt(workflow_id, token, rows, definition)
+            resolve(outcome)
+
+        shell.committer.create(PendingCreate(new, answer))
+
+    async def _must_be_same(self, workflow_id: str, definition: Workflow[..., Any], payload: bytes) -> None:
+        rows: Sequence[EventRow] = await self.ask(partial(self.store.read, workflow_id, limit=1))
+        created = decode_event(rows[0].payload)
+        if not isinstance(created, events.WorkflowCreated):
+            raise InternalError(f"the history of {workflow_id!r} does not begin with its creation")
+        if created.name != definition.name:
+            raise IdInUse(f"{workflow_id!r} is a workflow {created.name!r}, not {definition.name!r}; choose another id")
+        recorded = bytes(created.input)
+        if canonical(recorded) != canonical(payload) and not self._same_today(definition, recorded, payload):
+            raise IdInUse(
+                f"{workflow_id!r} is a workflow {created.name!r} started with another input: recorded "
+                f"{recorded[:200].decode(errors='replace')}, now {payload[:200].decode(errors='replace')}"
+            )
+
+    def _same_today(self, definition: Workflow[..., Any], recorded: bytes, payload: bytes) -> bool:
+        what = f"input of workflow {definition.name}"
+        try:
+            args, kwargs = definition.signature.decode(self.codec, recorded, what=what)
+            return canonical(definition.signature.encode(self.codec, args, kwargs, what=what)) == canonical(payload)
+        except (EverlogError, TypeError):
+            return False
+
+    async def _post(self, message: NewMessage) -> None:
+        outcome: PostOutcome = await self._asked(partial(self._post_here, message))
+        if isinstance(outcome, Undeliverable):
+            if outcome.reason == "unknown":
+                raise NotFound(f"there is no workflow {message.destination!r} in this store; start it first")
+            raise NotFound(f"workflow {message.destination!r} has ended; nobody will read the message")
+
+    def _post_here(self, message: NewMessage, resolve: Resolve) -> None:
+        shell = self._open_shell_here()
+
+        def answer(outcome: PostOutcome | EverlogError) -> None:
+            if shell.worker is not None:
+                shell.worker.inbox_wanted = shell.worker.claim_wanted = True
+            resolve(outcome)
+
+        shell.committer.post(PendingPost(message, answer))
+
+    def _message(
+        self, to: str, topic: str, payload: bytes, *, key: str | None = None, control: bool = False
+    ) -> NewMessage:
+        self._sent += 1
+        return NewMessage(
+            destination=check_id(to),
+            source=self._name,
+            number=self._sent,
+            topic=topic,
+            payload=payload,
+            key=key,
+            control=control,
+        )
+
+    def _cancel_unheld(self, workflow_id: str, reason: str, resolve: Resolve) -> None:
+        """Claim the workflow for the one commit that ends it."""
+        shell = self._open_shell_here()
+        request = ClaimRequest(worker=self._name, tokens=[self.host.token()], build="", only=workflow_id)
+        claimed = shell.store.claim(request).claimed
+        if not claimed or claimed[0].head.token is None:
+            resolve(False)
+            return
+        head, end = claimed[0].head, events.WorkflowCancelled(reason=reason)
+        row = EventRow(head.seq + 1, type_of(end), max(shell.store.now(), head.created_at), encode_event(end))
+        commit = Commit(
+            workflow_id=workflow_id,
+            token=request.tokens[0],
+            seq=head.seq,
+            state="cancelled",
+            events=[row],
+            why=reason or None,
+        )
+
+        def answer(outcome: object) -> None:
+            if isinstance(outcome, Done):
+                shell.ended(workflow_id, end)
+            resolve(isinstance(outcome, Done))
+
+        shell.committer.commit(PendingCommit(commit, answer))
+
+    def _open_shell_here(self) -> Shell:
+        if self._shell is None:
+            raise StoreUnavailable("this engine is closed; open another")
+        return self._shell
+
+    def _forget(self, shell: Shell, forget: list[Callable[[], None]]) -> None:
+        if not shell.closed:
+            shell.submit(lambda: [one() for one in forget] and None)
+
+
+def known_modules() -> set[str]:
+    """Give the modules that define workflows of this process."""
+    return {definition.__module__ for definition in registered_workflows().values()}
+
+
+def _startable(fn: Definition[..., Any]) -> Workflow[..., Any]:
+    if not isinstance(fn, Workflow):
+        raise UsageError(f"only a workflow can be started, got {fn!r}; decorate the function with @workflow")
+    return fn
+
+
+def _set_result(future: asyncio.Future[Any], value: Any) -> None:
+    if not future.done():
+        future.set_result(value)

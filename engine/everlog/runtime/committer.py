@@ -1,0 +1,186 @@
+"""The committer: collects what all workflows and callers want written and commits it together. One per engine.
+
+Nobody is waited for: what is there when the engine's thread comes by goes into one transaction, and what arrives
+meanwhile into the next. Each part is answered apart. A database that cannot be reached delays commits of workflows,
+which are sent again unchanged, and fails the calls of users. An error that is no outcome splits the batch until its
+cause stands alone.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+from msgspec import Struct
+
+from everlog.core.durations import SECOND
+from everlog.errors import EverlogError, InternalError, StoreUnavailable
+from everlog.store import (
+    Batch,
+    Commit,
+    CommitOutcome,
+    CreateOutcome,
+    Done,
+    NewMessage,
+    NewWorkflow,
+    PostOutcome,
+    Refused,
+    Store,
+)
+
+log: Final = logging.getLogger("everlog")
+MOST_PARTS: Final = 1000
+MOST_BYTES: Final = 8_000_000
+FIRST_PAUSE: Final = 50_000
+LONGEST_PAUSE: Final = SECOND
+
+
+class PendingCreate(Struct, eq=False):
+    """A creation and who wants to know how it went."""
+
+    new: NewWorkflow
+    answer: Callable[[CreateOutcome | EverlogError], None]
+
+
+class PendingPost(Struct, eq=False):
+    """A message from outside and who wants to know how it went."""
+
+    message: NewMessage
+    answer: Callable[[PostOutcome | EverlogError], None]
+
+
+class PendingCommit(Struct, eq=False):
+    """A workflow's commit and who wants to know how it went. An error is never a refusal: nothing was written."""
+
+    commit: Commit
+    answer: Callable[[CommitOutcome | EverlogError], None]
+    size: int = 0
+
+
+class Committer:
+    """Group commit."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._creates: deque[PendingCreate] = deque()
+        self._posts: deque[PendingPost] = deque()
+        self._commits: deque[PendingCommit] = deque()
+        self._pause = 0
+        self.paused_until = 0
+        """Store time before which commits are not sent again, after the database could not be reached."""
+
+    def create(self, pending: PendingCreate) -> None:
+        """Have a workflow created in the next batch."""
+        self._creates.append(pending)
+
+    def post(self, pending: PendingPost) -> None:
+        """Have a message posted in the next batch."""
+        self._posts.append(pending)
+
+    def commit(self, pending: PendingCommit) -> None:
+        """Have a commit written in the next batch."""
+        self._commits.append(pending)
+
+    def waits(self) -> bool:
+        """Tell whether something is to be written."""
+        return bool(self._commits or self._creates or self._posts)
+
+    def flush(self, now: int) -> bool:
+        """Write one batch and answer its parts; False where there was nothing that could be written now."""
+        commits: list[PendingCommit] = []
+        if now >= self.paused_until:
+            size = 0
+            while self._commits and len(commits) < MOST_PARTS and size < MOST_BYTES:
+                size += self._commits[0].size
+                commits.append(self._commits.popleft())
+        creates = [self._creates.popleft() for _ in range(min(len(self._creates), MOST_PARTS))]
+        posts = [self._posts.popleft() for _ in range(min(len(self._posts), MOST_PARTS))]
+        if not (commits or creates or posts):
+            return False
+        self._write(creates, commits, posts, now)
+        return True
+
+    def _write(
+        self, creates: list[PendingCreate], commits: list[PendingCommit], posts: list[PendingPost], now: int
+    ) -> None:
+        if len(commits) > 1:
+            commits.sort(key=lambda pending: pending.commit.workflow_id)
+        batch = Batch(
+            creates=[pending.new for pending in creates],
+            commits=[pending.commit for pending in commits],
+            posts=[pending.message for pending in posts],
+        )
+        try:
+            outcome = self._store.commit(batch)
+        except StoreUnavailable as error:
+            self._unavailable(error, creates, commits, posts, now)
+            return
+        except Exception as error:
+            self._split(error, creates, commits, posts, now)
+            return
+        self._pause = 0
+        for create, created in zip(creates, outcome.creates, strict=True):
+            create.answer(created)
+        for commit, committed in zip(commits, outcome.commits, strict=True):
+            commit.answer(committed)
+        for post, posted in zip(posts, outcome.posts, strict=True):
+            post.answer(posted)
+
+    def _unavailable(
+        self,
+        error: StoreUnavailable,
+        creates: list[PendingCreate],
+        commits: list[PendingCommit],
+        posts: list[PendingPost],
+        now: int,
+    ) -> None:
+        if not self._pause:
+            log.warning("the database cannot be written, workflows wait: %s", error)
+        self._pause = min(max(FIRST_PAUSE, 2 * self._pause), LONGEST_PAUSE)
+        self.paused_until = now + self._pause
+        for pending in (*creates, *posts):
+            pending.answer(error)
+        if error.unknown_outcome:
+            commits = [pending for pending in commits if not self._was_done(pending)]
+        self._commits.extendleft(reversed(commits))
+
+    def _was_done(self, pending: PendingCommit) -> bool:
+        """Read the head: my token and my seq, it was done; my token and an older seq, not; another token, refused."""
+        commit = pending.commit
+        try:
+            (head,) = self._store.heads([commit.workflow_id])
+        except StoreUnavailable:
+            return False  # sent again later: by then it is refused if it was done, and looked up once more
+        written = commit.seq + len(commit.events)
+        if head is not None and head.token == commit.token and head.seq == commit.seq and commit.events:
+            return False
+        held = head is not None and head.token == commit.token
+        ended = head is not None and head.token is None and (commit.release or head.ended_at is not None)
+        if head is not None and head.seq == written and (held or ended):
+            pending.answer(Done())
+        else:
+            pending.answer(Refused())
+        return True
+
+    def _split(
+        self,
+        error: Exception,
+        creates: list[PendingCreate],
+        commits: list[PendingCommit],
+        posts: list[PendingPost],
+        now: int,
+    ) -> None:
+        if len(creates) + len(commits) + len(posts) == 1:
+            known = error if isinstance(error, EverlogError) else InternalError(f"the store failed: {error!r}")
+            known.__cause__ = None if known is error else error
+            for pending in (*creates, *commits, *posts):
+                pending.answer(known)
+            return
+        for create in creates:
+            self._write([create], [], [], now)
+        for commit in commits:
+            self._write([], [commit], [], now)
+        for post in posts:
+            self._write([], [], [post], now)

@@ -1,0 +1,175 @@
+"""The engine: a client that also runs workflows, inside the user's process."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import platform
+import signal
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any, Final, Literal, final
+
+import msgspec
+
+from everlog.core.codec import Codec
+from everlog.core.durations import SECOND, Duration, microseconds
+from everlog.core.version import VERSION
+from everlog.errors import StoreError, UsageError
+from everlog.host import Driver, Host
+from everlog.replay.definitions import Workflow, registered_workflows
+from everlog.replay.execution import Environment
+from everlog.replay.guards import install_guards
+from everlog.runtime.backends import Durability
+from everlog.runtime.builds import current_build
+from everlog.runtime.client import Client
+from everlog.runtime.leases import LeaseKeeper
+from everlog.runtime.shell import Shell
+from everlog.runtime.steps import StepRunner
+from everlog.runtime.worker import Worker, WorkerSettings
+from everlog.store import Store
+
+log: Final = logging.getLogger("everlog")
+CLOSING: Final = 5.0
+"""Seconds for the last commits once the grace time is over."""
+
+
+@final
+class Engine(Client):
+    """Runs workflows inside this process: `async with Engine("sqlite:///shop.db") as engine`.
+
+    On opening it resumes what a dead process left behind; on leaving the block it lets running steps end, for up to
+    `grace`, and hands the rest back for the next engine: nothing is lost.
+
+    `workflows`: those that it runs, by default all that are defined. `concurrency`: how many it holds in memory.
+    `step_threads`: how many plain steps run at once. `lease`: after how long of silence others may take its work over.
+    `guards`: what happens when workflow code reads a clock, chance, a file or the environment directly.
+    `durability`: "full" survives loss of power, "process" only the death of the process.
+    """
+
+    def __init__(
+        self,
+        url: str | Store,
+        /,
+        *,
+        workflows: Iterable[Workflow[..., Any]] | None = None,
+        concurrency: int = 1000,
+        step_threads: int = 64,
+        lease: Duration = 10,
+        grace: Duration = 30,
+        codec: Codec | None = None,
+        guards: Literal["off", "warn", "raise"] = "warn",
+        durability: Durability = "full",
+        host: Host | None = None,
+    ) -> None:
+        super().__init__(url, codec=codec, durability=durability, host=host)
+        for name, value in (("concurrency", concurrency), ("step_threads", step_threads)):
+            if value < 1:
+                raise UsageError(f"{name} must be at least 1, got {value}")
+        self._workflows = None if workflows is None else {one.name: one for one in workflows}
+        self._concurrency = concurrency
+        self._step_threads = step_threads
+        self._lease = microseconds(lease, what="lease")
+        self._grace = microseconds(grace, what="grace") / SECOND
+        self._guards: Literal["off", "warn", "raise"] = guards
+        self._keeper: LeaseKeeper | None = None
+        self._keeper_driver: Driver | None = None
+        self._remove_guards: Callable[[], None] | None = None
+
+    async def serve(self) -> None:
+        """Run workflows until SIGTERM or SIGINT; leaving the block then drains."""
+        loop, stopped = asyncio.get_running_loop(), asyncio.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stopped.set)
+        try:
+            await stopped.wait()
+        finally:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.remove_signal_handler(number)
+
+    # -- opening and closing -----------------------------------------------------------------------------------------
+
+    async def _begin(self, shell: Shell) -> None:
+        loop = asyncio.get_running_loop()
+        name = f"worker-{self.host.token()[:16]}"
+        build = current_build(self._known().values())
+        environment = Environment(
+            codec=self.codec,
+            may_import=self.may_import,
+            everlog=VERSION,
+            python=platform.python_version(),
+            build=build,
+            worker=name,
+        )
+        self.host.limit_threads(self._step_threads)
+        offset = shell.store.now() - self.host.wall()
+        steps = StepRunner(self.host, loop, self.codec, lambda: self.host.wall() + offset, shell.step_ended)
+        settings = WorkerSettings(worker=name, build=build, concurrency=self._concurrency, workflows=self._known)
+        worker = Worker(settings, environment, shell.store, self.host, shell.committer, steps, shell.ended)
+        shell.worker = worker
+        self._keeper = LeaseKeeper(
+            shell.store,
+            self.host,
+            worker=name,
+            lease=self._lease,
+            beat=lambda: shell.beat,
+            on_lease=lambda held: shell.submit(partial(_set_lease, worker, held)),
+            on_retired=lambda new: shell.submit(partial(_renamed, worker, new)),
+            on_freed=lambda: shell.submit(partial(_want_claim, worker)),
+        )
+        await self._in_thread(self._keeper.register)
+        self._keeper_driver = self.host.drive("everlog-lease", self._keeper)
+        self._remove_guards = install_guards(self._guards)
+
+    async def _end(self, shell: Shell) -> None:
+        worker = shell.worker
+        try:
+            if worker is not None:
+                await self.ask(worker.drain)
+                await self._until_empty(worker, self._grace)
+                if worker.residents:
+                    await self.ask(lambda: worker.hand_back_all(shell.store.now()))
+                    await self._until_empty(worker, CLOSING)
+        finally:
+            if self._remove_guards is not None:
+                self._remove_guards()
+            shell.submit(partial(self._retire, shell))
+        await super()._end(shell)
+
+    def _retire(self, shell: Shell) -> None:
+        """On the engine's thread: give up the lease, and with it all that is still held."""
+        if shell.worker is not None:
+            shell.worker.let_all_go()
+        if self._keeper_driver is not None:
+            self._keeper_driver.stop()
+        if self._keeper is not None:
+            try:
+                self._keeper.retire()
+            except StoreError as error:
+                log.warning("the lease could not be given up, it runs out by itself: %s", error)
+
+    async def _until_empty(self, worker: Worker, seconds: float) -> None:
+        until = self.host.monotonic() + seconds
+        while worker.residents and self.host.monotonic() < until:
+            await asyncio.sleep(0.005)
+
+    def _known(self) -> Mapping[str, Workflow[..., Any]]:
+        return registered_workflows() if self._workflows is None else self._workflows
+
+
+def _set_lease(worker: Worker, held: bool) -> None:
+    if not held:
+        log.warning("worker %s is past its lease: it starts nothing until it has renewed it", worker.settings.worker)
+    worker.may_start = held
+    worker.wake_all()
+
+
+def _renamed(worker: Worker, name: str) -> None:
+    worker.let_all_go()
+    worker.settings = msgspec.structs.replace(worker.settings, worker=name)
+    worker.environment = msgspec.structs.replace(worker.environment, worker=name)
+    worker.may_start = worker.claim_wanted = True
+
+
+def _want_claim(worker: Worker) -> None:
+    worker.claim_wanted = True

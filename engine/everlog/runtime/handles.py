@@ -1,0 +1,102 @@
+"""Handles: one workflow, as a client sees it."""
+
+from __future__ import annotations
+
+import asyncio
+from functools import partial
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from everlog.core import events
+from everlog.core.codec import ANY
+from everlog.core.durations import SECOND, Duration, microseconds
+from everlog.core.events import EndEvent
+from everlog.core.failures import rebuild
+from everlog.errors import EverlogError, NotFound, WorkflowCancelled, WorkflowFailed
+from everlog.runtime.listing import Listing
+from everlog.runtime.status import HistoryEvent, WorkflowStatus, history_event, status_of
+
+if TYPE_CHECKING:
+    from everlog.runtime.client import Client
+
+T_co = TypeVar("T_co", covariant=True)
+PAGE = 1000
+
+
+class Handle(Generic[T_co]):
+    """One workflow. Making a handle asks nothing; each method says when there is no such workflow by `NotFound`."""
+
+    def __init__(self, client: Client, workflow_id: str, result_type: object = ANY) -> None:
+        self._client = client
+        self._id = workflow_id
+        self._result_type = result_type
+
+    def __repr__(self) -> str:
+        return f"<Handle {self._id!r}>"
+
+    @property
+    def id(self) -> str:
+        """The id of the workflow."""
+        return self._id
+
+    async def result(self, *, timeout: Duration | None = None) -> T_co:
+        """Wait for the end and give what the workflow returned.
+
+        Raises `WorkflowFailed` with the original as its cause, `WorkflowCancelled`, or `TimeoutError` when
+        `timeout` is over: then the workflow goes on, and the waiter gave up.
+        """
+        limit = None if timeout is None else microseconds(timeout, what="timeout of result") / SECOND
+        async with asyncio.timeout(limit):
+            end = await self._client.wait_for_end(self._id)
+        return self._outcome(end)
+
+    async def status(self) -> WorkflowStatus:
+        """Give where the workflow is, and why."""
+
+        def read() -> WorkflowStatus:
+            store = self._client.store
+            (head,) = store.heads([self._id])
+            if head is None:
+                raise NotFound(f"there is no workflow {self._id!r} in this store")
+            return status_of(head, store.read(self._id), store.now())
+
+        return await self._client.ask(read)
+
+    def history(self, *, after: int = 0) -> Listing[HistoryEvent]:
+        """Give the events with seq > `after`, in order."""
+
+        async def page(mark: object) -> tuple[list[HistoryEvent], object]:
+            start = mark if isinstance(mark, int) else after
+            rows = await self._client.ask(partial(self._client.store.read, self._id, after=start, limit=PAGE))
+            if not rows and mark is None:
+                await self._must_exist()
+            return [history_event(row) for row in rows], rows[-1].seq if len(rows) == PAGE else None
+
+        return Listing(page)
+
+    async def send(self, topic: str, message: object, /, *, key: str | None = None) -> None:
+        """Send the workflow a message; see `Client.send`."""
+        await self._client.send(self._id, topic, message, key=key)
+
+    async def cancel(self, *, reason: str = "") -> None:
+        """Ask the workflow to stop: `CancelledError` is raised in it where it waits. Nothing happens if it has ended."""
+        await self._client.cancel_one(self._id, reason)
+
+    async def _must_exist(self) -> None:
+        (head,) = await self._client.ask(partial(self._client.store.heads, [self._id]))
+        if head is None:
+            raise NotFound(f"there is no workflow {self._id!r} in this store")
+
+    def _outcome(self, end: EndEvent | EverlogError) -> Any:
+        codec = self._client.codec
+        match end:
+            case events.WorkflowCompleted():
+                return codec.decode(bytes(end.result), self._result_type, what=f"result of workflow {self._id!r}")
+            case events.WorkflowCancelled():
+                raise WorkflowCancelled(f"workflow {self._id!r} was cancelled" + (end.reason and f": {end.reason}"))
+            case events.WorkflowFailed():
+                name = end.error.type.rpartition(":")[2]
+                raise WorkflowFailed(
+                    f"workflow {self._id!r} failed: {name}: {end.error.message}", workflow_id=self._id, error=end.error
+                ) from rebuild(end.error, codec, may_import=self._client.may_import)
+            case EverlogError():
+                raise end

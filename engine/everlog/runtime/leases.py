@@ -1,0 +1,124 @@
+"""Leases: keeps this worker's lease, and retires workers that are dead. On a thread and a connection of its own.
+
+A worker is dead
+- at once, where its process is known to have ended (its lock is free, or its pid is gone on this boot);
+- when its lease has run out, if this worker has itself reached the store for a whole lease while it was not renewed;
+  leases that had run out when this worker started count at once.
+The lease is renewed only while the engine's thread answers. A worker past its own lease starts nothing until it has
+renewed; one that was retired by another registers anew, under another name, and drops what it held.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from typing import Final
+
+from everlog.core.durations import SECOND
+from everlog.errors import StoreError
+from everlog.host import Host
+from everlog.store import Store, SupportsMaintenance, WorkerRow
+
+log: Final = logging.getLogger("everlog")
+LOOK_AROUND: Final = 0.5
+"""Seconds between two looks at the other workers."""
+
+
+class LeaseKeeper:
+    """Keeps one worker's lease. `pump` is driven apart from the engine's thread."""
+
+    def __init__(
+        self,
+        store: Store,
+        host: Host,
+        *,
+        worker: str,
+        lease: int,
+        beat: Callable[[], float],
+        on_lease: Callable[[bool], None],
+        on_retired: Callable[[str], None],
+        on_freed: Callable[[], None],
+    ) -> None:
+        self._store = store
+        self._host = host
+        self._worker = worker
+        self._lease = lease
+        self._beat = beat
+        self._on_lease = on_lease
+        self._on_retired = on_retired
+        self._on_freed = on_freed
+        self._renewed_at = host.monotonic()
+        self._reached_since = host.monotonic()
+        self._held = True
+        self._first_look = True
+        self._seen: dict[str, tuple[int, float]] = {}
+        """Of each other worker: its lease as last read, and since when it has been that, by our monotonic clock."""
+
+    def register(self) -> None:
+        """Add this worker, and retire those that are dead already. Raises `StoreError`."""
+        self._store.register(self._row())
+        self._look_around()
+
+    def retire(self) -> None:
+        """Remove this worker; what it still holds becomes runnable for others. Raises `StoreError`."""
+        self._store.retire(self._worker)
+
+    def pump(self) -> float | None:
+        """Renew the lease when a third of it is over, look at the others, keep the store in order."""
+        try:
+            self._renew()
+            self._look_around()
+            if isinstance(self._store, SupportsMaintenance):
+                self._store.maintain()
+        except StoreError as error:
+            log.warning("worker %s cannot reach its lease: %s", self._worker, error)
+            self._reached_since = self._host.monotonic()
+        self._check_own_lease()
+        return min(LOOK_AROUND, self._lease / SECOND / 4)
+
+    def _row(self) -> WorkerRow:
+        return WorkerRow(
+            worker=self._worker, process=self._host.process(), lease_until=self._store.now() + self._lease
+        )
+
+    def _renew(self) -> None:
+        at = self._host.monotonic()
+        if (at - self._renewed_at) * SECOND < self._lease / 3 or (at - self._beat()) * SECOND > self._lease / 2:
+            return
+        if self._store.renew(self._worker, lease_until=self._store.now() + self._lease):
+            self._renewed_at = at
+            return
+        log.warning("worker %s was declared dead by another; it registers anew", self._worker)
+        self._worker = f"worker-{self._host.token()[:16]}"
+        self._store.register(self._row())
+        self._renewed_at = at
+        self._on_retired(self._worker)
+
+    def _check_own_lease(self) -> None:
+        held = (self._host.monotonic() - self._renewed_at) * SECOND < self._lease
+        if held != self._held:
+            self._held = held
+            self._on_lease(held)
+
+    def _look_around(self) -> None:
+        now, at = self._store.now(), self._host.monotonic()
+        freed = 0
+        seen: dict[str, tuple[int, float]] = {}
+        for row in self._store.workers():
+            if row.worker == self._worker:
+                continue
+            lease_until, since = self._seen.get(row.worker, (None, at))
+            seen[row.worker] = (row.lease_until, since if lease_until == row.lease_until else at)
+            if self._is_dead(row, now, at - max(seen[row.worker][1], self._reached_since)):
+                log.info("worker %s is dead; its workflows are taken over", row.worker)
+                freed += self._store.retire(row.worker)
+                del seen[row.worker]
+        self._seen = seen
+        self._first_look = False
+        if freed:
+            self._on_freed()
+
+    def _is_dead(self, row: WorkerRow, now: int, watched: float) -> bool:
+        if row.gone or self._host.is_gone(row.process):
+            return True
+        return row.lease_until < now and (self._first_look or watched * SECOND >= self._lease)

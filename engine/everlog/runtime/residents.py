@@ -1,0 +1,41 @@
+"""Residents: the workflows that this engine holds in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from everlog.replay.drafting import Draft
+from everlog.replay.execution import Execution
+from everlog.store import InboxRow, State
+
+
+class Resident:
+    """A workflow that this engine holds: its execution, and what ties it to its head."""
+
+    __slots__ = (
+        "execution",
+        "head",
+        "in_flight",
+        "inbox",
+        "lost",
+        "releasing",
+        "rests_since",
+        "seq",
+        "token",
+        "workflow_id",
+    )
+
+    def __init__(self, execution: Execution, *, token: str, seq: int) -> None:
+        self.execution = execution
+        self.workflow_id = execution.workflow_id
+        self.token = token
+        self.seq = seq
+        """The seq that the head has, so far as is known here."""
+        self.inbox: list[InboxRow] = []
+        self.in_flight: Draft | None = None
+        self.releasing = False
+        self.head: tuple[State, int | None, Sequence[str]] = ("running", None, ())
+        """State, wake-up time and topics that the head has."""
+        self.rests_since: int | None = None
+        self.lost = False
+        """Whether it was refused, released or ended: nothing of it matters any more."""

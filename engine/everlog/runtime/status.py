@@ -1,0 +1,71 @@
+"""Statuses and history events, as users see them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+import msgspec
+
+from everlog.core.durations import as_datetime
+from everlog.core.events import decode_event
+from everlog.core.explain import why
+from everlog.core.state import EMPTY, WorkflowState, fold
+from everlog.store import EventRow, Head, State
+
+
+class WorkflowStatus(msgspec.Struct, frozen=True, kw_only=True):
+    """Where a workflow is. `why` is a sentence; `error` a line where it failed or is stuck."""
+
+    id: str
+    name: str
+    state: State
+    why: str
+    error: str | None
+    created_at: datetime
+    ended_at: datetime | None
+    history_length: int
+    worker: str | None
+
+
+class HistoryEvent(msgspec.Struct, frozen=True, kw_only=True):
+    """One event of a history; `data` is its body as JSON data."""
+
+    seq: int
+    type: str
+    recorded_at: datetime
+    data: dict[str, Any]
+
+
+def status_of(head: Head, history: Sequence[EventRow] | None, now: int) -> WorkflowStatus:
+    """Give the status of a head; with its history, `why` says what it waits for."""
+    if history is None:
+        folded = msgspec.structs.replace(EMPTY, name=head.name, created_at=head.created_at, ended_at=head.ended_at)
+        reason = head.why or head.state
+    else:
+        folded = folded_history(history)
+        reason = why(head.state, head.why, folded, now)
+    return WorkflowStatus(
+        id=head.workflow_id,
+        name=head.name,
+        state=head.state,
+        why=reason,
+        error=head.why if head.state in ("failed", "stuck") else None,
+        created_at=as_datetime(head.created_at),
+        ended_at=None if head.ended_at is None else as_datetime(head.ended_at),
+        history_length=head.seq,
+        worker=head.worker,
+    )
+
+
+def folded_history(history: Sequence[EventRow]) -> WorkflowState:
+    """Give the state that stored events make."""
+    return fold((row.seq, row.recorded_at, decode_event(row.payload)) for row in history)
+
+
+def history_event(row: EventRow) -> HistoryEvent:
+    """Give a stored event as users see it."""
+    data: dict[str, Any] = msgspec.json.decode(row.payload)
+    data.pop("type", None)
+    return HistoryEvent(seq=row.seq, type=row.type, recorded_at=as_datetime(row.recorded_at), data=data)

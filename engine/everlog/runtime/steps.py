@@ -1,0 +1,179 @@
+"""Steps: runs attempts, async ones on the user's loop, plain ones in threads, and tells how each ended."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
+
+from msgspec import Struct
+
+from everlog.core.codec import Codec
+from everlog.core.failures import describe
+from everlog.core.retry import next_delay
+from everlog.errors import NotEncodable, StepTimeout
+from everlog.host import Host
+from everlog.replay.attempts import Attempt
+from everlog.replay.context import attempt as attempt_variable
+from everlog.replay.definitions import Step
+from everlog.replay.execution import StepEnd
+from everlog.replay.operations import StepOperation
+from everlog.runtime.residents import Resident
+
+
+class Dispatch(Struct, eq=False):
+    """One attempt that is to be run."""
+
+    resident: Resident
+    operation: StepOperation
+    attempt: Attempt
+    task: asyncio.Task[None] | None = None
+    dropped: bool = False
+    """Whether nobody wants the outcome any more: it was cancelled, timed out or given up."""
+
+
+Report = Callable[[Dispatch, StepEnd | None], None]
+"""Called from any thread, once for each attempt; without an end the attempt was cut short and nothing is known."""
+
+
+class StepRunner:
+    """Runs attempts and reports their ends."""
+
+    def __init__(
+        self, host: Host, loop: asyncio.AbstractEventLoop, codec: Codec, clock: Callable[[], int], report: Report
+    ) -> None:
+        self._host = host
+        self._loop = loop
+        self._codec = codec
+        self._clock = clock
+        self._report = report
+        self.running: dict[StepOperation, Dispatch] = {}
+        """The attempts that were handed out and have not been reported, as the engine's thread knows them."""
+
+    def run(self, dispatches: Sequence[Dispatch]) -> None:
+        """Begin attempts; the async ones with one wake-up of the user's loop."""
+        on_loop: list[Dispatch] = []
+        for dispatch in dispatches:
+            self.running[dispatch.operation] = dispatch
+            if isinstance(dispatch.operation.definition, Step):
+                on_loop.append(dispatch)
+            else:
+                self._begin_in_thread(dispatch)
+        if on_loop and not self._host.post(self._loop, partial(self._begin, on_loop)):
+            for dispatch in on_loop:
+                self._report(dispatch, None)
+
+    def drop(self, operations: Sequence[StepOperation]) -> None:
+        """Cancel the attempts of these operations and forget how they end. A thread cannot be stopped: it runs on."""
+        cancelled: list[Dispatch] = []
+        for operation in operations:
+            dispatch = self.running.pop(operation, None)
+            if dispatch is not None:
+                dispatch.dropped = dispatch.attempt.cancelled = True
+                cancelled.append(dispatch)
+        if cancelled:
+            self._host.post(self._loop, partial(_cancel, cancelled))
+
+    def _begin(self, dispatches: Sequence[Dispatch]) -> None:
+        for dispatch in dispatches:
+            if not dispatch.dropped:
+                dispatch.task = self._loop.create_task(
+                    self._attempt(dispatch), context=dispatch.operation.context.copy()
+                )
+
+    async def _attempt(self, dispatch: Dispatch) -> None:
+        operation = dispatch.operation
+        started_at = self._clock()
+        limit: asyncio.Timeout | None = None
+        try:
+            attempt_variable.set(dispatch.attempt)
+            args, kwargs = self._arguments(operation)
+            function: Any = operation.definition.fn  # type: ignore[attr-defined]
+            if operation.timeout is None:
+                result = await function(*operation.bound, *args, **kwargs)
+            else:
+                async with asyncio.timeout(operation.timeout / 1_000_000) as limit:
+                    result = await function(*operation.bound, *args, **kwargs)
+        except asyncio.CancelledError:
+            self._report(dispatch, None)
+            raise
+        except Exception as error:
+            timed_out = limit is not None and limit.expired() and isinstance(error, TimeoutError)
+            self._report(dispatch, self._failed(operation, started_at, _timeout(operation) if timed_out else error))
+        else:
+            self._report(dispatch, self._returned(operation, started_at, result))
+
+    def _begin_in_thread(self, dispatch: Dispatch) -> None:
+        operation = dispatch.operation
+        begun_at: list[int] = []
+
+        def work() -> None:
+            if not dispatch.dropped:
+                begun_at.append(self._clock())
+                operation.context.copy().run(self._in_thread, dispatch, begun_at[0])
+
+        self._host.run_in_thread(work)
+        if operation.timeout is not None:
+            self._host.post(self._loop, partial(self._watch, dispatch, begun_at))
+
+    def _watch(self, dispatch: Dispatch, begun_at: Sequence[int]) -> None:
+        """End an attempt in a thread that takes too long, counted from when the thread began."""
+        limit = dispatch.operation.timeout
+        if dispatch.dropped or limit is None:
+            return
+        left = begun_at[0] + limit - self._clock() if begun_at else limit
+        if left > 0:
+            self._loop.call_later(left / 1_000_000, self._watch, dispatch, begun_at)
+        else:
+            end = self._failed(dispatch.operation, begun_at[0], _timeout(dispatch.operation))
+            self._report_once(dispatch, end)
+
+    def _in_thread(self, dispatch: Dispatch, started_at: int) -> None:
+        operation = dispatch.operation
+        attempt_variable.set(dispatch.attempt)
+        try:
+            args, kwargs = self._arguments(operation)
+            result = operation.definition(*args, **kwargs)  # type: ignore[operator]
+        except BaseException as error:  # a thread has nobody else to give it to
+            self._report_once(dispatch, self._failed(operation, started_at, error))
+        else:
+            self._report_once(dispatch, self._returned(operation, started_at, result))
+
+    def _report_once(self, dispatch: Dispatch, end: StepEnd) -> None:
+        if not dispatch.dropped:
+            dispatch.dropped = dispatch.operation.timeout is not None
+            self._report(dispatch, end)
+
+    def _arguments(self, operation: StepOperation) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        definition = operation.definition
+        return definition.signature.decode(self._codec, operation.input, what=f"input of step {definition.name}")
+
+    def _returned(self, operation: StepOperation, started_at: int, result: object) -> StepEnd:
+        definition = operation.definition
+        try:
+            encoded = self._codec.encode(
+                result, definition.signature.result_type, what=f"result of step {definition.name}"
+            )
+        except NotEncodable as error:
+            return StepEnd(started_at=started_at, failure=describe(error, self._codec))
+        return StepEnd(started_at=started_at, result=encoded)
+
+    def _failed(self, operation: StepOperation, started_at: int, error: BaseException) -> StepEnd:
+        delay = next_delay(operation.retry, operation.attempt, error, self._host.chance())
+        return StepEnd(
+            started_at=started_at,
+            failure=describe(error, self._codec),
+            retry_at=None if delay is None else self._clock() + delay,
+        )
+
+
+def _cancel(dispatches: Sequence[Dispatch]) -> None:
+    for dispatch in dispatches:
+        if dispatch.task is not None:
+            dispatch.task.cancel()
+
+
+def _timeout(operation: StepOperation) -> StepTimeout:
+    limit = (operation.timeout or 0) / 1_000_000
+    return StepTimeout(f"attempt {operation.attempt} of step {operation.name!r} took longer than its timeout of {limit:g} s")
