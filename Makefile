@@ -28,12 +28,13 @@ demo: $(PACKAGE) ## watch a workflow being killed and going on
 test: check ## check, then all tests, with the Python at hand
 	$(BIN)/python -m pytest
 
+# The cache of lint-imports is off: it keeps an import as it was resolved when the other module was not there yet.
 check: $(DEVELOPMENT) ## format, lint, types, imports
 	$(BIN)/ruff format --quiet --check .
 	$(BIN)/ruff check --quiet .
 	$(BIN)/mypy --no-error-summary
 	$(BIN)/basedpyright --pythonpath $(BIN)/python
-	$(BIN)/lint-imports --no-logo
+	$(BIN)/lint-imports --no-logo --no-cache
 
 test-versions: $(DEVELOPMENT) ## the tests, and the replay of each other's histories, with every other Python found here
 	@others="$$($(BIN)/python tests/tools/other_pythons.py)" && pythons="" && \

@@ -95,7 +95,7 @@ class SystemHost:
 
     def __init__(self) -> None:
         self._pool = _ThreadPool()
-        self._random = random.Random()  # noqa: S311
+        self._random = random.Random()
 
     def wall(self) -> int:
         return time.time_ns() // 1000

@@ -70,6 +70,7 @@ class MemoryStore:
         self._workers: dict[str, WorkerRow] = {}
         self._last_row = 0
         self._writes = 0
+        self._subscribers: list[Callable[[], None]] = []
         self._closed = False
 
     def now(self) -> int:
@@ -80,11 +81,13 @@ class MemoryStore:
         """Write the batch; creations first, then commits, then posts, each against what those before it left."""
         check_batch(batch)
         with self._locked():
-            return BatchOutcome(
+            outcome = BatchOutcome(
                 creates=[self._create(new) for new in batch.creates],
                 commits=[self._commit(commit) for commit in batch.commits],
                 posts=[self._post(message) for message in batch.posts],
             )
+        self._wake_others()
+        return outcome
 
     def _create(self, new: NewWorkflow) -> CreateOutcome:
         found = self._workflows.get(new.workflow_id)
@@ -278,7 +281,13 @@ class MemoryStore:
             for workflow in held:
                 taken_over = workflow.head.takeovers + (workflow.head.state == "running")
                 self._move(workflow, replace(workflow.head, token=None, worker=None, takeovers=taken_over))
-            return len(held)
+        self._wake_others()
+        return len(held)
+
+    def subscribe(self, wake: Callable[[], None]) -> Callable[[], None]:
+        """Have `wake` called after every write; give what ends that."""
+        self._subscribers.append(wake)
+        return lambda: self._subscribers.remove(wake)
 
     def close(self) -> None:
         """Drop everything; further calls raise `StoreUnavailable`."""
@@ -292,6 +301,10 @@ class MemoryStore:
         if head.state not in ENDED:
             self._open[head.worker][head.workflow_id] = workflow
         self._writes += 1
+
+    def _wake_others(self) -> None:
+        for wake in list(self._subscribers):
+            wake()
 
     @contextmanager
     def _locked(self) -> Generator[None]:

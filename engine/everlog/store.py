@@ -27,17 +27,15 @@ without NUL or lone surrogates, at most 512 characters; payloads are JSON text i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal, Protocol, runtime_checkable
 
 from msgspec import Struct
 
+from everlog.core.heads import ENDED as ENDED
+from everlog.core.heads import InboxRow as InboxRow
+from everlog.core.heads import State as State
 from everlog.errors import InternalError
-
-State = Literal["queued", "running", "waiting", "stuck", "completed", "failed", "cancelled"]
-"""The states a head can have; the last three are ended and final."""
-
-ENDED: frozenset[State] = frozenset({"completed", "failed", "cancelled"})
 
 
 class EventRow(Struct, frozen=True):
@@ -62,19 +60,6 @@ class NewMessage(Struct, frozen=True, kw_only=True):
     payload: bytes
     control: bool = False
     key: str | None = None
-
-
-class InboxRow(Struct, frozen=True, kw_only=True):
-    """An unread message. `row` grows in the order in which rows became visible to readers of this store."""
-
-    row: int
-    destination: str
-    source: str
-    number: int
-    topic: str
-    payload: bytes
-    control: bool
-    arrived_at: int
 
 
 class NewWorkflow(Struct, frozen=True, kw_only=True):
@@ -284,8 +269,7 @@ class Store(Protocol):
         ...
 
     def changes(self) -> int:
-        """Give a number that differs after another connection or process has written. Cheap: asked many times a second.
-        """
+        """Give a number that differs after another connection or process has written. Cheap: asked many times a second."""
         ...
 
     def register(self, worker: WorkerRow) -> None:
@@ -314,8 +298,18 @@ class Store(Protocol):
 
 
 @runtime_checkable
+@runtime_checkable
+class SupportsWakeups(Protocol):
+    """A store that tells when something was written, so that nobody has to ask `changes` all the time."""
+
+    def subscribe(self, wake: Callable[[], None]) -> Callable[[], None]:
+        """Have `wake` called, from any thread and soon, after every write by anyone; give what ends that."""
+        ...
+
+
+@runtime_checkable
 class SupportsMaintenance(Protocol):
-    """A store that has house-keeping to do while the engine runs."""
+    """A store that has house-keeping to do while the engine runs; asked for with `isinstance`."""
 
     def maintain(self) -> None:
         """Keep house off the commit path; called about once a second from a thread that is not the committer's."""

@@ -32,7 +32,7 @@ from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
-from pydantic import AnyUrl, BaseModel, ConfigDict, Field, SecretStr, field_validator
+from pydantic import AnyUrl, AwareDatetime, BaseModel, ConfigDict, Field, SecretStr, field_validator
 
 from everlog.core.codec import ANY, JsonCodec, Mismatch, canonical, digest
 from everlog.core.signature import Signature
@@ -90,7 +90,7 @@ class Derived(Base):
 class Node:
     value: int
     children: list[Node] = field(default_factory=list)
-    parent: Optional[Node] = None  # noqa: UP045 - one of the ways to write it
+    parent: Optional[Node] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,6 +143,11 @@ class Person(BaseModel):
     @classmethod
     def shout(cls, name: str) -> str:
         return name + "!"
+
+
+class Meeting(BaseModel):
+    at: AwareDatetime
+    room: int = Field(validation_alias="Room", default_factory=lambda: 7)
 
 
 class Approve(msgspec.Struct):
@@ -238,9 +243,9 @@ BERLIN = datetime(2024, 10, 27, 2, 30, fold=1, tzinfo=ZoneInfo("Europe/Berlin"))
         (5, Annotated[int, ["unhashable"]]),
         (5, T),
         (None, int | None),
-        (5, Optional[int]),  # noqa: UP045
+        (5, Optional[int]),
         (None, Optional[Any]),
-        (Line("x"), Union[Line, None]),  # noqa: UP007
+        (Line("x"), Union[Line, None]),
         (1, int | float),
         (1.0, int | float),
         (True, int | bool),
@@ -263,7 +268,10 @@ def test_a_value_comes_back_as_what_it_was(value: object, declared: object) -> N
 
 
 def test_numbers_that_equal_nothing_come_back() -> None:
-    assert repr(round_trip([float("nan"), Decimal("NaN"), Decimal("sNaN12")])) == "[nan, Decimal('NaN'), Decimal('sNaN12')]"
+    assert (
+        repr(round_trip([float("nan"), Decimal("NaN"), Decimal("sNaN12")]))
+        == "[nan, Decimal('NaN'), Decimal('sNaN12')]"
+    )
 
 
 def test_members_of_a_union_that_look_alike_are_recorded_with_their_names() -> None:
@@ -395,6 +403,8 @@ def test_a_pydantic_model_comes_back_exactly_and_is_validated_only_where_it_does
     assert back.name == "Ann!"
     assert back.model_fields_set == person.model_fields_set == {"name", "home", "nick"}
     assert type(back.home) is AnyUrl
+    meeting = Meeting.model_validate_json('{"at":"2024-01-01T00:00:00Z"}')
+    assert round_trip(meeting, Meeting) == meeting
     older = codec.decode(b'{"fullName":"Bob"}', Person)
     assert isinstance(older, Person)
     assert older.name == "Bob!"

@@ -7,13 +7,14 @@ import sqlite3
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from types import TracebackType
+from typing import Any, Final, Literal, TypeVar
 
 from everlog.errors import SchemaMismatch, StoreUnavailable
-from everlog_sqlite.driver_errors import primary_code, translate, translated
+from everlog_sqlite.driver_errors import primary_code, raise_translated, translate, translated
 
 Durability = Literal["full", "process"]
 Parameters = Mapping[str, object] | Sequence[object]
@@ -39,6 +40,8 @@ class Connection:
         self.lock = threading.RLock()
         self._process = os.getpid()
         self._closed = False
+        self.using: Final = _Using(self)
+        self.transaction: Final = _Transaction(self)
         if path is not None:
             _check_place(path, create=create)
         with translated(self.name):
@@ -62,71 +65,20 @@ class Connection:
             self.driver.execute("PRAGMA checkpoint_fullfsync = ON")
 
     def execute(self, sql: str, parameters: Parameters = ()) -> sqlite3.Cursor:
-        """Run one statement as it is; within `write_transaction`."""
+        """Run one statement as it is; within `transaction`."""
         return self.driver.execute(sql, parameters)
 
     def rows(self, sql: str, parameters: Parameters = ()) -> list[Any]:
         """Give the rows of one reading statement."""
-        with self.using():
-            return self._patiently(lambda: self.driver.execute(sql, parameters).fetchall())
+        with self.using:
+            return self.patiently(lambda: self.driver.execute(sql, parameters).fetchall())
 
     def value(self, sql: str, parameters: Parameters = ()) -> Any:
         """Give the first column of the first row of one reading statement; None where there is none."""
         rows = self.rows(sql, parameters)
         return rows[0][0] if rows else None
 
-    @contextmanager
-    def write_transaction(self) -> Generator[None]:
-        """Hold the write lock of the database: all of what is written inside becomes durable, or nothing.
-
-        The only opener of transactions. A failing commit leaves nothing written, save where the disk failed while it
-        was asked to keep the data: then that is unknown.
-        """
-        with self.using():
-            # A transaction that begins as a reader and becomes a writer may be refused at once; this one waits.
-            self._patiently(lambda: self.driver.execute("BEGIN IMMEDIATE"))
-            try:
-                yield
-            except BaseException:
-                self._roll_back()
-                raise
-            try:
-                self.driver.execute("COMMIT")
-            except sqlite3.Error as error:
-                self._roll_back()
-                if primary_code(error) == sqlite3.SQLITE_IOERR:
-                    raise StoreUnavailable(str(translate(error, self.name)), unknown_outcome=True) from error
-                raise
-
-    @contextmanager
-    def using(self) -> Generator[None]:
-        """Keep other threads away, and translate the driver's errors."""
-        with self.lock:
-            if self._closed:
-                raise StoreUnavailable(f"{self.name} was closed by this program; open it again")
-            if self._process != os.getpid():
-                raise StoreUnavailable(
-                    f"{self.name} was opened by process {self._process}, and this is a fork of it, {os.getpid()};"
-                    " a connection does not survive a fork: open the database in the child"
-                )
-            with translated(self.name):
-                yield
-
-    def close(self) -> None:
-        """Close the connection. The last one to a file moves the write-ahead log into it."""
-        with self.lock:
-            self._closed = True
-            if self._process == os.getpid():
-                with translated(self.name):
-                    self.driver.close()
-
-    def _roll_back(self) -> None:
-        if self.driver.in_transaction:
-            # A failure here would hide the one that brought us here; SQLite rolls back what is left open.
-            with suppress(sqlite3.Error):
-                self.driver.execute("ROLLBACK")
-
-    def _patiently(self, call: Callable[[], Result]) -> Result:
+    def patiently(self, call: Callable[[], Result]) -> Result:
         """Repeat what another connection's lock keeps from happening, for as long as `PATIENCE`."""
         deadline = time.monotonic() + PATIENCE
         while True:
@@ -136,6 +88,95 @@ class Connection:
                 if primary_code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                     raise
             time.sleep(_PAUSE)
+
+    def require_usable(self) -> None:
+        """Raise `StoreUnavailable` if this connection was closed, or opened by another process."""
+        if self._closed:
+            raise StoreUnavailable(f"{self.name} was closed by this program; open it again")
+        if self._process != os.getpid():
+            raise StoreUnavailable(
+                f"{self.name} was opened by process {self._process}, and this is a fork of it, {os.getpid()};"
+                " a connection does not survive a fork: open the database in the child"
+            )
+
+    def close(self) -> None:
+        """Close the connection. The last one to a file moves the write-ahead log into it."""
+        with self.lock:
+            self._closed = True
+            if self._process == os.getpid():
+                with translated(self.name):
+                    self.driver.close()
+
+
+class _Using:
+    """Keeps other threads away from a connection, and translates the driver's errors. May be nested."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> None:
+        self._connection.lock.acquire()
+        try:
+            self._connection.require_usable()
+        except BaseException:
+            self._connection.lock.release()
+            raise
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self._connection.lock.release()
+        if error is not None:
+            raise_translated(error, self._connection.name)
+
+
+class _Transaction:
+    """Holds the write lock of the database: all of what is written inside becomes durable, or nothing.
+
+    The only opener of transactions. A failing commit leaves nothing written, save where the disk failed while it was
+    asked to keep the data: then that is unknown.
+    """
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def __enter__(self) -> None:
+        self._connection.using.__enter__()
+        try:
+            # A transaction that begins as a reader and becomes a writer may be refused at once; this one waits.
+            self._connection.patiently(self._begin)
+        except BaseException as error:
+            self._connection.lock.release()
+            raise_translated(error, self._connection.name)
+            raise
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        try:
+            if error is None:
+                self._commit()
+            else:
+                self._roll_back()
+                raise_translated(error, self._connection.name)
+        finally:
+            self._connection.lock.release()
+
+    def _commit(self) -> None:
+        try:
+            self._connection.driver.execute("COMMIT")
+        except BaseException as error:
+            self._roll_back()
+            if isinstance(error, sqlite3.Error) and primary_code(error) == sqlite3.SQLITE_IOERR:
+                message = str(translate(error, self._connection.name))
+                raise StoreUnavailable(message, unknown_outcome=True) from error
+            raise_translated(error, self._connection.name)
+            raise
+
+    def _begin(self) -> sqlite3.Cursor:
+        return self._connection.driver.execute("BEGIN IMMEDIATE")
+
+    def _roll_back(self) -> None:
+        if self._connection.driver.in_transaction:
+            # A failure here would hide the one that brought us here; SQLite rolls back what is left open.
+            with suppress(sqlite3.Error):
+                self._connection.driver.execute("ROLLBACK")
 
 
 def _connect(path: Path | None, *, create: bool) -> sqlite3.Connection:

@@ -26,9 +26,16 @@ def translated(name: str) -> Generator[None]:
     """Raise what the driver raises inside as one of our errors that names the database, the original chained."""
     try:
         yield
-    except sqlite3.Error as error:
+    except Exception as error:
+        raise_translated(error, name)
+        raise
+
+
+def raise_translated(error: BaseException, name: str) -> None:
+    """Raise our error for an error of the driver; do nothing about any other."""
+    if isinstance(error, sqlite3.Error):
         raise translate(error, name) from error
-    except UnicodeError as error:
+    if isinstance(error, UnicodeError):
         raise InternalError(f"{name}: a text to be stored is not valid UTF-8: {error}") from error
 
 

@@ -27,7 +27,7 @@ def migrate(connection: Connection, *, create: bool) -> list[str]:
     """
     applied: list[str] = []
     if not _is_current(connection, create=create):
-        with connection.write_transaction():
+        with connection.transaction:
             if not _is_current(connection, create=create):
                 applied = _apply(connection)
     _use_write_ahead_log(connection)

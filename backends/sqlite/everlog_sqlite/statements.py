@@ -11,6 +11,8 @@ from everlog_sqlite.connection import Connection
 _SIZES: Final = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)
 """For how many rows a statement is prepared; fewer rows are filled up with nulls, which match and insert nothing."""
 
+_SIZE_FOR: Final = [next(size for size in _SIZES if size >= rows) for rows in range(_SIZES[-1] + 1)]
+
 
 def load(name: str) -> str:
     """Give the text of one statement."""
@@ -36,9 +38,10 @@ class RowsStatement:
         changed = 0
         for start in range(0, len(rows), _SIZES[-1]):
             chunk = rows[start : start + _SIZES[-1]]
-            size = next(size for size in _SIZES if size >= len(chunk))
+            size = _SIZE_FOR[len(chunk)]
             parameters = [value for row in chunk for value in row]
-            parameters.extend([None] * (self.width * (size - len(chunk))))
+            if size > len(chunk):
+                parameters.extend([None] * (self.width * (size - len(chunk))))
             changed += connection.execute(self._by_size[size], parameters).rowcount
         return changed
 

@@ -92,7 +92,7 @@ class SqliteStore:
     def commit(self, batch: Batch) -> BatchOutcome:
         """Write the batch in one transaction, with as few statements as it has kinds of rows."""
         check_batch(batch)
-        with self._connection.using():
+        with self._connection.using:
             known, self._known = self._known, {}  # forgotten, unless all goes well
             heads = _remembered(batch, known)
             outcome = self._write(batch, heads, known) if heads is not None else None
@@ -112,7 +112,7 @@ class SqliteStore:
         """
         connection = self._connection
         try:
-            with connection.write_transaction():
+            with connection.transaction:
                 if heads is None:
                     plan = self._look_up(batch)
                 else:
@@ -158,23 +158,27 @@ class SqliteStore:
     def _write_rows(self, plan: Plan) -> None:
         connection = self._connection
         # The fence first: where a head is not as it was planned on, nothing else is worth writing.
-        moved = sql.ADVANCE_HEADS.run(connection, plan.advanced) + sql.MOVE_HEADS.run(connection, plan.moved)
-        if moved != len(plan.advanced) + len(plan.moved):
+        if plan.advanced and sql.ADVANCE_HEADS.run(connection, plan.advanced) != len(plan.advanced):
+            raise _HeadsMoved
+        if plan.moved and sql.MOVE_HEADS.run(connection, plan.moved) != len(plan.moved):
             raise _HeadsMoved
         if plan.created:
             sql.INSERT_HEADS.run(connection, plan.created)
-        sql.INSERT_EVENTS.run(connection, plan.events)
+        if plan.events:
+            sql.INSERT_EVENTS.run(connection, plan.events)
         if plan.consumed:
             connection.execute(sql.DELETE_CONSUMED, {"consumed": array(plan.consumed)})
         if plan.ended:
             connection.execute(sql.CLOSE_INBOXES, {"workflows": array(plan.ended)})
-        sql.INSERT_MESSAGES.run(connection, plan.messages)
-        sql.INSERT_MESSAGE_KEYS.run(connection, plan.keys)
+        if plan.messages:
+            sql.INSERT_MESSAGES.run(connection, plan.messages)
+        if plan.keys:
+            sql.INSERT_MESSAGE_KEYS.run(connection, plan.keys)
 
     def claim(self, request: ClaimRequest) -> ClaimAnswer:
         """Take runnable workflows; with nothing to take, the write lock is not asked for."""
         connection = self._connection
-        with connection.using():
+        with connection.using:
             claimed = self._take(request) if request.tokens and self._find_claimable(request) else []
             next_due = connection.value(sql.NEXT_DUE, {"names": array(request.names)})
         return ClaimAnswer(claimed=claimed, next_due=next_due)
@@ -194,7 +198,7 @@ class SqliteStore:
 
     def _take(self, request: ClaimRequest) -> list[Claimed]:
         connection = self._connection
-        with connection.write_transaction():
+        with connection.transaction:
             numbers = self._find_claimable(request)
             tokens = zip(numbers, request.tokens, strict=False)
             sql.TAKE_HEADS.run(connection, [(number, token, request.worker) for number, token in tokens])
@@ -252,20 +256,26 @@ class SqliteStore:
         return records.messages(self._connection.rows(sql.UNREAD, {"worker": worker, "after": after}))
 
     def changes(self) -> int:
-        """Give SQLite's count of what other connections wrote; what this one wrote does not count."""
-        count: int = self._connection.value("PRAGMA data_version")
-        return count
+        """Give SQLite's count of what other connections wrote; what this one wrote does not count.
+
+        In memory there is only this one, which others may share, so there all counts.
+        """
+        with self._connection.using:
+            if self._path is None:
+                return self._connection.driver.total_changes
+            count: int = self._connection.value("PRAGMA data_version")
+            return count
 
     def register(self, worker: WorkerRow) -> None:
         """Add a worker with its lease; from now on its lock tells whether its process lives."""
         self._locks.hold(worker.worker)
         row = {"worker": worker.worker, "process": worker.process, "lease_until": worker.lease_until}
-        with self._leases.write_transaction():
+        with self._leases.transaction:
             self._leases.execute(sql.REGISTER_WORKER, row)
 
     def renew(self, worker: str, *, lease_until: int) -> bool:
         """Move the lease; False if the worker was retired."""
-        with self._leases.write_transaction():
+        with self._leases.transaction:
             renewed = self._leases.execute(sql.RENEW_WORKER, {"worker": worker, "lease_until": lease_until})
         return renewed.rowcount == 1
 
@@ -276,7 +286,7 @@ class SqliteStore:
 
     def retire(self, worker: str) -> int:
         """Remove the worker and the tokens of all that it held."""
-        with self._leases.write_transaction():
+        with self._leases.transaction:
             held = self._leases.execute(sql.FREE_HEADS, {"worker": worker})
             self._leases.execute(sql.DELETE_WORKER, {"worker": worker})
         self._locks.drop(worker)

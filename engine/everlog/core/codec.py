@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Protocol
 
 import msgspec
 
+from everlog.core.plain import Trouble, is_list, is_object
 from everlog.core.records import UNION_TYPE, UNION_VALUE
 from everlog.core.shapes import shape_of
-from everlog.core.tagged import Trouble, encode_untyped, is_declarable
+from everlog.core.tagged import encode_untyped, is_declarable
 from everlog.core.unions import Shape
 from everlog.errors import CorruptLog, NotEncodable, UsageError
 
 ANY: Final[object] = Any
 """The declared type of a value for which none is declared."""
-
 
 
 class _Self:
@@ -100,7 +99,7 @@ def _with_name(value: object) -> object:
 
 def _named(plain: object, shape: Shape) -> object:
     """Decode, by the member that the data names where it names one."""
-    if type(plain) is dict and UNION_TYPE in plain:
+    if is_object(plain) and UNION_TYPE in plain:
         name = plain[UNION_TYPE]
         for member in shape.members:
             if name in (member.name, member.full):
@@ -126,14 +125,14 @@ def canonical(payload: bytes) -> bytes:
 
 def _ordered(plain: object) -> object:
     """Sort the pairs of tagged dicts."""
-    if type(plain) is list:
-        return [_ordered(item) for item in cast("list[object]", plain)]
-    if type(plain) is not dict:
+    if is_list(plain):
+        return [_ordered(item) for item in plain]
+    if not is_object(plain):
         return plain
-    ordered = {key: _ordered(item) for key, item in cast("Mapping[str, object]", plain).items()}
+    ordered = {key: _ordered(item) for key, item in plain.items()}
     pairs = ordered.get("v")
-    if ordered.get("$") == "dict" and type(pairs) is list:
-        ordered["v"] = sorted(cast("list[object]", pairs), key=_to_sorted_json)
+    if ordered.get("$") == "dict" and is_list(pairs):
+        ordered["v"] = sorted(pairs, key=_to_sorted_json)
     return ordered
 
 

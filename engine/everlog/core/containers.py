@@ -6,24 +6,30 @@ import enum
 from collections.abc import Sequence
 from typing import Any, cast
 
-from everlog.core.tagged import (
+from everlog.core.plain import (
     Trouble,
-    build_set,
-    decode_dict,
-    decode_each,
     decode_int,
-    decode_untyped,
-    encode_dict,
-    encode_each,
     encode_int,
-    encode_set,
-    encode_untyped,
+    is_dict,
+    is_list,
+    is_object,
+    is_tuple,
     misread,
     type_text,
     unfit,
     untag,
 )
-from everlog.core.unions import EVERYTHING, Shape
+from everlog.core.tagged import (
+    build_set,
+    decode_dict,
+    decode_each,
+    decode_untyped,
+    encode_dict,
+    encode_each,
+    encode_set,
+    encode_untyped,
+)
+from everlog.core.unions import EVERYTHING, Shape, kind_of
 
 
 def list_of(item: Shape) -> Shape:
@@ -31,14 +37,14 @@ def list_of(item: Shape) -> Shape:
     encode_item, decode_item = item.encode, item.decode
 
     def encode(value: object) -> object:
-        if type(value) is not list:
+        if not is_list(value):
             raise unfit(name, value)
-        return encode_each(cast("list[object]", value), encode_item)
+        return encode_each(value, encode_item)
 
     def decode(plain: object) -> object:
-        if type(plain) is not list:
+        if not is_list(plain):
             raise misread(name, plain)
-        return decode_each(cast("list[object]", plain), decode_item)
+        return decode_each(plain, decode_item)
 
     return Shape(name, {list}, {"list"}, encode, decode)
 
@@ -48,15 +54,15 @@ def tuple_of_any_length(item: Shape) -> Shape:
     encode_item, decode_item = item.encode, item.decode
 
     def encode(value: object) -> object:
-        if type(value) is not tuple:
+        if not is_tuple(value):
             raise unfit(name, value)
-        return encode_each(cast("tuple[object, ...]", value), encode_item)
+        return encode_each(value, encode_item)
 
     def decode(plain: object) -> object:
         items = untag(plain, "tuple")
-        if type(items) is not list:
+        if not is_list(items):
             raise misread(name, plain)
-        return tuple(decode_each(cast("list[object]", items), decode_item))
+        return tuple(decode_each(items, decode_item))
 
     return Shape(name, {tuple}, {"list"}, encode, decode)
 
@@ -65,22 +71,22 @@ def tuple_of(items: Sequence[Shape]) -> Shape:
     name = f"tuple[{', '.join(item.name for item in items) or '()'}]"
 
     def encode(value: object) -> object:
-        if type(value) is not tuple or len(cast("tuple[object, ...]", value)) != len(items):
+        if not is_tuple(value) or len(value) != len(items):
             raise unfit(name, value)
-        values = iter(cast("tuple[object, ...]", value))
+        values = iter(value)
         return encode_each(items, lambda item: cast("Shape", item).encode(next(values)))
 
     def decode(plain: object) -> object:
         inner = untag(plain, "tuple")
-        if type(inner) is not list or len(cast("list[object]", inner)) != len(items):
+        if not is_list(inner) or len(inner) != len(items):
             raise misread(name, plain)
-        plains = iter(cast("list[object]", inner))
+        plains = iter(inner)
         return tuple(decode_each(items, lambda item: cast("Shape", item).decode(next(plains))))
 
     return Shape(name, {tuple}, {"list"}, encode, decode)
 
 
-def set_of(kind: type, item: Shape) -> Shape:
+def set_of(kind: type[set[object]] | type[frozenset[object]], item: Shape) -> Shape:
     name = f"{kind.__name__}[{item.name}]"
 
     def encode(value: object) -> object:
@@ -98,9 +104,9 @@ def dict_of(key: Shape, item: Shape) -> Shape:
     name = f"dict[{key.name}, {item.name}]"
 
     def encode(value: object) -> object:
-        if type(value) is not dict:
+        if not is_dict(value):
             raise unfit(name, value)
-        return encode_dict(cast("dict[object, object]", value), key.encode, item.encode)
+        return encode_dict(value, key.encode, item.encode)
 
     def decode(plain: object) -> object:
         return decode_dict(plain, key.decode, item.decode)
@@ -112,24 +118,25 @@ def collection_of(title: str, item: Shape) -> Shape:
     """Give the shape of an abstract collection: the container's own type is kept, its items have the declared one."""
 
     def encode(value: object) -> object:
-        kind = type(value)
-        if kind is list:
-            return encode_each(cast("list[object]", value), item.encode)
-        if kind is tuple:
-            return {"$": "tuple", "v": encode_each(cast("tuple[object, ...]", value), item.encode)}
-        if kind is set or kind is frozenset:
-            return {"$": kind.__name__, "v": encode_set(cast("set[object]", value), item.encode)}
+        if is_list(value):
+            return encode_each(value, item.encode)
+        if is_tuple(value):
+            return {"$": "tuple", "v": encode_each(value, item.encode)}
+        if type(value) in (set, frozenset):
+            return {"$": type(value).__name__, "v": encode_set(cast("set[object]", value), item.encode)}
         return encode_untyped(value)
 
     def decode(plain: object) -> object:
-        if type(plain) is list:
-            return decode_each(cast("list[object]", plain), item.decode)
-        tag = cast("dict[str, object]", plain).get("$") if type(plain) is dict else None
-        if tag == "set" or tag == "frozenset":
-            return build_set(set if tag == "set" else frozenset, untag(plain, tag), item.decode)
+        if is_list(plain):
+            return decode_each(plain, item.decode)
+        tag = plain.get("$") if is_object(plain) else None
+        if tag == "set":
+            return build_set(set, untag(plain, "set"), item.decode)
+        if tag == "frozenset":
+            return build_set(frozenset, untag(plain, "frozenset"), item.decode)
         items = untag(plain, "tuple")
-        if tag == "tuple" and type(items) is list:
-            return tuple(decode_each(cast("list[object]", items), item.decode))
+        if tag == "tuple" and is_list(items):
+            return tuple(decode_each(items, item.decode))
         return decode_untyped(plain)
 
     return Shape(f"{title}[{item.name}]", None, EVERYTHING, encode, decode)
@@ -151,8 +158,7 @@ def literal_of(values: Sequence[object]) -> Shape:
                 return known
         raise misread(name, plain)
 
-    names = {type(None): "null", dict: "$bytes"}
-    kinds = {names.get(type(plain), type(plain).__name__) for _, _, plain in rows}
+    kinds = {kind_of(plain) for _, _, plain in rows}
     return Shape(name, {kind for kind, _, _ in rows}, kinds, encode, decode)
 
 

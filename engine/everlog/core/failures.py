@@ -7,12 +7,13 @@ import importlib
 import traceback as tracebacks
 from collections.abc import Callable, Mapping
 from types import MemberDescriptorType, TracebackType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeGuard
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from everlog import errors
+from everlog.core.plain import is_list, is_object, is_tuple
 
 if TYPE_CHECKING:
     from everlog.core.codec import Codec
@@ -102,7 +103,7 @@ def _describe(error: BaseException, codec: Codec, room: int, above: frozenset[in
     if cause is not None and depth and id(cause) not in above:
         described = _describe(cause, codec, room, above, depth - 1)
     parts: tuple[Failure, ...] = ()
-    if isinstance(error, BaseExceptionGroup) and depth:
+    if _is_group(error) and depth:
         share = max(room // len(error.exceptions), min(room, 1000))
         parts = tuple(_describe(part, codec, share, above, depth - 1) for part in error.exceptions)
     return Failure(
@@ -116,9 +117,13 @@ def _describe(error: BaseException, codec: Codec, room: int, above: frozenset[in
     )
 
 
+def _is_group(error: BaseException) -> TypeGuard[BaseExceptionGroup[BaseException]]:
+    return isinstance(error, BaseExceptionGroup)
+
+
 def _message(error: BaseException) -> str:
     try:
-        if isinstance(error, BaseExceptionGroup):
+        if _is_group(error):
             return _text(error.message)
         return _text(str(error))
     except Exception as problem:
@@ -153,13 +158,13 @@ def _frames(traceback: TracebackType | None) -> str:
 
 
 def _notes(error: BaseException) -> list[str]:
-    notes = getattr(error, "__notes__", ())
-    return [note for note in notes if isinstance(note, str)] if isinstance(notes, (list, tuple)) else []
+    notes: object = getattr(error, "__notes__", ())
+    return [note for note in notes if isinstance(note, str)] if is_list(notes) else []
 
 
 def _args(error: BaseException, codec: Codec) -> Raw | UnsetType:
     try:
-        if isinstance(error, BaseExceptionGroup):
+        if _is_group(error):
             return UNSET  # the message and the parts are recorded, and are all that it takes
         args: object = error.args
         if isinstance(error, OSError):
@@ -218,7 +223,7 @@ def _rebuild_alone(failure: Failure, codec: Codec, may_import: Callable[[str], b
     try:
         kind = _find(failure.type, may_import)
         rebuilt = None if kind is None else _build(kind, failure, codec, may_import)
-    except Exception:  # its module or its layout is not what it was: the same as a type that is not known
+    except Exception:  # its module or its layout is not what it was: as if the type were not known
         rebuilt = None
     if rebuilt is not None:
         return rebuilt
@@ -248,12 +253,12 @@ def _build(
     kind: type[BaseException], failure: Failure, codec: Codec, may_import: Callable[[str], bool]
 ) -> BaseException:
     args = _recorded_args(failure, codec)
-    if issubclass(kind, BaseExceptionGroup):
+    if BaseExceptionGroup in kind.__mro__:
         args = (failure.message, [rebuild(part, codec, may_import=may_import) for part in failure.parts])
     # The builtin base that decides the layout makes the instance; nothing that a user wrote is run.
-    base: type[BaseException] = kind
+    base: Any = kind
     while base.__flags__ & _HEAP_TYPE:
-        base = base.__base__  # type: ignore[assignment]  # of an exception class it is one
+        base = base.__base__
     error: BaseException = base.__new__(kind, *args)
     base.__init__(error, *args)
     if not isinstance(error, OSError):  # which has taken the file names out of its args
@@ -266,13 +271,13 @@ def _build(
 def _recorded_args(failure: Failure, codec: Codec) -> tuple[object, ...]:
     if failure.args:
         args = codec.decode(bytes(failure.args), what="arguments of an exception")
-        if isinstance(args, tuple):
+        if is_tuple(args):
             return args
     return (failure.message,)
 
 
 def _set_attributes(error: BaseException, attributes: object) -> None:
-    if not isinstance(attributes, dict):
+    if not is_object(attributes):
         return
     if isinstance(error, (errors.StepFailed, errors.WorkflowFailed)):
         recorded = attributes.get("error")

@@ -26,7 +26,7 @@ def function_hints(function: Callable[..., object]) -> Hints:
     try:
         return typing.get_type_hints(function, localns=names, include_extras=True)
     except Exception:
-        annotations = getattr(function, "__annotations__", None) or {}
+        annotations: Hints = getattr(function, "__annotations__", None) or {}
         return {name: _resolved(hint, space, names) for name, hint in annotations.items()}
 
 

@@ -17,15 +17,8 @@ from typing import Any, ClassVar, Final, NamedTuple, cast
 import msgspec
 
 from everlog.core.hints import class_hints, substituted, type_arguments
-from everlog.core.tagged import (
-    Convert,
-    Trouble,
-    decode_untyped,
-    encode_untyped,
-    misread,
-    type_text,
-    unfit,
-)
+from everlog.core.plain import Convert, Trouble, is_dict, is_list, is_object, misread, type_text, unfit
+from everlog.core.tagged import decode_untyped, encode_untyped, is_named_tuple
 
 Pair = tuple[Convert, Convert]
 """How to encode and how to decode."""
@@ -87,16 +80,16 @@ class Record:
             return self.make(values)
         except Trouble:
             raise
-        except Exception as error:
+        except Exception as error:  # whatever a `__post_init__` raises means that the values do not fit
             raise misread(self.name, plain, f"{type(error).__name__}: {error}") from error
 
     def unwrapped(self, plain: object) -> dict[str, object]:
         """Give the object, also where it was recorded as a member of a union."""
-        if type(plain) is dict and UNION_TYPE in plain:
+        if is_object(plain) and UNION_TYPE in plain:
             plain = plain.get(UNION_VALUE)
-        if type(plain) is not dict:
+        if not is_object(plain):
             raise misread(self.name, plain)
-        return cast("dict[str, object]", plain)
+        return plain
 
     def fields(self) -> tuple[Field, ...]:
         if self._fields is None:
@@ -184,7 +177,9 @@ class NamedTupleRecord(Record):
 
     def make(self, values: dict[str, object]) -> object:
         kind = cast("Any", self.kind)
-        return tuple.__new__(kind, [values[n] if n in values else kind._field_defaults[n] for n in kind._fields])
+        items = [values[name] if name in values else kind._field_defaults[name] for name in kind._fields]
+        made: object = cast("Any", tuple).__new__(kind, items)
+        return made
 
 
 class TypedDictRecord(Record):
@@ -193,7 +188,7 @@ class TypedDictRecord(Record):
     __slots__ = ("_required",)
 
     def encode(self, value: object) -> object:
-        if type(value) is not dict:
+        if not is_dict(value):
             raise unfit(self.name, value)
         out: dict[str, object] = {}
         name = ""
@@ -236,7 +231,8 @@ class PydanticRecord(Record):
     def encode(self, value: object) -> object:
         out = cast("dict[str, object]", Record.encode(self, value))
         model = cast("Any", value)
-        for name, item in (model.__pydantic_extra__ or {}).items():
+        extra: dict[str, object] = model.__pydantic_extra__ or {}
+        for name, item in extra.items():
             if name.startswith("$"):
                 raise Trouble(f"the extra field {name!r} of {self.name} begins with '$', which cannot be recorded")
             try:
@@ -281,34 +277,39 @@ class PydanticRecord(Record):
                 trouble.under(name)
                 raise
         extra: dict[str, object] = {}
-        if model.model_config.get("extra") == "allow":
+        if self._takes_extra():
             known = {field.key for field in self.fields()}
             extra = {
                 key: decode_untyped(item) for key, item in plain.items() if key not in known and not key.startswith("$")
             }
         unset = plain.get(self.UNSET_KEY)
-        given = (values.keys() | extra.keys()) - set(unset if type(unset) is list else ())
-        made = model.model_construct(_fields_set=given, **{**model_keys(model, values), **extra})
+        given = (values.keys() | extra.keys()) - set(unset if is_list(unset) else ())
+        made: object = model.model_construct(_fields_set=given, **_by_alias(model, values))
         vars(made).update(values)
+        if self._takes_extra():
+            object.__setattr__(made, "__pydantic_extra__", extra)
         return made
 
+    def _takes_extra(self) -> bool:
+        return bool(cast("Any", self.kind).model_config.get("extra") == "allow")
 
-def model_keys(model: Any, values: dict[str, object]) -> dict[str, object]:
+
+def _by_alias(model: Any, values: dict[str, object]) -> dict[str, object]:
     """Give the values under the names by which `model_construct` takes them: a field's alias where it has one."""
-    fields = model.model_fields
+    fields: dict[str, Any] = model.model_fields
     return {fields[name].alias or name: value for name, value in values.items()}
 
 
-def record_of(kind: type, arguments: tuple[object, ...], pair_of: Callable[[object], Pair]) -> Record | None:
+def record_of(kind: type[Any], arguments: tuple[object, ...], pair_of: Callable[[object], Pair]) -> Record | None:
     """Give the record for a class with named fields; None for any other class."""
     chosen: type[Record] | None = None
-    if issubclass(kind, msgspec.Struct):
+    if msgspec.Struct in kind.__mro__:
         chosen = StructRecord
-    elif dataclasses.is_dataclass(kind):
+    elif hasattr(kind, "__dataclass_fields__"):
         chosen = DataclassRecord
     elif typing.is_typeddict(kind):
         chosen = TypedDictRecord
-    elif issubclass(kind, tuple) and hasattr(kind, "_fields"):
+    elif is_named_tuple(kind):
         chosen = NamedTupleRecord
     elif "__pydantic_serializer__" in vars(kind) and hasattr(kind, "model_fields"):
         chosen = PydanticRecord
@@ -326,11 +327,12 @@ def pydantic_type(kind: type) -> Pair | None:
         return None
 
     def encode(value: object) -> object:
-        if type(value) is not kind:
-            raise unfit(type_text(kind), value)
-        plain: object = adapter.dump_python(value, mode="json", round_trip=True)
-        back = decode(plain)
-        if type(back) is not kind or back != value:  # a SecretStr, for one, is written as asterisks
+        try:
+            plain: object = adapter.dump_python(value, mode="json", round_trip=True, warnings=False)
+            back = decode(plain)
+        except Exception as error:
+            raise unfit(type_text(kind), value) from error
+        if type(back) is not type(value) or back != value:  # a SecretStr, for one, is written as asterisks
             raise Trouble(f"{type_text(kind)} does not come back from pydantic as it was")
         return plain
 

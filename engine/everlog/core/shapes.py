@@ -15,7 +15,7 @@ from typing import Annotated, Any, ClassVar, Final, Literal, NewType, TypeVar, c
 
 import msgspec
 
-from everlog.core import tagged
+from everlog.core import plain, standard, tagged
 from everlog.core.containers import (
     collection_of,
     dict_of,
@@ -31,18 +31,18 @@ from everlog.core.records import Pair, pydantic_type, record_of
 from everlog.core.unions import EVERYTHING, Shape, union_of
 
 UNTYPED: Final = Shape("Any", None, EVERYTHING, tagged.encode_untyped, tagged.decode_untyped)
-_NONE: Final = Shape("None", {types.NoneType}, {"null"}, tagged.encode_none, tagged.decode_none)
+_NONE: Final = Shape("None", {types.NoneType}, {"null"}, plain.encode_none, plain.decode_none)
 
 _SIMPLE: Final[dict[object, Shape]] = {
     Any: UNTYPED,
     object: UNTYPED,
     None: _NONE,
     types.NoneType: _NONE,
-    bool: Shape("bool", {bool}, {"bool"}, tagged.encode_bool, tagged.decode_bool),
-    int: Shape("int", {int}, {"int", "$int"}, tagged.encode_int, tagged.decode_int),
-    float: Shape("float", {float}, {"float", "$float"}, tagged.encode_float, tagged.decode_float),
-    str: Shape("str", {str}, {"str", "$str"}, tagged.encode_text, tagged.decode_text),
-    **{s.kind: Shape(s.kind.__name__, {s.kind}, {"str", "$str"}, s.encode, s.decode) for s in tagged.STANDARD},
+    bool: Shape("bool", {bool}, {"bool"}, plain.encode_bool, plain.decode_bool),
+    int: Shape("int", {int}, {"int", "$int"}, plain.encode_int, plain.decode_int),
+    float: Shape("float", {float}, {"float", "$float"}, plain.encode_float, plain.decode_float),
+    str: Shape("str", {str}, {"str", "$str"}, plain.encode_text, plain.decode_text),
+    **{s.kind: Shape(s.kind.__name__, {s.kind}, {"str", "$str"}, s.encode, s.decode) for s in standard.STANDARD},
     list: list_of(UNTYPED),
     tuple: tuple_of_any_length(UNTYPED),
     typing.Tuple: tuple_of_any_length(UNTYPED),  # noqa: UP006 - the form itself, as a user may have written it
@@ -88,7 +88,7 @@ def pair_of(declared: object) -> Pair:
 def _compile_leniently(declared: object) -> Shape:
     try:
         return _compile(declared)
-    except Exception:  # whatever metaclasses and future type forms may do: a definition must not fail here
+    except Exception:  # whatever metaclasses and future type forms may do
         return UNTYPED
 
 
@@ -127,7 +127,7 @@ def _alias(declared: object, origin: object, arguments: tuple[object, ...]) -> S
     def compiled() -> Shape:  # not before it is used, since to compile it takes itself
         return shape_of(value)
 
-    return Shape(name, None, EVERYTHING, lambda item: compiled().encode(item), lambda plain: compiled().decode(plain))
+    return Shape(name, None, EVERYTHING, lambda value: compiled().encode(value), lambda data: compiled().decode(data))
 
 
 def _mentions(hint: object, alias: object, seen: set[int]) -> bool:
@@ -156,8 +156,10 @@ def _container(origin: type, arguments: tuple[object, ...]) -> Shape | None:
     item = shape_of(arguments[0]) if arguments else UNTYPED
     if origin is list:
         return list_of(item)
-    if origin is set or origin is frozenset:
-        return set_of(origin, item)
+    if origin is set:
+        return set_of(set, item)
+    if origin is frozenset:
+        return set_of(frozenset, item)
     return collection_of(origin.__name__, item) if origin in _COLLECTIONS else None
 
 
@@ -169,15 +171,15 @@ def _tuple(arguments: tuple[object, ...]) -> Shape:
     return tuple_of([shape_of(part) for part in arguments])
 
 
-def _class(kind: type, arguments: tuple[object, ...]) -> Shape:
-    if issubclass(kind, enum.Flag):
+def _class(kind: type[Any], arguments: tuple[object, ...]) -> Shape:
+    if enum.Flag in kind.__mro__:
         return flag_of(kind)
-    if issubclass(kind, enum.Enum):
+    if enum.Enum in kind.__mro__:
         return enum_of(kind)
-    taken = dict if typing.is_typeddict(kind) else kind
-    full = tagged.type_text(kind)
+    taken: type = dict if typing.is_typeddict(kind) else kind
+    full = plain.type_text(kind)
     record = record_of(kind, arguments, pair_of)
     if record is not None:
         return Shape(kind.__name__, {taken}, {"object"}, record.encode, record.decode, full=full)
     foreign = pydantic_type(kind)
-    return Shape(kind.__name__, {kind}, EVERYTHING, *foreign, full=full) if foreign else UNTYPED
+    return Shape(kind.__name__, None, EVERYTHING, *foreign, full=full) if foreign else UNTYPED

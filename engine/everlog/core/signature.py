@@ -11,8 +11,8 @@ from typing import Any, Final, Optional, cast
 from everlog.core.codec import Codec, Mismatch
 from everlog.core.containers import dict_of, tuple_of_any_length
 from everlog.core.hints import Hints, function_hints
+from everlog.core.plain import Convert, Trouble, is_object, misread
 from everlog.core.shapes import pair_of, shape_of
-from everlog.core.tagged import Convert, Trouble, misread
 from everlog.core.unions import Shape
 
 _POSITIONAL: Final = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
@@ -114,15 +114,14 @@ class Signature:
         return out
 
     def _decode_given(self, plain: object) -> object:
-        if type(plain) is not dict:
+        if not is_object(plain):
             raise misread(f"the arguments of {self._name}()", plain)
-        recorded = cast("dict[str, object]", plain)
         out: dict[str, object] = {}
         name = ""
         try:
             for name, (_, decode) in (self._converters or self._compiled()).items():
-                if name in recorded:
-                    out[name] = decode(recorded[name])
+                if name in plain:
+                    out[name] = decode(plain[name])
         except Trouble as trouble:
             trouble.under(name)
             raise

@@ -10,11 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Final, NamedTuple
 
+from everlog.core.plain import Convert, Trouble, is_object, misread, unfit
 from everlog.core.records import UNION_TYPE, UNION_VALUE
-from everlog.core.tagged import Convert, Trouble, misread, unfit
 
 EVERYTHING: Final = frozenset({"anything"})
 """The kinds of a shape whose data may look like any other's."""
+
+_NULL: Final = frozenset({"null"})
 
 
 class Shape:
@@ -40,7 +42,7 @@ class Shape:
         self.name = name
         self.full = full or name
         self.types = None if types is None else frozenset(types)
-        self.kinds = kinds if kinds is EVERYTHING else frozenset(kinds)
+        self.kinds: frozenset[str] = EVERYTHING if kinds is EVERYTHING else frozenset(kinds)
         self.encode = encode
         self.decode = decode
         self.members = members or (self,)
@@ -61,7 +63,7 @@ def kind_of(plain: object) -> str:
     """Give the kind of a piece of plain data: JSON's kinds, with floats apart from integers and each tag its own."""
     if plain is None:
         return "null"
-    if type(plain) is dict:
+    if is_object(plain):
         return f"${plain['$']}" if "$" in plain else "object"
     return type(plain).__name__
 
@@ -73,14 +75,14 @@ def union_of(shapes: Sequence[Shape]) -> Shape:
         members.extend(member for member in shape.members if member not in members)
     if len(members) == 1:
         return members[0]
-    if len(members) == 2 and any(member.kinds == {"null"} for member in members):
-        other = members[0] if members[1].kinds == {"null"} else members[1]
+    if len(members) == 2 and any(member.kinds == _NULL for member in members):
+        other = members[0] if members[1].kinds == _NULL else members[1]
         if "null" not in other.kinds and other.kinds is not EVERYTHING:
             return _optional(other, members)
     union = _Union(members)
     types = [member.types for member in members]
     taken = None if None in types else frozenset[type]().union(*(kinds for kinds in types if kinds is not None))
-    kinds: Iterable[str] = frozenset[str]().union(*(member.kinds for member in members)) | {"object"}
+    kinds = frozenset({"object"}).union(*(member.kinds for member in members))
     if any(member.kinds is EVERYTHING for member in members):
         kinds = EVERYTHING
     return Shape(union.name, taken, kinds, union.encode, union.decode, members=members)
@@ -107,7 +109,7 @@ class _Union:
             Branch(member, tags[place] if _is_ambiguous(member, members) else None)
             for place, member in enumerate(members)
         ]
-        self._by_tag = {tag: member for tag, member in zip(tags, members, strict=True)}
+        self._by_tag = dict(zip(tags, members, strict=True))
         self._by_type: dict[type, list[Branch]] = {}
         for branch in self._branches:
             for kind in branch.shape.types or ():
@@ -129,10 +131,11 @@ class _Union:
         raise deepest or unfit(self.name, value)
 
     def decode(self, plain: object) -> object:
-        if type(plain) is dict and UNION_TYPE in plain:
-            member = self._by_tag.get(plain[UNION_TYPE])
+        if is_object(plain) and UNION_TYPE in plain:
+            tag = plain[UNION_TYPE]
+            member = self._by_tag.get(tag) if isinstance(tag, str) else None
             if member is None:
-                raise misread(self.name, plain[UNION_TYPE])
+                raise misread(self.name, tag)
             return member.decode(plain.get(UNION_VALUE))
         kind = kind_of(plain)
         likely = [b.shape for b in self._branches if kind in b.shape.kinds or b.shape.kinds is EVERYTHING]

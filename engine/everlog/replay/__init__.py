@@ -1,0 +1,1 @@
+"""The deterministic runtime: workflow code against its history. Knows no store."""

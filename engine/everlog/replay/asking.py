@@ -10,7 +10,7 @@ from contextvars import Context
 from typing import TYPE_CHECKING, Any, Final
 
 from everlog.core import events
-from everlog.core.codec import ANY, SELF, digest
+from everlog.core.codec import SELF, digest
 from everlog.core.durations import Duration, microseconds
 from everlog.core.names import check_id, check_topic
 from everlog.errors import WrongContext
@@ -35,9 +35,7 @@ def call_step(
     codec, bound = execution.environment.codec, step.bound
     encoded = step.signature.encode(codec, args, kwargs, what=f"input of step {step.name}")
     identity = keyed(step.name, step.key) if step.key is not None else execution.loop.branch().draw(step.name)
-    operation = StepOperation(
-        execution, identity, _site(), definition=step, bound=bound, input=encoded, key=step.key
-    )
+    operation = StepOperation(execution, identity, _site(), definition=step, bound=bound, input=encoded, key=step.key)
     if len(encoded) > execution.environment.whole_input:
         operation.large_input = events.LargeInput(
             digest=digest(encoded), size=len(encoded), preview=encoded[:PREVIEW].decode(errors="replace")

@@ -8,7 +8,20 @@ import inspect
 import logging
 from collections.abc import Callable, Coroutine
 from types import CodeType
-from typing import TYPE_CHECKING, Any, Concatenate, Final, Generic, ParamSpec, Protocol, TypedDict, TypeVar, Unpack, final, overload
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Final,
+    Generic,
+    ParamSpec,
+    Protocol,
+    TypedDict,
+    TypeVar,
+    Unpack,
+    final,
+    overload,
+)
 
 from everlog.core.durations import Duration, microseconds
 from everlog.core.names import check_id, check_name
@@ -238,7 +251,9 @@ class Workflow(Definition[P, T]):
         """Give the workflow with other options."""
         unknown = options.keys() - WorkflowOptions.__annotations__.keys()
         if unknown:
-            raise InvalidDefinition(f"a workflow has no option {sorted(unknown)[0]!r}; it has {_names(WorkflowOptions)}")
+            raise InvalidDefinition(
+                f"a workflow has no option {sorted(unknown)[0]!r}; it has {_names(WorkflowOptions)}"
+            )
         if "id" in options:
             check_id(options["id"])
         return self._changed(**options)

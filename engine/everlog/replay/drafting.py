@@ -16,9 +16,9 @@ from msgspec import Raw, Struct
 from everlog.core import events
 from everlog.core.events import AnyEvent
 from everlog.core.failures import Failure
+from everlog.core.heads import InboxRow, State
 from everlog.replay.execution import Execution, StepEnd
 from everlog.replay.operations import Operation, Phase, SendOperation, StepOperation, TimerOperation, WaitOperation
-from everlog.store import InboxRow, State
 
 SETTLE: Final = 100_000
 """An operation that is open for so long (microseconds) gets its row without waiting for another commit."""

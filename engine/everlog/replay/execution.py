@@ -66,7 +66,11 @@ class Execution:
     """One workflow in memory."""
 
     def __init__(
-        self, workflow_id: str, created: events.WorkflowCreated, definition: Workflow[..., Any], environment: Environment
+        self,
+        workflow_id: str,
+        created: events.WorkflowCreated,
+        definition: Workflow[..., Any],
+        environment: Environment,
     ) -> None:
         self.workflow_id = workflow_id
         self.created = created
@@ -381,7 +385,9 @@ class Execution:
         if isinstance(error, CannotGoOn):
             self.broken = error
         elif isinstance(error, MemoryError | RecursionError):
-            self.broken = CannotGoOn(f"workflow {self.workflow_id!r} could not be run on: {type(error).__name__}: {error}")
+            self.broken = CannotGoOn(
+                f"workflow {self.workflow_id!r} could not be run on: {type(error).__name__}: {error}"
+            )
         elif error is not None:
             self.outcome = events.WorkflowFailed(error=describe(error, self.environment.codec))
         else:
@@ -462,7 +468,7 @@ class Execution:
         """Give the stream of chance of a branch, seeded by the recorded seed and the branch's path."""
         stream = self.randoms.get(branch.path)
         if stream is None:
-            stream = self.randoms[branch.path] = Random(f"{self.created.seed}:{branch.path}")  # noqa: S311
+            stream = self.randoms[branch.path] = Random(f"{self.created.seed}:{branch.path}")
         return stream
 
     def raise_recorded(self, failure: Failure) -> BaseException:

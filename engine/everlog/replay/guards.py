@@ -31,8 +31,7 @@ _GUARDED: Final[dict[Any, dict[str, str]]] = {
     time: dict.fromkeys(("time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns"), _CLOCK)
     | {"sleep": "use asyncio.sleep"},
     random: dict.fromkeys(
-        "random randint randrange choice choices shuffle sample uniform gauss betavariate getrandbits randbytes "
-        "expovariate normalvariate triangular".split(),
+        ["random", "randint", "randrange", "choice", "choices", "shuffle", "sample", "uniform", "gauss", "betavariate", "getrandbits", "randbytes", "expovariate", "normalvariate", "triangular"],
         _CHANCE,
     ),
     uuid: dict.fromkeys(("uuid1", "uuid4"), "use everlog.uuid4()"),

@@ -116,9 +116,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         """Give log time in seconds."""
         return self.log_time / 1_000_000
 
-    def call_soon(
-        self, callback: Callback, *args: Any, context: contextvars.Context | None = None
-    ) -> Any:
+    def call_soon(self, callback: Callback, *args: Any, context: contextvars.Context | None = None) -> Any:
         """Run the callback later in this drain."""
         if self._thread != get_ident():
             self._refuse_foreign(callback)
@@ -126,9 +124,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self._ready.append(handle)
         return handle
 
-    def call_soon_threadsafe(
-        self, callback: Callback, *args: Any, context: contextvars.Context | None = None
-    ) -> Any:
+    def call_soon_threadsafe(self, callback: Callback, *args: Any, context: contextvars.Context | None = None) -> Any:
         """Run the callback later in this drain; refused from any other thread."""
         return self.call_soon(callback, *args, context=context)
 
@@ -139,9 +135,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         due_at = math.inf if math.isinf(delay) else self.log_time + round(delay * 1_000_000)
         return self._call_when(due_at, callback, args, context)
 
-    def call_at(
-        self, when: float, callback: Callback, *args: Any, context: contextvars.Context | None = None
-    ) -> Any:
+    def call_at(self, when: float, callback: Callback, *args: Any, context: contextvars.Context | None = None) -> Any:
         """Run the callback at this time of the log: a durable timer."""
         return self._call_when(math.inf if math.isinf(when) else round(when * 1_000_000), callback, args, context)
 
@@ -310,9 +304,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
 
     def _hold_generator(self, generator: AsyncGenerator[Any, Any]) -> None:
         if len(self._generators) >= self._prune_at:
-            self._generators = {
-                number: held for number, held in self._generators.items() if held.ag_frame is not None
-            }
+            self._generators = {number: held for number, held in self._generators.items() if held.ag_frame is not None}
             self._prune_at = 2 * len(self._generators) + 64
         self._generators[self.next_number()] = generator
 
@@ -360,17 +352,8 @@ def _refusal(name: str, advice: str) -> Callable[..., NoReturn]:
 
 
 _IN_A_STEP: Final = "do it in a step"
-for _name in (
-    "getaddrinfo getnameinfo create_connection create_server start_tls create_unix_connection create_unix_server "
-    "create_datagram_endpoint sendfile connect_accepted_socket connect_read_pipe connect_write_pipe subprocess_shell "
-    "subprocess_exec add_reader remove_reader add_writer remove_writer sock_recv sock_recv_into sock_recvfrom "
-    "sock_recvfrom_into sock_sendall sock_sendto sock_connect sock_accept sock_sendfile add_signal_handler "
-    "remove_signal_handler"
-).split():
+for _name in ["getaddrinfo", "getnameinfo", "create_connection", "create_server", "start_tls", "create_unix_connection", "create_unix_server", "create_datagram_endpoint", "sendfile", "connect_accepted_socket", "connect_read_pipe", "connect_write_pipe", "subprocess_shell", "subprocess_exec", "add_reader", "remove_reader", "add_writer", "remove_writer", "sock_recv", "sock_recv_into", "sock_recvfrom", "sock_recvfrom_into", "sock_sendall", "sock_sendto", "sock_connect", "sock_accept", "sock_sendfile", "add_signal_handler", "remove_signal_handler"]:
     setattr(WorkflowLoop, _name, _refusal(_name, _IN_A_STEP))
-for _name in (
-    "run_forever run_until_complete stop close shutdown_asyncgens shutdown_default_executor set_default_executor "
-    "set_task_factory"
-).split():
+for _name in ["run_forever", "run_until_complete", "stop", "close", "shutdown_asyncgens", "shutdown_default_executor", "set_default_executor", "set_task_factory"]:
     setattr(WorkflowLoop, _name, _refusal(_name, "the loop of a workflow belongs to the engine"))
 WorkflowLoop.__abstractmethods__ = frozenset()  # type: ignore[attr-defined]

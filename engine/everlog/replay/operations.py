@@ -151,9 +151,7 @@ class StepOperation(Operation):
         return {"input": Raw(self.input)}
 
     def opening(self) -> AnyEvent:
-        return events.StepStarted(
-            operation=self.identity, step=self.name, attempt=self.attempt, **self.input_fields()
-        )
+        return events.StepStarted(operation=self.identity, step=self.name, attempt=self.attempt, **self.input_fields())
 
     def closing(self) -> AnyEvent:
         return events.StepCancelled(operation=self.identity)

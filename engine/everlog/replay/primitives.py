@@ -40,9 +40,7 @@ if TYPE_CHECKING:  # for the checkers coroutine functions, so that they find a f
     async def recv(topic: str, /, *, type: TypeForm[T], timeout: Duration | None = None) -> T: ...
     @overload
     async def recv(topic: str, /, *, type: TypeForm[T], timeout: Duration, default: D) -> T | D: ...
-    async def recv(
-        topic: str, /, *, type: Any = None, timeout: Duration | None = None, default: Any = None
-    ) -> Any: ...
+    async def recv(topic: str, /, *, type: Any = None, timeout: Duration | None = None, default: Any = None) -> Any: ...
     async def send(to: str, topic: str, message: object, /, *, key: str | None = None) -> None: ...
     async def call(fn: AnyStep[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         raise NotImplementedError
@@ -147,9 +145,7 @@ def current() -> Current:
             replaying=False,
         )
     execution = _execution("current")
-    return Current(
-        execution.workflow_id, step=None, number=0, key=None, cancelled=False, replaying=execution.replaying
-    )
+    return Current(execution.workflow_id, step=None, number=0, key=None, cancelled=False, replaying=execution.replaying)
 
 
 def _execution(what: str) -> Execution:

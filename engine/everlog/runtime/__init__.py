@@ -1,0 +1,1 @@
+"""The shell: what connects replay to stores, threads and users."""

@@ -54,7 +54,13 @@ class Client:
     """
 
     def __init__(
-        self, url: str | Store, /, *, codec: Codec | None = None, durability: Durability = "full", host: Host | None = None
+        self,
+        url: str | Store,
+        /,
+        *,
+        codec: Codec | None = None,
+        durability: Durability = "full",
+        host: Host | None = None,
     ) -> None:
         self._url = url
         self._durability: Durability = durability
@@ -101,9 +107,7 @@ class Client:
 
     def _close(self, shell: Shell) -> None:
         """On the engine's thread: stop it."""
-        shell.closed = True
-        if shell.driver is not None:
-            shell.driver.stop()
+        shell.close()
         self._close_store(shell)
 
     def _close_store(self, shell: Shell) -> None:

@@ -112,7 +112,7 @@ class Engine(Client):
             self.host,
             worker=name,
             lease=self._lease,
-            beat=lambda: shell.beat,
+            silence=shell.silence,
             on_lease=lambda held: shell.submit(partial(_set_lease, worker, held)),
             on_retired=lambda new: shell.submit(partial(_renamed, worker, new)),
             on_freed=lambda: shell.submit(partial(_want_claim, worker)),

@@ -34,7 +34,7 @@ class LeaseKeeper:
         *,
         worker: str,
         lease: int,
-        beat: Callable[[], float],
+        silence: Callable[[], float],
         on_lease: Callable[[bool], None],
         on_retired: Callable[[str], None],
         on_freed: Callable[[], None],
@@ -43,7 +43,7 @@ class LeaseKeeper:
         self._host = host
         self._worker = worker
         self._lease = lease
-        self._beat = beat
+        self._silence = silence
         self._on_lease = on_lease
         self._on_retired = on_retired
         self._on_freed = on_freed
@@ -74,16 +74,14 @@ class LeaseKeeper:
             log.warning("worker %s cannot reach its lease: %s", self._worker, error)
             self._reached_since = self._host.monotonic()
         self._check_own_lease()
-        return min(LOOK_AROUND, self._lease / SECOND / 4)
+        return min(LOOK_AROUND if self._seen else float("inf"), self._lease / SECOND / 4)
 
     def _row(self) -> WorkerRow:
-        return WorkerRow(
-            worker=self._worker, process=self._host.process(), lease_until=self._store.now() + self._lease
-        )
+        return WorkerRow(worker=self._worker, process=self._host.process(), lease_until=self._store.now() + self._lease)
 
     def _renew(self) -> None:
         at = self._host.monotonic()
-        if (at - self._renewed_at) * SECOND < self._lease / 3 or (at - self._beat()) * SECOND > self._lease / 2:
+        if (at - self._renewed_at) * SECOND < self._lease / 3 or self._silence() * SECOND > self._lease / 2:
             return
         if self._store.renew(self._worker, lease_until=self._store.now() + self._lease):
             self._renewed_at = at

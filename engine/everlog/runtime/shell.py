@@ -21,7 +21,7 @@ from everlog.replay.execution import StepEnd
 from everlog.runtime.committer import Committer
 from everlog.runtime.steps import Dispatch
 from everlog.runtime.worker import Worker
-from everlog.store import ENDED, Store
+from everlog.store import ENDED, Store, SupportsWakeups
 
 log: Final = logging.getLogger("everlog")
 POLL: Final = 0.02
@@ -40,8 +40,7 @@ class Shell:
         self.committer = Committer(store)
         self.worker: Worker | None = None
         self.driver: Driver | None = None
-        self.beat = host.monotonic()
-        """When the thread last came by, by the host's monotonic clock."""
+        self._pumping_since: float | None = None
         self.closed = False
         self._inbound: deque[Callable[[], None]] = deque()
         self._ended_steps: deque[tuple[Dispatch, StepEnd | None]] = deque()
@@ -49,6 +48,8 @@ class Shell:
         self._answers: dict[asyncio.AbstractEventLoop, list[Callable[[], None]]] = {}
         self._changes = -1
         self._polled_at = 0.0
+        self._told = False
+        self._unsubscribe = store.subscribe(self._on_write) if isinstance(store, SupportsWakeups) else None
 
     # -- from other threads ------------------------------------------------------------------------------------------
 
@@ -69,15 +70,33 @@ class Shell:
         if self.driver is not None:
             self.driver.wake()
 
+    def silence(self) -> float:
+        """Give for how many seconds the engine's thread has not come back from what it is doing; 0 at rest."""
+        since = self._pumping_since
+        return 0.0 if since is None else self.host.monotonic() - since
+
     # -- on the engine's thread --------------------------------------------------------------------------------------
 
     def pump(self) -> float | None:
         """Do all that there is to do; give the seconds until there may be more."""
-        self.beat = self.host.monotonic()
-        for _ in range(MOST_ROUNDS):
-            if not self._round():
-                return self._rest()
-        return 0.0
+        self._pumping_since = self.host.monotonic()
+        try:
+            for _ in range(MOST_ROUNDS):
+                if self.closed or not self._round():
+                    break
+            else:
+                return 0.0
+        finally:
+            self._pumping_since = None
+        return None if self.closed else self._rest()
+
+    def close(self) -> None:
+        """Take nothing more."""
+        self.closed = True
+        if self._unsubscribe is not None:
+            self._unsubscribe()
+        if self.driver is not None:
+            self.driver.stop()
 
     def answer(self, loop: asyncio.AbstractEventLoop, callback: Callable[[], None]) -> None:
         """Have a user's loop run the callback; all answers of a round go with one wake-up."""
@@ -147,10 +166,11 @@ class Shell:
         worker.draft_all(now)
 
     def _poll(self) -> None:
-        """See what other processes have written, at most once every `POLL` seconds."""
+        """See what others have written: when the store tells, or else at most once every `POLL` seconds."""
         at = self.host.monotonic()
-        if at - self._polled_at < POLL:
+        if not self._told and (self._unsubscribe is not None or at - self._polled_at < POLL):
             return
+        self._told = False
         self._polled_at = at
         changes = self.store.changes()
         if changes == self._changes:
@@ -178,15 +198,21 @@ class Shell:
             return CorruptLog(f"workflow {workflow_id!r} has ended, but its history has no end at seq {seq}")
         return end
 
-    def _rest(self) -> float:
+    def _on_write(self) -> None:
+        """Called by the store after every write, also after our own, which tell us nothing."""
+        if self._pumping_since is None:
+            self._told = True
+            self.wake()
+
+    def _rest(self) -> float | None:
         worker, now = self.worker, self.store.now()
-        rest = POLL
+        rest = POLL if self._unsubscribe is None else float("inf")
         if worker is not None:
             due = min(worker.next_alarm(), worker.next_claim if worker.has_room() else float("inf"))
             rest = min(rest, max(0.0, (due - now) / SECOND))
         if self.committer.waits():
             rest = min(rest, max(0.0, (self.committer.paused_until - now) / SECOND))
-        return rest
+        return None if rest == float("inf") else rest
 
 
 def _run_all(callbacks: list[Callable[[], Any]]) -> None:

@@ -176,4 +176,6 @@ def _cancel(dispatches: Sequence[Dispatch]) -> None:
 
 def _timeout(operation: StepOperation) -> StepTimeout:
     limit = (operation.timeout or 0) / 1_000_000
-    return StepTimeout(f"attempt {operation.attempt} of step {operation.name!r} took longer than its timeout of {limit:g} s")
+    return StepTimeout(
+        f"attempt {operation.attempt} of step {operation.name!r} took longer than its timeout of {limit:g} s"
+    )

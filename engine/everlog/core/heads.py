@@ -1,0 +1,25 @@
+"""Heads and inboxes: the words for them that both the store and the runtime use."""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+from msgspec import Struct
+
+State = Literal["queued", "running", "waiting", "stuck", "completed", "failed", "cancelled"]
+"""The states a head can have; the last three are ended and final."""
+
+ENDED: Final[frozenset[State]] = frozenset({"completed", "failed", "cancelled"})
+
+
+class InboxRow(Struct, frozen=True, kw_only=True):
+    """An unread message. `row` grows in the order in which rows became visible to readers of this store."""
+
+    row: int
+    destination: str
+    source: str
+    number: int
+    topic: str
+    payload: bytes
+    control: bool
+    arrived_at: int

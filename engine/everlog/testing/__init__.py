@@ -1,0 +1,30 @@
+"""The kit for tests of workflows and of stores. Nothing of it runs in production.
+
+Names are imported when they are asked for, since some of them need pytest or hypothesis, which users may not have.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from everlog.testing.conformance import StoreConformance
+    from everlog.testing.faults import Crash, FaultyStore
+    from everlog.testing.store_machine import StoreMachine
+
+__all__ = ["Crash", "FaultyStore", "StoreConformance", "StoreMachine"]
+
+_MODULES = {
+    "Crash": "everlog.testing.faults",
+    "FaultyStore": "everlog.testing.faults",
+    "StoreConformance": "everlog.testing.conformance",
+    "StoreMachine": "everlog.testing.store_machine",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _MODULES:
+        raise AttributeError(f"module 'everlog.testing' has no attribute {name!r}")
+    found: object = getattr(import_module(_MODULES[name]), name)
+    return found

@@ -1,0 +1,59 @@
+"""StoreConformance: the contract of `everlog.store` as a pytest class. It tests any store, and knows none.
+
+A backend adopts it in ten lines:
+
+    class TestOurs(StoreConformance):
+        @pytest.fixture
+        def store(self, tmp_path):
+            store = open_store(...)
+            yield store
+            store.close()
+
+        @pytest.fixture
+        def peer(self, store):
+            another = open_store(...)  # the same database, as another process would have it
+            yield another
+            another.close()
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from everlog.store import Store
+
+# Before they are imported: so that a failing assertion in them shows its values.
+pytest.register_assert_rewrite(
+    "everlog.testing.contract_claims",
+    "everlog.testing.contract_commits",
+    "everlog.testing.contract_messages",
+    "everlog.testing.contract_workers",
+)
+
+from everlog.testing.contract_claims import ClaimContract  # noqa: E402 - see above
+from everlog.testing.contract_commits import CommitContract  # noqa: E402 - see above
+from everlog.testing.contract_messages import MessageContract  # noqa: E402 - see above
+from everlog.testing.contract_workers import WorkerContract  # noqa: E402 - see above
+
+
+class StoreConformance(CommitContract, MessageContract, ClaimContract, WorkerContract):
+    """All that a store promises. A subclass gives the fixtures, and may add tests, but not change one."""
+
+    def __init_subclass__(cls) -> None:
+        super().__init_subclass__()
+        changed = sorted(name for name in vars(cls) if name.startswith("test") and hasattr(StoreConformance, name))
+        if changed:
+            raise TypeError(
+                f"{cls.__qualname__} overrides {', '.join(changed)}; the contract is the same for all stores,"
+                " so make the store pass, or add tests under other names"
+            )
+
+    @pytest.fixture
+    def store(self) -> Store:
+        """Give a new, empty store. A subclass must."""
+        raise NotImplementedError("give a fixture `store` that opens a new, empty store")
+
+    @pytest.fixture
+    def peer(self, store: Store) -> Store:
+        """Give the same database as another process would have it; the store itself, where no other can."""
+        return store

@@ -1,0 +1,170 @@
+"""Simulation: the whole engine in one thread on virtual time. One seed gives one run, however often it is repeated.
+
+    host = SimulatedHost(seed=1)
+    store = MemoryStore(clock=host.wall)
+
+    async def main() -> int:
+        async with Engine(store, host=host) as engine:
+            return await engine.run(flow, 3)
+
+    assert host.run(main()) == 6
+
+Pumps are driven as callbacks of a loop whose clock jumps to the next thing that is due; what real threads would do in
+any order, the seed orders. Steps' own sleeps are virtual as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import selectors
+from collections.abc import Callable, Coroutine
+from random import Random
+from typing import Any, Final, TypeVar
+
+from everlog.host import Driver, Pump
+
+T = TypeVar("T")
+EPOCH: Final = 1_700_000_000_000_000
+LONGEST_HOP: Final = 0.002
+"""Seconds that a wake-up of another thread takes at the most."""
+
+
+class Deadlock(RuntimeError):
+    """Nothing is left that could happen, and the simulated program has not ended."""
+
+
+class _VirtualSelector(selectors.SelectSelector):
+    """Never waits: lets the clock jump instead."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.elapsed = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        ready = super().select(0)
+        if not ready:
+            if timeout is None:
+                raise Deadlock("nothing is left that could happen: everything waits for something else")
+            self.elapsed += max(0.0, timeout)
+        return ready
+
+
+class _VirtualLoop(asyncio.SelectorEventLoop):
+    """An event loop on virtual time."""
+
+    def __init__(self, selector: _VirtualSelector) -> None:
+        self._virtual = selector
+        super().__init__(selector)
+
+    def time(self) -> float:
+        return self._virtual.elapsed
+
+
+class SimulatedHost:
+    """A host on virtual time, seeded. `crash` ends every pump at once, as `kill -9` ends a process."""
+
+    def __init__(self, seed: int, *, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        self.random = Random(seed)
+        self._selector = _VirtualSelector()
+        self.loop = loop if loop is not None else _VirtualLoop(self._selector)
+        self._drivers: list[_SimulatedDriver] = []
+        self.failure: BaseException | None = None
+
+    def sibling(self) -> SimulatedHost:
+        """Give the host of another process on the same virtual machine: the same time, its own drivers."""
+        other = SimulatedHost(self.random.randrange(2**32), loop=self.loop)
+        return other
+
+    def run(self, program: Coroutine[Any, Any, T]) -> T:
+        """Run a program to its end in virtual time."""
+        try:
+            return self.loop.run_until_complete(program)
+        finally:
+            for driver in self._drivers:
+                driver.stop()
+
+    def crash(self) -> None:
+        """Stop everything that this host drives, at once and for ever."""
+        for driver in self._drivers:
+            driver.stop()
+
+    def wall(self) -> int:
+        return EPOCH + round(self.loop.time() * 1_000_000)
+
+    def monotonic(self) -> float:
+        return self.loop.time()
+
+    def token(self) -> str:
+        return f"{self.random.getrandbits(128):032x}"
+
+    def chance(self) -> float:
+        return self.random.random()
+
+    def process(self) -> str:
+        return f"simulated-{id(self)}"
+
+    def is_gone(self, process: str) -> bool:
+        return False
+
+    def process_id(self) -> int:
+        return 0
+
+    def drive(self, name: str, pump: Pump) -> Driver:
+        driver = _SimulatedDriver(self, pump)
+        self._drivers.append(driver)
+        driver.wake()
+        return driver
+
+    def post(self, loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> bool:
+        loop.call_later(self.hop(), callback)
+        return True
+
+    def run_in_thread(self, function: Callable[[], None]) -> None:
+        self.loop.call_later(self.hop(), function)
+
+    def limit_threads(self, threads: int) -> None:
+        pass
+
+    def hop(self) -> float:
+        """Draw how long a wake-up takes."""
+        return self.random.random() * LONGEST_HOP
+
+
+class _SimulatedDriver:
+    """Drives a pump by callbacks of the virtual loop."""
+
+    def __init__(self, host: SimulatedHost, pump: Pump) -> None:
+        self._host = host
+        self._pump = pump
+        self._next: asyncio.TimerHandle | None = None
+        self._soon = False
+        self.stopped = False
+
+    def wake(self) -> None:
+        if not self._soon and not self.stopped:
+            self._soon = True
+            self._schedule(self._host.hop())
+
+    def stop(self) -> None:
+        self.stopped = True
+        if self._next is not None:
+            self._next.cancel()
+
+    def _schedule(self, delay: float) -> None:
+        if self._next is not None:
+            self._next.cancel()
+        self._next = self._host.loop.call_later(delay, self._run)
+
+    def _run(self) -> None:
+        self._soon = False
+        self._next = None
+        if self.stopped:
+            return
+        try:
+            rest = self._pump.pump()
+        except BaseException as error:  # a crash that a test asked for ends the simulated process here
+            self._host.failure = error
+            self._host.crash()
+            return
+        if rest is not None and not self.stopped and self._next is None:
+            self._schedule(rest)

@@ -1,0 +1,44 @@
+"""All stores do the same as the memory store, operation by operation."""
+
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from everlog.store import Store
+from everlog.testing import StoreMachine
+from everlog_sqlite import open_store
+
+
+class SqliteAgrees(StoreMachine):
+    """SQLite, in a file that is closed and opened again, and in memory."""
+
+    def open_stores(self, clock: Callable[[], int]) -> Mapping[str, Store]:
+        self.directory = tempfile.mkdtemp()
+        return {"file": self.open_file(clock), "memory": open_store("sqlite:///:memory:", clock=clock)}
+
+    def open_file(self, clock: Callable[[], int]) -> Store:
+        return open_store(f"sqlite:///{self.directory}/test.db", durability="process", clock=clock)
+
+    def reopen(self, name: str, store: Store, clock: Callable[[], int]) -> Store:
+        if name != "file":
+            return store
+        store.close()
+        return self.open_file(clock)
+
+    def teardown(self) -> None:
+        super().teardown()
+        shutil.rmtree(self.directory, ignore_errors=True)
+
+
+QUICK = settings(max_examples=25, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck))
+
+TestSqliteAgrees = SqliteAgrees.TestCase
+TestSqliteAgrees.settings = QUICK
+
+
+@pytest.mark.long
+class TestSqliteAgreesForLong(SqliteAgrees.TestCase):  # type: ignore[misc,name-defined] # made by Hypothesis
+    settings = settings(QUICK, max_examples=1_500, stateful_step_count=60)
