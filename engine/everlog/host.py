@@ -7,6 +7,7 @@ engine runs in one thread and one seed gives one run.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -155,10 +156,8 @@ class _ThreadDriver:
         self._thread.start()
 
     def wake(self) -> None:
-        try:
+        with contextlib.suppress(RuntimeError):  # raised where it is wanted already
             self._wanted.release()
-        except RuntimeError:
-            pass  # it is wanted already
 
     def stop(self) -> None:
         self._stopped = True
@@ -175,7 +174,7 @@ class _ThreadDriver:
 
 
 class _ThreadPool:
-    """Daemon threads made when needed, up to a limit; unlike an executor's, they never hold up the interpreter's end."""
+    """Daemon threads made when needed, up to a limit; unlike an executor's, they never hold up the exit."""
 
     def __init__(self) -> None:
         self.limit = 64

@@ -269,7 +269,7 @@ class Store(Protocol):
         ...
 
     def changes(self) -> int:
-        """Give a number that differs after another connection or process has written. Cheap: asked many times a second."""
+        """Give a number that differs after another connection has written. Cheap: asked many times a second."""
         ...
 
     def register(self, worker: WorkerRow) -> None:

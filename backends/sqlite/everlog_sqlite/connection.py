@@ -47,7 +47,7 @@ class Connection:
         with translated(self.name):
             self.driver = _connect(path, create=create)
             try:
-                self._set_up(durability)
+                self.patiently(lambda: self._set_up(durability))
             except BaseException:
                 self.driver.close()
                 raise

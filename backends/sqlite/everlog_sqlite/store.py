@@ -359,7 +359,8 @@ def _path(url: str) -> Path | None:
             f"{url!r} is not the URL of a SQLite database: write sqlite:///relative.db, sqlite:////absolute.db or"
             " sqlite:///:memory:, without options"
         )
-    return None if name == ":memory:" else Path(name)
+    # Absolute, since the program may change its directory, and files beside the database are looked for later.
+    return None if name == ":memory:" else Path(name).absolute()
 
 
 def _system_clock() -> int:

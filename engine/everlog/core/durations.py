@@ -19,7 +19,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def microseconds(duration: Duration, *, what: str) -> int:
-    """Give the duration in microseconds; `UsageError` naming `what` where it is no finite number that is not negative."""
+    """Give the duration in microseconds; `UsageError` naming `what` where it is not a number from 0 to 400 years."""
     seconds = duration.total_seconds() if isinstance(duration, timedelta) else duration
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise UsageError(f"{what} must be seconds or a timedelta, got {duration!r}")

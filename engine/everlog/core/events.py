@@ -264,7 +264,8 @@ def encode_event(event: AnyEvent) -> bytes:
 def decode_event(payload: bytes) -> AnyEvent:
     """Rebuild an event of this or any earlier format; `CorruptLog` where the bytes are no event."""
     try:
-        return _decoder.decode(upcast(payload))
+        event: AnyEvent = _decoder.decode(upcast(payload))
+        return event
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise CorruptLog(
             f"this is no event that Everlog can read: {payload[:120]!r} ({error}); if a newer version wrote it, "

@@ -25,4 +25,4 @@ def upcast(payload: bytes, upcasters: Mapping[str, Upcaster] = UPCASTERS) -> byt
     upcaster = upcasters.get(found[1].decode()) if found else None
     if upcaster is None:
         return payload
-    return msgspec.json.encode(upcaster(msgspec.json.decode(payload, type=dict)))
+    return msgspec.json.encode(upcaster(msgspec.json.decode(payload, type=dict[str, object])))

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import sys
 from collections.abc import Callable, Coroutine
 from contextvars import Context
+from inspect import currentframe
 from typing import TYPE_CHECKING, Any, Final
 
 from everlog.core import events
@@ -29,7 +29,7 @@ Finish = Callable[["Execution", Any, Any], Any]
 
 
 def call_step(
-    execution: Execution, step: AnyStep, args: tuple[Any, ...], kwargs: dict[str, Any]
+    execution: Execution, step: AnyStep[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Coroutine[Any, Any, Any]:
     """Draw the operation of a step call; awaiting it gives what the step returned or raises what it raised."""
     codec, bound = execution.environment.codec, step.bound
@@ -72,16 +72,14 @@ def send(execution: Execution, to: str, topic: str, message: object, key: str | 
     return _ask(execution, operation, _finish_send, "send")
 
 
-def to_thread(execution: Execution, function: Callable[..., object], args: tuple[Any, ...]) -> Coroutine[Any, Any, Any]:
+def to_thread(execution: Execution, function: Any, args: tuple[Any, ...]) -> Coroutine[Any, Any, Any]:
     """Give the operation for a plain step that came by `asyncio.to_thread` or `loop.run_in_executor`."""
-    from everlog.replay.definitions import SyncStep
-
     kwargs: dict[str, Any] = {}
     if isinstance(function, functools.partial) and isinstance(getattr(function.func, "__self__", None), Context):
+        given: tuple[Any, ...] = function.args
         kwargs = function.keywords
-        function, *given = function.args
-        args = (*given, *args)
-    if not isinstance(function, SyncStep):
+        function, args = given[0], (*given[1:], *args)
+    if not getattr(function, "runs_in_thread", False):
         raise WrongContext(
             f"workflow {execution.workflow_id!r}: {function!r} would run in a thread and not be recorded; make it a "
             "step and write: await everlog.call(step, ...)"
@@ -91,7 +89,8 @@ def to_thread(execution: Execution, function: Callable[..., object], args: tuple
 
 def _ask(execution: Execution, operation: Operation, finish: Finish, name: str) -> Coroutine[Any, Any, Any]:
     coroutine = _perform(execution, operation, finish)
-    coroutine.__name__ = name
+    named: Any = coroutine
+    named.__name__ = name
     operation.coroutine = coroutine
     execution.called[id(operation)] = operation
     return coroutine
@@ -122,9 +121,7 @@ def _finish_send(execution: Execution, operation: SendOperation, event: Any) -> 
 
 def _site() -> Site | None:
     """Give the nearest place outside this package: the user's call."""
-    frame = sys._getframe(2)
-    while frame.f_globals.get("__name__", "").startswith(_PACKAGE):
-        if frame.f_back is None:
-            return None
+    frame = currentframe()
+    while frame is not None and frame.f_globals.get("__name__", "").startswith(_PACKAGE):
         frame = frame.f_back
-    return frame.f_code, frame.f_lineno
+    return None if frame is None else (frame.f_code, frame.f_lineno)

@@ -82,8 +82,8 @@ class Definition(Generic[P, T_co]):
         self.name: str = _name_of(function, name, kind)
         self.signature = Signature(function)
         self.bound: tuple[object, ...] = ()
-        functools.update_wrapper(self, function, updated=())
-        for attribute in ("__code__", "__defaults__", "__kwdefaults__"):
+        self.__wrapped__ = function
+        for attribute in (*functools.WRAPPER_ASSIGNMENTS, "__code__", "__defaults__", "__kwdefaults__"):
             if hasattr(function, attribute):
                 setattr(self, attribute, getattr(function, attribute))
 
@@ -180,6 +180,8 @@ class Step(AnyStep[P, T]):
 @final
 class SyncStep(AnyStep[P, T]):
     """A plain function that runs in a thread, its result recorded, when a workflow calls it by `everlog.call`."""
+
+    runs_in_thread: Final = True
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> T:
         if active.execution is not None:
@@ -292,7 +294,8 @@ def step(fn: Any = None, /, **defaults: Any) -> Any:
         return functools.partial(step, **defaults)
     _check_defaults(defaults, StepDefaults, "step")
     function = _plain(fn, "step")
-    return (Step if _is_async(function) else SyncStep)(function, **defaults)
+    made: AnyStep[..., Any] = Step(function, **defaults) if _is_async(function) else SyncStep(function, **defaults)
+    return made
 
 
 @overload
@@ -311,7 +314,8 @@ def workflow(fn: Any = None, /, **defaults: Any) -> Any:
     function = _plain(fn, "workflow")
     if not _is_async(function):
         raise InvalidDefinition(f"workflow {_name_of(function, None, 'workflow')!r} must be an async def function")
-    return Workflow(function, **defaults)
+    made: Workflow[..., Any] = Workflow(function, **defaults)
+    return made
 
 
 _registry: Final[dict[str, Workflow[..., Any]]] = {}
@@ -327,7 +331,8 @@ def _register(defined: Workflow[..., Any]) -> None:
     if before is not None:
         if before.__module__ != defined.__module__:
             raise InvalidDefinition(
-                f"two workflows are called {defined.name!r}: {before.where()} and {defined.where()}; give one of them name="
+                f"two workflows are called {defined.name!r}: {before.where()} and {defined.where()}; "
+                "give one of them name="
             )
         log.info("workflow %r is defined again at %s, and replaces %s", defined.name, defined.where(), before.where())
     _registry[defined.name] = defined
@@ -343,7 +348,8 @@ def _plain(function: Any, kind: str) -> Callable[..., Any]:
     call: Any = function if inspect.isfunction(function) else getattr(function, "__call__", function)  # noqa: B004
     if inspect.isgeneratorfunction(call) or inspect.isasyncgenfunction(call):
         raise InvalidDefinition(f"{function!r} is a generator, which cannot be a {kind}; return a list instead")
-    return function
+    plain: Callable[..., Any] = function
+    return plain
 
 
 def _is_async(function: Callable[..., Any]) -> bool:
@@ -354,7 +360,7 @@ def _is_async(function: Callable[..., Any]) -> bool:
 def _name_of(function: Callable[..., Any], name: str | None, kind: str) -> str:
     if name is None:
         inner = function.func if isinstance(function, functools.partial) else function
-        name = getattr(inner, "__qualname__", type(inner).__qualname__)
+        name = str(getattr(inner, "__qualname__", type(inner).__qualname__))
         if "<lambda>" in name:
             raise InvalidDefinition(f"a lambda has no name to find it by again; give the {kind} name=")
     return check_name(name, f"the name of a {kind}")

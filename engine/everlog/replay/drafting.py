@@ -297,9 +297,11 @@ def _openings(execution: Execution) -> list[AnyEvent]:
             opening = operation.opening()
             if opening is not None:
                 openings.append(opening)
-    for operation in execution.undispatched:
-        if operation.recorded and _waits_for_its_row(operation):
-            openings.append(operation.opening())
+    openings.extend(
+        operation.opening()
+        for operation in execution.undispatched
+        if operation.recorded and _waits_for_its_row(operation)
+    )
     return openings
 
 

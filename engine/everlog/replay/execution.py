@@ -16,20 +16,20 @@ from random import Random
 from types import CodeType
 from typing import Any, Final
 
-from msgspec import Struct
+from msgspec import Raw, Struct
 
 from everlog.core import events
 from everlog.core.codec import Codec, Mismatch
-from everlog.core.events import AnyEvent, EndEvent, StepEvent
+from everlog.core.events import AnyEvent, EndEvent
 from everlog.core.failures import Failure, describe, rebuild
-from everlog.errors import EverlogError, InternalError, NotEncodable, StepInterrupted, WrongContext
+from everlog.errors import InternalError, NotEncodable, StepInterrupted, WrongContext
 from everlog.replay import asking
+from everlog.replay.applying import apply_event
 from everlog.replay.branches import Branch
 from everlog.replay.context import active
 from everlog.replay.definitions import Workflow
-from everlog.replay.divergence import CannotGoOn, TornDown, divergence
+from everlog.replay.divergence import CannotGoOn, TornDown
 from everlog.replay.loop import TimerHandle, WorkflowLoop
-from everlog.replay.matching import same_input
 from everlog.replay.operations import Operation, Phase, SendOperation, StepOperation, TimerOperation, WaitOperation
 from everlog.replay.tasks import OperationFuture, WorkflowTask
 
@@ -76,7 +76,7 @@ class Execution:
         self.created = created
         self.definition = definition
         self.environment = environment
-        self.loop = WorkflowLoop(self)
+        self.loop = WorkflowLoop(self)  # type: ignore[abstract]  # its refusals are set on the class by name
         self.seq = 0
         self.now = 0
         """Store time at which rows are being applied; log time where the row says nothing else."""
@@ -133,122 +133,23 @@ class Execution:
         self.seq = seq
         if isinstance(event, events.FACTS):
             self.loop.log_time = max(self.loop.log_time, recorded_at)
-        _APPLY[type(event)](self, event)
+        apply_event(self, event)
         if self.broken is not None:
             raise self.broken
 
-    def _apply_created(self, event: events.WorkflowCreated) -> None:
-        if self.seq != 1 or event.name != self.definition.name:
-            self._diverge(event, f"workflow {self.definition.name!r}, seq {self.seq}")
-
-    def _apply_began(self, event: events.WorkflowBegan) -> None:
-        if event.format > events.FORMAT:
-            raise CannotGoOn(
-                f"workflow {self.workflow_id!r} was begun by Everlog {event.everlog} under rules {event.format}; this "
-                f"version knows rules up to {events.FORMAT}. Upgrade Everlog, and it goes on by itself."
-            )
-        self.began = event
+    def begin(self, began: events.WorkflowBegan, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        """Run the code to its first wait."""
+        self.began = began
         self.began_at = self.loop.log_time
-        try:
-            args, kwargs = self.definition.signature.decode(
-                self.environment.codec, bytes(self.created.input), what=f"input of workflow {self.workflow_id!r}"
-            )
-        except EverlogError as error:
-            raise CannotGoOn(f"the recorded input no longer fits workflow {self.definition.name!r}: {error}") from error
-        self._drain(partial(self._start, args, kwargs))
 
-    def _start(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         async def run() -> Any:
             return await self.definition.fn(*args, **kwargs)
 
-        self.main = self.loop.create_task(run(), name=self.definition.name)
-        self.main.branch = self.loop.root
+        def start() -> None:
+            self.main = main = self.loop.create_task(run(), name=self.definition.name)
+            main.branch = self.loop.root
 
-    def _apply_step_started(self, event: events.StepStarted) -> None:
-        operation = self._step_of(event)
-        self._opened(operation)
-        operation.attempt = operation.started_attempt = event.attempt
-
-    def _apply_attempt_failed(self, event: events.StepAttemptFailed) -> None:
-        operation = self._step_of(event)
-        self._opened(operation)
-        operation.attempt = event.attempt + 1
-        operation.retry_at = event.retry_at
-        operation.dispatched = False
-        if operation.phase is not Phase.CANCELLED:
-            operation.phase = Phase.OPEN
-            self._push_due(event.retry_at, operation)
-
-    def _apply_step_ended(self, event: events.StepCompleted | events.StepFailed) -> None:
-        self._deliver(self._step_of(event), event)
-
-    def _step_of(self, event: StepEvent) -> StepOperation:
-        operation = self._find(event, event.operation)
-        if not isinstance(operation, StepOperation) or operation.name != event.step:
-            self._diverge(event, operation.describe(), operation)
-        recorded = bytes(event.input) or None
-        if (recorded is not None or event.large_input is not None) and not same_input(
-            operation, recorded, event.large_input, self.environment.codec
-        ):
-            self._diverge(event, operation.describe(), operation)
-        return operation
-
-    def _apply_timer_set(self, event: events.TimerSet) -> None:
-        self._opened(self._timer_of(event))
-
-    def _apply_timer_fired(self, event: events.TimerFired) -> None:
-        operation = self._timer_of(event)
-        self._deliver(operation, event, partial(self.loop.make_ready, operation.handle))
-
-    def _timer_of(self, event: events.TimerSet | events.TimerFired) -> TimerOperation:
-        operation = self._find(event, event.operation)
-        if not isinstance(operation, TimerOperation) or operation.due_at != event.due_at:
-            self._diverge(event, operation.describe(), operation)
-        return operation
-
-    def _apply_wait_started(self, event: events.WaitStarted) -> None:
-        self._opened(self._wait_of(event))
-
-    def _apply_wait_ended(self, event: events.MessageReceived | events.WaitExpired) -> None:
-        self._deliver(self._wait_of(event), event)
-
-    def _wait_of(self, event: events.WaitStarted | events.MessageReceived | events.WaitExpired) -> WaitOperation:
-        operation = self._find(event, event.operation)
-        if (
-            not isinstance(operation, WaitOperation)
-            or operation.topic != event.topic
-            or operation.due_at != event.due_at
-        ):
-            self._diverge(event, operation.describe(), operation)
-        return operation
-
-    def _apply_send_ended(self, event: events.MessageSent | events.SendFailed) -> None:
-        operation = self._find(event, event.operation)
-        if (
-            not isinstance(operation, SendOperation)
-            or (operation.to, operation.topic, operation.key) != (event.to, event.topic, event.key)
-            or not same_input(operation, bytes(event.message), None, self.environment.codec)
-        ):
-            self._diverge(event, operation.describe(), operation)
-        self._deliver(operation, event)
-
-    def _apply_closed(self, event: events.StepCancelled | events.TimerCancelled | events.WaitCancelled) -> None:
-        operation = self._find(event, event.operation)
-        if operation.phase is not Phase.CANCELLED or type(operation.closing()) is not type(event):
-            self._diverge(event, f"{operation.describe()} is still wanted", operation)
-        self.cancelled.pop(operation.identity, None)
-
-    def _apply_cancel_requested(self, event: events.CancelRequested) -> None:
-        self.cancel_request = event
-        if self.outcome is None and self.main is not None:
-            self._drain(self.main.cancel)
-
-    def _apply_end(self, event: EndEvent) -> None:
-        outcome = self.outcome
-        if outcome is None:
-            self._diverge(event, "the code goes on: " + (self._open_now() or "it has not ended"))
-        if type(outcome) is not type(event) or not _same_end(outcome, event):
-            self._diverge(event, f"the code ended otherwise: {_told(outcome)}")
+        self.drain(start)
 
     # -- operations --------------------------------------------------------------------------------------------------
 
@@ -282,7 +183,7 @@ class Execution:
         elif isinstance(operation, WaitOperation):
             self.waits[operation.identity] = operation
             if operation.due_at is not None:
-                self._push_due(operation.due_at, operation)
+                self.push_due(operation.due_at, operation)
         return operation.future
 
     def set_timer(self, due_at: int, handle: TimerHandle) -> None:
@@ -297,12 +198,12 @@ class Execution:
         self.operations[identity] = operation
         self.unrecorded[identity] = operation
         self.loop.progress += 1
-        self._push_due(due_at, operation)
+        self.push_due(due_at, operation)
 
     def hand_back(self, operation: StepOperation) -> None:
         """Have an attempt that was cut short run again at the operation's `retry_at`."""
         if operation.phase is Phase.OPEN and operation.retry_at is not None:
-            self._push_due(operation.retry_at, operation)
+            self.push_due(operation.retry_at, operation)
 
     def cancel_operation(self, operation: Operation) -> None:
         """Take note that the code no longer wants an operation."""
@@ -315,14 +216,16 @@ class Execution:
         if isinstance(operation, StepOperation) and operation.dispatched:
             self.dropped_steps.append(operation)
 
-    def _push_due(self, due_at: int, operation: Operation) -> None:
+    def push_due(self, due_at: int, operation: Operation) -> None:
+        """Have the operation looked at when log time reaches `due_at`."""
         if len(self.due) > 4 * len(self.operations) + 64:
             self.due = [entry for entry in self.due if entry[2].phase in (Phase.OPEN, Phase.CLOSING)]
             heapq.heapify(self.due)
         self._due_number += 1
         heapq.heappush(self.due, (due_at, self._due_number, operation))
 
-    def _opened(self, operation: Operation) -> None:
+    def opened(self, operation: Operation) -> None:
+        """Take note that the history has a row that opens the operation."""
         operation.recorded = True
         self.unrecorded.pop(operation.identity, None)
 
@@ -334,31 +237,26 @@ class Execution:
             self.steps.pop(identity, None)
             self.waits.pop(identity, None)
 
-    def _find(self, event: AnyEvent, identity: str) -> Operation:
-        operation = self.operations.get(identity) or self.cancelled.get(identity)
-        if operation is None:
-            if self.outcome is not None:
-                self._diverge(event, f"the code had ended: {_told(self.outcome)}")
-            self._diverge(event, f"asked for nothing called {identity!r}; " + (self._open_now() or "nothing is open"))
-        return operation
-
-    def _open_now(self) -> str:
+    def open_now(self) -> str:
+        """Say what is open, for a person."""
         shown = [f"{operation.identity}: {operation.describe()}" for operation in self.operations.values()]
         more = f" and {len(shown) - 5} more" if len(shown) > 5 else ""
         return "open now: " + "; ".join(shown[:5]) + more if shown else ""
 
-    def _deliver(self, operation: Operation, event: AnyEvent, first: Callable[[], object] | None = None) -> None:
+    def deliver(self, operation: Operation, event: AnyEvent, first: Callable[[], object] | None = None) -> None:
+        """End the operation with its fact and drain; one that was cancelled has no use for it."""
         if operation.phase is Phase.CANCELLED:
             self.cancelled.pop(operation.identity, None)
             return
         operation.phase = Phase.ENDED
         self._forget(operation)
         self.loop.progress += 1
-        self._drain(first or partial(operation.end, event))
+        self.drain(first or partial(operation.end, event))
 
     # -- draining ----------------------------------------------------------------------------------------------------
 
-    def _drain(self, first: Callable[[], object]) -> None:
+    def drain(self, first: Callable[[], object]) -> None:
+        """Run `first` and all that becomes ready, as the code of this workflow."""
         outer, active.execution = active.execution, self
         try:
             self.loop.drain(first)
@@ -401,10 +299,10 @@ class Execution:
             )
         except NotEncodable as error:
             return events.WorkflowFailed(error=describe(error, codec))
-        return events.WorkflowCompleted(result=events.Raw(encoded))
+        return events.WorkflowCompleted(result=Raw(encoded))
 
     def _cancel_leftovers(self) -> None:
-        leftovers = [task for task in self.loop.unfinished_tasks()]
+        leftovers = self.loop.unfinished_tasks()
         generators = self.loop.open_generators()
         if leftovers or generators:
             self.loop.drain(partial(self._cancel_all, leftovers, generators))
@@ -492,56 +390,3 @@ class Execution:
             "process ended, and runs at most once: whether its effect happened is unknown"
         )
         return StepEnd(started_at=self.now, failure=describe(error, self.environment.codec, traceback=False))
-
-    def _diverge(self, event: AnyEvent, found: str, operation: Operation | None = None) -> Any:
-        where = f" at {operation.place()}" if operation is not None and operation.called_at is not None else ""
-        raise divergence(
-            self.workflow_id,
-            self.seq,
-            event,
-            found=found + where,
-            recorded_under=self.began.python if self.began else "",
-            running_under=self.environment.python,
-        )
-
-
-def _same_end(one: EndEvent, other: EndEvent) -> bool:
-    if isinstance(one, events.WorkflowCompleted) and isinstance(other, events.WorkflowCompleted):
-        return bytes(one.result) == bytes(other.result)
-    if isinstance(one, events.WorkflowFailed) and isinstance(other, events.WorkflowFailed):
-        return one.error.type == other.error.type
-    return True
-
-
-def _told(outcome: EndEvent) -> str:
-    match outcome:
-        case events.WorkflowCompleted():
-            return f"returned {bytes(outcome.result)[:200].decode(errors='replace')}"
-        case events.WorkflowFailed():
-            return f"raised {outcome.error.type}: {outcome.error.message}"
-        case events.WorkflowCancelled():
-            return "was cancelled"
-
-
-_APPLY: Final[dict[type[Any], Callable[[Execution, Any], None]]] = {
-    events.WorkflowCreated: Execution._apply_created,
-    events.WorkflowBegan: Execution._apply_began,
-    events.StepStarted: Execution._apply_step_started,
-    events.StepAttemptFailed: Execution._apply_attempt_failed,
-    events.StepCompleted: Execution._apply_step_ended,
-    events.StepFailed: Execution._apply_step_ended,
-    events.StepCancelled: Execution._apply_closed,
-    events.TimerSet: Execution._apply_timer_set,
-    events.TimerFired: Execution._apply_timer_fired,
-    events.TimerCancelled: Execution._apply_closed,
-    events.WaitStarted: Execution._apply_wait_started,
-    events.MessageReceived: Execution._apply_wait_ended,
-    events.WaitExpired: Execution._apply_wait_ended,
-    events.WaitCancelled: Execution._apply_closed,
-    events.MessageSent: Execution._apply_send_ended,
-    events.SendFailed: Execution._apply_send_ended,
-    events.CancelRequested: Execution._apply_cancel_requested,
-    events.WorkflowCompleted: Execution._apply_end,
-    events.WorkflowFailed: Execution._apply_end,
-    events.WorkflowCancelled: Execution._apply_end,
-}

@@ -1,8 +1,8 @@
 """Guards: notice workflow code that reads a clock, chance, a file or the environment, which a replay cannot repeat.
 
 Two nets, both only while workflow code runs on the thread, and only for calls that come straight from outside the
-standard library: functions of `time`, `random`, `uuid`, `secrets` and `os` are exchanged while an engine is open, and an
-audit hook sees files, sockets and processes. `datetime.now` cannot be exchanged; the testing kit sees it.
+standard library: functions of `time`, `random`, `uuid`, `secrets` and `os` are exchanged while an engine is open, and
+an audit hook sees files, sockets and processes. `datetime.now` cannot be exchanged; the testing kit sees it.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import time
 import uuid
 import warnings
 from collections.abc import Callable
+from inspect import currentframe
 from types import FrameType
 from typing import Any, Final, Literal
 
@@ -31,7 +32,23 @@ _GUARDED: Final[dict[Any, dict[str, str]]] = {
     time: dict.fromkeys(("time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns"), _CLOCK)
     | {"sleep": "use asyncio.sleep"},
     random: dict.fromkeys(
-        ["random", "randint", "randrange", "choice", "choices", "shuffle", "sample", "uniform", "gauss", "betavariate", "getrandbits", "randbytes", "expovariate", "normalvariate", "triangular"],
+        [
+            "random",
+            "randint",
+            "randrange",
+            "choice",
+            "choices",
+            "shuffle",
+            "sample",
+            "uniform",
+            "gauss",
+            "betavariate",
+            "getrandbits",
+            "randbytes",
+            "expovariate",
+            "normalvariate",
+            "triangular",
+        ],
         _CHANCE,
     ),
     uuid: dict.fromkeys(("uuid1", "uuid4"), "use everlog.uuid4()"),
@@ -106,7 +123,7 @@ def _guarded(original: Any, name: str, advice: str) -> Any:
     @functools.wraps(original)
     def guarded(*args: Any, **kwargs: Any) -> Any:
         if active.execution is not None:
-            _notice(name, advice, sys._getframe(1))
+            _notice(name, advice, currentframe())
         return original(*args, **kwargs)
 
     return guarded
@@ -114,11 +131,14 @@ def _guarded(original: Any, name: str, advice: str) -> Any:
 
 def _audit(event: str, args: tuple[Any, ...]) -> None:
     if active.execution is not None and _installed and event in _AUDITED:
-        _notice(event, _AUDITED[event], sys._getframe(1))
+        _notice(event, _AUDITED[event], currentframe())
 
 
-def _notice(what: str, advice: str, frame: FrameType) -> None:
+def _notice(what: str, advice: str, guard: FrameType | None) -> None:
     execution = active.execution
+    frame = guard.f_back if guard is not None else None
+    if frame is None:
+        return
     caller = frame.f_globals.get("__name__", "")
     if execution is None or execution.torn_down or caller.partition(".")[0] in _STANDARD:
         return

@@ -16,7 +16,7 @@ from asyncio import events
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from threading import get_ident
-from typing import Any, Final, NoReturn, Protocol, TypeVar
+from typing import Any, Final, NoReturn, Protocol, TypeVar, TypeVarTuple
 
 from everlog.errors import WrongContext
 from everlog.replay.branches import Branch
@@ -24,6 +24,7 @@ from everlog.replay.stdlib import adapt_libraries
 from everlog.replay.tasks import WorkflowFuture, WorkflowTask
 
 T = TypeVar("T")
+Ts = TypeVarTuple("Ts")
 Callback = Callable[..., object]
 
 REPEATS: Final = 1000
@@ -102,7 +103,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self._ready: deque[Handle] = deque()
         self._number = 0
         self._thread: int | None = None
-        self._generators: dict[int, AsyncGenerator[Any, Any]] = {}
+        self._generators: dict[int, Any] = {}
         self._tasks: dict[int, WorkflowTask[Any]] = {}
         self._prune_at = 64
         self._exception_handler: Callable[..., object] | None = None
@@ -116,7 +117,9 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         """Give log time in seconds."""
         return self.log_time / 1_000_000
 
-    def call_soon(self, callback: Callback, *args: Any, context: contextvars.Context | None = None) -> Any:
+    def call_soon(
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: contextvars.Context | None = None
+    ) -> Any:
         """Run the callback later in this drain."""
         if self._thread != get_ident():
             self._refuse_foreign(callback)
@@ -124,18 +127,22 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self._ready.append(handle)
         return handle
 
-    def call_soon_threadsafe(self, callback: Callback, *args: Any, context: contextvars.Context | None = None) -> Any:
+    def call_soon_threadsafe(
+        self, callback: Callable[[*Ts], object], *args: *Ts, context: contextvars.Context | None = None
+    ) -> Any:
         """Run the callback later in this drain; refused from any other thread."""
         return self.call_soon(callback, *args, context=context)
 
     def call_later(
-        self, delay: float, callback: Callback, *args: Any, context: contextvars.Context | None = None
+        self, delay: float, callback: Callable[[*Ts], object], *args: *Ts, context: contextvars.Context | None = None
     ) -> Any:
         """Run the callback when `delay` seconds of log time are over: a durable timer."""
         due_at = math.inf if math.isinf(delay) else self.log_time + round(delay * 1_000_000)
         return self._call_when(due_at, callback, args, context)
 
-    def call_at(self, when: float, callback: Callback, *args: Any, context: contextvars.Context | None = None) -> Any:
+    def call_at(
+        self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: contextvars.Context | None = None
+    ) -> Any:
         """Run the callback at this time of the log: a durable timer."""
         return self._call_when(math.inf if math.isinf(when) else round(when * 1_000_000), callback, args, context)
 
@@ -169,7 +176,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
             self._prune_at = 2 * len(self._tasks) + 64
         return task
 
-    def run_in_executor(self, executor: Any, func: Callback, *args: Any) -> Any:
+    def run_in_executor(self, executor: Any, func: Callable[[*Ts], T], *args: *Ts) -> Any:
         """Run a plain step: what `asyncio.to_thread` comes down to. Anything else is refused."""
         if executor is not None:
             raise WrongContext(
@@ -255,7 +262,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         """Give the tasks that are not done, oldest first."""
         return [task for task in self._tasks.values() if not task.done()]
 
-    def open_generators(self) -> list[AsyncGenerator[Any, Any]]:
+    def open_generators(self) -> list[Any]:
         """Give the async generators that were begun and not finished, oldest first, and forget them."""
         generators = [generator for generator in self._generators.values() if generator.ag_frame is not None]
         self._generators.clear()
@@ -287,7 +294,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
             handle.context.run(handle.callback, *handle.args)
         except (SystemExit, KeyboardInterrupt):
             raise
-        except BaseException as error:  # the callback's own failure must not end the drain for the others
+        except BaseException as error:  # noqa: BLE001 - a callback's own failure must not end the drain for the others
             self.call_exception_handler({"message": f"Exception in callback {handle.callback!r}", "exception": error})
 
     def _call_when(
@@ -320,7 +327,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
 
 
 def _mark_branch(task: WorkflowTask[Any]) -> None:
-    _branch.set(_TaskBranch(task))  # type: ignore[arg-type]
+    _branch.set(_TaskBranch(task))
 
 
 class _TaskBranch(Branch):
@@ -352,8 +359,47 @@ def _refusal(name: str, advice: str) -> Callable[..., NoReturn]:
 
 
 _IN_A_STEP: Final = "do it in a step"
-for _name in ["getaddrinfo", "getnameinfo", "create_connection", "create_server", "start_tls", "create_unix_connection", "create_unix_server", "create_datagram_endpoint", "sendfile", "connect_accepted_socket", "connect_read_pipe", "connect_write_pipe", "subprocess_shell", "subprocess_exec", "add_reader", "remove_reader", "add_writer", "remove_writer", "sock_recv", "sock_recv_into", "sock_recvfrom", "sock_recvfrom_into", "sock_sendall", "sock_sendto", "sock_connect", "sock_accept", "sock_sendfile", "add_signal_handler", "remove_signal_handler"]:
+for _name in [
+    "getaddrinfo",
+    "getnameinfo",
+    "create_connection",
+    "create_server",
+    "start_tls",
+    "create_unix_connection",
+    "create_unix_server",
+    "create_datagram_endpoint",
+    "sendfile",
+    "connect_accepted_socket",
+    "connect_read_pipe",
+    "connect_write_pipe",
+    "subprocess_shell",
+    "subprocess_exec",
+    "add_reader",
+    "remove_reader",
+    "add_writer",
+    "remove_writer",
+    "sock_recv",
+    "sock_recv_into",
+    "sock_recvfrom",
+    "sock_recvfrom_into",
+    "sock_sendall",
+    "sock_sendto",
+    "sock_connect",
+    "sock_accept",
+    "sock_sendfile",
+    "add_signal_handler",
+    "remove_signal_handler",
+]:
     setattr(WorkflowLoop, _name, _refusal(_name, _IN_A_STEP))
-for _name in ["run_forever", "run_until_complete", "stop", "close", "shutdown_asyncgens", "shutdown_default_executor", "set_default_executor", "set_task_factory"]:
+for _name in [
+    "run_forever",
+    "run_until_complete",
+    "stop",
+    "close",
+    "shutdown_asyncgens",
+    "shutdown_default_executor",
+    "set_default_executor",
+    "set_task_factory",
+]:
     setattr(WorkflowLoop, _name, _refusal(_name, "the loop of a workflow belongs to the engine"))
 WorkflowLoop.__abstractmethods__ = frozenset()  # type: ignore[attr-defined]

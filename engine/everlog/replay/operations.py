@@ -1,4 +1,4 @@
-"""Operations: the durable things that workflow code asked for and has not had yet. What they are, not what happens to them.
+"""Operations: the durable things that workflow code asked for and has not had yet. What they are, not what is done.
 
 An operation is *called* where its identity is drawn, *open* from when it is awaited, *closing* once the fact that
 ends it was chosen for a commit, and then *ended*; or *cancelled* by the workflow at any time before.
@@ -114,7 +114,7 @@ class StepOperation(Operation):
         identity: str,
         called_at: Site | None,
         *,
-        definition: AnyStep,
+        definition: AnyStep[..., Any],
         bound: tuple[object, ...],
         input: bytes,
         key: str | None,
@@ -209,7 +209,7 @@ class WaitOperation(Operation):
 
 
 class SendOperation(Operation):
-    """A message for another workflow. It is done in the commit that is formed when its drain ends, so it never opens."""
+    """A message for another workflow. It is done in the commit that follows its drain, so it never opens."""
 
     __slots__ = ("key", "payload", "to", "topic")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import datetime
 from random import Random
@@ -104,7 +104,7 @@ def uuid4() -> uuid.UUID:
 
 
 @contextmanager
-def scope(name: str, /) -> Iterator[None]:
+def scope(name: str, /) -> Generator[None]:
     """Open a named branch: what is called inside is named under it, whatever comes before or after."""
     execution = _execution("scope")
     task = asyncio.current_task(execution.loop)

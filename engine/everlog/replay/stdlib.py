@@ -53,17 +53,19 @@ def _dispatch(name: str, dispatcher: Any, inside: Any) -> None:
     function.__code__ = dispatcher.__code__
 
 
-# The next two run with the globals of asyncio.tasks, whose names they use.
-def _as_completed(fs, *, timeout=None):  # type: ignore[no-untyped-def]  # pyright: ignore
-    if hasattr(events._get_running_loop(), "log_time"):
-        return _everlog_as_completed(_everlog_original_as_completed, fs, timeout)  # type: ignore[name-defined]  # noqa: F821  # pyright: ignore
-    return _everlog_original_as_completed(fs, timeout=timeout)  # type: ignore[name-defined]  # noqa: F821  # pyright: ignore
+# The next two run with the globals of asyncio.tasks, where `_dispatch` has put the names that they look up.
+def _as_completed(fs: Any, *, timeout: float | None = None) -> Any:
+    names = globals()
+    if hasattr(names["events"]._get_running_loop(), "log_time"):
+        return names["_everlog_as_completed"](names["_everlog_original_as_completed"], fs, timeout)
+    return names["_everlog_original_as_completed"](fs, timeout=timeout)
 
 
-async def _wait_for(fut, timeout):  # type: ignore[no-untyped-def]  # pyright: ignore
-    if hasattr(events._get_running_loop(), "log_time"):
-        return await _everlog_wait_for(fut, timeout)  # type: ignore[name-defined]  # noqa: F821  # pyright: ignore
-    return await _everlog_original_wait_for(fut, timeout)  # type: ignore[name-defined]  # noqa: F821  # pyright: ignore
+async def _wait_for(fut: Any, timeout: float | None) -> Any:
+    names = globals()
+    if hasattr(names["events"]._get_running_loop(), "log_time"):
+        return await names["_everlog_wait_for"](fut, timeout)
+    return await names["_everlog_original_wait_for"](fut, timeout)
 
 
 def ordered_as_completed(original: Any, awaitables: Iterable[Any], timeout: float | None) -> Any:

@@ -1,4 +1,4 @@
-"""Tasks and futures that hash by a per-workflow creation number, so that sets of them iterate alike in every process."""
+"""Tasks and futures that hash by a per-workflow creation number, so that sets of them iterate alike everywhere."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Builds: the name of the code that is running, so that a stuck workflow goes on with other code and not with the same."""
+"""Builds: the name of the code that runs, so that a stuck workflow goes on with other code and not with the same."""
 
 from __future__ import annotations
 

@@ -192,7 +192,7 @@ class Client:
         def run(resolve: Resolve) -> None:
             try:
                 resolve(function())
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - it is the caller's, who waits on another thread
                 resolve(error)
 
         answered: T = await self._asked(run)
@@ -271,7 +271,7 @@ class Client:
         def run() -> None:
             try:
                 value: Any = function()
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - it is the caller's, who waits on another thread
                 value = error
             self.host.post(loop, partial(_set_result, future, value))
 
@@ -396,7 +396,7 @@ class Client:
 
     def _forget(self, shell: Shell, forget: list[Callable[[], None]]) -> None:
         if not shell.closed:
-            shell.submit(lambda: [one() for one in forget] and None)
+            shell.submit(partial(_run_all, forget))
 
 
 def known_modules() -> set[str]:
@@ -408,6 +408,11 @@ def _startable(fn: Definition[..., Any]) -> Workflow[..., Any]:
     if not isinstance(fn, Workflow):
         raise UsageError(f"only a workflow can be started, got {fn!r}; decorate the function with @workflow")
     return fn
+
+
+def _run_all(functions: Sequence[Callable[[], None]]) -> None:
+    for function in functions:
+        function()
 
 
 def _set_result(future: asyncio.Future[Any], value: Any) -> None:

@@ -117,7 +117,7 @@ class Committer:
         except StoreUnavailable as error:
             self._unavailable(error, creates, commits, posts, now)
             return
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - whatever a backend raises, one part must not hold the others
             self._split(error, creates, commits, posts, now)
             return
         self._pause = 0
@@ -140,8 +140,10 @@ class Committer:
             log.warning("the database cannot be written, workflows wait: %s", error)
         self._pause = min(max(FIRST_PAUSE, 2 * self._pause), LONGEST_PAUSE)
         self.paused_until = now + self._pause
-        for pending in (*creates, *posts):
-            pending.answer(error)
+        for create in creates:
+            create.answer(error)
+        for post in posts:
+            post.answer(error)
         if error.unknown_outcome:
             commits = [pending for pending in commits if not self._was_done(pending)]
         self._commits.extendleft(reversed(commits))
@@ -175,8 +177,8 @@ class Committer:
         if len(creates) + len(commits) + len(posts) == 1:
             known = error if isinstance(error, EverlogError) else InternalError(f"the store failed: {error!r}")
             known.__cause__ = None if known is error else error
-            for pending in (*creates, *commits, *posts):
-                pending.answer(known)
+            answers = [one.answer for one in creates] + [one.answer for one in commits] + [one.answer for one in posts]
+            answers[0](known)
             return
         for create in creates:
             self._write([create], [], [], now)

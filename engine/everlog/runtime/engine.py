@@ -150,7 +150,7 @@ class Engine(Client):
 
     async def _until_empty(self, worker: Worker, seconds: float) -> None:
         until = self.host.monotonic() + seconds
-        while worker.residents and self.host.monotonic() < until:
+        while worker.residents and self.host.monotonic() < until:  # noqa: ASYNC110 - it is emptied on another thread
             await asyncio.sleep(0.005)
 
     def _known(self) -> Mapping[str, Workflow[..., Any]]:

@@ -47,7 +47,8 @@ class Handle(Generic[T_co]):
         limit = None if timeout is None else microseconds(timeout, what="timeout of result") / SECOND
         async with asyncio.timeout(limit):
             end = await self._client.wait_for_end(self._id)
-        return self._outcome(end)
+        result: T_co = self._outcome(end)
+        return result
 
     async def status(self) -> WorkflowStatus:
         """Give where the workflow is, and why."""
@@ -78,7 +79,7 @@ class Handle(Generic[T_co]):
         await self._client.send(self._id, topic, message, key=key)
 
     async def cancel(self, *, reason: str = "") -> None:
-        """Ask the workflow to stop: `CancelledError` is raised in it where it waits. Nothing happens if it has ended."""
+        """Ask the workflow to stop: `CancelledError` is raised where it waits. Nothing happens if it has ended."""
         await self._client.cancel_one(self._id, reason)
 
     async def _must_exist(self) -> None:

@@ -86,10 +86,11 @@ class StepRunner:
         operation = dispatch.operation
         started_at = self._clock()
         limit: asyncio.Timeout | None = None
+        result: object
         try:
             attempt_variable.set(dispatch.attempt)
             args, kwargs = self._arguments(operation)
-            function: Any = operation.definition.fn  # type: ignore[attr-defined]
+            function: Any = operation.definition.__wrapped__
             if operation.timeout is None:
                 result = await function(*operation.bound, *args, **kwargs)
             else:
@@ -98,7 +99,7 @@ class StepRunner:
         except asyncio.CancelledError:
             self._report(dispatch, None)
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the step's own failure, which is recorded
             timed_out = limit is not None and limit.expired() and isinstance(error, TimeoutError)
             self._report(dispatch, self._failed(operation, started_at, _timeout(operation) if timed_out else error))
         else:
@@ -134,8 +135,9 @@ class StepRunner:
         attempt_variable.set(dispatch.attempt)
         try:
             args, kwargs = self._arguments(operation)
-            result = operation.definition(*args, **kwargs)  # type: ignore[operator]
-        except BaseException as error:  # a thread has nobody else to give it to
+            definition: Any = operation.definition
+            result = definition(*args, **kwargs)
+        except BaseException as error:  # noqa: BLE001 - a thread has nobody else to give it to
             self._report_once(dispatch, self._failed(operation, started_at, error))
         else:
             self._report_once(dispatch, self._returned(operation, started_at, result))

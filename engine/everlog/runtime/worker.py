@@ -1,4 +1,4 @@
-"""The worker: claims workflows, drives those it holds from commit to commit, and hands them back. On the engine's thread.
+"""The worker: claims workflows, drives those it holds from commit to commit, hands them back. On the engine's thread.
 
 The circle of one workflow: `draft` what is ready -> commit -> on `Done` apply the rows one by one -> dispatch the
 steps that came of it -> draft again. One commit of a workflow is in flight at a time. Who is refused lets go at once.

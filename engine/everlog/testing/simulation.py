@@ -72,8 +72,7 @@ class SimulatedHost:
 
     def sibling(self) -> SimulatedHost:
         """Give the host of another process on the same virtual machine: the same time, its own drivers."""
-        other = SimulatedHost(self.random.randrange(2**32), loop=self.loop)
-        return other
+        return SimulatedHost(self.random.randrange(2**32), loop=self.loop)
 
     def run(self, program: Coroutine[Any, Any, T]) -> T:
         """Run a program to its end in virtual time."""
@@ -150,6 +149,9 @@ class _SimulatedDriver:
         if self._next is not None:
             self._next.cancel()
 
+    def _is_over(self) -> bool:
+        return self.stopped or self._next is not None
+
     def _schedule(self, delay: float) -> None:
         if self._next is not None:
             self._next.cancel()
@@ -162,9 +164,9 @@ class _SimulatedDriver:
             return
         try:
             rest = self._pump.pump()
-        except BaseException as error:  # a crash that a test asked for ends the simulated process here
+        except BaseException as error:  # noqa: BLE001 - a crash that a test asked for ends the simulated process here
             self._host.failure = error
             self._host.crash()
             return
-        if rest is not None and not self.stopped and self._next is None:
+        if rest is not None and not self._is_over():
             self._schedule(rest)

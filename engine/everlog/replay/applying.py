@@ -1,0 +1,211 @@
+"""Applying: what each event of a history means for the execution that it is applied to, and where the two part.
+
+Divergence is found at the first row, opening or closing, that fits no operation asked for so far, or whose name, kind
+or input differs. A completion of an operation that was asked for and cancelled is consumed silently.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from everlog.core import events
+from everlog.core.events import AnyEvent, EndEvent, StepEvent
+from everlog.errors import EverlogError
+from everlog.replay.divergence import CannotGoOn, divergence
+from everlog.replay.matching import same_input
+from everlog.replay.operations import Operation, Phase, SendOperation, StepOperation, TimerOperation, WaitOperation
+
+if TYPE_CHECKING:
+    from everlog.replay.execution import Execution
+
+
+def apply_event(execution: Execution, event: AnyEvent) -> None:
+    """Check the event against what the code asked for, and deliver it if it is a fact. Raises `CannotGoOn`."""
+    _APPLY[type(event)](execution, event)
+
+
+def _created(execution: Execution, event: events.WorkflowCreated) -> None:
+    if execution.seq != 1 or event.name != execution.definition.name:
+        _diverge(execution, event, f"workflow {execution.definition.name!r}, seq {execution.seq}")
+
+
+def _began(execution: Execution, event: events.WorkflowBegan) -> None:
+    if event.format > events.FORMAT:
+        raise CannotGoOn(
+            f"workflow {execution.workflow_id!r} was begun by Everlog {event.everlog} under rules {event.format}; this "
+            f"version knows rules up to {events.FORMAT}. Upgrade Everlog, and it goes on by itself."
+        )
+    definition = execution.definition
+    try:
+        args, kwargs = definition.signature.decode(
+            execution.environment.codec,
+            bytes(execution.created.input),
+            what=f"input of workflow {execution.workflow_id!r}",
+        )
+    except EverlogError as error:
+        raise CannotGoOn(f"the recorded input no longer fits workflow {definition.name!r}: {error}") from error
+    execution.begin(event, args, kwargs)
+
+
+def _step_started(execution: Execution, event: events.StepStarted) -> None:
+    operation = _step_of(execution, event)
+    execution.opened(operation)
+    operation.attempt = operation.started_attempt = event.attempt
+
+
+def _attempt_failed(execution: Execution, event: events.StepAttemptFailed) -> None:
+    operation = _step_of(execution, event)
+    execution.opened(operation)
+    operation.attempt = event.attempt + 1
+    operation.retry_at = event.retry_at
+    operation.dispatched = False
+    if operation.phase is not Phase.CANCELLED:
+        operation.phase = Phase.OPEN
+        execution.push_due(event.retry_at, operation)
+
+
+def _step_ended(execution: Execution, event: events.StepCompleted | events.StepFailed) -> None:
+    execution.deliver(_step_of(execution, event), event)
+
+
+def _timer_set(execution: Execution, event: events.TimerSet) -> None:
+    execution.opened(_timer_of(execution, event))
+
+
+def _timer_fired(execution: Execution, event: events.TimerFired) -> None:
+    operation = _timer_of(execution, event)
+    execution.deliver(operation, event, partial(execution.loop.make_ready, operation.handle))
+
+
+def _wait_started(execution: Execution, event: events.WaitStarted) -> None:
+    execution.opened(_wait_of(execution, event))
+
+
+def _wait_ended(execution: Execution, event: events.MessageReceived | events.WaitExpired) -> None:
+    execution.deliver(_wait_of(execution, event), event)
+
+
+def _send_ended(execution: Execution, event: events.MessageSent | events.SendFailed) -> None:
+    operation = _find(execution, event, event.operation)
+    if (
+        not isinstance(operation, SendOperation)
+        or (operation.to, operation.topic, operation.key) != (event.to, event.topic, event.key)
+        or not same_input(operation, bytes(event.message), None, execution.environment.codec)
+    ):
+        _diverge(execution, event, operation.describe(), operation)
+    execution.deliver(operation, event)
+
+
+def _closed(execution: Execution, event: events.StepCancelled | events.TimerCancelled | events.WaitCancelled) -> None:
+    operation = _find(execution, event, event.operation)
+    if operation.phase is not Phase.CANCELLED or type(operation.closing()) is not type(event):
+        _diverge(execution, event, f"{operation.describe()} is still wanted", operation)
+    execution.cancelled.pop(operation.identity, None)
+
+
+def _cancel_requested(execution: Execution, event: events.CancelRequested) -> None:
+    execution.cancel_request = event
+    if execution.outcome is None and execution.main is not None:
+        execution.drain(execution.main.cancel)
+
+
+def _ended(execution: Execution, event: EndEvent) -> None:
+    outcome = execution.outcome
+    if outcome is None:
+        _diverge(execution, event, "the code goes on: " + (execution.open_now() or "it has not ended"))
+    if type(outcome) is not type(event) or not _same_end(outcome, event):
+        _diverge(execution, event, f"the code ended otherwise: {_told(outcome)}")
+
+
+def _step_of(execution: Execution, event: StepEvent) -> StepOperation:
+    operation = _find(execution, event, event.operation)
+    if not isinstance(operation, StepOperation) or operation.name != event.step:
+        _diverge(execution, event, operation.describe(), operation)
+    recorded = bytes(event.input) or None
+    if (recorded is not None or event.large_input is not None) and not same_input(
+        operation, recorded, event.large_input, execution.environment.codec
+    ):
+        _diverge(execution, event, operation.describe(), operation)
+    return operation
+
+
+def _timer_of(execution: Execution, event: events.TimerSet | events.TimerFired) -> TimerOperation:
+    operation = _find(execution, event, event.operation)
+    if not isinstance(operation, TimerOperation) or operation.due_at != event.due_at:
+        _diverge(execution, event, operation.describe(), operation)
+    return operation
+
+
+def _wait_of(
+    execution: Execution, event: events.WaitStarted | events.MessageReceived | events.WaitExpired
+) -> WaitOperation:
+    operation = _find(execution, event, event.operation)
+    if not isinstance(operation, WaitOperation) or (operation.topic, operation.due_at) != (event.topic, event.due_at):
+        _diverge(execution, event, operation.describe(), operation)
+    return operation
+
+
+def _find(execution: Execution, event: AnyEvent, identity: str) -> Operation:
+    operation = execution.operations.get(identity) or execution.cancelled.get(identity)
+    if operation is None:
+        if execution.outcome is not None:
+            _diverge(execution, event, f"the code had ended: {_told(execution.outcome)}")
+        what = execution.open_now() or "nothing is open"
+        _diverge(execution, event, f"asked for nothing called {identity!r}; {what}")
+    return operation
+
+
+def _diverge(execution: Execution, event: AnyEvent, found: str, operation: Operation | None = None) -> NoReturn:
+    where = f" at {operation.place()}" if operation is not None and operation.called_at is not None else ""
+    raise divergence(
+        execution.workflow_id,
+        execution.seq,
+        event,
+        found=found + where,
+        recorded_under=execution.began.python if execution.began else "",
+        running_under=execution.environment.python,
+    )
+
+
+def _same_end(one: EndEvent, other: EndEvent) -> bool:
+    if isinstance(one, events.WorkflowCompleted) and isinstance(other, events.WorkflowCompleted):
+        return bytes(one.result) == bytes(other.result)
+    if isinstance(one, events.WorkflowFailed) and isinstance(other, events.WorkflowFailed):
+        return one.error.type == other.error.type
+    return True
+
+
+def _told(outcome: EndEvent) -> str:
+    match outcome:
+        case events.WorkflowCompleted():
+            return f"returned {bytes(outcome.result)[:200].decode(errors='replace')}"
+        case events.WorkflowFailed():
+            return f"raised {outcome.error.type}: {outcome.error.message}"
+        case events.WorkflowCancelled():
+            return "was cancelled"
+
+
+_APPLY: Final[dict[type[Any], Callable[[Execution, Any], None]]] = {
+    events.WorkflowCreated: _created,
+    events.WorkflowBegan: _began,
+    events.StepStarted: _step_started,
+    events.StepAttemptFailed: _attempt_failed,
+    events.StepCompleted: _step_ended,
+    events.StepFailed: _step_ended,
+    events.StepCancelled: _closed,
+    events.TimerSet: _timer_set,
+    events.TimerFired: _timer_fired,
+    events.TimerCancelled: _closed,
+    events.WaitStarted: _wait_started,
+    events.MessageReceived: _wait_ended,
+    events.WaitExpired: _wait_ended,
+    events.WaitCancelled: _closed,
+    events.MessageSent: _send_ended,
+    events.SendFailed: _send_ended,
+    events.CancelRequested: _cancel_requested,
+    events.WorkflowCompleted: _ended,
+    events.WorkflowFailed: _ended,
+    events.WorkflowCancelled: _ended,
+}
