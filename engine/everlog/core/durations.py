@@ -21,6 +21,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 def microseconds(duration: Duration, *, what: str) -> int:
     """Give the duration in microseconds; `UsageError` naming `what` where it is not a number from 0 to 400 years."""
     seconds = duration.total_seconds() if isinstance(duration, timedelta) else duration
+    # Users without a type checker give anything.
     if isinstance(seconds, bool) or not isinstance(seconds, int | float):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise UsageError(f"{what} must be seconds or a timedelta, got {duration!r}")
     if not math.isfinite(seconds) or seconds < 0 or seconds * SECOND > LONGEST:

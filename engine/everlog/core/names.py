@@ -25,6 +25,7 @@ def check_name(name: str, what: str) -> str:
 
 
 def _check(text: str, what: str) -> str:
+    # Users without a type checker give anything.
     if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]
         raise UsageError(f"{what} must be a string, got {text!r}")
     if not text:

@@ -75,16 +75,16 @@ def send(execution: Execution, to: str, topic: str, message: object, key: str | 
 def to_thread(execution: Execution, function: Any, args: tuple[Any, ...]) -> Coroutine[Any, Any, Any]:
     """Give the operation for a plain step that came by `asyncio.to_thread` or `loop.run_in_executor`."""
     kwargs: dict[str, Any] = {}
+    step: Any = function
     if isinstance(function, functools.partial) and isinstance(getattr(function.func, "__self__", None), Context):
-        given: tuple[Any, ...] = function.args
-        kwargs = function.keywords
-        function, args = given[0], (*given[1:], *args)
-    if not getattr(function, "runs_in_thread", False):
+        given: list[Any] = [*function.args, *args]
+        step, args, kwargs = given[0], tuple(given[1:]), function.keywords
+    if not getattr(step, "runs_in_thread", False):
         raise WrongContext(
-            f"workflow {execution.workflow_id!r}: {function!r} would run in a thread and not be recorded; make it a "
+            f"workflow {execution.workflow_id!r}: {step!r} would run in a thread and not be recorded; make it a "
             "step and write: await everlog.call(step, ...)"
         )
-    return call_step(execution, function, args, kwargs)
+    return call_step(execution, step, args, kwargs)
 
 
 def _ask(execution: Execution, operation: Operation, finish: Finish, name: str) -> Coroutine[Any, Any, Any]:

@@ -265,6 +265,7 @@ class StepDecorator(Protocol):
     """What `@step(...)` gives."""
 
     @overload
+    # Both checkers resolve the overlap as wanted: an async function matches the first.
     def __call__(self, fn: Callable[P, Coroutine[Any, Any, T]], /) -> Step[P, T]: ...  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
     @overload
     def __call__(self, fn: Callable[P, T], /) -> SyncStep[P, T]: ...
@@ -277,6 +278,7 @@ class WorkflowDecorator(Protocol):
 
 
 @overload
+# Both checkers resolve the overlap as wanted: an async function matches the first.
 def step(fn: Callable[P, Coroutine[Any, Any, T]], /, **defaults: Unpack[StepDefaults]) -> Step[P, T]: ...  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
 @overload
 def step(fn: Callable[P, T], /, **defaults: Unpack[StepDefaults]) -> SyncStep[P, T]: ...
@@ -345,6 +347,7 @@ def _plain(function: Any, kind: str) -> Callable[..., Any]:
         raise InvalidDefinition(f"{function!r} is defined already; it cannot be made a {kind}")
     if not callable(function):
         raise InvalidDefinition(f"only a function can be a {kind}, got {function!r}")
+    # The attribute itself is wanted, not whether it is callable.
     call: Any = function if inspect.isfunction(function) else getattr(function, "__call__", function)  # noqa: B004
     if inspect.isgeneratorfunction(call) or inspect.isasyncgenfunction(call):
         raise InvalidDefinition(f"{function!r} is a generator, which cannot be a {kind}; return a list instead")
@@ -353,6 +356,7 @@ def _plain(function: Any, kind: str) -> Callable[..., Any]:
 
 
 def _is_async(function: Callable[..., Any]) -> bool:
+    # The attribute itself is wanted, not whether it is callable.
     called = getattr(function, "__call__", function)  # noqa: B004
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)
 

@@ -353,6 +353,7 @@ def _owner_of(callback: Callback) -> int:
 
 def _refusal(name: str, advice: str) -> Callable[..., NoReturn]:
     def refuse(self: WorkflowLoop, *args: object, **kwargs: object) -> NoReturn:
+        # The function becomes a method of the loop.
         raise WrongContext(f"{self._name()}: loop.{name} cannot be replayed; {advice}")  # pyright: ignore[reportPrivateUsage]
 
     return refuse
@@ -402,4 +403,5 @@ for _name in [
     "set_task_factory",
 ]:
     setattr(WorkflowLoop, _name, _refusal(_name, "the loop of a workflow belongs to the engine"))
+# The methods set by name above are no longer abstract, which only ABCMeta may say.
 WorkflowLoop.__abstractmethods__ = frozenset()  # type: ignore[attr-defined]

@@ -149,6 +149,7 @@ class OrderedScopes:
 def _order_child_scopes(scope_class: Any) -> None:
     original = scope_class.__init__
 
+    # It takes the place of the class's own.
     def __init__(self: Any, *args: Any, **kwargs: Any) -> None:  # noqa: N807
         original(self, *args, **kwargs)
         if hasattr(events._get_running_loop(), "log_time"):
