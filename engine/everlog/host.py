@@ -14,12 +14,14 @@ import os
 import random
 import secrets
 import threading
-import time
+from asyncio import events
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
+from time import monotonic, time_ns
 from typing import Final, Protocol
 
+LONGEST_REST: Final = 3600.0
 log: Final = logging.getLogger("everlog")
 
 
@@ -36,6 +38,10 @@ class Driver(Protocol):
 
     def wake(self) -> None:
         """Have the pump driven soon. Callable from any thread, any number of times."""
+        ...
+
+    def drive_here(self) -> bool:
+        """Drive the pump once on the calling thread, if it is not being driven; tell whether that was done."""
         ...
 
     def stop(self) -> None:
@@ -82,6 +88,10 @@ class Host(Protocol):
         """Have a loop of the user run the callback; False where the loop is closed. Callable from any thread."""
         ...
 
+    def is_here(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Tell whether the calling thread is running this loop, so that the loop may be used directly."""
+        ...
+
     def run_in_thread(self, function: Callable[[], None]) -> None:
         """Run the function in a thread of the step pool, soon. Callable from the engine's thread."""
         ...
@@ -99,10 +109,10 @@ class SystemHost:
         self._random = random.Random()
 
     def wall(self) -> int:
-        return time.time_ns() // 1000
+        return time_ns() // 1000
 
     def monotonic(self) -> float:
-        return time.monotonic()
+        return monotonic()
 
     def token(self) -> str:
         return secrets.token_hex(16)
@@ -132,10 +142,16 @@ class SystemHost:
 
     def post(self, loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> bool:
         try:
-            loop.call_soon_threadsafe(callback)
+            if self.is_here(loop):
+                loop.call_soon(callback)
+            else:
+                loop.call_soon_threadsafe(callback)
         except RuntimeError:
             return False
         return True
+
+    def is_here(self, loop: asyncio.AbstractEventLoop) -> bool:
+        return events._get_running_loop() is loop
 
     def run_in_thread(self, function: Callable[[], None]) -> None:
         self._pool.submit(function)
@@ -150,14 +166,30 @@ class _ThreadDriver:
     def __init__(self, name: str, pump: Pump) -> None:
         self._pump = pump
         self._stopped = False
+        self._woken = False
+        self._sleeps_until = 0.0
+        self._driving = threading.Lock()
         self._wanted = threading.Lock()
         self._wanted.acquire()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
     def wake(self) -> None:
-        with contextlib.suppress(RuntimeError):  # raised where it is wanted already
-            self._wanted.release()
+        if not self._woken:
+            self._woken = True
+            with contextlib.suppress(RuntimeError):  # another thread was faster
+                self._wanted.release()
+
+    def drive_here(self) -> bool:
+        if self._stopped or not self._driving.acquire(blocking=False):
+            return False
+        try:
+            rest = self._pump.pump()
+        finally:
+            self._driving.release()
+        if rest is not None and monotonic() + rest < self._sleeps_until:
+            self.wake()
+        return True
 
     def stop(self) -> None:
         self._stopped = True
@@ -166,11 +198,15 @@ class _ThreadDriver:
     def _run(self) -> None:
         while not self._stopped:
             try:
-                rest = self._pump.pump()
+                with self._driving:
+                    rest = self._pump.pump()
             except Exception:
                 log.exception("%s: an error of Everlog; going on in a second", self._thread.name)
                 rest = 1.0
-            self._wanted.acquire(timeout=-1 if rest is None else max(0.0, min(rest, 3600.0)))
+            rest = LONGEST_REST if rest is None else max(0.0, min(rest, LONGEST_REST))
+            self._sleeps_until = monotonic() + rest
+            self._wanted.acquire(timeout=rest)
+            self._woken = False
 
 
 class _ThreadPool:

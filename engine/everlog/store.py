@@ -321,6 +321,8 @@ def check_batch(batch: Batch) -> None:
     for new in batch.creates:
         if not new.events:
             raise InternalError(f"workflow {new.workflow_id!r} is created without events; give it at least seq 1")
+        if (new.token is None) != (new.worker is None):
+            raise InternalError(f"workflow {new.workflow_id!r} is created with a token or a worker; give both or none")
         _check_dense(new.workflow_id, 0, new.events)
     seen = {new.workflow_id for new in batch.creates}
     for commit in batch.commits:

@@ -454,6 +454,17 @@ def test_retire_removes_the_lock_and_a_worker_may_come_back(opened: Open, path: 
     assert [one.gone for one in second.workers()] == [False]
 
 
+def test_a_worker_that_registers_through_two_stores_is_there_until_both_are_closed(opened: Open) -> None:
+    first, second, third = opened(), opened(), opened()
+    first.register(worker())
+    second.register(worker())
+    assert [one.gone for one in third.workers()] == [False]
+    second.close()
+    assert [one.gone for one in third.workers()] == [False]
+    first.close()
+    assert [one.gone for one in third.workers()] == [True]
+
+
 def test_without_the_directory_of_locks_nobody_is_said_to_be_gone(opened: Open, path: Path) -> None:
     first, second = opened(), opened()
     first.register(worker())

@@ -53,7 +53,7 @@ class Connection:
                 raise
 
     def _set_up(self, durability: Durability) -> None:
-        # The driver waits two milliseconds for a lock and `_patiently` does the rest: SQLite's own waiting backs off
+        # The driver waits two milliseconds for a lock and `patiently` does the rest: SQLite's own waiting backs off
         # to a tenth of a second, and so would hardly ever meet the short gaps between the commits of a busy writer.
         self.driver.execute("PRAGMA busy_timeout = 2")
         self.driver.execute(f"PRAGMA synchronous = {'FULL' if durability == 'full' else 'NORMAL'}")
@@ -89,23 +89,25 @@ class Connection:
                     raise
             time.sleep(_PAUSE)
 
-    def require_usable(self) -> None:
-        """Raise `StoreUnavailable` if this connection was closed, or opened by another process."""
-        if self._closed:
-            raise StoreUnavailable(f"{self.name} was closed by this program; open it again")
+    def require_process(self) -> None:
+        """Raise `StoreUnavailable` in a fork of the opening process. Before the lock is asked for: it may be lost."""
         if self._process != os.getpid():
             raise StoreUnavailable(
                 f"{self.name} was opened by process {self._process}, and this is a fork of it, {os.getpid()};"
                 " a connection does not survive a fork: open the database in the child"
             )
 
+    def require_open(self) -> None:
+        """Raise `StoreUnavailable` if this connection was closed."""
+        if self._closed:
+            raise StoreUnavailable(f"{self.name} was closed by this program; open it again")
+
     def close(self) -> None:
         """Close the connection. The last one to a file moves the write-ahead log into it."""
-        with self.lock:
-            self._closed = True
-            if self._process == os.getpid():
-                with translated(self.name):
-                    self.driver.close()
+        if self._process == os.getpid():
+            with self.lock, translated(self.name):
+                self._closed = True
+                self.driver.close()
 
 
 class _Using:
@@ -115,9 +117,10 @@ class _Using:
         self._connection = connection
 
     def __enter__(self) -> None:
+        self._connection.require_process()
         self._connection.lock.acquire()
         try:
-            self._connection.require_usable()
+            self._connection.require_open()
         except BaseException:
             self._connection.lock.release()
             raise
@@ -144,6 +147,7 @@ class _Transaction:
             # A transaction that begins as a reader and becomes a writer may be refused at once; this one waits.
             self._connection.patiently(self._begin)
         except BaseException as error:
+            self._roll_back()  # an interrupt may have come just after the beginning
             self._connection.lock.release()
             raise_translated(error, self._connection.name)
             raise

@@ -6,14 +6,18 @@ The system frees it when the process ends, however it ends; so a lock that anoth
 
 from __future__ import annotations
 
+import hashlib
 import os
 import sys
+import time
 import weakref
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
 _LONGEST_NAME = 200
+_TRIES = 20
+_PAUSE = 0.005
 
 
 class WorkerLocks:
@@ -35,12 +39,13 @@ class WorkerLocks:
             path.parent.mkdir(exist_ok=True)
             # Python opens files so that programs which are started do not inherit them; forks are seen to below.
             file = os.open(path, os.O_CREAT | os.O_RDWR, 0o644)
-            try:
-                _lock(file)
-            except OSError:
-                os.close(file)
-                raise
-            self._held[worker] = file
+            for _ in range(_TRIES):
+                # Those who are just asking have it for a moment. Whoever keeps it is the same worker, opened twice.
+                if _lock(file):
+                    self._held[worker] = file
+                    return
+                time.sleep(_PAUSE)
+            os.close(file)
 
     def is_free(self, worker: str) -> bool:
         """Say whether the worker's process is known to be dead. False where that is unknown: no file, no lock."""
@@ -79,7 +84,9 @@ class WorkerLocks:
         if self._directory is None:
             return None
         name = quote(worker, safe="")
-        return self._directory / f"{name[-_LONGEST_NAME:]}.lock"
+        if len(name) > _LONGEST_NAME:
+            name = f"{name[:_LONGEST_NAME]}-{hashlib.sha256(worker.encode()).hexdigest()[:16]}"
+        return self._directory / f"{name}.lock"
 
 
 _of_this_process: weakref.WeakSet[WorkerLocks] = weakref.WeakSet()
@@ -97,13 +104,15 @@ def _forget_in_child() -> None:
 if sys.platform == "win32":
     import msvcrt
 
-    def _lock(file: int) -> None:
-        msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
-
-    def _is_free(file: int) -> bool:
+    def _lock(file: int) -> bool:
         try:
             msvcrt.locking(file, msvcrt.LK_NBLCK, 1)
         except OSError:
+            return False
+        return True
+
+    def _is_free(file: int) -> bool:
+        if not _lock(file):
             return False
         os.lseek(file, 0, os.SEEK_SET)
         msvcrt.locking(file, msvcrt.LK_UNLCK, 1)
@@ -112,14 +121,18 @@ if sys.platform == "win32":
 else:
     import fcntl
 
-    def _lock(file: int) -> None:
-        fcntl.flock(file, fcntl.LOCK_EX)  # Waits for those who are just asking, and hold it shared.
+    def _lock(file: int) -> bool:
+        return _has(file, fcntl.LOCK_EX)
 
     def _is_free(file: int) -> bool:
+        # Shared, so that two who ask at once do not see each other. Closing the file lets go of it.
+        return _has(file, fcntl.LOCK_SH)
+
+    def _has(file: int, kind: int) -> bool:
         try:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            fcntl.flock(file, kind | fcntl.LOCK_NB)
         except OSError:
             return False
-        return True  # Closing the file lets go of it.
+        return True
 
     os.register_at_fork(after_in_child=_forget_in_child)

@@ -32,6 +32,8 @@ from everlog_sqlite.records import HeadRecord, array
 
 Row = tuple[object, ...]
 
+_DONE = Done()
+
 
 class Mail:
     """Which messages were delivered before: those unread, with their row, and the keys of all that ever were."""
@@ -98,7 +100,7 @@ class Plan:
             name=new.name,
             state=new.state,
             seq=len(new.events),
-            bytes=_size(new.events),
+            bytes=self._append(self._last_number, new.events),
             created_at=new.events[0].recorded_at,
             ended_at=new.events[-1].recorded_at if ended else None,
             token=None if ended else new.token,
@@ -106,8 +108,7 @@ class Plan:
         )
         self.heads[new.workflow_id] = head
         self.created.append(msgspec.structs.astuple(head)[:10])
-        self._append(head.number, new.events)
-        return Done()
+        return _DONE
 
     def _commit(self, commit: Commit) -> CommitOutcome:
         head = self.heads.get(commit.workflow_id)
@@ -122,20 +123,18 @@ class Plan:
             self._mail.consume(commit.workflow_id, commit.consumed)
         for message in commit.messages:
             self._deliver(message)
-        self._append(head.number, commit.events)
-        self._move(head, commit)
-        return Done()
+        self._move(head, commit, size=self._append(head.number, commit.events))
+        return _DONE
 
-    def _move(self, head: HeadRecord, commit: Commit) -> None:
-        runs_on = _runs(head) and _is_to_run_on(commit)
+    def _move(self, head: HeadRecord, commit: Commit, *, size: int) -> None:
+        head.seq += len(commit.events)
+        forgives = bool(commit.events) and commit.progress
+        advance = (head.number, commit.token, commit.seq, head.seq, size, forgives)
+        if _runs_on(head, commit):
+            self.advanced.append(advance)
+            return
         ended = commit.state in ENDED
         free = commit.release or ended
-        head.seq += len(commit.events)
-        fence = (head.number, commit.token, commit.seq, head.seq, _size(commit.events))
-        forgives = bool(commit.events) and commit.progress
-        if runs_on:
-            self.advanced.append((*fence, forgives))
-            return
         head.state = commit.state
         head.ended_at = (commit.events[-1].recorded_at if commit.events else self._now) if ended else None
         head.wake_at = commit.wake_at
@@ -143,7 +142,7 @@ class Plan:
         head.build = commit.build
         head.why = commit.why
         rest = (head.state, head.ended_at, free, head.wake_at, array(head.topics), head.build, head.why)
-        self.moved.append((*fence, forgives, *rest))
+        self.moved.append((*advance, *rest))
         if free:
             head.token = head.worker = None
         if ended:
@@ -156,7 +155,7 @@ class Plan:
         if reason is not None:
             return Undeliverable(index=0, reason=reason)
         self._deliver(message)
-        return Done()
+        return _DONE
 
     def _why_undeliverable(self, message: NewMessage) -> Literal["unknown", "ended"] | None:
         destination = self.heads.get(message.destination)
@@ -176,20 +175,19 @@ class Plan:
         if message.key is not None:
             self.keys.append((number, message.key))
 
-    def _append(self, number: int, events: Sequence[EventRow]) -> None:
+    def _append(self, number: int, events: Sequence[EventRow]) -> int:
+        """Plan rows of the log, and give the bytes of their payloads."""
+        size = 0
         for event in events:
+            size += len(event.payload)
             self.events.append((number, event.seq, event.type, event.recorded_at, event.payload.decode()))
+        return size
 
 
-def _size(events: Sequence[EventRow]) -> int:
-    return sum(len(event.payload) for event in events)
-
-
-def _runs(head: HeadRecord) -> bool:
-    return (head.state, head.wake_at, head.topics, head.build, head.why) == ("running", None, (), None, None)
-
-
-def _is_to_run_on(commit: Commit) -> bool:
-    waits = commit.wake_at is not None or commit.topics
-    explained = commit.build is not None or commit.why is not None
-    return commit.state == "running" and not (waits or explained or commit.release)
+def _runs_on(head: HeadRecord, commit: Commit) -> bool:
+    """Say whether the workflow runs and waits for nothing, before as after: the condition of advance_heads."""
+    runs = head.state == "running" and head.wake_at is None and not head.topics
+    explained = head.build is not None or head.why is not None
+    goes_on = commit.state == "running" and commit.wake_at is None and not commit.topics and not commit.release
+    explains = commit.build is not None or commit.why is not None
+    return runs and goes_on and not explained and not explains

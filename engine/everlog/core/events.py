@@ -8,7 +8,7 @@ Times are integer microseconds of the store's clock since 1970-01-01 UTC.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, get_args
 
 import msgspec
 from msgspec import Raw
@@ -234,26 +234,29 @@ AnyEvent = (
 EndEvent = WorkflowCompleted | WorkflowFailed | WorkflowCancelled
 StepEvent = StepStarted | StepAttemptFailed | StepCompleted | StepFailed
 
-FACTS: Final = (
-    WorkflowBegan,
-    StepCompleted,
-    StepFailed,
-    TimerFired,
-    MessageReceived,
-    WaitExpired,
-    MessageSent,
-    SendFailed,
-    CancelRequested,
+FACTS: Final[frozenset[type[Event]]] = frozenset(
+    {
+        WorkflowBegan,
+        StepCompleted,
+        StepFailed,
+        TimerFired,
+        MessageReceived,
+        WaitExpired,
+        MessageSent,
+        SendFailed,
+        CancelRequested,
+    }
 )
 """The events that are delivered to workflow code, one at a time, in log order."""
 
+_tags: Final[dict[type[Event], str]] = {kind: str(kind.__struct_config__.tag) for kind in get_args(AnyEvent)}
 _decoder: Final = msgspec.json.Decoder(AnyEvent)
 _encoder: Final = msgspec.json.Encoder()
 
 
 def type_of(event: AnyEvent) -> str:
     """Give the tag under which the event is stored."""
-    return str(event.__struct_config__.tag)
+    return _tags[type(event)]
 
 
 def encode_event(event: AnyEvent) -> bytes:

@@ -12,7 +12,7 @@ def why(state: str, summary: str | None, folded: WorkflowState, now: int) -> str
     """Give the sentence for a head in `state` with `summary` (its `why`), and what its history says."""
     match state:
         case "queued":
-            return f"It waits for a worker that knows {folded.name!r}, since {spoken(now - folded.created_at)}."
+            return f"It has waited {spoken(max(0, now - folded.created_at))} for a worker that knows {folded.name!r}."
         case "stuck":
             return f"It is stuck: {summary or 'no reason was recorded'}"
         case "completed":
@@ -28,7 +28,7 @@ def why(state: str, summary: str | None, folded: WorkflowState, now: int) -> str
 def _in_flight(state: str, folded: WorkflowState, now: int) -> str:
     parts = [_part(operation, now) for operation in folded.open.values()]
     if not parts:
-        return "It is running." if state == "running" else "It waits."
+        return "It is running." if state == "running" else "It waits, but for no step, timer or message."
     more = f", and {len(parts) - SHOWN} more" if len(parts) > SHOWN else ""
     cancelling = " It was asked to stop." if folded.cancel_requested else ""
     return f"It {'; it '.join(parts[:SHOWN])}{more}.{cancelling}"
@@ -40,13 +40,14 @@ def _part(operation: OpenOperation, now: int) -> str:
         case "timer":
             return f"sleeps until {due}"
         case "wait":
-            return f"waits for a message on topic {operation.name!r}" + (f" until {due}" if due else "")
+            waited = spoken(max(0, now - operation.since))
+            return f"has waited {waited} for a message on topic {operation.name!r}" + (f", until {due}" if due else "")
         case "step":
             if operation.due_at is not None and operation.due_at > now:
                 reason = f" ({operation.failure.message[:80]})" if operation.failure else ""
                 return f"tries step {operation.name!r} for the {_ordinal(operation.attempt)} time at {due}{reason}"
-            tries = "" if operation.attempt == 1 else f", attempt {operation.attempt}"
-            return f"runs step {operation.name!r}{tries}, since {spoken(max(0, now - operation.since))}"
+            tries = "" if operation.attempt == 1 else f" (attempt {operation.attempt})"
+            return f"has run step {operation.name!r}{tries} for {spoken(max(0, now - operation.since))}"
 
 
 def _ordinal(number: int) -> str:

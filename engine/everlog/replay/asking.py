@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import sys
 from collections.abc import Callable, Coroutine
 from contextvars import Context
-from inspect import currentframe
+from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
 from everlog.core import events
@@ -121,7 +122,7 @@ def _finish_send(execution: Execution, operation: SendOperation, event: Any) -> 
 
 def _site() -> Site | None:
     """Give the nearest place outside this package: the user's call."""
-    frame = currentframe()
+    frame: FrameType | None = sys._getframe(2)  # pyright: ignore[reportPrivateUsage] - the frames between are known
     while frame is not None and frame.f_globals.get("__name__", "").startswith(_PACKAGE):
         frame = frame.f_back
     return None if frame is None else (frame.f_code, frame.f_lineno)

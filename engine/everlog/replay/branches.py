@@ -14,7 +14,7 @@ _ESCAPES: Final = str.maketrans({"%": "%25", "/": "%2F", "#": "%23", "@": "%40"}
 
 def escaped(name: str) -> str:
     """Give the name with the characters that separate the parts of an identity escaped."""
-    return name.translate(_ESCAPES)
+    return name if name.isidentifier() else name.translate(_ESCAPES)
 
 
 class Branch:

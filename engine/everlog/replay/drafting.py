@@ -20,6 +20,9 @@ from everlog.core.heads import InboxRow, State
 from everlog.replay.execution import Execution, StepEnd
 from everlog.replay.operations import Operation, Phase, SendOperation, StepOperation, TimerOperation, WaitOperation
 
+RUNNING: Final[tuple[State, None, Sequence[str]]] = ("running", None, ())
+"""What a head says of a workflow that is not at rest."""
+
 SETTLE: Final = 100_000
 """An operation that is open for so long (microseconds) gets its row without waiting for another commit."""
 
@@ -61,6 +64,17 @@ def draft(execution: Execution, now: int, inbox: Sequence[InboxRow] = (), *, set
     if not rows and not settle:
         return None
     return _drafted(execution, rows, recorded_at, consumed, sends, progress=bool(facts))
+
+
+def wants_draft(execution: Execution) -> bool:
+    """Tell whether the last drain left something that is to be committed now; what becomes due is told by an alarm."""
+    return bool(
+        execution.outcome is not None
+        or execution.began is None
+        or execution.sends
+        or execution.ended_steps
+        or (execution.undispatched and _must_open(execution))
+    )
 
 
 def attention_at(execution: Execution) -> float:
@@ -109,12 +123,12 @@ def undeliverable(drafted: Draft, index: int, error: Failure) -> None:
 def head_state(execution: Execution) -> tuple[State, int | None, Sequence[str]]:
     """Give state, wake-up time and topics of a workflow that is at rest."""
     if execution.outcome is not None:
-        return "running", None, ()
+        return RUNNING
     for operation in execution.steps.values():
         if operation.retry_at is None or operation.dispatched:
-            return "running", None, ()
+            return RUNNING
     if execution.sends or execution.ended_steps or (execution.loop.has_ready() and not execution.operations):
-        return "running", None, ()
+        return RUNNING
     while execution.due and execution.due[0][2].phase is not Phase.OPEN:
         heapq.heappop(execution.due)
     wake_at = execution.due[0][0] if execution.due else None
@@ -131,7 +145,7 @@ def _drafted(
     progress: bool = True,
     ended: bool = False,
 ) -> Draft:
-    state, wake_at, topics = ("running", None, ()) if progress else head_state(execution)
+    state, wake_at, topics = RUNNING if progress else head_state(execution)
     if ended and execution.outcome is not None:
         state = _END_STATES[type(execution.outcome)]
     return Draft(

@@ -131,7 +131,7 @@ class Execution:
         if seq != self.seq + 1:
             raise InternalError(f"workflow {self.workflow_id!r}: seq {seq} applied after seq {self.seq}")
         self.seq = seq
-        if isinstance(event, events.FACTS):
+        if type(event) in events.FACTS:
             self.loop.log_time = max(self.loop.log_time, recorded_at)
         apply_event(self, event)
         if self.broken is not None:
@@ -185,6 +185,10 @@ class Execution:
             if operation.due_at is not None:
                 self.push_due(operation.due_at, operation)
         return operation.future
+
+    def awaits_facts(self) -> bool:
+        """Tell whether anything is open that a fact will end."""
+        return bool(self.operations)
 
     def set_timer(self, due_at: int, handle: TimerHandle) -> None:
         """Open a timer operation that makes the handle ready when it fires."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import math
 import sys
 from asyncio import events
@@ -28,7 +29,9 @@ Ts = TypeVarTuple("Ts")
 Callback = Callable[..., object]
 
 REPEATS: Final = 1000
-"""So many rounds in a row with the same callbacks and nothing asked for end a drain. Part of the log's format."""
+"""So many rounds in a row with none but known callbacks, and nothing asked for, end a drain. Part of the log's format."""
+MOST_ROUNDS: Final = 1_000_000
+"""So many rounds in a row with nothing asked for end any drain; reached where no fact is awaited. Part of the format."""
 
 _branch: contextvars.ContextVar[Branch | None] = contextvars.ContextVar("everlog_branch", default=None)
 
@@ -82,6 +85,10 @@ class LoopOwner(Protocol):
 
     workflow_id: str
 
+    def awaits_facts(self) -> bool:
+        """Tell whether anything is open that a fact will end."""
+        ...
+
     def set_timer(self, due_at: int, handle: TimerHandle) -> None:
         """Open a timer operation that makes the handle ready when it fires."""
         ...
@@ -102,6 +109,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self._owner = owner
         self._ready: deque[Handle] = deque()
         self._number = 0
+        self._task_number = 0
         self._thread: int | None = None
         self._generators: dict[int, Any] = {}
         self._tasks: dict[int, WorkflowTask[Any]] = {}
@@ -212,9 +220,17 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         """Have the exception logged, unless the workflow is being replayed."""
         self._owner.report(context)
 
+    def get_task_factory(self) -> Any:
+        """Tasks are made by the loop itself."""
+        return None
+
     def call_exception_handler(self, context: dict[str, Any]) -> None:
-        """Report an exception that no code can see."""
-        if self._exception_handler is None or self._thread is None:
+        """Report an exception that no code can see.
+
+        One that nobody retrieved is noticed when the collector comes by, so the code's own handler is not told of it.
+        """
+        collected = any(words in str(context.get("message")) for words in ("never retrieved", "was destroyed"))
+        if self._exception_handler is None or self._thread is None or collected:
             self._owner.report(context)
         else:
             self._exception_handler(self, context)
@@ -222,9 +238,14 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     # -- what the runtime calls --------------------------------------------------------------------------------------
 
     def next_number(self) -> int:
-        """Draw the next creation number."""
+        """Draw the next creation number of a future or a generator."""
         self._number += 1
         return self._number
+
+    def next_task_number(self) -> int:
+        """Draw the next creation number of a task: apart, as versions of asyncio differ in the futures they make."""
+        self._task_number += 1
+        return self._task_number
 
     def branch(self) -> Branch:
         """Give the branch of the code that is running: of its task, or of the task that registered the callback."""
@@ -272,8 +293,8 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
 
     def _run_rounds(self) -> None:
         ready = self._ready
-        repeats = 0
-        before: list[int] | None = None
+        rounds = repeats = 0
+        known: dict[int, object] = {}
         while ready:
             progress = self.progress
             handles = [ready.popleft() for _ in range(len(ready))]
@@ -281,12 +302,16 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
                 if not handle.is_cancelled:
                     self._run(handle)
             if self.progress != progress:
-                repeats, before = 0, None
+                rounds = repeats = 0
+                known.clear()
                 continue
-            owners = [_owner_of(handle.callback) for handle in handles]
-            repeats = repeats + 1 if owners == before else 0
-            before = owners
-            if repeats >= REPEATS:
+            before = len(known)
+            for handle in handles:
+                owner = _owner_of(handle.callback)
+                known[id(owner)] = owner  # held, so that no other object gets its address
+            rounds += 1
+            repeats = repeats + 1 if len(known) == before else 0
+            if rounds >= MOST_ROUNDS or (repeats >= REPEATS and self._owner.awaits_facts()):
                 return
 
     def _run(self, handle: Handle) -> None:
@@ -347,8 +372,12 @@ def _keep_generator(generator: AsyncGenerator[Any, Any]) -> None:
     """The loop holds every generator, so the collector never finds one."""
 
 
-def _owner_of(callback: Callback) -> int:
-    return id(getattr(callback, "__self__", callback))
+def _owner_of(callback: Callback) -> object:
+    """Give what comes back when the callback is called for again: its task or other object, or its code."""
+    while isinstance(callback, functools.partial):
+        callback = callback.func
+    owner: object = getattr(callback, "__self__", None)
+    return owner if owner is not None else getattr(callback, "__code__", callback)
 
 
 def _refusal(name: str, advice: str) -> Callable[..., NoReturn]:

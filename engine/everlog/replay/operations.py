@@ -94,6 +94,7 @@ class StepOperation(Operation):
         "attempt",
         "bound",
         "context",
+        "cut_short",
         "definition",
         "dispatched",
         "input",
@@ -136,6 +137,8 @@ class StepOperation(Operation):
         self.must_start = definition.at_most_once
         """Whether a started row has to be durable before the next attempt runs."""
         self.dispatched = False
+        self.cut_short = 0
+        """How often an attempt ended without an outcome in this process."""
 
     @property
     def name(self) -> str:

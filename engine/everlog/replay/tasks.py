@@ -58,7 +58,7 @@ class WorkflowTask(asyncio.Task[T]):
         name: str | None,
         context: Context | None,
     ) -> None:
-        self.number = loop.next_number()
+        self.number = loop.next_task_number()
         self._parent = parent
         self._label = name or str(getattr(coroutine, "__name__", type(coroutine).__name__))
         self._identity = parent.draw(self._label)

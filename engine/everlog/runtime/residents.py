@@ -13,6 +13,7 @@ class Resident:
     """A workflow that this engine holds: its execution, and what ties it to its head."""
 
     __slots__ = (
+        "alarm_at",
         "execution",
         "head",
         "in_flight",
@@ -37,5 +38,7 @@ class Resident:
         self.head: tuple[State, int | None, Sequence[str]] = ("running", None, ())
         """State, wake-up time and topics that the head has."""
         self.rests_since: int | None = None
+        self.alarm_at = float("inf")
+        """Store time at which the workflow is looked at again though nothing happens."""
         self.lost = False
         """Whether it was refused, released or ended: nothing of it matters any more."""

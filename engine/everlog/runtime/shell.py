@@ -27,6 +27,7 @@ log: Final = logging.getLogger("everlog")
 POLL: Final = 0.02
 """Seconds between looks for what other processes wrote."""
 MOST_ROUNDS: Final = 64
+QUICK: Final = 0.005
 
 OnEnd = Callable[[EndEvent | EverlogError], None]
 
@@ -49,6 +50,8 @@ class Shell:
         self._changes = -1
         self._polled_at = 0.0
         self._told = False
+        self._called_here = False
+        self._usual_pump = 0.0
         self._unsubscribe = store.subscribe(self._on_write) if isinstance(store, SupportsWakeups) else None
 
     # -- from other threads ------------------------------------------------------------------------------------------
@@ -63,7 +66,22 @@ class Shell:
     def step_ended(self, dispatch: Dispatch, end: StepEnd | None) -> None:
         """Take the end of an attempt, from the thread that it ran on."""
         self._ended_steps.append((dispatch, end))
-        self.wake()
+        if not self._called_here:
+            self._call_soon_here()
+
+    def _call_soon_here(self) -> None:
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            self.wake()
+            return
+        self._called_here = True
+        loop.call_soon(self._drive_here)
+
+    def _drive_here(self) -> None:
+        self._called_here = False
+        if self.driver is None or self._usual_pump > QUICK or not self.driver.drive_here():
+            self.wake()
 
     def wake(self) -> None:
         """Have the thread come by soon."""
@@ -87,7 +105,9 @@ class Shell:
             else:
                 return 0.0
         finally:
+            lasted = self.host.monotonic() - self._pumping_since
             self._pumping_since = None
+            self._usual_pump += (lasted - self._usual_pump) / 8
         return None if self.closed else self._rest()
 
     def close(self) -> None:
@@ -145,7 +165,11 @@ class Shell:
         if worker is not None:
             worker.run_dispatches()
         self.flush_answers()
-        return busy
+        return busy and self._has_more(worker)
+
+    def _has_more(self, worker: Worker | None) -> bool:
+        waiting = self._inbound or self._ended_steps or self.committer.waits()
+        return bool(waiting or (worker is not None and worker.has_work()))
 
     def _take_inbound(self, worker: Worker | None) -> bool:
         busy = bool(self._inbound or self._ended_steps)

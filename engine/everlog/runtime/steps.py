@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Struct
 
 from everlog.core.codec import Codec
 from everlog.core.failures import describe
 from everlog.core.retry import next_delay
-from everlog.errors import NotEncodable, StepTimeout
+from everlog.errors import StepTimeout
 from everlog.host import Host
 from everlog.replay.attempts import Attempt
 from everlog.replay.context import attempt as attempt_variable
@@ -20,6 +20,8 @@ from everlog.replay.definitions import Step
 from everlog.replay.execution import StepEnd
 from everlog.replay.operations import StepOperation
 from everlog.runtime.residents import Resident
+
+MOST_CUT_SHORT: Final = 3
 
 
 class Dispatch(Struct, eq=False):
@@ -60,7 +62,9 @@ class StepRunner:
                 on_loop.append(dispatch)
             else:
                 self._begin_in_thread(dispatch)
-        if on_loop and not self._host.post(self._loop, partial(self._begin, on_loop)):
+        if on_loop and self._host.is_here(self._loop):
+            self._begin(on_loop)
+        elif on_loop and not self._host.post(self._loop, partial(self._begin, on_loop)):
             for dispatch in on_loop:
                 self._report(dispatch, None)
 
@@ -96,12 +100,18 @@ class StepRunner:
             else:
                 async with asyncio.timeout(operation.timeout / 1_000_000) as limit:
                     result = await function(*operation.bound, *args, **kwargs)
-        except asyncio.CancelledError:
+        except KeyboardInterrupt:
             self._report(dispatch, None)
             raise
-        except Exception as error:  # noqa: BLE001 - the step's own failure, which is recorded
-            timed_out = limit is not None and limit.expired() and isinstance(error, TimeoutError)
-            self._report(dispatch, self._failed(operation, started_at, _timeout(operation) if timed_out else error))
+        except (Exception, asyncio.CancelledError, SystemExit) as error:
+            if _is_cut_short(operation):
+                self._report(dispatch, None)
+            else:
+                timed_out = limit is not None and limit.expired() and isinstance(error, TimeoutError)
+                end = self._failed(operation, started_at, _timeout(operation) if timed_out else error)
+                self._report(dispatch, end)
+            if isinstance(error, asyncio.CancelledError):
+                raise
         else:
             self._report(dispatch, self._returned(operation, started_at, result))
 
@@ -127,6 +137,7 @@ class StepRunner:
         if left > 0:
             self._loop.call_later(left / 1_000_000, self._watch, dispatch, begun_at)
         else:
+            dispatch.attempt.cancelled = True
             end = self._failed(dispatch.operation, begun_at[0], _timeout(dispatch.operation))
             self._report_once(dispatch, end)
 
@@ -157,12 +168,15 @@ class StepRunner:
             encoded = self._codec.encode(
                 result, definition.signature.result_type, what=f"result of step {definition.name}"
             )
-        except NotEncodable as error:
+        except Exception as error:  # a type of the user's may raise anything: the step has run, so it is not retried
             return StepEnd(started_at=started_at, failure=describe(error, self._codec))
         return StepEnd(started_at=started_at, result=encoded)
 
     def _failed(self, operation: StepOperation, started_at: int, error: BaseException) -> StepEnd:
-        delay = next_delay(operation.retry, operation.attempt, error, self._host.chance())
+        try:
+            delay = next_delay(operation.retry, operation.attempt, error, self._host.chance())
+        except Exception as problem:  # the policy's types may not be types; whatever happens, the attempt has ended
+            delay, error = None, problem
         return StepEnd(
             started_at=started_at,
             failure=describe(error, self._codec),
@@ -174,6 +188,13 @@ def _cancel(dispatches: Sequence[Dispatch]) -> None:
     for dispatch in dispatches:
         if dispatch.task is not None:
             dispatch.task.cancel()
+
+
+def _is_cut_short(operation: StepOperation) -> bool:
+    """Tell whether somebody cancelled the attempt that runs here, say the end of `asyncio.run`: then its error is no
+    outcome. What is cancelled again and again cancels itself, and has failed."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0 and operation.cut_short < MOST_CUT_SHORT
 
 
 def _timeout(operation: StepOperation) -> StepTimeout:

@@ -22,7 +22,7 @@ from everlog.host import Host
 from everlog.replay.attempts import Attempt
 from everlog.replay.definitions import Workflow
 from everlog.replay.divergence import CannotGoOn
-from everlog.replay.drafting import SETTLE, Draft, attention_at, draft, head_state, take_dispatches, undeliverable
+from everlog.replay.drafting import SETTLE, Draft, attention_at, draft, head_state, take_dispatches, undeliverable, wants_draft
 from everlog.replay.execution import Environment, Execution, StepEnd
 from everlog.runtime.committer import Committer, PendingCommit
 from everlog.runtime.residents import Resident
@@ -47,6 +47,7 @@ log: Final = logging.getLogger("everlog")
 MOST_TAKEOVERS: Final = 5
 CLAIM_AT_ONCE: Final = 100
 HAND_BACK_PAUSE: Final = SECOND
+NEVER: Final = float("inf")
 
 
 class WorkerSettings(Struct, frozen=True, kw_only=True):
@@ -128,7 +129,7 @@ class Worker:
             names=sorted(known),
         )
         answer = self._store.claim(request)
-        self.next_claim = float("inf") if answer.next_due is None else answer.next_due
+        self.next_claim = NEVER if answer.next_due is None else answer.next_due
         self.claim_wanted = len(answer.claimed) == room
         for claimed in answer.claimed:
             self._take_claimed(claimed, known[claimed.head.name])
@@ -203,15 +204,20 @@ class Worker:
     def wake_due(self, now: int) -> None:
         """Have every workflow looked at whose alarm has rung."""
         while self._alarms and self._alarms[0][0] <= now:
-            resident = heapq.heappop(self._alarms)[2]
-            if not resident.lost:
+            at, _, resident = heapq.heappop(self._alarms)
+            if not resident.lost and at == resident.alarm_at:
+                resident.alarm_at = NEVER
                 self._dirty[resident] = None
 
     def next_alarm(self) -> float:
         """Give the store time of the next alarm."""
-        while self._alarms and self._alarms[0][2].lost:
+        while self._alarms and (self._alarms[0][2].lost or self._alarms[0][0] != self._alarms[0][2].alarm_at):
             heapq.heappop(self._alarms)
-        return self._alarms[0][0] if self._alarms else float("inf")
+        return self._alarms[0][0] if self._alarms else NEVER
+
+    def has_work(self) -> bool:
+        """Tell whether there is something to do at once."""
+        return bool(self._dirty or self.inbox_wanted or (self.claim_wanted and self.has_room()))
 
     # -- drafting and applying ---------------------------------------------------------------------------------------
 
@@ -247,7 +253,7 @@ class Worker:
         execution = resident.execution
         rest = head_state(execution)
         at = attention_at(execution)
-        if rest[0] == "waiting" and rest != resident.head:
+        if rest != resident.head and rest[0] == "waiting":
             if resident.rests_since is None:
                 resident.rests_since = now
             at = min(at, resident.rests_since + SETTLE)
@@ -256,7 +262,8 @@ class Worker:
                 if settled is not None:
                     self._send(resident, settled)
                 return
-        if at != float("inf"):
+        if at < resident.alarm_at:
+            resident.alarm_at = at
             self._alarm_number += 1
             heapq.heappush(self._alarms, (at, self._alarm_number, resident))
 
@@ -338,7 +345,10 @@ class Worker:
             self._steps.drop(execution.dropped_steps)
             execution.dropped_steps.clear()
         self._dispatch(resident)
-        self._dirty[resident] = None
+        if self.draining or resident.inbox or wants_draft(execution):
+            self._dirty[resident] = None
+        else:
+            self._rest(resident, execution.now)
 
     def _dispatch(self, resident: Resident) -> None:
         if self.draining or not self.may_start:

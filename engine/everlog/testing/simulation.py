@@ -18,6 +18,7 @@ from __future__ import annotations
 import asyncio
 import selectors
 from collections.abc import Callable, Coroutine
+from contextlib import suppress
 from random import Random
 from typing import Any, Final, TypeVar
 
@@ -75,12 +76,15 @@ class SimulatedHost:
         return SimulatedHost(self.random.randrange(2**32), loop=self.loop)
 
     def run(self, program: Coroutine[Any, Any, T]) -> T:
-        """Run a program to its end in virtual time."""
+        """Run a program to its end in virtual time; once, as by `asyncio.run`: what it leaves behind is cancelled."""
         try:
             return self.loop.run_until_complete(program)
         finally:
+            with suppress(Deadlock):  # what waits for a host that crashed waits for ever
+                self.loop.run_until_complete(_cancel_all(self.loop))
             for driver in self._drivers:
                 driver.stop()
+            self.loop.close()
 
     def crash(self) -> None:
         """Stop everything that this host drives, at once and for ever."""
@@ -118,6 +122,9 @@ class SimulatedHost:
         loop.call_later(self.hop(), callback)
         return True
 
+    def is_here(self, loop: asyncio.AbstractEventLoop) -> bool:
+        return False
+
     def run_in_thread(self, function: Callable[[], None]) -> None:
         self.loop.call_later(self.hop(), function)
 
@@ -127,6 +134,14 @@ class SimulatedHost:
     def hop(self) -> float:
         """Draw how long a wake-up takes."""
         return self.random.random() * LONGEST_HOP
+
+
+async def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
+    left = asyncio.all_tasks(loop) - {asyncio.current_task(loop)}
+    for task in left:
+        task.cancel()
+    await asyncio.gather(*left, return_exceptions=True)
+    await loop.shutdown_asyncgens()
 
 
 class _SimulatedDriver:
@@ -143,6 +158,9 @@ class _SimulatedDriver:
         if not self._soon and not self.stopped:
             self._soon = True
             self._schedule(self._host.hop())
+
+    def drive_here(self) -> bool:
+        return False
 
     def stop(self) -> None:
         self.stopped = True

@@ -1,0 +1,48 @@
+"""Everlog on SQLite, WAL and FULL: durable steps per second, 100 workflows of 10 steps in flight, and one alone."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from pathlib import Path
+from time import perf_counter, process_time
+
+from benchmarks.measuring import FLIGHT, LONE_STEPS, ROUNDS, STEPS, report
+from everlog import Engine, step, workflow
+
+
+@step
+async def add(total: int, number: int) -> int:
+    return total + number
+
+
+@workflow
+async def count(steps: int) -> int:
+    total = 0
+    for number in range(steps):
+        total = await add(total, number)
+    return total
+
+
+async def flight(engine: Engine) -> None:
+    handles = await asyncio.gather(*(engine.start(count, STEPS) for _ in range(FLIGHT)))
+    results = await asyncio.gather(*(handle.result() for handle in handles))
+    if set(results) != {sum(range(STEPS))}:
+        raise SystemExit(f"wrong results: {set(results)}")
+
+
+async def main(directory: Path) -> None:
+    async with Engine(f"sqlite:///{directory}/bench.db") as engine:
+        await flight(engine)
+        begun, worked = perf_counter(), process_time()
+        for _ in range(ROUNDS):
+            await flight(engine)
+        steps = ROUNDS * FLIGHT * STEPS
+        rate, work = steps / (perf_counter() - begun), (process_time() - worked) / steps
+        begun = perf_counter()
+        await engine.run(count, LONE_STEPS)
+        report(flight=rate, lone=LONE_STEPS / (perf_counter() - begun), cpu_us=work * 1e6)
+
+
+if __name__ == "__main__":
+    asyncio.run(main(Path(sys.argv[1])))

@@ -1,0 +1,146 @@
+"""The program `everlog`: its arguments, exit codes and one-line errors. What its commands do is in their modules."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+from collections.abc import Sequence
+from typing import Final, Protocol, get_args
+
+from everlog.cli.listing import list_workflows
+from everlog.cli.log import print_log
+from everlog.cli.places import DEFAULT, VARIABLE
+from everlog.cli.show import show_workflow
+from everlog.core.version import VERSION
+from everlog.errors import EverlogError, InternalError
+from everlog.store import State
+
+WRONG: Final = 2
+INTERRUPTED: Final = 130
+
+_PLACE: Final = (
+    f"a file or a URL (sqlite:///shop.db); by default ${VARIABLE}, then {DEFAULT} if it is in this directory"
+)
+_EXIT: Final = "exit codes: 0 done, 1 the demo found a difference, 2 the command could not be done, 130 interrupted"
+
+
+class Commands(Protocol):
+    """Where a command is added; argparse has no public name for it."""
+
+    def add_parser(self, name: str, *, help: str, description: str) -> argparse.ArgumentParser:
+        """Give the parser of a new command."""
+        ...
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and give its exit code. An error is one line on stderr, never a traceback."""
+    parser = _parser()
+    chosen = parser.parse_args(arguments)
+    if chosen.command is None:
+        parser.print_help()
+        return 0
+    try:
+        code = _run(chosen)
+        sys.stdout.flush()
+        return code
+    except InternalError:
+        raise
+    except EverlogError as error:
+        print(f"everlog: {' '.join(str(error).split())}", file=sys.stderr)
+        return WRONG
+    except BrokenPipeError:  # `everlog log ... | head`: whoever read has enough, and stdout cannot be flushed any more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _run(chosen: argparse.Namespace) -> int:
+    match chosen.command:
+        case "demo":
+            from everlog.cli.demo.main import Settings, run_demo
+
+            return run_demo(
+                Settings(kills=chosen.kills, seed=chosen.seed, folder=chosen.dir, keep=chosen.keep, limit=chosen.limit)
+            )
+        case "ls":
+            list_workflows(
+                chosen.db or chosen.url, state=chosen.state, name=chosen.name, limit=chosen.limit, as_json=chosen.json
+            )
+        case "show":
+            show_workflow(chosen.id, chosen.db, whole=chosen.all)
+        case _:
+            print_log(chosen.id, chosen.db, as_json=chosen.json)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="everlog",
+        description="Durable workflows as ordinary Python functions: look at what a database holds, or watch a demo.",
+        epilog=_EXIT,
+    )
+    version = f"everlog {VERSION} (Python {platform.python_version()})"
+    parser.add_argument("--version", action="version", version=version)
+    commands = parser.add_subparsers(dest="command", metavar="command", title="commands")
+    _add_demo(commands)
+    _add_ls(commands)
+    _add_show(commands)
+    _add_log(commands)
+    return parser
+
+
+def _add_demo(commands: Commands) -> None:
+    demo = commands.add_parser(
+        "demo",
+        help="watch a workflow being killed and going on",
+        description="Index every module of the Python standard library in a workflow whose process is killed with "
+        "SIGKILL again and again, and compare what comes out with an index made without kills. Exit code 1 if they "
+        "differ.",
+    )
+    demo.add_argument("--kills", type=_count, default=5, help="how often the process is killed (default: 5)")
+    demo.add_argument("--seed", type=int, help="choose the moments of the kills by this number (default: by chance)")
+    demo.add_argument(
+        "--dir", help="an empty or new directory for the files (default: a new one among temporary files)"
+    )
+    demo.add_argument("--keep", action="store_true", help="keep the files also when the demo is stopped by Ctrl-C")
+    demo.add_argument("--limit", type=_count, default=0, help="index only so many modules, for a quick look (0: all)")
+
+
+def _add_ls(commands: Commands) -> None:
+    ls = commands.add_parser("ls", help="list workflows, newest first", description="List workflows, newest first.")
+    ls.add_argument("url", nargs="?", help=f"the database: {_PLACE}")
+    ls.add_argument("--db", help="the same, as in the other commands")
+    ls.add_argument("--state", choices=get_args(State), help="only those in this state")
+    ls.add_argument("--name", help="only those of this workflow function")
+    ls.add_argument("--limit", type=_count, default=100, help="at most so many (default: 100; 0: all)")
+    ls.add_argument("--json", action="store_true", help="one JSON object per line")
+
+
+def _add_show(commands: Commands) -> None:
+    text = "Show where one workflow is, why, and how it came there."
+    show = commands.add_parser("show", help="show one workflow: state, reason, timeline", description=text)
+    show.add_argument("id", help="the id of the workflow")
+    show.add_argument("--db", help=f"the database: {_PLACE}")
+    show.add_argument("--all", action="store_true", help="the whole timeline, however long")
+
+
+def _add_log(commands: Commands) -> None:
+    text = "Print the events of one workflow in order, one line each."
+    log = commands.add_parser("log", help="print the events of one workflow", description=text)
+    log.add_argument("id", help="the id of the workflow")
+    log.add_argument("--db", help=f"the database: {_PLACE}")
+    log.add_argument("--json", action="store_true", help="one JSON object per line, complete")
+
+
+def _count(text: str) -> int:
+    count = int(text) if text.isascii() and text.isdigit() else -1
+    if count < 0:
+        raise argparse.ArgumentTypeError(f"expected a number of at least 0, got {text!r}")
+    return count
+
+
+if __name__ == "__main__":
+    sys.exit(main())

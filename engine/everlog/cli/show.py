@@ -1,0 +1,118 @@
+"""`everlog show`: where one workflow is, why it is there, and how it came there."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+
+from everlog.cli.places import head_of, opened, store_url
+from everlog.cli.text import moment, paragraph, table
+from everlog.cli.timeline import Entry, Stored, summary, timeline
+from everlog.core.durations import SECOND, spoken
+from everlog.core.events import decode_event
+from everlog.core.explain import why
+from everlog.core.failures import Failure
+from everlog.core.state import WorkflowState, fold
+from everlog.store import ENDED, Head, WorkerRow
+
+FIRST = 8
+LAST = 16
+PATIENCE = 2 * SECOND
+"""A worker that knows a workflow takes it sooner than this."""
+
+
+def show_workflow(workflow_id: str, place: str | None, *, whole: bool) -> None:
+    """Print state, reason and timeline of a workflow; all of a long timeline where `whole`."""
+    url = store_url(place)
+    with opened(url) as store:
+        head = head_of(store, workflow_id, url)
+        history = [(row.seq, row.recorded_at, decode_event(row.payload)) for row in store.read(workflow_id)]
+        (head,) = [found or head for found in store.heads([workflow_id])]
+        workers, now = store.workers(), store.now()
+    folded = fold(history)
+    lines = [*_heading(head, folded, workers, now), *_reason(head, folded, workers, now)]
+    if folded.error is not None and folded.error.traceback:
+        lines += ["", *_traceback(folded.error)]
+    lines += ["", *_timeline(history, whole=whole)]
+    print("\n".join(lines))
+    if not whole and len(timeline(history)) > FIRST + LAST:
+        at = f"--db {shlex.quote(place)}" if place else ""
+        print(f"\nThe whole timeline: everlog show --all {shlex.quote(workflow_id)} {at}".rstrip())
+        print(f"Every event:        everlog log {shlex.quote(workflow_id)} {at}".rstrip())
+
+
+def _heading(head: Head, folded: WorkflowState, workers: Sequence[WorkerRow], now: int) -> list[str]:
+    until = head.ended_at if head.ended_at is not None else now
+    ended = f", ended {moment(head.ended_at)}" if head.ended_at is not None else ""
+    steps = f"{folded.steps_completed} steps completed, {folded.steps_failed} failed"
+    lines = [
+        *paragraph("workflow", head.workflow_id),
+        *paragraph("name", head.name),
+        *paragraph("state", head.state),
+        *paragraph("created", f"{moment(head.created_at)}{ended} UTC, {spoken(max(0, until - head.created_at))}"),
+        *paragraph("events", f"{head.seq}: {steps}, {folded.messages_received} messages received"),
+    ]
+    if head.worker is not None:
+        lines += paragraph("worker", f"{head.worker} ({'running' if _alive(head, workers, now) else 'gone'})")
+    return lines
+
+
+def _reason(head: Head, folded: WorkflowState, workers: Sequence[WorkerRow], now: int) -> list[str]:
+    given = why(head.state, head.why, folded, now)
+    return paragraph("why", " ".join([given, *_about_workers(head, workers, now)]) if head.state != "stuck" else given)
+
+
+def _about_workers(head: Head, workers: Sequence[WorkerRow], now: int) -> list[str]:
+    """Say what keeps a workflow that could go on from doing so."""
+    running = [worker for worker in workers if _lives(worker, now)]
+    if head.state in ENDED:
+        return []
+    if head.worker is not None:
+        if _alive(head, workers, now):
+            return []
+        taker = "Another takes over." if running else "It goes on when an engine that knows it is started."
+        return [f"The worker that held it is gone. {taker}"]
+    if not running:
+        return ["No worker is running on this database; start an engine that knows it."]
+    due = head.created_at if head.state == "queued" else head.wake_at
+    if head.state == "running" or (due is not None and now - due > PATIENCE):
+        count = "the one running worker" if len(running) == 1 else f"any of the {len(running)} running workers"
+        return [f"It was not taken by {count}: none knows {head.name!r}, or none has room."]
+    return []
+
+
+def _alive(head: Head, workers: Sequence[WorkerRow], now: int) -> bool:
+    return any(worker.worker == head.worker and _lives(worker, now) for worker in workers)
+
+
+def _lives(worker: WorkerRow, now: int) -> bool:
+    return not worker.gone and worker.lease_until > now
+
+
+def _traceback(error: Failure) -> list[str]:
+    return ["traceback of the failure", *("  " + line for line in error.traceback.splitlines()), f"  {summary(error)}"]
+
+
+def _timeline(history: Sequence[Stored], *, whole: bool) -> list[str]:
+    entries = timeline(history)
+    start = history[0][1] if history else 0
+    hidden = 0 if whole else len(entries) - FIRST - LAST
+    if hidden <= 0:
+        shown = [_row(entry, start) for entry in entries]
+    else:
+        gap = ("", "", f"... {hidden} more ...", "")
+        shown = [
+            *(_row(entry, start) for entry in entries[:FIRST]),
+            gap,
+            *(_row(entry, start) for entry in entries[-LAST:]),
+        ]
+    return table([("AFTER", "TOOK", "WHAT", "OUTCOME"), *shown], right=(0, 1))
+
+
+def _row(entry: Entry, start: int) -> tuple[str, str, str, str]:
+    if entry.ended_at is None:
+        took = "open"
+    else:
+        took = spoken(entry.ended_at - entry.began_at) if entry.ended_at > entry.began_at else ""
+    what = entry.what if len(entry.what) <= 40 else entry.what[:37] + "..."
+    return f"{max(0, entry.began_at - start) / SECOND:.3f} s", took, what, entry.outcome

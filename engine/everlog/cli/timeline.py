@@ -1,0 +1,136 @@
+"""The timeline: a history as one line for each operation, with how long it took and how it ended. It prints nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import assert_never
+
+import msgspec
+
+from everlog.core import events
+from everlog.core.durations import as_datetime
+from everlog.core.events import ABSENT, AnyEvent
+from everlog.core.failures import Failure
+
+Stored = tuple[int, int, AnyEvent]
+"""Seq, time of recording and event."""
+
+
+class Entry(msgspec.Struct, kw_only=True):
+    """One operation, or one moment of the workflow itself. `ended_at` None: it is not over."""
+
+    began_at: int
+    ended_at: int | None
+    what: str
+    outcome: str = ""
+
+
+def timeline(history: Iterable[Stored]) -> list[Entry]:
+    """Give the entries of a history in the order in which they opened."""
+    entries: list[Entry] = []
+    open_now: dict[str, Entry] = {}
+    for _, at, event in history:
+        operation: str | None = getattr(event, "operation", None)
+        entry = None if operation is None else open_now.get(operation)
+        if entry is None:
+            entry = Entry(began_at=_began(event, at), ended_at=at, what=_what(event))
+            entries.append(entry)
+        entry.outcome = _outcome(event)
+        entry.ended_at = at
+        if operation is not None:
+            if _opens(event):
+                entry.ended_at = None
+                open_now[operation] = entry
+            else:
+                open_now.pop(operation, None)
+    return entries
+
+
+def summary(failure: Failure) -> str:
+    """Give a failure as Python would end a traceback."""
+    name = failure.type.rpartition(":")[2]
+    return f"{name}: {failure.message}" if failure.message else name
+
+
+def _opens(event: AnyEvent) -> bool:
+    opening = events.StepStarted | events.StepAttemptFailed | events.TimerSet | events.WaitStarted
+    return isinstance(event, opening)
+
+
+def _began(event: AnyEvent, at: int) -> int:
+    if isinstance(event, events.StepCompleted | events.StepFailed | events.StepAttemptFailed):
+        return event.started_at
+    return at
+
+
+def _what(event: AnyEvent) -> str:
+    match event:
+        case events.StepStarted() | events.StepAttemptFailed() | events.StepCompleted() | events.StepFailed():
+            return f"step {event.operation}"
+        case events.StepCancelled():
+            return f"step {event.operation}"
+        case events.TimerSet() | events.TimerFired() | events.TimerCancelled():
+            return f"sleep {event.operation}"
+        case events.WaitStarted() | events.MessageReceived() | events.WaitExpired():
+            return f"recv {event.topic}"
+        case events.WaitCancelled():
+            return f"recv {event.operation}"
+        case events.MessageSent() | events.SendFailed():
+            return f"send {event.topic} to {event.to}"
+        case events.CancelRequested():
+            return "cancel requested"
+        case events.WorkflowCreated():
+            return "created"
+        case events.WorkflowBegan():
+            return "began"
+        case events.WorkflowCompleted():
+            return "returned"
+        case events.WorkflowFailed():
+            return "failed"
+        case events.WorkflowCancelled():
+            return "cancelled"
+        case _:
+            assert_never(event)
+
+
+def _outcome(event: AnyEvent) -> str:
+    match event:
+        case events.StepStarted():
+            return "running" if event.attempt == 1 else f"running, attempt {event.attempt}"
+        case events.StepAttemptFailed():
+            again = f"{as_datetime(event.retry_at):%H:%M:%S}"
+            return f"attempt {event.attempt} failed, again at {again}: {summary(event.error)}"
+        case events.StepCompleted():
+            return _tried(event.attempt) + (_text(event.result) or "done")
+        case events.StepFailed():
+            return _tried(event.attempt) + summary(event.error)
+        case events.SendFailed() | events.WorkflowFailed():
+            return summary(event.error)
+        case events.StepCancelled() | events.TimerCancelled() | events.WaitCancelled():
+            return "cancelled"
+        case events.TimerSet() | events.WaitStarted():
+            return "" if event.due_at is None else f"until {as_datetime(event.due_at):%Y-%m-%d %H:%M:%S}"
+        case events.TimerFired():
+            return "over"
+        case events.WaitExpired():
+            return "nothing came in time"
+        case events.MessageReceived() | events.MessageSent():
+            return _text(event.message)
+        case events.CancelRequested() | events.WorkflowCancelled():
+            return event.reason
+        case events.WorkflowCreated():
+            return _text(event.input)
+        case events.WorkflowBegan():
+            return f"on Everlog {event.everlog}, Python {event.python}"
+        case events.WorkflowCompleted():
+            return _text(event.result)
+        case _:
+            assert_never(event)
+
+
+def _tried(attempt: int) -> str:
+    return "" if attempt == 1 else f"at attempt {attempt}: "
+
+
+def _text(raw: msgspec.Raw) -> str:
+    return "" if raw is ABSENT else bytes(raw).decode(errors="replace")

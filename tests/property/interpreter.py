@@ -1,0 +1,372 @@
+"""The workflow that runs a program given as data, and writes down everything that it can observe while it runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable
+from datetime import timedelta
+from typing import Any
+
+import anyio
+
+import everlog
+from everlog import RetryPolicy, step, workflow
+from everlog.replay.context import attempt
+
+Node = dict[str, Any]
+
+runs: list[tuple[str, str, int]] = []
+"""Workflow id, identity and number of every attempt of a step that was begun in this process."""
+
+steps_are_forbidden = False
+"""Set where histories are replayed: a step that runs there is a defect."""
+
+
+class Broken(Exception):
+    """What a program raises on purpose."""
+
+
+def note_attempt() -> int:
+    """Take note that an attempt has begun; give its number."""
+    if steps_are_forbidden:
+        raise SystemExit("a step was run in a replay")
+    running = attempt.get()
+    assert running is not None
+    runs.append((running.workflow_id, running.identity, running.number))
+    return running.number
+
+
+@step
+async def work(value: int, delay: float, failures: int, seen: int) -> int:
+    """Take `delay` seconds; fail in the first `failures` attempts."""
+    number = note_attempt()
+    await asyncio.sleep(delay)
+    if number <= failures:
+        raise Broken(f"work {value}")
+    return value
+
+
+@step
+def plain(value: int, failures: int, seen: int) -> int:
+    """The same in a thread, at once."""
+    if note_attempt() <= failures:
+        raise ValueError(f"plain {value}")
+    return value
+
+
+@workflow
+async def interpret(program: Node, other: str, base: str) -> list[Any]:
+    """Run the program; give the trace, whatever happened. `base` is this workflow's id, `other` that of another."""
+    machine = Machine(base, other)
+    try:
+        machine.note("result", await machine.run(program))
+    except (Exception, asyncio.CancelledError) as error:
+        machine.note("ended", name_of(error))
+    return machine.trace
+
+
+def name_of(error: BaseException) -> Any:
+    """Give the type of an exception, and of those in a group in order."""
+    if isinstance(error, BaseExceptionGroup):
+        return [type(error).__name__, *[name_of(one) for one in error.exceptions]]
+    return type(error).__name__
+
+
+def told(outcome: Any) -> Any:
+    """Give a value as it is, an exception by name."""
+    return name_of(outcome) if isinstance(outcome, BaseException) else outcome
+
+
+class Machine:
+    """Runs the nodes of one program. Every kind of node is a method."""
+
+    def __init__(self, base: str, other: str) -> None:
+        self.trace: list[Any] = []
+        self.names = {"self": base, "other": other, "nobody": f"{base}-nobody"}
+        self.began = everlog.now()
+        self.queues = [asyncio.Queue[int](2), asyncio.Queue[int]()]
+        self.events = [asyncio.Event(), asyncio.Event()]
+        self.locks = [asyncio.Lock(), asyncio.Lock()]
+        self.semaphores = [asyncio.Semaphore(1), asyncio.BoundedSemaphore(2)]
+        self.conditions = [asyncio.Condition(), asyncio.Condition()]
+        self.barrier = asyncio.Barrier(2)
+        self.tasks: list[asyncio.Task[Any]] = []
+
+    def note(self, *what: Any) -> None:
+        """Write down what was observed, and when by the time of the log."""
+        self.trace.append([(everlog.now() - self.began) // timedelta(microseconds=1), *what])
+
+    async def run(self, node: Node) -> Any:
+        """Run one node and give its value."""
+        kind = node["do"]
+        try:
+            value = await getattr(self, f"do_{kind}")(node)
+        except (Exception, asyncio.CancelledError) as error:
+            self.note(kind, node["id"], "raised", name_of(error))
+            raise
+        self.note(kind, node["id"], value)
+        return value
+
+    def task(self, node: Node) -> asyncio.Task[Any]:
+        """Make a task that runs the node, named if the node has a name."""
+        task = asyncio.create_task(self.run(node), name=node.get("name"))
+        self.tasks.append(task)
+        return task
+
+    # -- what takes no part ------------------------------------------------------------------------------------------
+
+    async def do_sequence(self, node: Node) -> Any:
+        value = 0
+        for child in node["of"]:
+            value = await self.run(child)
+        return value
+
+    async def do_sleep(self, node: Node) -> int:
+        await (everlog.sleep(node["seconds"]) if node["ours"] else asyncio.sleep(node["seconds"]))
+        return 0
+
+    async def do_draw(self, node: Node) -> list[Any]:
+        return [everlog.random().randrange(1000), str(everlog.uuid4()), everlog.now().isoformat()]
+
+    async def do_fail(self, node: Node) -> Any:
+        raise Broken("on purpose")
+
+    async def do_scope(self, node: Node) -> Any:
+        with everlog.scope(node["label"]):
+            return await self.run(node["body"])
+
+    async def do_guard(self, node: Node) -> Any:
+        try:
+            return await self.run(node["body"])
+        except Exception as error:
+            self.note("caught", name_of(error))
+            return -1
+        finally:
+            await self.run(node["clean"])
+
+    async def do_swallow(self, node: Node) -> Any:
+        try:
+            return await self.run(node["body"])
+        except asyncio.CancelledError:
+            return -2
+
+    # -- steps and messages ------------------------------------------------------------------------------------------
+
+    async def do_step(self, node: Node) -> Any:
+        options: dict[str, Any] = {}
+        if node["attempts"] > 1:
+            options["retry"] = RetryPolicy(max_attempts=node["attempts"], first_delay=node["delay"], backoff=2)
+        if node.get("limit"):
+            options["timeout"] = node["limit"]
+        if node.get("key"):
+            options["key"] = node["key"]
+        seen = len(self.trace)
+        if node["how"] == "async":
+            return await work.options(**options)(node["value"], node["seconds"], node["failures"], seen)
+        given = plain.options(**options)
+        if node["how"] == "call":
+            return await everlog.call(given, node["value"], node["failures"], seen)
+        if node["how"] == "thread":
+            return await asyncio.to_thread(given, node["value"], node["failures"], seen)
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(None, given, node["value"], node["failures"], seen)
+
+    async def do_recv(self, node: Node) -> Any:
+        if node["default"]:
+            return await everlog.recv(node["topic"], type=int, timeout=node["seconds"] or 1, default=-3)
+        return await everlog.recv(node["topic"], type=int, timeout=node["seconds"])
+
+    async def do_send(self, node: Node) -> int:
+        await everlog.send(self.names[node["to"]], node["topic"], len(self.trace), key=node.get("key"))
+        return 0
+
+    # -- many at once ------------------------------------------------------------------------------------------------
+
+    async def do_gather(self, node: Node) -> Any:
+        made = [self.task(child) if node["tasks"] else self.run(child) for child in node["of"]]
+        return [told(one) for one in await asyncio.gather(*made, return_exceptions=node["all"])]
+
+    async def do_group(self, node: Node) -> Any:
+        values: list[Any] = []
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(self.run(child), name=child.get("name")) for child in node["of"]]
+                await self.run(node["body"])
+            values = [task.result() for task in tasks]
+        except* Broken as broken:
+            values.append(name_of(broken))
+        return values
+
+    async def do_wait(self, node: Node) -> Any:
+        made = [self.task(child) for child in node["of"]]
+        tasks = set(made) if node["set"] else made
+        done, pending = await asyncio.wait(tasks, timeout=node["seconds"], return_when=node["when"])
+        self.note("done", [made.index(task) for task in done], "pending", [made.index(task) for task in pending])
+        if node["then"] == "leave":
+            return 0
+        if node["then"] == "cancel":
+            for task in pending:
+                task.cancel()
+        return [told(one) for one in await asyncio.gather(*pending, return_exceptions=True)]
+
+    async def do_completed(self, node: Node) -> Any:
+        values = []
+        for one in asyncio.as_completed([self.run(child) for child in node["of"]], timeout=node["seconds"]):
+            try:
+                values.append(await one)
+            except Broken as error:
+                values.append(name_of(error))
+            self.note("completed", values[-1])
+        return values
+
+    async def do_spawn(self, node: Node) -> int:
+        self.task(node["body"])
+        return len(self.tasks)
+
+    async def do_join(self, node: Node) -> Any:
+        here = hash(asyncio.current_task())
+        younger = [task for task in self.tasks if hash(task) > here]  # never in a circle, which asyncio cannot cancel
+        return await younger[node["index"] % len(younger)] if younger else 0
+
+    async def do_cancel(self, node: Node) -> Any:
+        return bool(self.tasks) and self.tasks[node["index"] % len(self.tasks)].cancel()
+
+    async def do_shield(self, node: Node) -> Any:
+        return await asyncio.shield(self.run(node["body"]))
+
+    async def do_later(self, node: Node) -> int:
+        loop, body = asyncio.get_running_loop(), node["body"]
+        handle = loop.call_later(node["seconds"], self.task, body)
+        if node["back"]:
+            loop.call_later(node["back"], handle.cancel)
+        return 0
+
+    async def do_callback(self, node: Node) -> Any:
+        task = self.task(node["body"])
+
+        def again(done: asyncio.Task[Any]) -> None:
+            self.note("callback", done.cancelled())
+            self.task(node["then"])
+
+        task.add_done_callback(again)
+        return 0
+
+    async def do_poll(self, node: Node) -> Any:
+        task = self.task(node["body"])
+        rounds = 0
+        while not task.done():
+            rounds += 1
+            await asyncio.sleep(0)
+        return rounds
+
+    async def do_generator(self, node: Node) -> Any:
+        async def numbers() -> AsyncGenerator[Any]:
+            try:
+                for child in node["of"]:
+                    yield await self.run(child)
+            finally:
+                self.note("generator", "ends")
+                await self.run(node["clean"])
+
+        values = []
+        async for number in numbers():
+            values.append(number)
+            if len(values) == node["most"]:
+                break
+        return values
+
+    # -- limits ------------------------------------------------------------------------------------------------------
+
+    async def do_timeout(self, node: Node) -> Any:
+        async with asyncio.timeout(node["seconds"]) as limit:
+            value = await self.run(node["body"])
+            if node["again"]:
+                limit.reschedule(asyncio.get_running_loop().time() + node["again"])
+                value = await self.run(node["then"])
+        return value
+
+    async def do_wait_for(self, node: Node) -> Any:
+        return await asyncio.wait_for(self.run(node["body"]), node["seconds"])
+
+    # -- primitives --------------------------------------------------------------------------------------------------
+
+    async def do_put(self, node: Node) -> int:
+        await self.queues[node["index"]].put(node["value"])
+        return self.queues[node["index"]].qsize()
+
+    async def do_get(self, node: Node) -> int:
+        value = await self.queues[node["index"]].get()
+        self.queues[node["index"]].task_done()
+        return value
+
+    async def do_drained(self, node: Node) -> int:
+        await self.queues[node["index"]].join()
+        return 0
+
+    async def do_set(self, node: Node) -> int:
+        event = self.events[node["index"]]
+        (event.clear if event.is_set() else event.set)()
+        return 0
+
+    async def do_event(self, node: Node) -> Any:
+        return await self.events[node["index"]].wait()
+
+    async def do_lock(self, node: Node) -> Any:
+        async with self.locks[node["index"]]:
+            return await self.run(node["body"])
+
+    async def do_semaphore(self, node: Node) -> Any:
+        async with self.semaphores[node["index"]]:
+            return await self.run(node["body"])
+
+    async def do_condition(self, node: Node) -> Any:
+        async with self.conditions[node["index"]] as condition:  # type: ignore[misc]
+            del condition
+            return await self.conditions[node["index"]].wait()
+
+    async def do_notify(self, node: Node) -> Any:
+        async with self.conditions[node["index"]]:
+            value = await self.run(node["body"])
+            self.conditions[node["index"]].notify(node["most"])
+        return value
+
+    async def do_barrier(self, node: Node) -> int:
+        return await self.barrier.wait()
+
+    # -- anyio -------------------------------------------------------------------------------------------------------
+
+    async def do_nursery(self, node: Node) -> Any:
+        values: list[Any] = []
+
+        async def collect(child: Node) -> None:
+            with anyio.move_on_after(node["limit"]) if node["nested"] else anyio.CancelScope():
+                values.append(await self.run(child))
+
+        try:
+            async with anyio.create_task_group() as group:
+                for child in node["of"]:
+                    group.start_soon(collect, child, name=child.get("name"))
+                if node["cancel"] is not None:
+                    await anyio.sleep(node["cancel"])
+                    group.cancel_scope.cancel()
+        except* Broken as broken:
+            values.append(name_of(broken))
+        return values
+
+    async def do_move_on(self, node: Node) -> Any:
+        with anyio.move_on_after(node["seconds"]) as scope:
+            try:
+                return await self.run(node["body"])
+            finally:
+                with anyio.CancelScope(shield=node["shield"]):
+                    await self.run(node["clean"])
+        return ["moved on", scope.cancelled_caught]
+
+    async def do_fail_after(self, node: Node) -> Any:
+        with anyio.fail_after(node["seconds"]):
+            return await self.run(node["body"])
+
+
+KINDS: dict[str, Callable[..., Any]] = {
+    name.removeprefix("do_"): method for name, method in vars(Machine).items() if name.startswith("do_")
+}

@@ -1,0 +1,221 @@
+"""Random concurrent programs as data. They are made here; `interpreter` runs them.
+
+A program is drawn from a `random.Random`: from a seeded one, where one number names one program, or from one that
+Hypothesis drives and shrinks.
+"""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+from hypothesis import strategies as st
+
+Node = dict[str, Any]
+
+MOMENTS = [0, 0.001, 0.01, 0.05, 0.1, 0.1, 0.5, 1, 2]
+"""Seconds: few different ones, so that things often fall together."""
+LIMITS = [0, 0.01, 0.05, 0.1, 0.5, 1, 2, 5]
+TOPICS = ["a", "b"]
+LEAVES = ["step"] * 8 + ["sleep"] * 3 + ["recv"] * 2 + ["send", "draw", "fail", "put", "get", "set", "event"]
+LEAVES += ["join", "cancel", "condition", "barrier", "drained"]
+INNER = ["sequence"] * 4 + ["gather", "group", "wait", "completed", "timeout", "wait_for", "nursery", "move_on"] * 2
+INNER += ["guard", "guard", "swallow", "scope", "spawn", "shield", "later", "callback", "generator", "generator"]
+INNER += ["lock", "semaphore", "notify", "poll", "fail_after"]
+UNTIMED = ["sequence", "gather", "guard", "scope", "generator"]
+"""The kinds whose outcome does not depend on when things happen, as long as all of a program are of these."""
+
+
+class Programmer:
+    """Draws one program."""
+
+    def __init__(self, chance: Random, nodes: int, *, timed: bool = True) -> None:
+        self.chance = chance
+        self.left = nodes
+        self.timed = timed
+        self.number = 0
+
+    def program(self) -> Node:
+        """Draw a whole program."""
+        of = [self.node(0)]
+        while self.left > 0:
+            of.append(self.node(0))
+        return {"do": "sequence", "id": 0, "of": of}
+
+    def node(self, depth: int) -> Node:
+        """Draw a node."""
+        self.left -= 1
+        self.number += 1
+        leaf = depth > 5 or self.left <= 0 or self.chance.random() < 0.2 + 0.1 * depth
+        if not self.timed:
+            kind = self.chance.choice(["step", "step", "step", "draw", "sleep"] if leaf else UNTIMED)
+        else:
+            kind = self.chance.choice(LEAVES if leaf else INNER)
+        drawn = {"do": kind, "id": self.number, **getattr(self, f"draw_{kind}", self.draw_nothing)(depth + 1)}
+        if self.chance.random() < 0.3:
+            drawn["name"] = self.chance.choice(["ship", "bill", "a/b#2"])
+        return drawn
+
+    def several(self, depth: int) -> list[Node]:
+        """Draw some children."""
+        return [self.node(depth) for _ in range(self.chance.randint(1, 4))]
+
+    def maybe(self, moments: list[float]) -> float | None:
+        """Draw a number of seconds, or none."""
+        return self.chance.choice(moments) if self.chance.random() < 0.6 else None
+
+    def index(self) -> int:
+        """Draw which of two."""
+        return self.chance.randrange(2)
+
+    def draw_nothing(self, depth: int) -> Node:
+        return {"index": self.index(), "value": self.chance.randrange(10)}
+
+    def draw_step(self, depth: int) -> Node:
+        chance = self.chance
+        drawn: Node = {
+            "value": chance.randrange(10),
+            "seconds": chance.choice(MOMENTS),
+            "how": chance.choice(["async"] * 5 + ["call", "thread", "executor"]),
+            "attempts": chance.choice([1, 1, 1, 2, 3]),
+            "failures": chance.choice([0, 0, 0, 0, 1, 2]),
+            "delay": chance.choice([0.01, 0.1, 1]),
+        }
+        if not self.timed:
+            drawn["attempts"] = 3
+        elif chance.random() < 0.1:
+            drawn["limit"] = chance.choice([0.05, 0.5])
+        if self.timed and chance.random() < 0.15:
+            drawn["key"] = chance.choice(["k1", "k2"])
+        return drawn
+
+    def draw_sleep(self, depth: int) -> Node:
+        return {"seconds": self.chance.choice(MOMENTS), "ours": self.chance.random() < 0.3}
+
+    def draw_recv(self, depth: int) -> Node:
+        return {
+            "topic": self.chance.choice(TOPICS),
+            "seconds": self.maybe(LIMITS),
+            "default": self.chance.random() < 0.5,
+        }
+
+    def draw_send(self, depth: int) -> Node:
+        drawn: Node = {
+            "to": self.chance.choice(["self", "self", "other", "other", "nobody"]),
+            "topic": self.chance.choice(TOPICS),
+        }
+        if self.chance.random() < 0.2:
+            drawn["key"] = self.chance.choice(["m1", "m2"])
+        return drawn
+
+    def draw_join(self, depth: int) -> Node:
+        return {"index": self.chance.randrange(8)}
+
+    draw_cancel = draw_join
+
+    def draw_sequence(self, depth: int) -> Node:
+        return {"of": self.several(depth)}
+
+    def draw_scope(self, depth: int) -> Node:
+        return {"label": self.chance.choice(["order", "mail"]), "body": self.node(depth)}
+
+    def draw_guard(self, depth: int) -> Node:
+        return {"body": self.node(depth), "clean": self.node(depth)}
+
+    def draw_body(self, depth: int) -> Node:
+        return {"body": self.node(depth), "index": self.index(), "most": self.chance.randint(1, 2)}
+
+    draw_swallow = draw_spawn = draw_shield = draw_lock = draw_semaphore = draw_notify = draw_poll = draw_body
+
+    def draw_gather(self, depth: int) -> Node:
+        return {
+            "of": self.several(depth),
+            "all": self.chance.random() < 0.5 or not self.timed,
+            "tasks": self.chance.random() < 0.3,
+        }
+
+    def draw_group(self, depth: int) -> Node:
+        return {"of": self.several(depth), "body": self.node(depth)}
+
+    def draw_wait(self, depth: int) -> Node:
+        return {
+            "of": self.several(depth),
+            "set": self.chance.random() < 0.5,
+            "seconds": self.maybe(LIMITS),
+            "when": self.chance.choice(["FIRST_COMPLETED", "FIRST_COMPLETED", "FIRST_EXCEPTION", "ALL_COMPLETED"]),
+            "then": self.chance.choice(["leave", "cancel", "cancel", "await"]),
+        }
+
+    def draw_completed(self, depth: int) -> Node:
+        return {"of": self.several(depth), "seconds": self.maybe(LIMITS)}
+
+    def draw_later(self, depth: int) -> Node:
+        return {
+            "seconds": self.chance.choice(MOMENTS),
+            "back": self.chance.choice([None, None, None, 0.01, 0.1, 1]),
+            "body": self.node(depth),
+        }
+
+    def draw_callback(self, depth: int) -> Node:
+        return {"body": self.node(depth), "then": self.node(depth)}
+
+    def draw_generator(self, depth: int) -> Node:
+        return {
+            "of": self.several(depth),
+            "most": self.chance.choice([0, 0, 1, 2]) if self.timed else 0,
+            "clean": self.node(depth),
+        }
+
+    def draw_timeout(self, depth: int) -> Node:
+        drawn: Node = {"seconds": self.maybe(LIMITS), "body": self.node(depth), "again": None}
+        if self.chance.random() < 0.3:
+            drawn |= {"again": self.chance.choice(LIMITS), "then": self.node(depth)}
+        return drawn
+
+    def draw_wait_for(self, depth: int) -> Node:
+        return {"seconds": self.maybe(LIMITS), "body": self.node(depth)}
+
+    def draw_fail_after(self, depth: int) -> Node:
+        return {"seconds": self.chance.choice(LIMITS), "body": self.node(depth)}
+
+    def draw_nursery(self, depth: int) -> Node:
+        return {
+            "of": self.several(depth),
+            "nested": self.chance.random() < 0.5,
+            "limit": self.chance.choice(LIMITS),
+            "cancel": self.maybe(MOMENTS),
+        }
+
+    def draw_move_on(self, depth: int) -> Node:
+        return {
+            "seconds": self.chance.choice(LIMITS),
+            "shield": self.chance.random() < 0.6,
+            "body": self.node(depth),
+            "clean": self.node(depth),
+        }
+
+
+def random_recipe(chance: Random, *, nodes: int = 16, timed: bool = True) -> dict[str, Any]:
+    """Draw one or two programs, and what comes from outside while they run: messages and cancels."""
+    count = 2 if timed and chance.random() < 0.3 else 1
+    recipe: dict[str, Any] = {
+        "seed": chance.randrange(2**32),
+        "programs": [Programmer(chance, chance.randint(1, nodes), timed=timed).program() for _ in range(count)],
+        "outside": [],
+    }
+    for _ in range(chance.randint(0, 5) if timed else 0):
+        recipe["outside"].append(
+            {
+                "after": chance.choice(MOMENTS),
+                "do": chance.choice(["send", "send", "send", "send", "cancel"]),
+                "to": chance.randrange(count),
+                "topic": chance.choice(TOPICS),
+                "value": chance.randrange(10),
+            }
+        )
+    return recipe
+
+
+def recipes(**options: Any) -> st.SearchStrategy[dict[str, Any]]:
+    """Give recipes for Hypothesis, which shrinks them."""
+    return st.randoms(use_true_random=False).map(lambda chance: random_recipe(chance, **options))

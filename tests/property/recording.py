@@ -1,0 +1,132 @@
+"""Recording: runs programs live on a simulated host, and has their histories replayed by another process."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from everlog import Engine, Handle, NotFound
+from everlog.memory import MemoryStore
+from everlog.store import ENDED, Head
+from everlog.testing.simulation import SimulatedHost
+from tests.property.interpreter import interpret
+
+PATIENCE = 60
+"""Seconds of virtual time after which a program is cancelled, and after which it is cancelled again."""
+ROOT = Path(__file__).parents[2]
+
+
+def record(recipe: dict[str, Any]) -> list[dict[str, Any]]:
+    """Run a recipe live; give the histories of its workflows, ended or not, as JSON data."""
+    host = SimulatedHost(seed=recipe["seed"])
+    store = MemoryStore(clock=host.wall)
+    ids = [f"program-{number}" for number in range(len(recipe["programs"]))]
+
+    async def main() -> None:
+        async with Engine(store, host=host, guards="off", workflows=[interpret]) as engine:
+            handles: list[Handle[Any]] = [
+                await engine.start(interpret.options(id=one), program, ids[number - 1], one)
+                for number, (one, program) in enumerate(zip(ids, recipe["programs"], strict=True))
+            ]
+            await disturb(handles, recipe["outside"])
+            await until_ended(handles)
+
+    try:
+        host.run(main())
+        if host.failure is not None:
+            raise host.failure
+    finally:
+        host.loop.close()
+    return [history(store, one) for one in ids]
+
+
+async def disturb(handles: Sequence[Handle[Any]], outside: Sequence[dict[str, Any]]) -> None:
+    """Send and cancel from outside, as the recipe says."""
+    for one in outside:
+        await asyncio.sleep(one["after"])
+        handle = handles[one["to"]]
+        try:
+            if one["do"] == "send":
+                await handle.send(one["topic"], one["value"])
+            else:
+                await handle.cancel()
+        except NotFound:
+            pass
+
+
+async def until_ended(handles: Sequence[Handle[Any]]) -> None:
+    """Wait for all ends; cancel what does not come to one, at last even that which swallows it."""
+    for _ in range(8):
+        states = {(await handle.status()).state for handle in handles}
+        if states <= {*ENDED, "stuck"}:
+            return
+        await asyncio.sleep(PATIENCE)
+        for handle in handles:
+            await handle.cancel()
+
+
+def history(store: MemoryStore, workflow_id: str) -> dict[str, Any]:
+    """Give a history as JSON data. A workflow that got stuck live is a failure of the test."""
+    (head,) = store.heads([workflow_id])
+    assert isinstance(head, Head)
+    assert head.state != "stuck", head.why
+    rows = [[row.seq, row.recorded_at, row.payload.decode()] for row in store.read(workflow_id)]
+    return {"id": workflow_id, "state": head.state, "rows": rows}
+
+
+class Replayer:
+    """Other processes that replay histories: long-lived, with other hash seeds, asked in turn."""
+
+    def __init__(self, processes: int = 2, python: str = sys.executable) -> None:
+        self._processes = [self._begin(python, number) for number in range(processes)]
+        self._turns = count()
+
+    def close(self) -> None:
+        """End the processes."""
+        for process in self._processes:
+            assert process.stdin is not None
+            process.stdin.close()
+            process.wait(timeout=30)
+            assert process.stdout is not None
+            process.stdout.close()
+
+    def replay(self, recorded: dict[str, Any]) -> dict[str, Any]:
+        """Have one history replayed; give the answer of the worker."""
+        process = self._processes[next(self._turns) % len(self._processes)]
+        assert process.stdin is not None
+        assert process.stdout is not None
+        process.stdin.write(json.dumps(recorded) + "\n")
+        process.stdin.flush()
+        line = process.stdout.readline()
+        assert line, f"the replaying process died: {process.wait(timeout=30)}"
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+    def check(self, histories: Iterable[dict[str, Any]]) -> int:
+        """Have histories replayed and insist that each went exactly; give how many there were."""
+        number = 0
+        for recorded in histories:
+            answer = self.replay(recorded)
+            assert answer == {"ok": True}, answer["why"]
+            number += 1
+        return number
+
+    def _begin(self, python: str, number: int) -> subprocess.Popen[str]:
+        environment = {**os.environ, "PYTHONHASHSEED": str(4711 + number), "PYTHONPATH": str(ROOT)}
+        if number % 2:
+            environment["PYTHONMALLOC"] = "malloc"
+        return subprocess.Popen(
+            [python, str(Path(__file__).with_name("replay_worker.py")), str(number)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=environment,
+            cwd=ROOT,
+        )

@@ -1,0 +1,103 @@
+"""The other process: reads histories, one JSON object on each line, replays each, and answers with a line each.
+
+Its heap is stirred before and during every replay, so that nothing that goes by memory address goes twice alike.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import platform
+import sys
+import traceback
+from collections.abc import Iterator
+from random import Random
+from typing import Any
+
+from everlog.core.codec import JsonCodec
+from everlog.core.events import AnyEvent, WorkflowCreated, decode_event
+from everlog.core.state import fold
+from everlog.replay.definitions import registered_workflows
+from everlog.replay.divergence import CannotGoOn
+from everlog.replay.drafting import take_dispatches
+from everlog.replay.execution import Environment, Execution
+from everlog.runtime.client import known_modules
+
+DEFINING = "tests.property.interpreter"
+
+
+class Stirrer:
+    """Allocates and frees objects of many sizes, and keeps some."""
+
+    def __init__(self, seed: int) -> None:
+        self.chance = Random(seed)
+        self.kept: list[Any] = []
+
+    def stir(self, objects: int) -> None:
+        """Leave the heap otherwise than it was."""
+        chance = self.chance
+        self.kept += [_Thing(chance.randrange(12)) for _ in range(objects)]
+        chance.shuffle(self.kept)
+        del self.kept[objects // 2 + 200 :]
+
+
+class _Thing:
+    def __init__(self, size: int) -> None:
+        self.inside = [object() for _ in range(size)]
+        self.more = bytearray(16 * size)
+        self.names = {str(number): None for number in range(size)}
+
+
+def replay(recorded: dict[str, Any], stirrer: Stirrer) -> None:
+    """Replay one history; raise where anything is otherwise than it was."""
+    rows = [(seq, at, decode_event(payload.encode())) for seq, at, payload in recorded["rows"]]
+    created = rows[0][2]
+    assert isinstance(created, WorkflowCreated)
+    packages = {name.partition(".")[0] for name in known_modules()}
+    environment = Environment(
+        codec=JsonCodec(), may_import=lambda package: package in packages, python=platform.python_version()
+    )
+    stirrer.stir(300)
+    execution = Execution(recorded["id"], created, registered_workflows()[created.name], environment)
+
+    def stirred() -> Iterator[tuple[int, int, AnyEvent]]:
+        for row in rows:
+            stirrer.stir(20)
+            yield row
+
+    try:
+        execution.replay(stirred())  # type: ignore[arg-type] # it is only iterated
+        ended = recorded["state"] in ("completed", "failed", "cancelled")
+        assert ended == (execution.outcome is not None), f"{recorded['state']}, but {execution.outcome}"
+        if ended:
+            assert not execution.operations, list(execution.operations)
+            assert not take_dispatches(execution)
+        else:
+            opened = set(fold(rows).open)
+            there = {one.identity for one in execution.operations.values() if one.recorded}
+            there |= {one.identity for one in execution.cancelled.values() if one.recorded}
+            assert opened == there, f"open in the history: {sorted(opened)}, in the code: {sorted(there)}"
+    finally:
+        execution.tear_down()
+
+
+def main() -> None:
+    """Answer until the input ends."""
+    module: Any = importlib.import_module(DEFINING)
+    module.steps_are_forbidden = True
+    for name in sys.argv[2:]:
+        importlib.import_module(name)
+    stirrer = Stirrer(int(sys.argv[1]))
+    for line in sys.stdin:
+        try:
+            replay(json.loads(line), stirrer)
+            answer: dict[str, Any] = {"ok": True}
+        except CannotGoOn as stuck:
+            answer = {"ok": False, "why": stuck.why}
+        except BaseException:
+            answer = {"ok": False, "why": traceback.format_exc()}
+        print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    main()

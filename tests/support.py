@@ -1,0 +1,166 @@
+"""What many tests of the engine share: simulated runs, stores that fail, hosts that stand still."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+from everlog_sqlite import SqliteStore
+
+from everlog import Client, Engine, Handle, HistoryEvent
+from everlog.errors import StoreUnavailable
+from everlog.host import Driver, Pump
+from everlog.memory import MemoryStore
+from everlog.store import Batch, BatchOutcome, Store
+from everlog.testing import FaultyStore
+from everlog.testing.simulation import SimulatedHost
+
+T = TypeVar("T")
+
+on_both_stores = pytest.mark.parametrize("kind", ["memory", "sqlite"])
+"""Runs a test on the memory store and on SQLite; the test hands `kind` and `tmp_path` to `make_store`."""
+
+
+def make_store(host: SimulatedHost, kind: str = "memory", folder: Path | None = None) -> Store:
+    """Make a store on the host's clock."""
+    if kind == "memory":
+        return MemoryStore(clock=host.wall)
+    assert folder is not None
+    return SqliteStore(folder / "everlog.db", durability="process", clock=host.wall)
+
+
+def run(
+    program: Callable[[Engine], Coroutine[Any, Any, T]],
+    *,
+    seed: int = 0,
+    kind: str = "memory",
+    folder: Path | None = None,
+    store: Callable[[Store], Store] = lambda store: store,
+    **options: Any,
+) -> T:
+    """Run a program with a simulated engine to its end, and the engine as well."""
+    host = SimulatedHost(seed)
+
+    async def main() -> T:
+        async with Engine(store(make_store(host, kind, folder)), host=host, **options) as engine:
+            return await program(engine)
+
+    return host.run(main())
+
+
+def simulate(program: Callable[[SimulatedHost], Coroutine[Any, Any, T]], *, seed: int = 0) -> T:
+    """Run a program that opens its engines itself; the host can stand still."""
+    host = PausableHost(seed)
+    return host.run(program(host))
+
+
+class PausableHost(SimulatedHost):
+    """A simulated host that can be stopped as by SIGSTOP, and go on later."""
+
+    def __init__(self, seed: int, *, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        super().__init__(seed, loop=loop)
+        self.paused = False
+
+    def sibling(self) -> PausableHost:
+        """Give the host of another process on the same virtual machine."""
+        return PausableHost(self.random.randrange(2**32), loop=self.loop)
+
+    def drive(self, name: str, pump: Pump) -> Driver:
+        return super().drive(name, _PausablePump(self, pump))
+
+    def pause(self) -> None:
+        """Stand still: nothing is driven any more."""
+        self.paused = True
+
+    def resume(self) -> None:
+        """Go on, as if no time had passed."""
+        self.paused = False
+        for driver in self._drivers:
+            driver.wake()
+
+
+class _PausablePump:
+    def __init__(self, host: PausableHost, pump: Pump) -> None:
+        self._host = host
+        self._pump = pump
+
+    def pump(self) -> float | None:
+        return None if self._host.paused else self._pump.pump()
+
+
+class FlakyStore(FaultyStore):
+    """A store that can be unreachable for a while, or lose the answers to commits that it made."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self.down = False
+        self.lose_answers = 0
+        """So many of the next commits are durable, but the caller only hears that this is not known."""
+        self.down_after_lost = False
+        """Whether it is down from then on."""
+        self.on_commit: Callable[[Batch], None] = lambda batch: None
+
+    def now(self) -> int:
+        return self.store.now()
+
+    def commit(self, batch: Batch) -> BatchOutcome:
+        self.on_commit(batch)
+        outcome = super().commit(batch)
+        if self.lose_answers:
+            self.lose_answers -= 1
+            self.down = self.down or self.down_after_lost
+            raise StoreUnavailable("the connection was lost after the commit, as the test asked", unknown_outcome=True)
+        return outcome
+
+    def _living(self) -> Store:
+        if self.down:
+            raise StoreUnavailable("the store is down, as the test asked")
+        return super()._living()
+
+
+async def opened(engine: Engine) -> Engine:
+    """Open an engine that is never closed: its process dies."""
+    return await engine.__aenter__()
+
+
+def kill(engine: Engine) -> None:
+    """End the simulated process of an engine as by SIGKILL, with its steps."""
+    host: Any = engine.host
+    host.crash()
+    shell: Any = engine._shell
+    for dispatch in list(shell.worker._steps.running.values()):
+        dispatch.dropped = True
+        if dispatch.task is not None:
+            dispatch.task.cancel()
+
+
+async def until(condition: Callable[[], bool | Awaitable[bool]], *, seconds: float = 60) -> None:
+    """Wait in virtual time until a condition holds."""
+    for _ in range(int(seconds / 0.01)):
+        holds = condition()
+        if holds if isinstance(holds, bool) else await holds:
+            return
+        await asyncio.sleep(0.01)
+    raise AssertionError("what the test waits for did not come to be")
+
+
+async def in_state(handle: Handle[Any], state: str, *, seconds: float = 60) -> None:
+    """Wait in virtual time until the workflow is in a state."""
+
+    async def holds() -> bool:
+        return (await handle.status()).state == state
+
+    await until(holds, seconds=seconds)
+
+
+async def kinds(handle: Handle[Any]) -> list[str]:
+    """Give the types of the events of a history."""
+    return [event.type for event in await handle.history()]
+
+
+async def events_of(client: Client, workflow_id: str, kind: str) -> list[HistoryEvent]:
+    """Give the events of one type."""
+    return [event for event in await client.handle(workflow_id).history() if event.type == kind]
