@@ -14,7 +14,6 @@ import os
 import random
 import secrets
 import threading
-from asyncio import events
 from collections import deque
 from collections.abc import Callable
 from pathlib import Path
@@ -38,10 +37,6 @@ class Driver(Protocol):
 
     def wake(self) -> None:
         """Have the pump driven soon. Callable from any thread, any number of times."""
-        ...
-
-    def drive_here(self) -> bool:
-        """Drive the pump once on the calling thread, if it is not being driven; tell whether that was done."""
         ...
 
     def stop(self) -> None:
@@ -86,10 +81,6 @@ class Host(Protocol):
 
     def post(self, loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> bool:
         """Have a loop of the user run the callback; False where the loop is closed. Callable from any thread."""
-        ...
-
-    def is_here(self, loop: asyncio.AbstractEventLoop) -> bool:
-        """Tell whether the calling thread is running this loop, so that the loop may be used directly."""
         ...
 
     def run_in_thread(self, function: Callable[[], None]) -> None:
@@ -142,16 +133,10 @@ class SystemHost:
 
     def post(self, loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> bool:
         try:
-            if self.is_here(loop):
-                loop.call_soon(callback)
-            else:
-                loop.call_soon_threadsafe(callback)
+            loop.call_soon_threadsafe(callback)
         except RuntimeError:
             return False
         return True
-
-    def is_here(self, loop: asyncio.AbstractEventLoop) -> bool:
-        return events._get_running_loop() is loop
 
     def run_in_thread(self, function: Callable[[], None]) -> None:
         self._pool.submit(function)
@@ -167,8 +152,6 @@ class _ThreadDriver:
         self._pump = pump
         self._stopped = False
         self._woken = False
-        self._sleeps_until = 0.0
-        self._driving = threading.Lock()
         self._wanted = threading.Lock()
         self._wanted.acquire()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -180,17 +163,6 @@ class _ThreadDriver:
             with contextlib.suppress(RuntimeError):  # another thread was faster
                 self._wanted.release()
 
-    def drive_here(self) -> bool:
-        if self._stopped or not self._driving.acquire(blocking=False):
-            return False
-        try:
-            rest = self._pump.pump()
-        finally:
-            self._driving.release()
-        if rest is not None and monotonic() + rest < self._sleeps_until:
-            self.wake()
-        return True
-
     def stop(self) -> None:
         self._stopped = True
         self.wake()
@@ -198,13 +170,11 @@ class _ThreadDriver:
     def _run(self) -> None:
         while not self._stopped:
             try:
-                with self._driving:
-                    rest = self._pump.pump()
+                rest = self._pump.pump()
             except Exception:
                 log.exception("%s: an error of Everlog; going on in a second", self._thread.name)
                 rest = 1.0
             rest = LONGEST_REST if rest is None else max(0.0, min(rest, LONGEST_REST))
-            self._sleeps_until = monotonic() + rest
             self._wanted.acquire(timeout=rest)
             self._woken = False
 

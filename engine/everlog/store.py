@@ -38,7 +38,7 @@ from everlog.core.heads import State as State
 from everlog.errors import InternalError
 
 
-class EventRow(Struct, frozen=True):
+class EventRow(Struct, frozen=True, gc=False):
     """One event as it is stored."""
 
     seq: int
@@ -47,7 +47,7 @@ class EventRow(Struct, frozen=True):
     payload: bytes
 
 
-class NewMessage(Struct, frozen=True, kw_only=True):
+class NewMessage(Struct, frozen=True, gc=False, kw_only=True):
     """A message for a workflow's inbox. The sender makes (source, number) before the first try.
 
     A message with a `key` is delivered at most once per (destination, key), also after the first was read.
@@ -62,7 +62,7 @@ class NewMessage(Struct, frozen=True, kw_only=True):
     key: str | None = None
 
 
-class NewWorkflow(Struct, frozen=True, kw_only=True):
+class NewWorkflow(Struct, frozen=True, gc=False, kw_only=True):
     """A workflow to be created with its first events (seq 1, 2, ...).
 
     With a `token` it is held by `worker` from the start, otherwise it is unheld.
@@ -76,7 +76,7 @@ class NewWorkflow(Struct, frozen=True, kw_only=True):
     worker: str | None = None
 
 
-class Commit(Struct, frozen=True, kw_only=True):
+class Commit(Struct, frozen=True, gc=False, kw_only=True):
     """What one workflow commits, atomically, on the condition that its head bears `token` and `seq`.
 
     `events` continue the history densely from `seq`. The head takes `state`, `wake_at`, `topics`, `build` and `why`
@@ -100,7 +100,7 @@ class Commit(Struct, frozen=True, kw_only=True):
     why: str | None = None
 
 
-class Head(Struct, frozen=True, kw_only=True):
+class Head(Struct, frozen=True, gc=False, kw_only=True):
     """The one mutable row of a workflow.
 
     Projections of the log: name, state, seq, created_at (recorded_at of seq 1), ended_at (recorded_at of the end).
@@ -122,32 +122,32 @@ class Head(Struct, frozen=True, kw_only=True):
     why: str | None = None
 
 
-class Done(Struct, frozen=True):
+class Done(Struct, frozen=True, gc=False):
     """It is durable, all of it."""
 
 
-class Refused(Struct, frozen=True):
+class Refused(Struct, frozen=True, gc=False):
     """The head bears another token or seq, or is gone. Nothing was written, and a repetition cannot succeed."""
 
 
-class Busy(Struct, frozen=True):
+class Busy(Struct, frozen=True, gc=False):
     """Another transaction has the row. Nothing was written; try again apart from the rest."""
 
 
-class Exists(Struct, frozen=True):
+class Exists(Struct, frozen=True, gc=False):
     """A workflow of that id was there before. Nothing was written."""
 
     head: Head
 
 
-class Undeliverable(Struct, frozen=True):
+class Undeliverable(Struct, frozen=True, gc=False):
     """Message `index` has no workflow that could take it. Nothing of this commit, or of this post, was written."""
 
     index: int
     reason: Literal["unknown", "ended"]
 
 
-class Duplicate(Struct, frozen=True):
+class Duplicate(Struct, frozen=True, gc=False):
     """That message was delivered before. Nothing was written."""
 
 
@@ -156,7 +156,7 @@ CreateOutcome = Done | Exists
 PostOutcome = Done | Duplicate | Undeliverable
 
 
-class Batch(Struct, frozen=True, kw_only=True):
+class Batch(Struct, frozen=True, gc=False, kw_only=True):
     """What one transaction writes: creations first, then commits, then posts, each in the order given.
 
     No workflow id occurs twice among the commits, nor is one both created and committed.
@@ -167,7 +167,7 @@ class Batch(Struct, frozen=True, kw_only=True):
     posts: Sequence[NewMessage] = ()
 
 
-class BatchOutcome(Struct, frozen=True, kw_only=True):
+class BatchOutcome(Struct, frozen=True, gc=False, kw_only=True):
     """One outcome for each part of the batch, in the same order."""
 
     creates: Sequence[CreateOutcome] = ()
@@ -175,7 +175,7 @@ class BatchOutcome(Struct, frozen=True, kw_only=True):
     posts: Sequence[PostOutcome] = ()
 
 
-class ClaimRequest(Struct, frozen=True, kw_only=True):
+class ClaimRequest(Struct, frozen=True, gc=False, kw_only=True):
     """Asks for up to `len(tokens)` runnable workflows of these names; each token is fresh and random, used once.
 
     With `only`, that one workflow is claimed if it is not ended and unheld, runnable or not, whatever its name.
@@ -192,7 +192,7 @@ class ClaimRequest(Struct, frozen=True, kw_only=True):
     max_bytes: int = 16_000_000
 
 
-class Claimed(Struct, frozen=True, kw_only=True):
+class Claimed(Struct, frozen=True, gc=False, kw_only=True):
     """A workflow that is ours now, as it is after the claim. Never run a history that does not end at `head.seq`."""
 
     head: Head
@@ -200,14 +200,14 @@ class Claimed(Struct, frozen=True, kw_only=True):
     inbox: Sequence[InboxRow]
 
 
-class ClaimAnswer(Struct, frozen=True, kw_only=True):
+class ClaimAnswer(Struct, frozen=True, gc=False, kw_only=True):
     """What was claimed, and when the next unheld waiting workflow of these names is due (None: none sleeps)."""
 
     claimed: Sequence[Claimed]
     next_due: int | None = None
 
 
-class WorkerRow(Struct, frozen=True, kw_only=True):
+class WorkerRow(Struct, frozen=True, gc=False, kw_only=True):
     """A worker and its lease. `process` identifies the operating-system process, as text that only the engine reads.
 
     `gone` is True only where the backend itself knows that the process has died (a lock that is free again).
@@ -219,7 +219,7 @@ class WorkerRow(Struct, frozen=True, kw_only=True):
     gone: bool = False
 
 
-class WorkflowQuery(Struct, frozen=True, kw_only=True):
+class WorkflowQuery(Struct, frozen=True, gc=False, kw_only=True):
     """A page of heads, newest creation first. `before` is the last id of the page before."""
 
     states: Sequence[State] | None = None

@@ -254,7 +254,7 @@ class Machine:
     async def do_poll(self, node: Node) -> Any:
         task = self.task(node["body"])
         rounds = 0
-        while not task.done():
+        while not task.done() and rounds < 2500:
             rounds += 1
             await asyncio.sleep(0)
         return rounds

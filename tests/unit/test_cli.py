@@ -64,7 +64,9 @@ KNOWN = [greet, fail, retry, wait_for_number, sleep_long]
 
 async def settled(engine: Engine, workflow_id: str, state: str) -> None:
     async with asyncio.timeout(20):
-        while (await engine.handle(workflow_id).status()).state != state:
+        while True:
+            if (await engine.handle(workflow_id).status()).state == state:
+                return
             await asyncio.sleep(0.01)
 
 
@@ -124,7 +126,7 @@ def everlog(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
     return run
 
 
-# -- ls ------------------------------------------------------------------------------------------------------------------
+# -- ls ----------------------------------------------------------------------------------------------------------------
 
 
 def test_ls_lists_the_newest_first_in_aligned_columns(everlog: Command, database: Path) -> None:
@@ -170,7 +172,7 @@ def test_ls_as_json_is_one_object_per_line(everlog: Command, database: Path) -> 
     assert "no such luck" in found["fail-1"]["error"]
 
 
-# -- show ----------------------------------------------------------------------------------------------------------------
+# -- show --------------------------------------------------------------------------------------------------------------
 
 
 def test_show_tells_how_a_workflow_came_to_its_end(everlog: Command, database: Path) -> None:
@@ -243,7 +245,7 @@ def test_show_cuts_a_long_timeline_and_says_how_to_see_all(everlog: Command, tmp
     assert "step greeting#30 " in whole.out
 
 
-# -- log -----------------------------------------------------------------------------------------------------------------
+# -- log ---------------------------------------------------------------------------------------------------------------
 
 
 def test_log_prints_a_line_for_each_event(everlog: Command, database: Path) -> None:
@@ -268,7 +270,7 @@ def test_log_as_json_is_complete(everlog: Command, database: Path) -> None:
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}\+00:00", failed["recorded_at"])
 
 
-# -- where the database is -------------------------------------------------------------------------------------------------
+# -- where the database is ---------------------------------------------------------------------------------------------
 
 
 def test_the_database_is_given_by_url_path_variable_or_default(
@@ -355,7 +357,7 @@ def test_an_error_is_one_line_and_exit_code_2(
     assert sorted(path.name for path in tmp_path.iterdir()) == before, "a reading command made a file"
 
 
-# -- the program -----------------------------------------------------------------------------------------------------------
+# -- the program -------------------------------------------------------------------------------------------------------
 
 
 def test_the_version_and_the_help(everlog: Command) -> None:

@@ -7,7 +7,6 @@ import contextvars
 import functools
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,7 +15,19 @@ import pytest
 import everlog
 from everlog import Engine, RetryPolicy, StepFailed, StepInterrupted, WorkflowFailed, step, workflow
 from everlog.testing.simulation import SimulatedHost
-from tests.support import FlakyStore, events_of, in_state, kill, kinds, make_store, on_both_stores, opened, run, simulate
+from tests.support import (
+    FlakyStore,
+    events_of,
+    in_state,
+    kill,
+    kinds,
+    make_store,
+    on_both_stores,
+    opened,
+    run,
+    simulate,
+    until,
+)
 
 CALLS: list[Any] = []
 
@@ -66,7 +77,7 @@ def replays(flow: Any, *args: Any, seconds: float = 60) -> Any:
     async def main() -> Any:
         plain = make_store(host)
         async with Engine(plain, host=host, workflows=[flow]) as engine:
-            handle = await engine.start(flow.options(id="live"), *args)
+            handle = await engine.start(flow.options(id="flow"), *args)
             live = await handle.result()
             commits = len(await handle.history())
             for crash in range(1, commits + 1):
@@ -113,9 +124,7 @@ def test_inputs_and_results_are_recorded_in_one_row_each(kind: str, tmp_path: An
         ]
         charged, rendered = await events_of(engine, handle.id, "step_completed")
         assert charged.data["step"] == charged.data["operation"] == "charge"
-        assert charged.data["input"] == [[{"card": "visa", "cents": 5, "items": ["a"]}], {}] or "visa" in str(
-            charged.data["input"]
-        )
+        assert "visa" in str(charged.data["input"])
         assert charged.data["result"] == "visa:5"
         assert charged.data["started_at"] <= charged.recorded_at.timestamp() * 1e6
         assert rendered.data["result"] == "PAGE"
@@ -266,9 +275,6 @@ class Evil:
     def __dict__(self) -> Any:  # type: ignore[override]
         raise ZeroDivisionError("asked for __dict__")
 
-    def __repr__(self) -> str:
-        raise ZeroDivisionError("asked for repr")
-
 
 @dataclass
 class EvilDataclass:
@@ -297,8 +303,7 @@ def returns_something_evil_in_a_thread(which: int) -> Any:
 
 
 class EvilError(Exception):
-    def __str__(self) -> str:
-        raise ZeroDivisionError("asked for str")
+    """Cannot be told."""
 
 
 @step(retry=RetryPolicy(retry_on=(object(),)))  # type: ignore[arg-type]
@@ -496,7 +501,7 @@ async def calls_a_plain_step_like_a_function() -> str:
 
 
 def test_a_plain_step_called_like_a_function_in_a_workflow_is_refused_with_the_fix() -> None:
-    assert 'await everlog.call(render, ...)' in replays(calls_a_plain_step_like_a_function)
+    assert "await everlog.call(render, ...)" in replays(calls_a_plain_step_like_a_function)
 
 
 def test_steps_outside_of_a_workflow_are_plain_calls() -> None:
@@ -542,7 +547,7 @@ async def two_live_keys() -> str:
 
 
 def test_two_live_steps_of_one_key_are_an_error() -> None:
-    assert "'charge@k'" in replays(two_live_keys) or "same key" in replays(two_live_keys)
+    assert "have the same key: 'charge@k'" in replays(two_live_keys)
 
 
 @step
@@ -632,11 +637,8 @@ async def pays_once() -> str:
 def test_an_at_most_once_step_writes_its_start_first() -> None:
     async def program(engine: Engine) -> None:
         handle = await engine.start(pays_once)
-        seen: list[list[str]] = []
-        while not CALLS:
-            await asyncio.sleep(0.001)
-        seen.append(await kinds(handle))
-        assert seen[0][-1] == "step_started"
+        await until(lambda: bool(CALLS))
+        assert (await kinds(handle))[-1] == "step_started"
         assert await handle.result() == "paid 1"
 
     run(program, workflows=[pays_once])
@@ -738,6 +740,19 @@ async def exits_on_the_loop() -> None:
     raise SystemExit(3)
 
 
+@workflow
+async def runs_what_exits_on_the_loop() -> str:
+    try:
+        await exits_on_the_loop()
+    except StepFailed as error:
+        return str(error)
+    return "returned"
+
+
+def test_an_async_step_that_raises_systemexit_has_failed_and_ends_no_loop() -> None:
+    assert "SystemExit" in replays(runs_what_exits_on_the_loop)
+
+
 @step
 def returns_a_coroutine() -> Any:
     return fetch("x")
@@ -791,6 +806,3 @@ def test_a_step_that_runs_for_long_is_in_the_history_after_a_tenth_of_a_second()
         await handle.cancel()
 
     run(program, workflows=[waits_for_a_step])
-
-
-_: Callable[..., Any] = exits_on_the_loop.fn

@@ -35,6 +35,7 @@ def timeline(history: Iterable[Stored]) -> list[Entry]:
         if entry is None:
             entry = Entry(began_at=_began(event, at), ended_at=at, what=_what(event))
             entries.append(entry)
+        entry.began_at = min(entry.began_at, _began(event, at))  # a row that opens is written a little later
         entry.outcome = _outcome(event)
         entry.ended_at = at
         if operation is not None:

@@ -25,7 +25,7 @@ ABSENT: Final = Raw()
 """Stands for an input that an earlier row carries."""
 
 
-class LargeInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+class LargeInput(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
     """Stands for a step input over the size that is kept whole."""
 
     digest: str
@@ -33,11 +33,11 @@ class LargeInput(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     preview: str
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, tag_field="type"):
+class Event(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, tag_field="type"):
     """Base of all events: written once, never changed."""
 
 
-class WorkflowCreated(Event, frozen=True, kw_only=True, tag="workflow_created"):
+class WorkflowCreated(Event, frozen=True, gc=False, kw_only=True, tag="workflow_created"):
     """Seq 1, written by whoever creates the workflow."""
 
     name: str
@@ -45,7 +45,7 @@ class WorkflowCreated(Event, frozen=True, kw_only=True, tag="workflow_created"):
     seed: str
 
 
-class WorkflowBegan(Event, frozen=True, kw_only=True, tag="workflow_began"):
+class WorkflowBegan(Event, frozen=True, gc=False, kw_only=True, tag="workflow_began"):
     """Seq 2 and the first fact, written by the first holder: log time starts here."""
 
     format: int
@@ -55,7 +55,7 @@ class WorkflowBegan(Event, frozen=True, kw_only=True, tag="workflow_began"):
     worker: str
 
 
-class StepStarted(Event, frozen=True, kw_only=True, tag="step_started"):
+class StepStarted(Event, frozen=True, gc=False, kw_only=True, tag="step_started"):
     """Opens a step: it was still running when a commit was formed, or must be known to have begun before it runs."""
 
     operation: str
@@ -65,7 +65,7 @@ class StepStarted(Event, frozen=True, kw_only=True, tag="step_started"):
     large_input: LargeInput | None = None
 
 
-class StepAttemptFailed(Event, frozen=True, kw_only=True, tag="step_attempt_failed"):
+class StepAttemptFailed(Event, frozen=True, gc=False, kw_only=True, tag="step_attempt_failed"):
     """An attempt failed and another follows at `retry_at`. Opens the step if nothing did before. Not a fact."""
 
     operation: str
@@ -78,7 +78,7 @@ class StepAttemptFailed(Event, frozen=True, kw_only=True, tag="step_attempt_fail
     large_input: LargeInput | None = None
 
 
-class StepCompleted(Event, frozen=True, kw_only=True, tag="step_completed"):
+class StepCompleted(Event, frozen=True, gc=False, kw_only=True, tag="step_completed"):
     """Fact. The step returned. Carries the input where no earlier row does."""
 
     operation: str
@@ -90,7 +90,7 @@ class StepCompleted(Event, frozen=True, kw_only=True, tag="step_completed"):
     large_input: LargeInput | None = None
 
 
-class StepFailed(Event, frozen=True, kw_only=True, tag="step_failed"):
+class StepFailed(Event, frozen=True, gc=False, kw_only=True, tag="step_failed"):
     """Fact. The step's last attempt failed. Carries the input where no earlier row does."""
 
     operation: str
@@ -102,33 +102,33 @@ class StepFailed(Event, frozen=True, kw_only=True, tag="step_failed"):
     large_input: LargeInput | None = None
 
 
-class StepCancelled(Event, frozen=True, kw_only=True, tag="step_cancelled"):
+class StepCancelled(Event, frozen=True, gc=False, kw_only=True, tag="step_cancelled"):
     """Closes a step that the workflow cancelled."""
 
     operation: str
 
 
-class TimerSet(Event, frozen=True, kw_only=True, tag="timer_set"):
+class TimerSet(Event, frozen=True, gc=False, kw_only=True, tag="timer_set"):
     """Opens a timer that was still running when a commit was formed."""
 
     operation: str
     due_at: int
 
 
-class TimerFired(Event, frozen=True, kw_only=True, tag="timer_fired"):
+class TimerFired(Event, frozen=True, gc=False, kw_only=True, tag="timer_fired"):
     """Fact. The timer was due."""
 
     operation: str
     due_at: int
 
 
-class TimerCancelled(Event, frozen=True, kw_only=True, tag="timer_cancelled"):
+class TimerCancelled(Event, frozen=True, gc=False, kw_only=True, tag="timer_cancelled"):
     """Closes a timer that the workflow cancelled."""
 
     operation: str
 
 
-class WaitStarted(Event, frozen=True, kw_only=True, tag="wait_started"):
+class WaitStarted(Event, frozen=True, gc=False, kw_only=True, tag="wait_started"):
     """Opens a wait for a message that was still unanswered when a commit was formed."""
 
     operation: str
@@ -136,7 +136,7 @@ class WaitStarted(Event, frozen=True, kw_only=True, tag="wait_started"):
     due_at: int | None = None
 
 
-class MessageReceived(Event, frozen=True, kw_only=True, tag="message_received"):
+class MessageReceived(Event, frozen=True, gc=False, kw_only=True, tag="message_received"):
     """Fact. The message moved from the inbox to the wait that took it."""
 
     operation: str
@@ -148,7 +148,7 @@ class MessageReceived(Event, frozen=True, kw_only=True, tag="message_received"):
     due_at: int | None = None
 
 
-class WaitExpired(Event, frozen=True, kw_only=True, tag="wait_expired"):
+class WaitExpired(Event, frozen=True, gc=False, kw_only=True, tag="wait_expired"):
     """Fact. No message came before the wait's timeout."""
 
     operation: str
@@ -156,13 +156,13 @@ class WaitExpired(Event, frozen=True, kw_only=True, tag="wait_expired"):
     due_at: int
 
 
-class WaitCancelled(Event, frozen=True, kw_only=True, tag="wait_cancelled"):
+class WaitCancelled(Event, frozen=True, gc=False, kw_only=True, tag="wait_cancelled"):
     """Closes a wait that the workflow cancelled."""
 
     operation: str
 
 
-class MessageSent(Event, frozen=True, kw_only=True, tag="message_sent"):
+class MessageSent(Event, frozen=True, gc=False, kw_only=True, tag="message_sent"):
     """Fact. The message lies in the destination's inbox: written in one commit with it."""
 
     operation: str
@@ -172,7 +172,7 @@ class MessageSent(Event, frozen=True, kw_only=True, tag="message_sent"):
     key: str | None = None
 
 
-class SendFailed(Event, frozen=True, kw_only=True, tag="send_failed"):
+class SendFailed(Event, frozen=True, gc=False, kw_only=True, tag="send_failed"):
     """Fact. The message could not be delivered: stands where `message_sent` would have stood."""
 
     operation: str
@@ -183,26 +183,26 @@ class SendFailed(Event, frozen=True, kw_only=True, tag="send_failed"):
     key: str | None = None
 
 
-class CancelRequested(Event, frozen=True, kw_only=True, tag="cancel_requested"):
+class CancelRequested(Event, frozen=True, gc=False, kw_only=True, tag="cancel_requested"):
     """Fact. Somebody asked the workflow to stop; it ends cancelled unless it handles that."""
 
     by: str
     reason: str = ""
 
 
-class WorkflowCompleted(Event, frozen=True, kw_only=True, tag="workflow_completed"):
+class WorkflowCompleted(Event, frozen=True, gc=False, kw_only=True, tag="workflow_completed"):
     """Last event: the workflow returned."""
 
     result: Raw
 
 
-class WorkflowFailed(Event, frozen=True, kw_only=True, tag="workflow_failed"):
+class WorkflowFailed(Event, frozen=True, gc=False, kw_only=True, tag="workflow_failed"):
     """Last event: the workflow raised."""
 
     error: Failure
 
 
-class WorkflowCancelled(Event, frozen=True, kw_only=True, tag="workflow_cancelled"):
+class WorkflowCancelled(Event, frozen=True, gc=False, kw_only=True, tag="workflow_cancelled"):
     """Last event: the workflow was cancelled."""
 
     reason: str = ""

@@ -12,7 +12,7 @@ State = Literal["queued", "running", "waiting", "stuck", "completed", "failed", 
 ENDED: Final[frozenset[State]] = frozenset({"completed", "failed", "cancelled"})
 
 
-class InboxRow(Struct, frozen=True, kw_only=True):
+class InboxRow(Struct, frozen=True, gc=False, kw_only=True):
     """An unread message. `row` grows in the order in which rows became visible to readers of this store."""
 
     row: int

@@ -15,7 +15,6 @@ from everlog.core.codec import SELF, digest
 from everlog.core.durations import Duration, microseconds
 from everlog.core.names import check_id, check_topic
 from everlog.errors import WrongContext
-from everlog.replay.branches import keyed
 from everlog.replay.divergence import TornDown
 from everlog.replay.operations import Operation, SendOperation, Site, StepOperation, WaitOperation
 
@@ -35,7 +34,7 @@ def call_step(
     """Draw the operation of a step call; awaiting it gives what the step returned or raises what it raised."""
     codec, bound = execution.environment.codec, step.bound
     encoded = step.signature.encode(codec, args, kwargs, what=f"input of step {step.name}")
-    identity = keyed(step.name, step.key) if step.key is not None else execution.loop.branch().draw(step.name)
+    identity = execution.draw_key(step.name, step.key) if step.key else execution.loop.branch().draw(step.name)
     operation = StepOperation(execution, identity, _site(), definition=step, bound=bound, input=encoded, key=step.key)
     if len(encoded) > execution.environment.whole_input:
         operation.large_input = events.LargeInput(

@@ -45,6 +45,7 @@ class Branch:
         return f"{self.path}{escaped(name)}" if number == 1 else f"{self.path}{escaped(name)}#{number}"
 
 
-def keyed(name: str, key: str) -> str:
-    """Give the identity of an operation that its caller named; it does not depend on the branch."""
-    return f"{escaped(name)}@{key}"
+def keyed(name: str, key: str, number: int = 1) -> str:
+    """Give the identity of an operation that its caller named, for the n-th time; it does not depend on the branch."""
+    key = key.replace("%", "%25").replace("#", "%23")
+    return f"{escaped(name)}@{key}" if number == 1 else f"{escaped(name)}@{key}#{number}"

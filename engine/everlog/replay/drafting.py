@@ -41,11 +41,14 @@ class Draft(Struct, kw_only=True):
     """Whether a fact, or the end, is among the rows."""
 
 
-def draft(execution: Execution, now: int, inbox: Sequence[InboxRow] = (), *, settle: bool = False) -> Draft | None:
+def draft(
+    execution: Execution, now: int, inbox: Sequence[InboxRow] = (), *, settle: bool = False, starting: bool = True
+) -> Draft | None:
     """Give the next commit, or None where nothing asks for one.
 
     `now` is the store's time, `inbox` the unread messages in order. With `settle`, open operations get their rows
-    even if they are new. What is chosen as a fact is marked, so that it is chosen once.
+    even if they are new. Without `starting` no attempt is begun after this commit: then none is recorded as begun that
+    could not run again. What is chosen as a fact is marked, so that it is chosen once.
     """
     recorded_at = max(now, execution.loop.log_time)
     if execution.outcome is not None:
@@ -58,12 +61,17 @@ def draft(execution: Execution, now: int, inbox: Sequence[InboxRow] = (), *, set
     failed: list[AnyEvent] = []
     _take_ended_steps(execution, facts, failed)
     sends = _take_sends(execution, facts)
-    if not (facts or failed or settle or _must_open(execution) or attention_at(execution) <= now):
+    if not (facts or failed or settle or (starting and _must_open(execution)) or attention_at(execution) <= now):
         return None
-    rows = [*_openings(execution), *_closings(execution), *failed, *facts]
+    rows = [*_openings(execution, starting), *_closings(execution), *failed, *facts]
     if not rows and not settle:
         return None
     return _drafted(execution, rows, recorded_at, consumed, sends, progress=bool(facts))
+
+
+def going_on(execution: Execution) -> Draft:
+    """Give the commit that only says that a workflow, stuck until now, runs again."""
+    return _drafted(execution, [], execution.now, [], [])
 
 
 def wants_draft(execution: Execution) -> bool:
@@ -179,14 +187,23 @@ def _beginning(execution: Execution) -> AnyEvent:
 
 
 def _arrivals(execution: Execution, now: int, inbox: Sequence[InboxRow], consumed: list[int]) -> Iterator[AnyEvent]:
+    """Give what has arrived or is due. A message can only be the first fact of a commit: one that is delivered before
+    it may cancel the wait, and the message, taken from the inbox already, would be lost."""
+    delivers = False
     for message in inbox:
-        yield from _due(execution, min(now, message.arrived_at - 1))
+        for fact in _due(execution, min(now, message.arrived_at - 1)):
+            delivers = True
+            yield fact
         if message.control:
             consumed.append(message.row)
+            delivers = True
             yield events.CancelRequested(by=message.source, reason=_reason(message))
             continue
         wait = _first_wait(execution, message.topic)
         if wait is not None:
+            if delivers:
+                return
+            delivers = True
             wait.phase = Phase.CLOSING
             consumed.append(message.row)
             yield events.MessageReceived(
@@ -304,19 +321,24 @@ def _waits_for_its_row(operation: StepOperation) -> bool:
     )
 
 
-def _openings(execution: Execution) -> list[AnyEvent]:
+def _openings(execution: Execution, starting: bool) -> list[AnyEvent]:
     openings: list[AnyEvent] = []
     for operation in execution.unrecorded.values():
-        if operation.phase is Phase.OPEN:
+        if operation.phase is Phase.OPEN and (starting or not _is_not_begun(operation)):
             opening = operation.opening()
             if opening is not None:
                 openings.append(opening)
     openings.extend(
         operation.opening()
         for operation in execution.undispatched
-        if operation.recorded and _waits_for_its_row(operation)
+        if operation.recorded and _waits_for_its_row(operation) and (starting or not _is_not_begun(operation))
     )
     return openings
+
+
+def _is_not_begun(operation: Operation) -> bool:
+    """Tell whether a row that says it began would be wrong, and would keep the step from ever running."""
+    return isinstance(operation, StepOperation) and operation.definition.at_most_once and not operation.dispatched
 
 
 def _closings(execution: Execution) -> list[AnyEvent]:

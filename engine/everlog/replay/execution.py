@@ -25,7 +25,7 @@ from everlog.core.failures import Failure, describe, rebuild
 from everlog.errors import InternalError, NotEncodable, StepInterrupted, WrongContext
 from everlog.replay import asking
 from everlog.replay.applying import apply_event
-from everlog.replay.branches import Branch
+from everlog.replay.branches import Branch, keyed
 from everlog.replay.context import active
 from everlog.replay.definitions import Workflow
 from everlog.replay.divergence import CannotGoOn, TornDown
@@ -53,7 +53,7 @@ class Environment(Struct, frozen=True, kw_only=True):
     """Step inputs of more bytes are recorded as digest, size and preview."""
 
 
-class StepEnd(Struct, frozen=True, kw_only=True):
+class StepEnd(Struct, frozen=True, kw_only=True, gc=False):
     """How one attempt ended: with a result, with a failure, or with a failure and another attempt to come."""
 
     started_at: int
@@ -103,6 +103,8 @@ class Execution:
         self.dropped_steps: list[StepOperation] = []
         self.randoms: dict[str, Random] = {}
         self._due_number = 0
+        self._keys_drawn: dict[str, int] = {}
+        self._live_keys: dict[str, Operation] = {}
 
     # -- rows --------------------------------------------------------------------------------------------------------
 
@@ -122,8 +124,9 @@ class Execution:
         ]
         for operation in self.steps.values():
             if operation.started_attempt == operation.attempt and operation.definition.at_most_once:
-                self.ended_steps.append((operation, self._interrupted(operation)))
-            elif not operation.recorded:
+                operation.dispatched = True  # by a process that is gone: it is not to run again
+                self.ended_steps.append((operation, self.interrupted(operation)))
+            elif operation.started_attempt != operation.attempt:
                 operation.must_start = True
 
     def apply(self, seq: int, recorded_at: int, event: AnyEvent) -> None:
@@ -163,11 +166,8 @@ class Execution:
                 "await it where it was called"
             )
         self.called.pop(id(operation), None)
-        if operation.identity in self.operations:
-            raise WrongContext(
-                f"two operations of workflow {self.workflow_id!r} that run at once have the same key: "
-                f"{operation.identity!r}; give each its own key"
-            )
+        if isinstance(operation, StepOperation) and operation.key is not None:
+            self._take_key(operation, keyed(operation.name, operation.key))
         operation.phase = Phase.OPEN
         operation.issued_at = self.now
         operation.future = OperationFuture(operation, loop=self.loop)
@@ -185,6 +185,21 @@ class Execution:
             if operation.due_at is not None:
                 self.push_due(operation.due_at, operation)
         return operation.future
+
+    def draw_key(self, name: str, key: str) -> str:
+        """Give the identity of an operation with a key; one that uses the key again is another operation."""
+        drawn = keyed(name, key)
+        self._keys_drawn[drawn] = number = self._keys_drawn.get(drawn, 0) + 1
+        return keyed(name, key, number)
+
+    def _take_key(self, operation: Operation, key: str) -> None:
+        live = self._live_keys.get(key)
+        if live is not None:
+            raise WrongContext(
+                f"two operations of workflow {self.workflow_id!r} that run at once have the same key: {key!r}; "
+                "give each its own key"
+            )
+        self._live_keys[key] = operation
 
     def awaits_facts(self) -> bool:
         """Tell whether anything is open that a fact will end."""
@@ -238,8 +253,10 @@ class Execution:
         if self.operations.get(identity) is operation:
             del self.operations[identity]
             self.unrecorded.pop(identity, None)
-            self.steps.pop(identity, None)
             self.waits.pop(identity, None)
+            step = self.steps.pop(identity, None)
+            if step is not None and step.key is not None:
+                self._live_keys.pop(keyed(step.name, step.key), None)
 
     def open_now(self) -> str:
         """Say what is open, for a person."""
@@ -388,7 +405,8 @@ class Execution:
             )
             raise self.broken from error
 
-    def _interrupted(self, operation: StepOperation) -> StepEnd:
+    def interrupted(self, operation: StepOperation) -> StepEnd:
+        """Give the end of an attempt that may run only once and was cut short."""
         error = StepInterrupted(
             f"step {operation.name!r} of workflow {self.workflow_id!r} had begun attempt {operation.attempt} when its "
             "process ended, and runs at most once: whether its effect happened is unknown"

@@ -30,7 +30,7 @@ Callback = Callable[..., object]
 
 REPEATS: Final = 1000
 """So many rounds in a row with none but known callbacks, and nothing asked for, end a drain. Part of the log's format."""
-MOST_ROUNDS: Final = 1_000_000
+MOST_ROUNDS: Final = 100_000
 """So many rounds in a row with nothing asked for end any drain; reached where no fact is awaited. Part of the format."""
 
 _branch: contextvars.ContextVar[Branch | None] = contextvars.ContextVar("everlog_branch", default=None)
@@ -111,6 +111,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self._number = 0
         self._task_number = 0
         self._thread: int | None = None
+        self._context = contextvars.Context()  # empty: that of whoever drives the engine is not in the log
         self._generators: dict[int, Any] = {}
         self._tasks: dict[int, WorkflowTask[Any]] = {}
         self._prune_at = 64
@@ -264,7 +265,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         adapt_libraries()
         try:
             if first is not None:
-                first()
+                self._context.run(first)
             self._run_rounds()
         finally:
             self._thread = None
@@ -317,8 +318,9 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     def _run(self, handle: Handle) -> None:
         try:
             handle.context.run(handle.callback, *handle.args)
-        except (SystemExit, KeyboardInterrupt):
-            raise
+        except (SystemExit, KeyboardInterrupt) as error:  # a task has it as its outcome; the engine's thread goes on
+            if not isinstance(getattr(handle.callback, "__self__", None), WorkflowTask):
+                self.call_exception_handler({"message": f"{handle.callback!r} asked to exit", "exception": error})
         except BaseException as error:  # noqa: BLE001 - a callback's own failure must not end the drain for the others
             self.call_exception_handler({"message": f"Exception in callback {handle.callback!r}", "exception": error})
 

@@ -12,6 +12,7 @@ import msgspec
 
 from everlog.core import events
 from everlog.core.codec import ANY, SELF, Codec, JsonCodec, canonical
+from everlog.core.durations import SECOND
 from everlog.core.events import EndEvent, decode_event, encode_event, type_of
 from everlog.core.names import check_id, check_name, check_topic
 from everlog.errors import EverlogError, IdInUse, InternalError, NotFound, StoreUnavailable, UsageError, WrongContext
@@ -19,6 +20,7 @@ from everlog.host import Host, SystemHost
 from everlog.replay.context import active
 from everlog.replay.definitions import Definition, Workflow, registered_workflows
 from everlog.runtime.backends import Durability, open_store
+from everlog.runtime.commits import ending_commit
 from everlog.runtime.committer import PendingCommit, PendingCreate, PendingPost
 from everlog.runtime.handles import Handle
 from everlog.runtime.listing import Listing
@@ -27,7 +29,6 @@ from everlog.runtime.status import WorkflowStatus, status_of
 from everlog.store import (
     ENDED,
     ClaimRequest,
-    Commit,
     CreateOutcome,
     Done,
     EventRow,
@@ -38,6 +39,7 @@ from everlog.store import (
     State,
     Store,
     Undeliverable,
+    WorkerRow,
     WorkflowQuery,
 )
 
@@ -45,6 +47,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 Resolve = Callable[[Any], None]
 PAGE = 100
+CANCELLING = 10 * SECOND
 
 
 class Client:
@@ -258,7 +261,13 @@ class Client:
         def resolve(value: Any) -> None:
             shell.answer(loop, partial(_set_result, future, value))
 
-        shell.submit(partial(function, resolve))
+        def run() -> None:
+            try:
+                function(resolve)
+            except Exception as error:
+                resolve(error)
+
+        shell.submit(run)
         value = await future
         if isinstance(value, Exception):
             raise value
@@ -364,33 +373,30 @@ class Client:
         )
 
     def _cancel_unheld(self, workflow_id: str, reason: str, resolve: Resolve) -> None:
-        """Claim the workflow for the one commit that ends it."""
+        """Claim the workflow for the one commit that ends it, as a worker with a lease: should this process die or
+        lose the database between the two, others find the workflow as they find that of any dead worker."""
         shell = self._open_shell_here()
-        request = ClaimRequest(worker=self._name, tokens=[self.host.token()], build="", only=workflow_id)
+        worker, now = f"{self._name}-{self.host.token()[:8]}", shell.store.now()
+        shell.store.register(WorkerRow(worker=worker, process=self.host.process(), lease_until=now + CANCELLING))
+        request = ClaimRequest(worker=worker, tokens=[self.host.token()], build="", only=workflow_id)
         claimed = shell.store.claim(request).claimed
         if not claimed or claimed[0].head.token is None:
+            shell.retire(worker)
             resolve(False)
             return
-        head, end = claimed[0].head, events.WorkflowCancelled(reason=reason)
-        row = EventRow(head.seq + 1, type_of(end), max(shell.store.now(), head.created_at), encode_event(end))
-        commit = Commit(
-            workflow_id=workflow_id,
-            token=request.tokens[0],
-            seq=head.seq,
-            state="cancelled",
-            events=[row],
-            why=reason or None,
-        )
+        end = events.WorkflowCancelled(reason=reason)
+        commit = ending_commit(claimed[0].head, request.tokens[0], claimed[0].history, end, now)
 
         def answer(outcome: object) -> None:
+            shell.retire(worker)
             if isinstance(outcome, Done):
                 shell.ended(workflow_id, end)
-            resolve(isinstance(outcome, Done))
+            resolve(outcome if isinstance(outcome, EverlogError) else isinstance(outcome, Done))
 
         shell.committer.commit(PendingCommit(commit, answer))
 
     def _open_shell_here(self) -> Shell:
-        if self._shell is None:
+        if self._shell is None or self._shell.closed:
             raise StoreUnavailable("this engine is closed; open another")
         return self._shell
 

@@ -23,6 +23,8 @@ from everlog.store import (
     CommitOutcome,
     CreateOutcome,
     Done,
+    Exists,
+    Head,
     NewMessage,
     NewWorkflow,
     PostOutcome,
@@ -67,6 +69,8 @@ class Committer:
         self._creates: deque[PendingCreate] = deque()
         self._posts: deque[PendingPost] = deque()
         self._commits: deque[PendingCommit] = deque()
+        self._uncertain: deque[PendingCreate | PendingCommit] = deque()
+        """Sent, and the answer was lost: each is looked up before anything is sent again."""
         self._pause = 0
         self.paused_until = 0
         """Store time before which commits are not sent again, after the database could not be reached."""
@@ -85,10 +89,17 @@ class Committer:
 
     def waits(self) -> bool:
         """Tell whether something is to be written."""
-        return bool(self._commits or self._creates or self._posts)
+        return bool(self._commits or self._creates or self._posts or self._uncertain)
+
+    def close(self, error: EverlogError) -> None:
+        """Write nothing more; tell all who wait that it is over."""
+        for waiting in (self._uncertain, self._creates, self._commits, self._posts):
+            while waiting:
+                waiting.popleft().answer(error)
 
     def flush(self, now: int) -> bool:
         """Write one batch and answer its parts; False where there was nothing that could be written now."""
+        looked_up = now >= self.paused_until and bool(self._uncertain) and self._look_up(now)
         commits: list[PendingCommit] = []
         if now >= self.paused_until:
             size = 0
@@ -98,7 +109,7 @@ class Committer:
         creates = [self._creates.popleft() for _ in range(min(len(self._creates), MOST_PARTS))]
         posts = [self._posts.popleft() for _ in range(min(len(self._posts), MOST_PARTS))]
         if not (commits or creates or posts):
-            return False
+            return looked_up
         self._write(creates, commits, posts, now)
         return True
 
@@ -136,34 +147,36 @@ class Committer:
         posts: list[PendingPost],
         now: int,
     ) -> None:
+        self._wait(error, now)
+        for post in posts:
+            post.answer(error)
+        if error.unknown_outcome:
+            self._uncertain.extend((*creates, *commits))
+            return
+        for create in creates:
+            create.answer(error)
+        self._commits.extendleft(reversed(commits))
+
+    def _wait(self, error: StoreUnavailable, now: int) -> None:
         if not self._pause:
             log.warning("the database cannot be written, workflows wait: %s", error)
         self._pause = min(max(FIRST_PAUSE, 2 * self._pause), LONGEST_PAUSE)
         self.paused_until = now + self._pause
-        for create in creates:
-            create.answer(error)
-        for post in posts:
-            post.answer(error)
-        if error.unknown_outcome:
-            commits = [pending for pending in commits if not self._was_done(pending)]
-        self._commits.extendleft(reversed(commits))
 
-    def _was_done(self, pending: PendingCommit) -> bool:
-        """Read the head: my token and my seq, it was done; my token and an older seq, not; another token, refused."""
-        commit = pending.commit
-        try:
-            (head,) = self._store.heads([commit.workflow_id])
-        except StoreUnavailable:
-            return False  # sent again later: by then it is refused if it was done, and looked up once more
-        written = commit.seq + len(commit.events)
-        if head is not None and head.token == commit.token and head.seq == commit.seq and commit.events:
-            return False
-        held = head is not None and head.token == commit.token
-        ended = head is not None and head.token is None and (commit.release or head.ended_at is not None)
-        if head is not None and head.seq == written and (held or ended):
-            pending.answer(Done())
-        else:
-            pending.answer(Refused())
+    def _look_up(self, now: int) -> bool:
+        """Find out what became of writes whose answer was lost; False where that cannot be found out now."""
+        while self._uncertain:
+            pending = self._uncertain[0]
+            try:
+                (head,) = self._store.heads([_id_of(pending)])
+            except StoreUnavailable as error:
+                self._wait(error, now)
+                return False
+            self._uncertain.popleft()
+            if isinstance(pending, PendingCreate):
+                _answer_create(pending, head)
+            elif not _answer_commit(pending, head):
+                self._commits.appendleft(pending)
         return True
 
     def _split(
@@ -186,3 +199,32 @@ class Committer:
             self._write([], [commit], [], now)
         for post in posts:
             self._write([], [], [post], now)
+
+
+def _id_of(pending: PendingCreate | PendingCommit) -> str:
+    return pending.new.workflow_id if isinstance(pending, PendingCreate) else pending.commit.workflow_id
+
+
+def _answer_create(pending: PendingCreate, head: Head | None) -> None:
+    """A workflow that is there under our token is ours; any other may be: who asked compares the inputs."""
+    if head is None:
+        pending.answer(StoreUnavailable("the database could not be written, and nothing was; try again"))
+    elif head.token is not None and head.token == pending.new.token:
+        pending.answer(Done())
+    else:
+        pending.answer(Exists(head))
+
+
+def _answer_commit(pending: PendingCommit, head: Head | None) -> bool:
+    """My token and my seq: it was done. My token and the seq before: False, it is sent again. Another: refused."""
+    commit = pending.commit
+    written = commit.seq + len(commit.events)
+    if head is not None and (head.token, head.seq) == (commit.token, commit.seq):
+        return False  # or it was done and changed nothing but the state, which does no harm twice
+    held = head is not None and head.token == commit.token
+    freed = head is not None and head.token is None and (commit.release or head.ended_at is not None)
+    if head is not None and head.seq == written and (held or freed):
+        pending.answer(Done())
+    else:
+        pending.answer(Refused())
+    return True

@@ -63,6 +63,8 @@ class Engine(Client):
         host: Host | None = None,
     ) -> None:
         super().__init__(url, codec=codec, durability=durability, host=host)
+        if guards not in ("off", "warn", "raise"):
+            raise UsageError(f"guards must be 'off', 'warn' or 'raise', got {guards!r}")
         for name, value in (("concurrency", concurrency), ("step_threads", step_threads)):
             if value < 1:
                 raise UsageError(f"{name} must be at least 1, got {value}")
@@ -114,9 +116,10 @@ class Engine(Client):
             lease=self._lease,
             silence=shell.silence,
             on_lease=lambda held: shell.submit(partial(_set_lease, worker, held)),
-            on_retired=lambda new: shell.submit(partial(_renamed, worker, new)),
+            on_retired=lambda new: shell.submit(partial(_renamed, shell, worker, new)),
             on_freed=lambda: shell.submit(partial(_want_claim, worker)),
         )
+        worker.holds_lease = self._keeper.holds
         await self._in_thread(self._keeper.register)
         self._keeper_driver = self.host.drive("everlog-lease", self._keeper)
         self._remove_guards = install_guards(self._guards)
@@ -161,11 +164,14 @@ def _set_lease(worker: Worker, held: bool) -> None:
     if not held:
         log.warning("worker %s is past its lease: it starts nothing until it has renewed it", worker.settings.worker)
     worker.may_start = held
+    worker.claim_wanted = worker.claim_wanted or held
     worker.wake_all()
 
 
-def _renamed(worker: Worker, name: str) -> None:
+def _renamed(shell: Shell, worker: Worker, name: str) -> None:
     worker.let_all_go()
+    # What was taken under the old name since it was retired: nobody else would ever look for it.
+    shell.retire(worker.settings.worker)
     worker.settings = msgspec.structs.replace(worker.settings, worker=name)
     worker.environment = msgspec.structs.replace(worker.environment, worker=name)
     worker.may_start = worker.claim_wanted = True

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from threading import Lock
 from typing import Final
 
 from everlog.core.durations import SECOND
@@ -51,6 +52,9 @@ class LeaseKeeper:
         self._reached_since = host.monotonic()
         self._held = True
         self._first_look = True
+        self._turn = Lock()
+        """One renews and looks around, or retires; else a worker that has retired would find itself declared dead."""
+        self._over = False
         self._seen: dict[str, tuple[int, float]] = {}
         """Of each other worker: its lease as last read, and since when it has been that, by our monotonic clock."""
 
@@ -60,11 +64,21 @@ class LeaseKeeper:
         self._look_around()
 
     def retire(self) -> None:
-        """Remove this worker; what it still holds becomes runnable for others. Raises `StoreError`."""
-        self._store.retire(self._worker)
+        """Remove this worker, for ever; what it still holds becomes runnable for others. Raises `StoreError`."""
+        with self._turn:
+            self._over = True
+            self._store.retire(self._worker)
+
+    def holds(self) -> bool:
+        """Tell whether this worker is within its lease, by its own clock. Callable from any thread."""
+        return (self._host.monotonic() - self._renewed_at) * SECOND < self._lease
 
     def pump(self) -> float | None:
         """Renew the lease when a third of it is over, look at the others, keep the store in order."""
+        with self._turn:
+            return None if self._over else self._keep()
+
+    def _keep(self) -> float | None:
         try:
             self._renew()
             self._look_around()
@@ -80,11 +94,13 @@ class LeaseKeeper:
         return WorkerRow(worker=self._worker, process=self._host.process(), lease_until=self._store.now() + self._lease)
 
     def _renew(self) -> None:
-        at = self._host.monotonic()
+        at, was_held = self._host.monotonic(), self.holds()
         if (at - self._renewed_at) * SECOND < self._lease / 3 or self._silence() * SECOND > self._lease / 2:
             return
         if self._store.renew(self._worker, lease_until=self._store.now() + self._lease):
             self._renewed_at = at
+            if not was_held:
+                self._on_lease(True)
             return
         log.warning("worker %s was declared dead by another; it registers anew", self._worker)
         self._worker = f"worker-{self._host.token()[:16]}"
@@ -93,7 +109,7 @@ class LeaseKeeper:
         self._on_retired(self._worker)
 
     def _check_own_lease(self) -> None:
-        held = (self._host.monotonic() - self._renewed_at) * SECOND < self._lease
+        held = self.holds()
         if held != self._held:
             self._held = held
             self._on_lease(held)

@@ -10,7 +10,9 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable
+from contextlib import suppress
 from functools import partial
+from threading import get_ident
 from typing import Any, Final
 
 from everlog.core.durations import SECOND
@@ -27,7 +29,8 @@ log: Final = logging.getLogger("everlog")
 POLL: Final = 0.02
 """Seconds between looks for what other processes wrote."""
 MOST_ROUNDS: Final = 64
-QUICK: Final = 0.005
+FIRST_PAUSE: Final = 0.05
+LONGEST_PAUSE: Final = 1.0
 
 OnEnd = Callable[[EndEvent | EverlogError], None]
 
@@ -42,6 +45,12 @@ class Shell:
         self.worker: Worker | None = None
         self.driver: Driver | None = None
         self._pumping_since: float | None = None
+        self._pumping_in = 0
+        """The thread that pumps, or did last."""
+        self._pause = 0.0
+        self._paused_until = 0.0
+        """By the monotonic clock: the store cannot be used now, and is left alone until then."""
+        self._retiring: list[str] = []
         self.closed = False
         self._inbound: deque[Callable[[], None]] = deque()
         self._ended_steps: deque[tuple[Dispatch, StepEnd | None]] = deque()
@@ -50,8 +59,6 @@ class Shell:
         self._changes = -1
         self._polled_at = 0.0
         self._told = False
-        self._called_here = False
-        self._usual_pump = 0.0
         self._unsubscribe = store.subscribe(self._on_write) if isinstance(store, SupportsWakeups) else None
 
     # -- from other threads ------------------------------------------------------------------------------------------
@@ -66,22 +73,7 @@ class Shell:
     def step_ended(self, dispatch: Dispatch, end: StepEnd | None) -> None:
         """Take the end of an attempt, from the thread that it ran on."""
         self._ended_steps.append((dispatch, end))
-        if not self._called_here:
-            self._call_soon_here()
-
-    def _call_soon_here(self) -> None:
-        try:
-            loop = asyncio.get_running_loop()
-        except RuntimeError:
-            self.wake()
-            return
-        self._called_here = True
-        loop.call_soon(self._drive_here)
-
-    def _drive_here(self) -> None:
-        self._called_here = False
-        if self.driver is None or self._usual_pump > QUICK or not self.driver.drive_here():
-            self.wake()
+        self.wake()
 
     def wake(self) -> None:
         """Have the thread come by soon."""
@@ -97,6 +89,7 @@ class Shell:
 
     def pump(self) -> float | None:
         """Do all that there is to do; give the seconds until there may be more."""
+        self._pumping_in = get_ident()
         self._pumping_since = self.host.monotonic()
         try:
             for _ in range(MOST_ROUNDS):
@@ -105,14 +98,18 @@ class Shell:
             else:
                 return 0.0
         finally:
-            lasted = self.host.monotonic() - self._pumping_since
             self._pumping_since = None
-            self._usual_pump += (lasted - self._usual_pump) / 8
         return None if self.closed else self._rest()
 
     def close(self) -> None:
-        """Take nothing more."""
+        """Take nothing more, and tell all who still wait for something."""
         self.closed = True
+        error = StoreUnavailable("this engine was closed before the answer was there; ask another")
+        for workflow_id in list(self._waiters):
+            self.ended(workflow_id, error)
+        self.committer.close(error)
+        with suppress(StoreError):
+            self._retire()
         if self._unsubscribe is not None:
             self._unsubscribe()
         if self.driver is not None:
@@ -133,7 +130,10 @@ class Shell:
         """Have `on_end` called once with the workflow's end, now or later; give what takes that back."""
         waiting = self._waiters.setdefault(workflow_id, [])
         waiting.append(on_end)
-        self._look_for_ends([workflow_id])
+        try:
+            self._look_for_ends([workflow_id])
+        except StoreError:  # looked for again as soon as the store can be used
+            self._changes, self._told = -1, True
 
         def forget() -> None:
             if on_end in waiting:
@@ -153,19 +153,30 @@ class Shell:
     def _round(self) -> bool:
         worker = self.worker
         busy = self._take_inbound(worker)
-        now = self.store.now()
-        try:
-            self._poll()
-            if worker is not None:
-                self._drive(worker, now)
-            busy = self.committer.flush(now) or busy
-        except StoreError as error:
-            log.warning("the database cannot be used now: %s", error)
-            busy = False
+        if self.closed:
+            self.flush_answers()
+            return False
+        now, at = self.store.now(), self.host.monotonic()
+        if at >= self._paused_until:
+            try:
+                self._retire()
+                self._poll()
+                if worker is not None:
+                    self._drive(worker, now)
+                self._pause = 0.0
+            except StoreError as error:
+                self._leave_alone(error, at)
+        busy = (self.committer.flush(now) or busy) and at >= self._paused_until
         if worker is not None:
             worker.run_dispatches()
         self.flush_answers()
         return busy and self._has_more(worker)
+
+    def _leave_alone(self, error: StoreError, at: float) -> None:
+        if not self._pause:
+            log.warning("the database cannot be used now: %s", error)
+        self._pause = min(max(FIRST_PAUSE, 2 * self._pause), LONGEST_PAUSE)
+        self._paused_until = at + self._pause
 
     def _has_more(self, worker: Worker | None) -> bool:
         waiting = self._inbound or self._ended_steps or self.committer.waits()
@@ -188,21 +199,36 @@ class Shell:
         if (worker.claim_wanted or now >= worker.next_claim) and worker.has_room():
             worker.claim(now)
         worker.draft_all(now)
+        if worker.let_go_of:
+            self._look_for_ends([workflow_id for workflow_id in worker.let_go_of if workflow_id in self._waiters])
+            worker.let_go_of.clear()
+
+    def retire(self, worker: str) -> None:
+        """Have a worker that is no more retired, as soon as the store can be used."""
+        self._retiring.append(worker)
+
+    def _retire(self) -> None:
+        while self._retiring:
+            self.store.retire(self._retiring[-1])
+            self._retiring.pop()
 
     def _poll(self) -> None:
         """See what others have written: when the store tells, or else at most once every `POLL` seconds."""
         at = self.host.monotonic()
         if not self._told and (self._unsubscribe is not None or at - self._polled_at < POLL):
             return
-        self._told = False
+        told, self._told = self._told, False
+        try:
+            changes = self.store.changes()
+            if changes != self._changes:
+                if self.worker is not None:
+                    self.worker.inbox_wanted = self.worker.claim_wanted = True
+                self._look_for_ends(list(self._waiters))
+        except StoreError:
+            self._told = told or self._told
+            raise
         self._polled_at = at
-        changes = self.store.changes()
-        if changes == self._changes:
-            return
         self._changes = changes
-        if self.worker is not None:
-            self.worker.inbox_wanted = self.worker.claim_wanted = True
-        self._look_for_ends(list(self._waiters))
 
     def _look_for_ends(self, workflow_ids: list[str]) -> None:
         held = self.worker.residents if self.worker is not None else {}
@@ -224,11 +250,14 @@ class Shell:
 
     def _on_write(self) -> None:
         """Called by the store after every write, also after our own, which tell us nothing."""
-        if self._pumping_since is None:
+        if self._pumping_since is None or self._pumping_in != get_ident():
             self._told = True
             self.wake()
 
     def _rest(self) -> float | None:
+        left = self._paused_until - self.host.monotonic()
+        if left > 0:
+            return left
         worker, now = self.worker, self.store.now()
         rest = POLL if self._unsubscribe is None else float("inf")
         if worker is not None:

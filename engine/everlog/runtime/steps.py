@@ -62,9 +62,7 @@ class StepRunner:
                 on_loop.append(dispatch)
             else:
                 self._begin_in_thread(dispatch)
-        if on_loop and self._host.is_here(self._loop):
-            self._begin(on_loop)
-        elif on_loop and not self._host.post(self._loop, partial(self._begin, on_loop)):
+        if on_loop and not self._host.post(self._loop, partial(self._begin, on_loop)):
             for dispatch in on_loop:
                 self._report(dispatch, None)
 

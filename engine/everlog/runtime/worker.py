@@ -8,22 +8,34 @@ from __future__ import annotations
 
 import heapq
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from msgspec import Struct
 
 from everlog.core import events
 from everlog.core.durations import SECOND
-from everlog.core.events import AnyEvent, EndEvent, decode_event, encode_event, type_of
+from everlog.core.events import EndEvent, decode_event, encode_event, type_of
 from everlog.core.failures import describe
-from everlog.errors import EverlogError, InternalError, NotFound
+from everlog.errors import CorruptLog, EverlogError, InternalError, NotFound, StoreUnavailable
 from everlog.host import Host
 from everlog.replay.attempts import Attempt
 from everlog.replay.definitions import Workflow
 from everlog.replay.divergence import CannotGoOn
-from everlog.replay.drafting import SETTLE, Draft, attention_at, draft, head_state, take_dispatches, undeliverable, wants_draft
+from everlog.replay.drafting import (
+    SETTLE,
+    Draft,
+    attention_at,
+    draft,
+    going_on,
+    head_state,
+    take_dispatches,
+    undeliverable,
+    wants_draft,
+)
 from everlog.replay.execution import Environment, Execution, StepEnd
+from everlog.replay.operations import Phase
+from everlog.runtime.commits import commit_of, state_commit, stuck_commit
 from everlog.runtime.committer import Committer, PendingCommit
 from everlog.runtime.residents import Resident
 from everlog.runtime.steps import Dispatch, StepRunner
@@ -35,8 +47,8 @@ from everlog.store import (
     CommitOutcome,
     Done,
     EventRow,
+    Head,
     InboxRow,
-    NewMessage,
     Refused,
     State,
     Store,
@@ -89,15 +101,19 @@ class Worker:
         self.claim_wanted = True
         self.next_claim: float = 0
         """Store time at which an unheld workflow is due, as the last claim said."""
+        self.let_go_of: list[str] = []
+        """Workflows that were dropped from memory since somebody last looked: they may have ended elsewhere."""
         self.draining = False
         self.may_start = True
         """False while the worker is past its own lease: then it starts no attempt and claims nothing."""
+        self.holds_lease: Callable[[], bool] = lambda: True
+        """Tells the same at this moment, also when this process stood still and nobody could say so."""
 
     # -- taking ------------------------------------------------------------------------------------------------------
 
     def has_room(self) -> bool:
         """Tell whether another workflow may be held."""
-        return not self.draining and self.may_start and len(self.residents) < self.settings.concurrency
+        return self._starts() and len(self.residents) < self.settings.concurrency
 
     def beginning(self, now: int) -> EventRow:
         """Give the row with which this worker begins a workflow that it creates."""
@@ -113,14 +129,14 @@ class Worker:
 
     def adopt(self, workflow_id: str, token: str, rows: Sequence[EventRow], definition: Workflow[..., Any]) -> None:
         """Hold a workflow that was just created here, and run it to its first wait."""
-        self._take(workflow_id, token, rows, (), definition, 0)
+        self._take(workflow_id, token, rows, (), definition)
 
     def claim(self, now: int) -> None:
         """Take what is runnable, as far as there is room."""
-        self.claim_wanted = False
         known = self.settings.workflows()
         room = min(self.settings.concurrency - len(self.residents), CLAIM_AT_ONCE)
         if not self.has_room() or not known:
+            self.claim_wanted = False
             return
         request = ClaimRequest(
             worker=self.settings.worker,
@@ -135,11 +151,19 @@ class Worker:
             self._take_claimed(claimed, known[claimed.head.name])
 
     def _take_claimed(self, claimed: Claimed, definition: Workflow[..., Any]) -> None:
-        head = claimed.head
-        history = claimed.history or self._store.read(head.workflow_id)
-        if head.token is None or not history or history[-1].seq != head.seq:
-            raise InternalError(f"the store claimed {head.workflow_id!r} at seq {head.seq} with another history")
-        self._take(head.workflow_id, head.token, history, claimed.inbox, definition, head.takeovers)
+        head, token = claimed.head, claimed.head.token
+        if token is None:
+            raise InternalError(f"the store claimed {head.workflow_id!r} without a token")
+        try:
+            history = claimed.history or self._store.read(head.workflow_id)
+            if not history or history[-1].seq != head.seq:
+                raise CorruptLog(f"the history of {head.workflow_id!r} does not end at its head's seq {head.seq}")
+            self._take(head.workflow_id, token, history, claimed.inbox, definition, head)
+        except StoreUnavailable as error:
+            log.warning("workflow %r was claimed and cannot be read now: %s", head.workflow_id, error)
+            self._write_alone(state_commit(head.workflow_id, token, head.seq, head.state, release=True))
+        except CorruptLog as error:
+            self._mark_stuck(head.workflow_id, token, head.seq, str(error))
 
     def _take(
         self,
@@ -148,12 +172,12 @@ class Worker:
         rows: Sequence[EventRow],
         inbox: Sequence[InboxRow],
         definition: Workflow[..., Any],
-        takeovers: int,
+        head: Head | None = None,
     ) -> None:
         history = [(row.seq, row.recorded_at, decode_event(row.payload)) for row in rows]
         created = history[0][2]
         if not isinstance(created, events.WorkflowCreated):
-            raise InternalError(f"the history of {workflow_id!r} does not begin with its creation")
+            raise CorruptLog(f"the history of {workflow_id!r} does not begin with its creation")
         execution = Execution(workflow_id, created, definition, self.environment)
         execution.now = history[-1][1]
         resident = Resident(execution, token=token, seq=rows[-1].seq)
@@ -165,12 +189,17 @@ class Worker:
                     execution.apply(seq, recorded_at, event)
             else:
                 execution.replay(history)
-            if takeovers >= MOST_TAKEOVERS:
-                raise CannotGoOn(_poisoned(execution, takeovers))
+            if head is not None and head.takeovers >= MOST_TAKEOVERS and head.state != "stuck":
+                raise CannotGoOn(_poisoned(execution, head.takeovers))
         except CannotGoOn as stuck:
             self._get_stuck(resident, stuck.why)
-            return
-        self._after_drain(resident)
+        except Exception as error:
+            self._fail_to_run(resident, error)
+        else:
+            if head is not None and head.state == "stuck":
+                self._send(resident, going_on(execution))
+            else:
+                self._after_drain(resident)
 
     # -- what comes in -----------------------------------------------------------------------------------------------
 
@@ -184,7 +213,10 @@ class Worker:
             return
         if end is None:
             operation.dispatched = False
-            if not self.draining:
+            operation.cut_short += 1
+            if operation.definition.at_most_once and not self.draining:
+                resident.execution.ended_steps.append((operation, resident.execution.interrupted(operation)))
+            elif not self.draining:
                 operation.retry_at = self._store.now() + HAND_BACK_PAUSE
                 resident.execution.hand_back(operation)
         else:
@@ -193,11 +225,12 @@ class Worker:
 
     def read_inbox(self) -> None:
         """Read the messages that came for what is held here."""
+        unread = self._store.unread(self.settings.worker, after=self._inbox_seen)
         self.inbox_wanted = False
-        for row in self._store.unread(self.settings.worker, after=self._inbox_seen):
+        for row in unread:
             self._inbox_seen = max(self._inbox_seen, row.row)
             resident = self.residents.get(row.destination)
-            if resident is not None and all(known.row != row.row for known in resident.inbox):
+            if resident is not None and (not resident.inbox or row.row > resident.inbox[-1].row):
                 resident.inbox.append(row)
                 self._dirty[resident] = None
 
@@ -223,21 +256,24 @@ class Worker:
 
     def draft_all(self, now: int) -> None:
         """Draft the next commit of every workflow that something happened to."""
+        if any(resident.execution.waits for resident in self._dirty) and not self.inbox_wanted:
+            self._read_before_expiry(now)
         dirty, self._dirty = self._dirty, {}
-        if any(resident.execution.waits for resident in dirty) and not self.inbox_wanted:
-            self._read_before_expiry(dirty, now)
         for resident in dirty:
             if not resident.lost and resident.in_flight is None:
-                self._draft(resident, now)
+                try:
+                    self._draft(resident, now)
+                except Exception as error:
+                    self._fail_to_run(resident, error)
 
-    def _read_before_expiry(self, dirty: Iterable[Resident], now: int) -> None:
+    def _read_before_expiry(self, now: int) -> None:
         """A wait may expire only after the messages that came in time were read."""
-        if any(attention_at(resident.execution) <= now for resident in dirty if resident.execution.waits):
+        if any(attention_at(resident.execution) <= now for resident in self._dirty if resident.execution.waits):
             self.read_inbox()
 
     def _draft(self, resident: Resident, now: int) -> None:
         execution = resident.execution
-        drafted = draft(execution, now, resident.inbox)
+        drafted = draft(execution, now, resident.inbox, starting=self._starts())
         if drafted is None:
             self._dispatch(resident)
             if self.draining:
@@ -258,10 +294,12 @@ class Worker:
                 resident.rests_since = now
             at = min(at, resident.rests_since + SETTLE)
             if now >= at:
-                settled = draft(execution, now, resident.inbox, settle=True)
+                settled = draft(execution, now, resident.inbox, settle=True, starting=self._starts())
                 if settled is not None:
                     self._send(resident, settled)
                 return
+        if at <= now and not self._starts():
+            at = now + SETTLE  # its row is not to be written before it may begin
         if at < resident.alarm_at:
             resident.alarm_at = at
             self._alarm_number += 1
@@ -270,26 +308,8 @@ class Worker:
     def _send(self, resident: Resident, drafted: Draft, *, release: bool = False) -> None:
         resident.in_flight = drafted
         resident.releasing = release
-        seq = resident.seq
-        rows = [
-            EventRow(seq + position, type_of(event), drafted.recorded_at, encode_event(event))
-            for position, event in enumerate(drafted.rows, start=1)
-        ]
-        commit = Commit(
-            workflow_id=resident.workflow_id,
-            token=resident.token,
-            seq=seq,
-            events=rows,
-            state=drafted.state,
-            wake_at=drafted.wake_at,
-            topics=drafted.topics,
-            consumed=drafted.consumed,
-            messages=_messages(resident, drafted, rows),
-            release=release,
-            progress=drafted.progress,
-            why=_summary(drafted),
-        )
-        size = sum(len(row.payload) for row in rows)
+        commit = commit_of(resident, drafted, release=release)
+        size = sum(len(row.payload) for row in commit.events)
         self._committer.commit(PendingCommit(commit, lambda outcome: self._committed(resident, outcome), size))
 
     def _committed(self, resident: Resident, outcome: CommitOutcome | EverlogError) -> None:
@@ -331,6 +351,9 @@ class Worker:
         except CannotGoOn as stuck:
             self._get_stuck(resident, stuck.why)
             return
+        except Exception as error:
+            self._fail_to_run(resident, error)
+            return
         if drafted.state in _END_STATES:
             self._ended(resident)
         elif resident.releasing:
@@ -350,8 +373,11 @@ class Worker:
         else:
             self._rest(resident, execution.now)
 
+    def _starts(self) -> bool:
+        return self.may_start and not self.draining and self.holds_lease()
+
     def _dispatch(self, resident: Resident) -> None:
-        if self.draining or not self.may_start:
+        if not self._starts():
             return
         for operation in take_dispatches(resident.execution):
             attempt = Attempt(
@@ -367,7 +393,7 @@ class Worker:
         """Begin the attempts that came of the last drains, all with one wake-up."""
         if self._dispatches:
             dispatches, self._dispatches = self._dispatches, []
-            self._steps.run([one for one in dispatches if not one.resident.lost])
+            self._steps.run([one for one in dispatches if not one.resident.lost and one.operation.phase is Phase.OPEN])
 
     # -- letting go --------------------------------------------------------------------------------------------------
 
@@ -377,26 +403,29 @@ class Worker:
         if outcome is not None:
             self._on_end(resident.workflow_id, outcome)
 
-    def _get_stuck(self, resident: Resident, why: str) -> None:
-        log.error("workflow %r is stuck: %s", resident.workflow_id, why)
-        stuck = Commit(
-            workflow_id=resident.workflow_id,
-            token=resident.token,
-            seq=resident.seq,
-            state="stuck",
-            build=self.settings.build,
-            why=why,
-            release=True,
-            progress=False,
-        )
-        self.let_go(resident)
-        self._committer.commit(PendingCommit(stuck, lambda outcome: self._stuck_committed(stuck, outcome)))
+    def _fail_to_run(self, resident: Resident, error: Exception) -> None:
+        """A defect of ours, or of a type of the user's, must not stop the other workflows."""
+        log.error("workflow %r cannot be run", resident.workflow_id, exc_info=error)
+        self._get_stuck(resident, f"it cannot be run: {type(error).__name__}: {error}")
 
-    def _stuck_committed(self, stuck: Commit, outcome: CommitOutcome | EverlogError) -> None:
-        if isinstance(outcome, Busy):
-            self._committer.commit(PendingCommit(stuck, lambda again: self._stuck_committed(stuck, again)))
-        elif isinstance(outcome, EverlogError):
-            log.error("workflow %r could not be marked as stuck: %s", stuck.workflow_id, outcome)
+    def _get_stuck(self, resident: Resident, why: str) -> None:
+        self.let_go(resident)
+        self._mark_stuck(resident.workflow_id, resident.token, resident.seq, why)
+
+    def _mark_stuck(self, workflow_id: str, token: str, seq: int, why: str) -> None:
+        log.error("workflow %r is stuck: %s", workflow_id, why)
+        self._write_alone(stuck_commit(workflow_id, token, seq, build=self.settings.build, why=why))
+
+    def _write_alone(self, commit: Commit) -> None:
+        """Write a commit of a workflow that is not in memory."""
+
+        def answer(outcome: CommitOutcome | EverlogError) -> None:
+            if isinstance(outcome, Busy):
+                self._write_alone(commit)
+            elif isinstance(outcome, EverlogError):
+                log.error("workflow %r could not be marked as %s: %s", commit.workflow_id, commit.state, outcome)
+
+        self._committer.commit(PendingCommit(commit, answer))
 
     def let_go(self, resident: Resident) -> None:
         """Drop a workflow from memory; its running steps are cancelled, and nothing of it is written any more."""
@@ -408,6 +437,7 @@ class Worker:
         running = [operation for operation in execution.steps.values() if operation.dispatched]
         self._steps.drop([*running, *execution.dropped_steps])
         execution.tear_down()
+        self.let_go_of.append(resident.workflow_id)
         if len(self.residents) == self.settings.concurrency - 1:
             self.claim_wanted = True
 
@@ -429,7 +459,9 @@ class Worker:
         """Hand back what is still held; attempts that run are cut short and leave no outcome."""
         self.draining = True
         for resident in list(self.residents.values()):
-            for operation in resident.execution.steps.values():
+            running = [operation for operation in resident.execution.steps.values() if operation.dispatched]
+            self._steps.drop(running)
+            for operation in running:
                 operation.dispatched = False
             if resident.in_flight is None:
                 self._hand_back(resident, now)
@@ -439,41 +471,12 @@ class Worker:
             self._hand_back(resident, now)
 
     def _hand_back(self, resident: Resident, now: int) -> None:
-        drafted = draft(resident.execution, now, resident.inbox, settle=True)
+        drafted = draft(resident.execution, now, resident.inbox, settle=True, starting=False)
         if drafted is not None:
             self._send(resident, drafted, release=drafted.state not in _END_STATES)
 
 
 _END_STATES: Final[frozenset[State]] = frozenset({"completed", "failed", "cancelled"})
-
-
-def _messages(resident: Resident, drafted: Draft, rows: Sequence[EventRow]) -> list[NewMessage]:
-    """Give the messages of a draft; the seq of its row makes each unique for this source."""
-    if not drafted.sends:
-        return []
-    seqs = {
-        event.operation: row.seq
-        for event, row in zip(drafted.rows, rows, strict=True)
-        if isinstance(event, events.MessageSent)
-    }
-    return [
-        NewMessage(
-            destination=operation.to,
-            source=resident.workflow_id,
-            number=seqs[operation.identity],
-            topic=operation.topic,
-            payload=operation.payload,
-            key=operation.key,
-        )
-        for operation in drafted.sends
-    ]
-
-
-def _summary(drafted: Draft) -> str | None:
-    last: AnyEvent | None = drafted.rows[-1] if drafted.rows else None
-    if isinstance(last, events.WorkflowFailed):
-        return f"{last.error.type.rpartition(':')[2]}: {last.error.message}"[:500]
-    return last.reason or None if isinstance(last, events.WorkflowCancelled) else None
 
 
 def _not_delivered(to: str, reason: str) -> str:

@@ -122,9 +122,6 @@ class SimulatedHost:
         loop.call_later(self.hop(), callback)
         return True
 
-    def is_here(self, loop: asyncio.AbstractEventLoop) -> bool:
-        return False
-
     def run_in_thread(self, function: Callable[[], None]) -> None:
         self.loop.call_later(self.hop(), function)
 
@@ -158,9 +155,6 @@ class _SimulatedDriver:
         if not self._soon and not self.stopped:
             self._soon = True
             self._schedule(self._host.hop())
-
-    def drive_here(self) -> bool:
-        return False
 
     def stop(self) -> None:
         self.stopped = True

@@ -1,0 +1,105 @@
+"""Commits: how the draft of a workflow becomes what the store is asked to write. Decides nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from everlog.core import events
+from everlog.core.events import AnyEvent, WorkflowCancelled, decode_event, encode_event, type_of
+from everlog.core.heads import State
+from everlog.core.state import fold
+from everlog.replay.drafting import Draft
+from everlog.runtime.residents import Resident
+from everlog.store import Commit, EventRow, Head, NewMessage
+
+
+def commit_of(resident: Resident, drafted: Draft, *, release: bool) -> Commit:
+    """Give the commit that writes a draft; with `release` it lets go of the workflow."""
+    rows = [
+        EventRow(resident.seq + position, type_of(event), drafted.recorded_at, encode_event(event))
+        for position, event in enumerate(drafted.rows, start=1)
+    ]
+    return Commit(
+        workflow_id=resident.workflow_id,
+        token=resident.token,
+        seq=resident.seq,
+        events=rows,
+        state=drafted.state,
+        wake_at=drafted.wake_at,
+        topics=drafted.topics,
+        consumed=drafted.consumed,
+        messages=_messages(resident, drafted, rows),
+        release=release,
+        progress=drafted.progress,
+        why=_summary(drafted),
+    )
+
+
+def stuck_commit(workflow_id: str, token: str, seq: int, *, build: str, why: str) -> Commit:
+    """Give the commit that marks a workflow as stuck with a build, and lets go of it; its history stays as it is."""
+    return Commit(
+        workflow_id=workflow_id,
+        token=token,
+        seq=seq,
+        state="stuck",
+        build=build,
+        why=why,
+        release=True,
+        progress=False,
+    )
+
+
+def state_commit(workflow_id: str, token: str, seq: int, state: State, *, release: bool = False) -> Commit:
+    """Give the commit that changes only what the head says."""
+    return Commit(workflow_id=workflow_id, token=token, seq=seq, state=state, release=release, progress=False)
+
+
+def ending_commit(head: Head, token: str, history: Sequence[EventRow], end: WorkflowCancelled, now: int) -> Commit:
+    """Give the commit that ends a workflow whose code is not run: what is open in its history is closed."""
+    at = max([now, head.created_at, *(row.recorded_at for row in history[-1:])])
+    open_now = fold((row.seq, row.recorded_at, decode_event(row.payload)) for row in history).open.values()
+    ending = [*(_CLOSING[operation.kind](operation=operation.operation) for operation in open_now), end]
+    rows = [
+        EventRow(head.seq + position, type_of(event), at, encode_event(event))
+        for position, event in enumerate(ending, start=1)
+    ]
+    return Commit(
+        workflow_id=head.workflow_id, token=token, seq=head.seq, state="cancelled", events=rows, why=end.reason or None
+    )
+
+
+_CLOSING: Final[dict[str, Callable[..., AnyEvent]]] = {
+    "step": events.StepCancelled,
+    "timer": events.TimerCancelled,
+    "wait": events.WaitCancelled,
+}
+
+
+def _messages(resident: Resident, drafted: Draft, rows: Sequence[EventRow]) -> list[NewMessage]:
+    """Give the messages of a draft; the seq of its row makes each unique for this source."""
+    if not drafted.sends:
+        return []
+    seqs = {
+        event.operation: row.seq
+        for event, row in zip(drafted.rows, rows, strict=True)
+        if isinstance(event, events.MessageSent)
+    }
+    return [
+        NewMessage(
+            destination=operation.to,
+            source=resident.workflow_id,
+            number=seqs[operation.identity],
+            topic=operation.topic,
+            payload=operation.payload,
+            key=operation.key,
+        )
+        for operation in drafted.sends
+    ]
+
+
+def _summary(drafted: Draft) -> str | None:
+    last: AnyEvent | None = drafted.rows[-1] if drafted.rows else None
+    if isinstance(last, events.WorkflowFailed):
+        return f"{last.error.type.rpartition(':')[2]}: {last.error.message}"[:500]
+    return last.reason or None if isinstance(last, events.WorkflowCancelled) else None
