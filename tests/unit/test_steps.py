@@ -336,7 +336,7 @@ async def passes_a_lock() -> str:
     try:
         await charge(Order("visa", threading.Lock()))  # type: ignore[arg-type]
     except everlog.NotEncodable as error:
-        return str(error)
+        return str(error).split("<")[0]
     return "passed"
 
 

@@ -260,7 +260,7 @@ class Execution:
 
     def open_now(self) -> str:
         """Say what is open, for a person."""
-        shown = [f"{operation.identity}: {operation.describe()}" for operation in self.operations.values()]
+        shown = [f"{operation.identity}: {operation.told()}" for operation in self.operations.values()]
         more = f" and {len(shown) - 5} more" if len(shown) > 5 else ""
         return "open now: " + "; ".join(shown[:5]) + more if shown else ""
 

@@ -79,6 +79,10 @@ class Operation:
         """Say what it is, for a person."""
         raise NotImplementedError
 
+    def told(self) -> str:
+        """Say what it is and where it was called, where that is known."""
+        return self.describe() if self.called_at is None else f"{self.describe()} at {self.place()}"
+
     def place(self) -> str:
         """Give file and line of the call."""
         if self.called_at is None:
