@@ -25,9 +25,7 @@ def main() -> None:
             for name, value in measured(subject).items():
                 figures[subject].setdefault(name, []).append(value)
         print(f"repetition {repetition + 1} of {given.repetitions} done", flush=True)
-    raw, ours, peer = (
-        {name: median(values) for name, values in figures[subject].items()} for subject in SUBJECTS
-    )
+    raw, ours, peer = ({name: median(values) for name, values in figures[subject].items()} for subject in SUBJECTS)
     print(f"\nPython {platform.python_version()}, SQLite {sqlite3.sqlite_version}, WAL, synchronous=FULL; medians\n")
     print(f"{'':44}{'Everlog':>10}{'DBOS':>10}{'raw':>10}{'x DBOS':>9}{'x raw':>8}")
     row(f"{FLIGHT} workflows of {STEPS} steps in flight, steps/s", ours["flight"], peer["flight"], raw["raw_commits"])

@@ -11,32 +11,8 @@ from typing import Literal
 
 from msgspec.structs import replace
 
+from everlog import store
 from everlog.errors import StoreUnavailable
-from everlog.store import (
-    ENDED,
-    Batch,
-    BatchOutcome,
-    ClaimAnswer,
-    Claimed,
-    ClaimRequest,
-    Commit,
-    CommitOutcome,
-    CreateOutcome,
-    Done,
-    Duplicate,
-    EventRow,
-    Exists,
-    Head,
-    InboxRow,
-    NewMessage,
-    NewWorkflow,
-    PostOutcome,
-    Refused,
-    Undeliverable,
-    WorkerRow,
-    WorkflowQuery,
-    check_batch,
-)
 
 
 def open_store(url: str, *, clock: Callable[[], int] | None = None, **options: object) -> MemoryStore:
@@ -47,11 +23,11 @@ def open_store(url: str, *, clock: Callable[[], int] | None = None, **options: o
 class _Workflow:
     """All that is kept of one workflow: its head, its history, its unread inbox and the message keys it has seen."""
 
-    def __init__(self, number: int, head: Head, events: Sequence[EventRow]) -> None:
+    def __init__(self, number: int, head: store.Head, events: Sequence[store.EventRow]) -> None:
         self.number = number
         self.head = head
         self.events = list(events)
-        self.inbox: dict[int, InboxRow] = {}
+        self.inbox: dict[int, store.InboxRow] = {}
         self.senders: set[tuple[str, int]] = set()  # (source, number) of what is in the inbox
         self.keys: set[str] = set()  # of all messages that ever were
 
@@ -67,21 +43,20 @@ class MemoryStore:
         self._lock = threading.Lock()
         self._workflows: dict[str, _Workflow] = {}
         self._open: dict[str | None, dict[str, _Workflow]] = defaultdict(dict)  # not ended, by worker; None: unheld
-        self._workers: dict[str, WorkerRow] = {}
+        self._workers: dict[str, store.WorkerRow] = {}
         self._last_row = 0
         self._writes = 0
         self._subscribers: list[Callable[[], None]] = []
         self._closed = False
 
     def now(self) -> int:
-        """Give the time of the store's clock."""
         return self._clock()
 
-    def commit(self, batch: Batch) -> BatchOutcome:
+    def commit(self, batch: store.Batch) -> store.BatchOutcome:
         """Write the batch; creations first, then commits, then posts, each against what those before it left."""
-        check_batch(batch)
+        store.check_batch(batch)
         with self._locked():
-            outcome = BatchOutcome(
+            outcome = store.BatchOutcome(
                 creates=[self._create(new) for new in batch.creates],
                 commits=[self._commit(commit) for commit in batch.commits],
                 posts=[self._post(message) for message in batch.posts],
@@ -89,12 +64,12 @@ class MemoryStore:
         self._wake_others()
         return outcome
 
-    def _create(self, new: NewWorkflow) -> CreateOutcome:
+    def _create(self, new: store.NewWorkflow) -> store.CreateOutcome:
         found = self._workflows.get(new.workflow_id)
         if found is not None:
-            return Exists(head=found.head)
-        ended = new.state in ENDED
-        head = Head(
+            return store.Exists(head=found.head)
+        ended = new.state in store.ENDED
+        head = store.Head(
             workflow_id=new.workflow_id,
             name=new.name,
             state=new.state,
@@ -106,18 +81,18 @@ class MemoryStore:
         )
         self._workflows[new.workflow_id] = workflow = _Workflow(len(self._workflows), head, new.events)
         self._move(workflow, head)
-        return Done()
+        return store.Done()
 
-    def _commit(self, commit: Commit) -> CommitOutcome:
+    def _commit(self, commit: store.Commit) -> store.CommitOutcome:
         workflow = self._workflows.get(commit.workflow_id)
         if workflow is None or (workflow.head.token, workflow.head.seq) != (commit.token, commit.seq):
-            return Refused()
+            return store.Refused()
         for index, message in enumerate(commit.messages):
             reason = self._why_undeliverable(message)
             if reason is not None:
-                return Undeliverable(index=index, reason=reason)
+                return store.Undeliverable(index=index, reason=reason)
         head, events = workflow.head, commit.events
-        ended = commit.state in ENDED
+        ended = commit.state in store.ENDED
         free = commit.release or ended
         workflow.events.extend(events)
         for row in commit.consumed:
@@ -142,35 +117,35 @@ class MemoryStore:
                 why=commit.why,
             ),
         )
-        return Done()
+        return store.Done()
 
-    def _post(self, message: NewMessage) -> PostOutcome:
+    def _post(self, message: store.NewMessage) -> store.PostOutcome:
         if self._was_delivered(message):
-            return Duplicate()
+            return store.Duplicate()
         reason = self._why_undeliverable(message)
         if reason is not None:
-            return Undeliverable(index=0, reason=reason)
+            return store.Undeliverable(index=0, reason=reason)
         self._deliver(message)
-        return Done()
+        return store.Done()
 
-    def _why_undeliverable(self, message: NewMessage) -> Literal["unknown", "ended"] | None:
+    def _why_undeliverable(self, message: store.NewMessage) -> Literal["unknown", "ended"] | None:
         destination = self._workflows.get(message.destination)
         if destination is None:
             return "unknown"
-        return "ended" if destination.head.state in ENDED else None
+        return "ended" if destination.head.state in store.ENDED else None
 
-    def _was_delivered(self, message: NewMessage) -> bool:
+    def _was_delivered(self, message: store.NewMessage) -> bool:
         destination = self._workflows.get(message.destination)
         if destination is None:
             return False
         return message.key in destination.keys or (message.source, message.number) in destination.senders
 
-    def _deliver(self, message: NewMessage) -> None:
+    def _deliver(self, message: store.NewMessage) -> None:
         if self._was_delivered(message):
             return
         destination = self._workflows[message.destination]
         self._last_row += 1
-        destination.inbox[self._last_row] = InboxRow(
+        destination.inbox[self._last_row] = store.InboxRow(
             row=self._last_row,
             destination=message.destination,
             source=message.source,
@@ -185,27 +160,23 @@ class MemoryStore:
             destination.keys.add(message.key)
         self._writes += 1
 
-    def claim(self, request: ClaimRequest) -> ClaimAnswer:
+    def claim(self, request: store.ClaimRequest) -> store.ClaimAnswer:
         """Take runnable workflows, longest runnable first; the lock makes taking and reading one step."""
         with self._locked():
-            taken: list[Claimed] = []
+            taken: list[store.Claimed] = []
             bytes_left = request.max_bytes
             for token, workflow in zip(request.tokens, self._claimable(request), strict=False):
                 self._move(workflow, replace(workflow.head, token=token, worker=request.worker))
                 size = sum(len(event.payload) for event in workflow.events)
                 fits = not taken or size <= bytes_left
                 bytes_left -= size if fits else 0
-                history = list(workflow.events) if fits else []
-                taken.append(Claimed(head=workflow.head, history=history, inbox=list(workflow.inbox.values())))
-            due = [
-                workflow.head.wake_at
-                for workflow in self._open[None].values()
-                if workflow.head.state == "waiting" and workflow.head.name in request.names
-                if workflow.head.wake_at is not None
-            ]
-            return ClaimAnswer(claimed=taken, next_due=min(due, default=None))
+                history, inbox = list(workflow.events) if fits else [], list(workflow.inbox.values())
+                taken.append(store.Claimed(head=workflow.head, history=history, inbox=inbox))
+            rest = [workflow.head for workflow in self._open[None].values() if workflow.head.name in request.names]
+            due = [head.wake_at for head in rest if head.state == "waiting" and head.wake_at is not None]
+            return store.ClaimAnswer(claimed=taken, next_due=min(due, default=None))
 
-    def _claimable(self, request: ClaimRequest) -> Sequence[_Workflow]:
+    def _claimable(self, request: store.ClaimRequest) -> Sequence[_Workflow]:
         if request.only is not None:
             return [self._open[None][request.only]] if request.only in self._open[None] else []
         now = self.now()
@@ -216,19 +187,17 @@ class MemoryStore:
                 found.append((since, workflow.number, workflow))
         return [workflow for _, _, workflow in sorted(found, key=lambda entry: entry[:2])]
 
-    def read(self, workflow_id: str, *, after: int = 0, limit: int | None = None) -> Sequence[EventRow]:
-        """Give the events with seq > `after` in order; empty for an unknown id."""
+    def read(self, workflow_id: str, *, after: int = 0, limit: int | None = None) -> Sequence[store.EventRow]:
         with self._locked():
             workflow = self._workflows.get(workflow_id)
             return workflow.events[after:][:limit] if workflow is not None else []
 
-    def heads(self, workflow_ids: Sequence[str]) -> Sequence[Head | None]:
-        """Give the head of each id, None where there is none."""
+    def heads(self, workflow_ids: Sequence[str]) -> Sequence[store.Head | None]:
         with self._locked():
             found = [self._workflows.get(workflow_id) for workflow_id in workflow_ids]
             return [workflow.head if workflow is not None else None for workflow in found]
 
-    def workflows(self, query: WorkflowQuery) -> Sequence[Head]:
+    def workflows(self, query: store.WorkflowQuery) -> Sequence[store.Head]:
         """Give one page of heads, newest first; those created at the same time by descending id."""
         with self._locked():
             heads = [workflow.head for workflow in self._workflows.values()]
@@ -244,8 +213,7 @@ class MemoryStore:
         ]
         return page[: query.limit]
 
-    def unread(self, worker: str, *, after: int = 0) -> Sequence[InboxRow]:
-        """Give the unread messages with `row` > `after` of all workflows that this worker holds, in order of `row`."""
+    def unread(self, worker: str, *, after: int = 0) -> Sequence[store.InboxRow]:
         with self._locked():
             rows = [row for held in self._open[worker].values() for row in held.inbox.values() if row.row > after]
         return sorted(rows, key=lambda row: row.row)
@@ -255,26 +223,22 @@ class MemoryStore:
         with self._locked():
             return self._writes
 
-    def register(self, worker: WorkerRow) -> None:
-        """Add a worker with its lease."""
+    def register(self, worker: store.WorkerRow) -> None:
         with self._locked():
             self._workers[worker.worker] = replace(worker, gone=False)
 
     def renew(self, worker: str, *, lease_until: int) -> bool:
-        """Move the lease; False if the worker was retired."""
         with self._locked():
             if worker not in self._workers:
                 return False
             self._workers[worker] = replace(self._workers[worker], lease_until=lease_until)
             return True
 
-    def workers(self) -> Sequence[WorkerRow]:
-        """Give all registered workers."""
+    def workers(self) -> Sequence[store.WorkerRow]:
         with self._locked():
             return list(self._workers.values())
 
     def retire(self, worker: str) -> int:
-        """Remove the worker and the tokens of all that it held."""
         with self._locked():
             self._workers.pop(worker, None)
             held = list(self._open[worker].values())
@@ -294,11 +258,11 @@ class MemoryStore:
         with self._lock:
             self._closed = True
 
-    def _move(self, workflow: _Workflow, head: Head) -> None:
+    def _move(self, workflow: _Workflow, head: store.Head) -> None:
         """Give the workflow its new head: the only place where one changes."""
         self._open[workflow.head.worker].pop(head.workflow_id, None)
         workflow.head = head
-        if head.state not in ENDED:
+        if head.state not in store.ENDED:
             self._open[head.worker][head.workflow_id] = workflow
         self._writes += 1
 
@@ -318,7 +282,7 @@ def _system_clock() -> int:
     return time.time_ns() // 1000
 
 
-def _age(head: Head) -> tuple[int, str]:
+def _age(head: store.Head) -> tuple[int, str]:
     return head.created_at, head.workflow_id
 
 

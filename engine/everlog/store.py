@@ -298,7 +298,6 @@ class Store(Protocol):
 
 
 @runtime_checkable
-@runtime_checkable
 class SupportsWakeups(Protocol):
     """A store that tells when something was written, so that nobody has to ask `changes` all the time."""
 

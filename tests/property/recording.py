@@ -7,9 +7,9 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterable, Sequence
-from itertools import count
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from everlog import Engine, Handle, NotFound
@@ -17,6 +17,7 @@ from everlog.memory import MemoryStore
 from everlog.store import ENDED, Head
 from everlog.testing.simulation import SimulatedHost
 from tests.property.interpreter import interpret
+from tests.property.programs import random_recipe
 
 PATIENCE = 60
 """Seconds of virtual time after which a program is cancelled, and after which it is cancelled again."""
@@ -38,12 +39,9 @@ def record(recipe: dict[str, Any]) -> list[dict[str, Any]]:
             await disturb(handles, recipe["outside"])
             await until_ended(handles)
 
-    try:
-        host.run(main())
-        if host.failure is not None:
-            raise host.failure
-    finally:
-        host.loop.close()
+    host.run(main())
+    if host.failure is not None:
+        raise host.failure
     return [history(store, one) for one in ids]
 
 
@@ -82,11 +80,12 @@ def history(store: MemoryStore, workflow_id: str) -> dict[str, Any]:
 
 
 class Replayer:
-    """Other processes that replay histories: long-lived, with other hash seeds, asked in turn."""
+    """Other processes that replay histories: long-lived, with other hash seeds, working at once."""
 
-    def __init__(self, processes: int = 2, python: str = sys.executable) -> None:
+    def __init__(self, processes: int = 2, *, python: str = sys.executable, modules: Sequence[str] = ()) -> None:
+        self._modules = modules
         self._processes = [self._begin(python, number) for number in range(processes)]
-        self._turns = count()
+        self._asked: dict[int, dict[str, Any]] = {}
 
     def close(self) -> None:
         """End the processes."""
@@ -97,36 +96,52 @@ class Replayer:
             assert process.stdout is not None
             process.stdout.close()
 
-    def replay(self, recorded: dict[str, Any]) -> dict[str, Any]:
-        """Have one history replayed; give the answer of the worker."""
-        process = self._processes[next(self._turns) % len(self._processes)]
-        assert process.stdin is not None
+    def check(self, histories: Iterable[dict[str, Any]]) -> int:
+        """Have histories replayed, each once, and insist that each went exactly; give how many there were."""
+        checked = 0
+        for recorded in histories:
+            self._answer(checked % len(self._processes))
+            self._ask(checked % len(self._processes), recorded)
+            checked += 1
+        for number in range(len(self._processes)):
+            self._answer(number)
+        return checked
+
+    def _ask(self, number: int, recorded: dict[str, Any]) -> None:
+        stdin = self._processes[number].stdin
+        assert stdin is not None
+        stdin.write(json.dumps(recorded) + "\n")
+        stdin.flush()
+        self._asked[number] = recorded
+
+    def _answer(self, number: int) -> None:
+        if number not in self._asked:
+            return
+        recorded, process = self._asked.pop(number), self._processes[number]
         assert process.stdout is not None
-        process.stdin.write(json.dumps(recorded) + "\n")
-        process.stdin.flush()
         line = process.stdout.readline()
         assert line, f"the replaying process died: {process.wait(timeout=30)}"
-        answer: dict[str, Any] = json.loads(line)
-        return answer
-
-    def check(self, histories: Iterable[dict[str, Any]]) -> int:
-        """Have histories replayed and insist that each went exactly; give how many there were."""
-        number = 0
-        for recorded in histories:
-            answer = self.replay(recorded)
-            assert answer == {"ok": True}, answer["why"]
-            number += 1
-        return number
+        answer = json.loads(line)
+        assert answer["ok"], f"{recorded.get('from', recorded['id'])}: {answer['why']}"
 
     def _begin(self, python: str, number: int) -> subprocess.Popen[str]:
         environment = {**os.environ, "PYTHONHASHSEED": str(4711 + number), "PYTHONPATH": str(ROOT)}
         if number % 2:
             environment["PYTHONMALLOC"] = "malloc"
+        worker = str(Path(__file__).with_name("replay_worker.py"))
         return subprocess.Popen(
-            [python, str(Path(__file__).with_name("replay_worker.py")), str(number)],
+            [python, "-W", "ignore", worker, str(number), *self._modules],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
             text=True,
             env=environment,
             cwd=ROOT,
         )
+
+
+def record_seeds(seeds: Iterable[int], **options: Any) -> Iterator[dict[str, Any]]:
+    """Record the programs of these seeds, one after the other."""
+    for seed in seeds:
+        for recorded in record(random_recipe(Random(seed), **options)):
+            yield {"from": f"the program of seed {seed}, {options}", **recorded}

@@ -409,6 +409,16 @@ def test_a_commit_of_one_event_takes_four_calls_into_sqlite(opened: Open) -> Non
         assert len(calls) == 4
 
 
+def test_what_ended_workflows_left_unread_is_out_of_the_way_of_claims(opened: Open) -> None:
+    store = opened()
+    token = held(store, "order")
+    held(store, "other")
+    for destination in ("order", "other"):
+        post(store, message(destination))
+    commit(store, Commit(workflow_id="order", token=token, seq=1, state="failed", events=events(2, 2)))
+    assert store._connection.rows("SELECT workflow, closed FROM inbox ORDER BY row") == [(1, 1), (2, 0)]
+
+
 def test_every_statement_is_used_and_says_what_it_does() -> None:
     directory = Path(statements.__file__).parent / "sql"
     code = Path(statements.__file__).read_text(encoding="utf-8")

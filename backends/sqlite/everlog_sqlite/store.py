@@ -200,8 +200,9 @@ class SqliteStore:
         connection = self._connection
         with connection.transaction:
             numbers = self._find_claimable(request)
-            tokens = zip(numbers, request.tokens, strict=False)
-            sql.TAKE_HEADS.run(connection, [(number, token, request.worker) for number, token in tokens])
+            rows = [(number, token, request.worker) for number, token in zip(numbers, request.tokens, strict=False)]
+            if sql.TAKE_HEADS.run(connection, rows) != len(numbers):
+                raise InternalError(f"{connection.name}: heads that nobody held were taken under the write lock")
             # From here on the heads are ours, and so is what is read.
             found = records.heads(connection.value(sql.READ_HEADS, {"numbers": array(numbers)}))
             heads = sorted(found, key=lambda head: numbers.index(head.number))

@@ -124,9 +124,9 @@ def _step_of(execution: Execution, event: StepEvent) -> StepOperation:
     if not isinstance(operation, StepOperation) or operation.name != event.step:
         _diverge(execution, event, operation.describe(), operation)
     recorded = bytes(event.input) or None
-    if (recorded is not None or event.large_input is not None) and not same_input(
-        operation, recorded, event.large_input, execution.environment.codec
-    ):
+    if recorded == operation.input or (recorded is None and event.large_input is None):
+        return operation
+    if not same_input(operation, recorded, event.large_input, execution.environment.codec):
         _diverge(execution, event, operation.describe(), operation)
     return operation
 

@@ -57,10 +57,13 @@ def draft(
     if execution.began is None:
         return _drafted(execution, [_beginning(execution)], recorded_at, [], [])
     consumed: list[int] = []
-    facts = list(_arrivals(execution, now, inbox, consumed))
+    facts: list[AnyEvent] = []
     failed: list[AnyEvent] = []
-    _take_ended_steps(execution, facts, failed)
-    sends = _take_sends(execution, facts)
+    if inbox or (execution.due and execution.due[0][0] <= now):
+        facts.extend(_arrivals(execution, now, inbox, consumed))
+    if execution.ended_steps:
+        _take_ended_steps(execution, facts, failed)
+    sends = _take_sends(execution, facts) if execution.sends else []
     if not (facts or failed or settle or (starting and _must_open(execution)) or attention_at(execution) <= now):
         return None
     rows = [*_openings(execution, starting), *_closings(execution), *failed, *facts]
@@ -343,6 +346,8 @@ def _is_not_begun(operation: Operation) -> bool:
 
 def _closings(execution: Execution) -> list[AnyEvent]:
     """Give the rows that close what was cancelled; what the history knows nothing of is forgotten."""
+    if not execution.cancelled:
+        return []
     closings: list[AnyEvent] = []
     for operation in list[Operation](execution.cancelled.values()):
         if operation.recorded:

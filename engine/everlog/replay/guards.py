@@ -130,7 +130,7 @@ def _guarded(original: Any, name: str, advice: str) -> Any:
 
 
 def _audit(event: str, args: tuple[Any, ...]) -> None:
-    if active.execution is not None and _installed and event in _AUDITED:
+    if event in _AUDITED and _installed and active.execution is not None:
         _notice(event, _AUDITED[event], currentframe())
 
 

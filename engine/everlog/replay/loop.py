@@ -30,7 +30,7 @@ Callback = Callable[..., object]
 
 REPEATS: Final = 1000
 """So many rounds in a row with none but known callbacks, and nothing asked for, end a drain. Part of the log's format."""
-MOST_ROUNDS: Final = 100_000
+MOST_ROUNDS: Final = 20_000
 """So many rounds in a row with nothing asked for end any drain; reached where no fact is awaited. Part of the format."""
 
 _branch: contextvars.ContextVar[Branch | None] = contextvars.ContextVar("everlog_branch", default=None)

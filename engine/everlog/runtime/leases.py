@@ -49,7 +49,7 @@ class LeaseKeeper:
         self._on_retired = on_retired
         self._on_freed = on_freed
         self._renewed_at = host.monotonic()
-        self._reached_since = host.monotonic()
+        self._reached_since = self._looked_at = host.monotonic()
         self._held = True
         self._first_look = True
         self._turn = Lock()
@@ -116,6 +116,9 @@ class LeaseKeeper:
 
     def _look_around(self) -> None:
         now, at = self._store.now(), self._host.monotonic()
+        if (at - self._looked_at) * SECOND > self._lease / 2:
+            self._reached_since = at  # this process stood still, and so may the others have done
+        self._looked_at = at
         freed = 0
         seen: dict[str, tuple[int, float]] = {}
         for row in self._store.workers():

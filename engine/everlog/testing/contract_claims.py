@@ -131,6 +131,21 @@ class ClaimContract:
         post(store, message("order", topic="unheard of", control=True))
         assert claimed_ids(claim(store, "t")) == ["order"]
 
+    def test_a_held_workflow_is_not_runnable_whatever_it_waits_for(self, store: Store) -> None:
+        token = held(store, "order")
+        waits = Commit(workflow_id="order", token=token, seq=1, state="waiting", topics=["news"], wake_at=store.now())
+        assert commit(store, waits) == Done()
+        post(store, message("order", 1))
+        post(store, message("order", 2, control=True))
+        assert claimed_ids(claim(store, "t", worker="worker-2")) == []
+        assert head(store, "order").token == token
+
+    def test_a_message_wakes_no_workflow_of_a_name_that_was_not_asked_for(self, store: Store) -> None:
+        waiting(store, "order", topics=["news"], name="report")
+        post(store, message("order"))
+        assert claimed_ids(claim(store, "t", names=["checkout"])) == []
+        assert claimed_ids(claim(store, "t", names=["checkout", "report"])) == ["order"]
+
     def test_a_message_that_was_read_wakes_nobody(self, store: Store) -> None:
         waiting(store, "order", topics=["news"])
         post(store, message("order"))
@@ -162,6 +177,14 @@ class ClaimContract:
             waiting(store, name, wake_at=due)
         assert claimed_ids(claim(store, "t")) == ["a"]
         assert claimed_ids(claim(store, "u", "v")) == ["b", "c"]
+
+    def test_of_several_reasons_the_oldest_counts(self, store: Store) -> None:
+        for name in ("c", "a", "b"):
+            waiting(store, name, topics=["news"], wake_at=store.now() - HOUR if name == "a" else None)
+        for number, name in enumerate(["b", "a", "c", "b"]):
+            post(store, message(name, number))
+            _let_the_clock_move(store)
+        assert claimed_ids(claim(store, "t", "u", "v")) == ["a", "b", "c"]
 
     def test_the_oldest_of_the_queued_comes_first(self, store: Store) -> None:
         for name, created_at in (("c", 3), ("a", 1), ("b", 2)):
@@ -213,6 +236,17 @@ class ClaimContract:
         assert [one.head.seq for one in claimed] == [2, 2, 2]
         assert len(store.read(claimed[2].head.workflow_id)) == 2
 
+    def test_histories_that_grew_by_commits_count_in_full(self, store: Store) -> None:
+        for name in ("a", "b"):
+            token = held(store, name)
+            for seq in (1, 2):
+                long = [event(seq + 1, b'"' + b"x" * 1_000 + b'"')]
+                release = seq == 2
+                grows = Commit(workflow_id=name, token=token, seq=seq, state="running", events=long, release=release)
+                assert commit(store, grows) == Done()
+        claimed = claim(store, "t", "u", max_bytes=3_000).claimed
+        assert [len(one.history) for one in claimed] == [3, 0]
+
     def test_the_first_history_is_whole_however_long(self, store: Store) -> None:
         create(store, new("a", seq=50))
         create(store, new("b"))
@@ -248,3 +282,9 @@ class ClaimContract:
         create(peer, new("order"))
         assert claimed_ids(claim(store, "t")) == ["order"]
         assert claimed_ids(claim(peer, "u")) == []
+
+
+def _let_the_clock_move(store: Store) -> None:
+    before = store.now()
+    while store.now() <= before:
+        pass

@@ -21,6 +21,8 @@ ODD_PAYLOADS = [
     b'"' + b"x" * 1_000_000 + b'"',
 ]
 
+LATE_KINDS = ["goes on", "waits", "goes on and waits", "releases", "ends"]
+
 
 class CommitContract:
     """Creations and commits."""
@@ -125,33 +127,59 @@ class CommitContract:
         for workflow_id, seq in (("unheld", 1), ("ended", 2), ("unknown", 1)):
             assert commit(store, _commit(workflow_id, "token", seq=seq, count=1)) == Refused()
 
-    def test_a_commit_after_retire_is_refused(self, store: Store) -> None:
+    @pytest.mark.parametrize("kind", LATE_KINDS)
+    def test_a_commit_after_retire_is_refused(self, store: Store, peer: Store, kind: str) -> None:
         token = held(store, "order")
-        store.retire("worker-1")
-        _assert_refused_without_trace(store, _commit("order", token, seq=1, count=1))
+        peer.retire("worker-1")
+        _assert_refused_without_trace(store, _late_commit(kind, "order", token, seq=1))
 
-    def test_a_commit_after_another_claim_is_refused(self, store: Store) -> None:
+    @pytest.mark.parametrize("kind", LATE_KINDS)
+    def test_a_commit_after_another_claim_is_refused(self, store: Store, peer: Store, kind: str) -> None:
         token = held(store, "order")
-        store.retire("worker-1")
-        claim(store, "second", worker="worker-2")
-        _assert_refused_without_trace(store, _commit("order", token, seq=1, count=1))
-        assert commit(store, _commit("order", "second", seq=1, count=1)) == Done()
+        peer.retire("worker-1")
+        claim(peer, "second", worker="worker-2")
+        _assert_refused_without_trace(store, _late_commit(kind, "order", token, seq=1))
+        assert commit(peer, _commit("order", "second", seq=1, count=1)) == Done()
 
-    def test_a_zombie_cannot_release_what_another_holds(self, store: Store) -> None:
+    def test_a_zombie_cannot_release_what_another_holds(self, store: Store, peer: Store) -> None:
         zombie = held(store, "order")
-        store.retire("worker-1")
-        claim(store, "second", worker="worker-2")
+        peer.retire("worker-1")
+        claim(peer, "second", worker="worker-2")
         parks = Commit(workflow_id="order", token=zombie, seq=1, state="waiting", release=True)
         _assert_refused_without_trace(store, parks)
         assert not claim(store, "third").claimed
 
-    def test_of_a_zombies_overlapping_events_none_is_inserted(self, store: Store) -> None:
+    def test_of_a_zombies_overlapping_events_none_is_inserted(self, store: Store, peer: Store) -> None:
         zombie = held(store, "order")
-        store.retire("worker-1")
-        claim(store, "second", worker="worker-2")
-        assert commit(store, _commit("order", "second", seq=1, count=1)) == Done()
+        peer.retire("worker-1")
+        claim(peer, "second", worker="worker-2")
+        assert commit(peer, _commit("order", "second", seq=1, count=1)) == Done()
         _assert_refused_without_trace(store, _commit("order", zombie, seq=1, count=3))
         assert list(store.read("order")) == events(1, 2)
+
+    @pytest.mark.parametrize("kind", LATE_KINDS)
+    def test_a_commit_sees_what_a_peer_wrote_with_the_same_token(self, store: Store, peer: Store, kind: str) -> None:
+        token = held(store, "order")
+        assert commit(store, _commit("order", token, seq=1, count=1)) == Done()
+        assert commit(peer, _commit("order", token, seq=2, count=1)) == Done()
+        _assert_refused_without_trace(store, _late_commit(kind, "order", token, seq=2))
+
+    def test_a_head_that_a_peer_moved_without_events_is_moved_on(self, store: Store, peer: Store) -> None:
+        token = held(store, "order")
+        for moved in (
+            Commit(workflow_id="order", token=token, seq=1, state="waiting"),
+            Commit(workflow_id="order", token=token, seq=1, state="running", topics=["news"]),
+            Commit(workflow_id="order", token=token, seq=1, state="running", wake_at=5),
+            Commit(workflow_id="order", token=token, seq=1, state="running", build="b"),
+            Commit(workflow_id="order", token=token, seq=1, state="running", why="so"),
+        ):
+            plain = Commit(workflow_id="order", token=token, seq=1, state="running")
+            assert commit(store, plain) == Done()
+            before = head(store, "order")
+            assert commit(peer, moved) == Done()
+            assert head(store, "order") != before
+            assert commit(store, plain) == Done()
+            assert head(peer, "order") == before
 
     def test_a_repeated_commit_is_refused_and_the_head_shows_that_the_first_was_done(self, store: Store) -> None:
         token = held(store, "order")
@@ -281,6 +309,20 @@ class CommitContract:
 
 def _commit(workflow_id: str, token: str, *, seq: int, count: int) -> Commit:
     return Commit(workflow_id=workflow_id, token=token, seq=seq, state="running", events=events(seq + 1, seq + count))
+
+
+def _late_commit(kind: str, workflow_id: str, token: str, *, seq: int) -> Commit:
+    """Give a commit that a worker may try which does not know that it lost the workflow."""
+    ends: State = "completed" if kind == "ends" else "running"
+    return Commit(
+        workflow_id=workflow_id,
+        token=token,
+        seq=seq,
+        state="waiting" if "waits" in kind else ends,
+        events=() if kind == "waits" else events(seq + 1, seq + 1),
+        topics=["news"] if "waits" in kind else (),
+        release=kind == "releases",
+    )
 
 
 def _assert_refused_without_trace(store: Store, refused: Commit) -> None:

@@ -10,7 +10,11 @@ from everlog.cli.demo.index import Index
 from everlog.cli.demo.ledger import Ledger
 from everlog.cli.demo.workflow import BRANCHES, Summary
 
-SEARCHES = ("temporary file", "parse date", "binary search", "walk directory")
+SEARCHES = ("temporary file", "date string", "copy directory", "email address")
+
+
+MOST_TERMS = 8
+"""Of a longer sum only the result is shown."""
 
 
 def introduce(modules: int, kills: int, seed: int, folder: Path) -> None:
@@ -36,7 +40,7 @@ def show_summary(summary: Summary, seconds: float) -> None:
 def show_ledger(ledger: Ledger) -> None:
     """Show the account, and how it adds up."""
     kills, replayed = len(ledger.replayed), sum(ledger.replayed)
-    each = f": {' + '.join(map(str, ledger.replayed))}" if replayed else ""
+    each = f": {' + '.join(map(str, ledger.replayed))}" if replayed and kills <= MOST_TERMS else ""
     rows: Sequence[tuple[int, str]] = (
         (kills, "kills survived"),
         (ledger.attempts, "steps run, each counted by itself in a table beside the index. Of these"),
@@ -69,7 +73,7 @@ def show_searches(index: Index) -> None:
         print(f"  {words}" + ("" if found else ": nothing"))
         for module, kind, name, line, summary in found:
             where = name if kind == "module" else f"{module}.{name}"
-            print(f"    {where:<38.38}  {summary[:56]}  (line {line})"[:100])
+            print(f"    {where:<38.38}  {f'line {line}':<9}  {summary[:46]}".rstrip())
 
 
 def show_commands(folder: Path, workflow_id: str) -> None:
