@@ -54,6 +54,16 @@ def plain(value: int, failures: int, seen: int) -> int:
     return value
 
 
+@step(at_most_once=True)
+async def once(value: int, delay: float, failures: int, seen: int) -> int:
+    """The same as `work`, but an attempt that was cut short is not begun again."""
+    number = note_attempt()
+    await asyncio.sleep(delay)
+    if number <= failures:
+        raise Broken(f"once {value}")
+    return value
+
+
 @workflow
 async def interpret(program: Node, other: str, base: str) -> list[Any]:
     """Run the program; give the trace, whatever happened. `base` is this workflow's id, `other` that of another."""
@@ -161,15 +171,16 @@ class Machine:
         if node.get("key"):
             options["key"] = node["key"]
         seen = len(self.trace)
-        if node["how"] == "async":
-            return await work.options(**options)(node["value"], node["seconds"], node["failures"], seen)
-        given = plain.options(**options)
+        if node["how"] in ("async", "once"):
+            given = work if node["how"] == "async" else once
+            return await given.options(**options)(node["value"], node["seconds"], node["failures"], seen)
+        threaded = plain.options(**options)
         if node["how"] == "call":
-            return await everlog.call(given, node["value"], node["failures"], seen)
+            return await everlog.call(threaded, node["value"], node["failures"], seen)
         if node["how"] == "thread":
-            return await asyncio.to_thread(given, node["value"], node["failures"], seen)
+            return await asyncio.to_thread(threaded, node["value"], node["failures"], seen)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(None, given, node["value"], node["failures"], seen)
+        return await loop.run_in_executor(None, threaded, node["value"], node["failures"], seen)
 
     async def do_recv(self, node: Node) -> Any:
         if node["default"]:

@@ -48,7 +48,7 @@ class Programmer:
         self.number += 1
         leaf = depth > 5 or self.left <= 0 or self.chance.random() < 0.2 + 0.1 * depth
         if not self.timed:
-            kind = self.chance.choice(["step", "step", "step", "draw", "sleep"] if leaf else UNTIMED)
+            kind = self.chance.choice(["step", "step", "step", "step", "fail", "sleep"] if leaf else UNTIMED)
         else:
             kind = self.chance.choice(LEAVES if leaf else INNER)
         drawn = {"do": kind, "id": self.number, **getattr(self, f"draw_{kind}", self.draw_nothing)(depth + 1)}
@@ -76,13 +76,13 @@ class Programmer:
         drawn: Node = {
             "value": chance.randrange(10),
             "seconds": chance.choice(MOMENTS),
-            "how": chance.choice(["async"] * 5 + ["call", "thread", "executor"]),
+            "how": chance.choice(["async"] * 6 + ["call", "thread", "executor", "once"]),
             "attempts": chance.choice([1, 1, 1, 2, 3]),
             "failures": chance.choice([0, 0, 0, 0, 1, 2]),
             "delay": chance.choice([0.01, 0.1, 1]),
         }
         if not self.timed:
-            drawn["attempts"] = 3
+            drawn |= {"attempts": 3, "how": "async" if drawn["how"] == "once" else drawn["how"]}
         elif chance.random() < 0.1:
             drawn["limit"] = chance.choice([0.05, 0.5])
         if self.timed and chance.random() < 0.15:
@@ -195,9 +195,9 @@ class Programmer:
         }
 
 
-def random_recipe(chance: Random, *, nodes: int = 16, timed: bool = True) -> dict[str, Any]:
+def random_recipe(chance: Random, *, nodes: int = 16, timed: bool = True, alone: bool = False) -> dict[str, Any]:
     """Draw one or two programs, and what comes from outside while they run: messages and cancels."""
-    count = 2 if timed and chance.random() < 0.3 else 1
+    count = 2 if timed and not alone and chance.random() < 0.3 else 1
     recipe: dict[str, Any] = {
         "seed": chance.randrange(2**32),
         "programs": [Programmer(chance, chance.randint(1, nodes), timed=timed).program() for _ in range(count)],

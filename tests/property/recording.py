@@ -8,11 +8,12 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from random import Random
 from typing import Any
 
-from everlog import Engine, Handle, NotFound
+from everlog import Engine, Handle, NotFound, Stuck, WorkflowCancelled, WorkflowFailed
 from everlog.memory import MemoryStore
 from everlog.store import ENDED, Head
 from everlog.testing.simulation import SimulatedHost
@@ -61,12 +62,12 @@ async def disturb(handles: Sequence[Handle[Any]], outside: Sequence[dict[str, An
 
 async def until_ended(handles: Sequence[Handle[Any]]) -> None:
     """Wait for all ends; cancel what does not come to one, at last even that which swallows it."""
-    for _ in range(8):
-        states = {(await handle.status()).state for handle in handles}
-        if states <= {*ENDED, "stuck"}:
-            return
-        await asyncio.sleep(PATIENCE)
-        for handle in handles:
+    for handle in handles:
+        for _ in range(8):
+            with suppress(TimeoutError, Stuck, WorkflowFailed, WorkflowCancelled):
+                await handle.result(timeout=PATIENCE)
+            if (await handle.status()).state in {*ENDED, "stuck"}:
+                break
             await handle.cancel()
 
 

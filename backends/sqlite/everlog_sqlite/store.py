@@ -168,12 +168,12 @@ class SqliteStore:
             sql.INSERT_EVENTS.run(connection, plan.events)
         if plan.consumed:
             connection.execute(sql.DELETE_CONSUMED, {"consumed": array(plan.consumed)})
-        if plan.ended:
-            connection.execute(sql.CLOSE_INBOXES, {"workflows": array(plan.ended)})
         if plan.messages:
             sql.INSERT_MESSAGES.run(connection, plan.messages)
         if plan.keys:
             sql.INSERT_MESSAGE_KEYS.run(connection, plan.keys)
+        if plan.ended:
+            connection.execute(sql.CLOSE_INBOXES, {"workflows": array(plan.ended)})
 
     def claim(self, request: ClaimRequest) -> ClaimAnswer:
         """Take runnable workflows; with nothing to take, the write lock is not asked for."""
@@ -205,7 +205,8 @@ class SqliteStore:
                 raise InternalError(f"{connection.name}: heads that nobody held were taken under the write lock")
             # From here on the heads are ours, and so is what is read.
             found = records.heads(connection.value(sql.READ_HEADS, {"numbers": array(numbers)}))
-            heads = sorted(found, key=lambda head: numbers.index(head.number))
+            by_number = {head.number: head for head in found}
+            heads = [by_number[number] for number in numbers]
             whole = {"numbers": array(_that_fit(heads, request.max_bytes))}
             histories = records.histories(connection.rows(sql.READ_HISTORIES, whole))
             inbox = records.messages(connection.rows(sql.READ_INBOXES, {"numbers": array(numbers)}))
@@ -299,6 +300,7 @@ class SqliteStore:
         Usually without stopping anybody. A log that grew very long, since commits never paused for long enough to
         begin it anew, is emptied while the writers wait: most of it has been moved by then.
         """
+        self._connection.require_open()
         if self._path is None or self._log_bytes() < _CHECKPOINT_BYTES:
             return
         if self._checkpoints is None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from threading import Thread
+from threading import Event, Thread
 
 import pytest
 
 from everlog.errors import StoreUnavailable
-from everlog.store import Batch, Commit, Done, EventRow, NewWorkflow, Store, WorkflowQuery
+from everlog.store import Batch, Commit, Done, EventRow, NewWorkflow, Store, SupportsWakeups, WorkflowQuery
 from everlog.testing.making import (
     BEGINNING,
     claim,
@@ -203,6 +203,19 @@ class WorkerContract:
             through.unread("worker-1")
             through.workflows(WorkflowQuery())
         assert (store.changes(), peer.changes()) == before
+
+    def test_subscribers_are_woken_by_writes_until_they_leave(self, store: Store, peer: Store) -> None:
+        """Of stores that offer it; the others are asked for `changes`."""
+        if not isinstance(store, SupportsWakeups):
+            pytest.skip("this store has no push wake-ups")
+        woken = Event()
+        leave = store.subscribe(woken.set)
+        create(peer, new("order"))
+        assert woken.wait(timeout=5)
+        leave()
+        woken.clear()
+        post(peer, message("order"))
+        assert not woken.wait(timeout=0.05)
 
     @pytest.mark.parametrize("call", CALLS, ids=list(CALLS))
     def test_a_closed_store_is_unavailable(self, store: Store, call: str) -> None:

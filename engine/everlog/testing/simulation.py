@@ -70,6 +70,7 @@ class SimulatedHost:
         self.loop = loop if loop is not None else _VirtualLoop(self._selector)
         self._drivers: list[_SimulatedDriver] = []
         self.failure: BaseException | None = None
+        self.crashed = False
 
     def sibling(self) -> SimulatedHost:
         """Give the host of another process on the same virtual machine: the same time, its own drivers."""
@@ -87,7 +88,8 @@ class SimulatedHost:
             self.loop.close()
 
     def crash(self) -> None:
-        """Stop everything that this host drives, at once and for ever."""
+        """Stop everything that this host drives, at once and for ever. Steps that run are the caller's to cancel."""
+        self.crashed = True
         for driver in self._drivers:
             driver.stop()
 
@@ -119,11 +121,11 @@ class SimulatedHost:
         return driver
 
     def post(self, loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> bool:
-        loop.call_later(self.hop(), callback)
+        loop.call_later(self.hop(), self._call, callback)
         return True
 
     def run_in_thread(self, function: Callable[[], None]) -> None:
-        self.loop.call_later(self.hop(), function)
+        self.loop.call_later(self.hop(), self._call, function)
 
     def limit_threads(self, threads: int) -> None:
         pass
@@ -131,6 +133,10 @@ class SimulatedHost:
     def hop(self) -> float:
         """Draw how long a wake-up takes."""
         return self.random.random() * LONGEST_HOP
+
+    def _call(self, function: Callable[[], object]) -> None:
+        if not self.crashed:
+            function()
 
 
 async def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:

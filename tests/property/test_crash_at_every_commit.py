@@ -1,0 +1,203 @@
+"""A process that dies at any commit loses nothing that was recorded and repeats nothing that was.
+
+Each program is run once to count the commits of the store. Then it is run again and again: the process dies before or
+after each commit in turn, and another takes over.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import suppress
+from random import Random
+from typing import Any
+
+import pytest
+
+from everlog import Engine, Handle, NotFound
+from everlog.core.events import StepCompleted, StepFailed, WorkflowCompleted, decode_event
+from everlog.memory import MemoryStore
+from everlog.testing.faults import Fault, FaultyStore
+from everlog.testing.simulation import SimulatedHost
+from tests.property.interpreter import interpret, runs
+from tests.property.programs import random_recipe
+from tests.property.recording import Replayer, history, until_ended
+
+LONG = os.environ.get("EVERLOG_LONG") == "1"
+ID = "program"
+
+pytestmark = pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+
+
+@pytest.fixture(scope="module")
+def replayer() -> Iterator[Replayer]:
+    made = Replayer(2)
+    yield made
+    made.close()
+
+
+class MortalHost(SimulatedHost):
+    """A host whose death can be waited for."""
+
+    def __init__(self, seed: int, *, loop: asyncio.AbstractEventLoop | None = None) -> None:
+        super().__init__(seed, loop=loop)
+        self.dead = asyncio.Event()
+
+    def sibling(self) -> MortalHost:
+        return MortalHost(self.random.randrange(2**32), loop=self.loop)
+
+    def crash(self) -> None:
+        super().crash()
+        self.dead.set()
+
+
+class Life:
+    """One workflow on one store, through the deaths of the processes that run it."""
+
+    def __init__(self, recipe: dict[str, Any], *, retire: bool = False) -> None:
+        self.recipe = recipe
+        self.retire = retire
+        self.host = MortalHost(recipe["seed"])
+        self.store = MemoryStore(clock=self.host.wall)
+        self.commits = 0
+        self.began_with = len(runs)
+        self.known: set[str] = set()
+        """The operations whose end was recorded when a process died."""
+
+    def live(self, *faults: Fault) -> dict[str, Any]:
+        """Run to the end, one process for each fault and one more; give the history."""
+        self.host.run(self._live(faults))
+        return history(self.store, ID)
+
+    async def _live(self, faults: tuple[Fault, ...]) -> None:
+        host = self.host
+        for fault in faults:
+            await self._die(host, fault)
+            host = self.host.sibling()
+        counting = FaultyStore(self.store)
+        async with Engine(counting, host=host, guards="off", workflows=[interpret]) as engine:
+            await self._use(engine)
+        if host.failure is not None:
+            raise host.failure
+        self.commits = counting.commits
+
+    async def _die(self, host: MortalHost, fault: Fault) -> None:
+        """Be a process that dies at this fault, or at its end."""
+        engine = Engine(FaultyStore(self.store, fault), host=host, guards="off", workflows=[interpret])
+        others = asyncio.all_tasks()
+        lives = [asyncio.create_task(self._be(engine)), asyncio.create_task(host.dead.wait())]
+        await asyncio.wait(lives, return_when=asyncio.FIRST_COMPLETED)
+        host.crash()
+        self.known = ended_steps(self.store)
+        self.began_with = len(runs)
+        for task in asyncio.all_tasks() - others:
+            task.cancel()
+        await asyncio.sleep(0)
+        worker = engine._open_shell().worker
+        assert worker is not None
+        worker.let_all_go()
+        if self.retire:
+            for row in self.store.workers():
+                self.store.retire(row.worker)
+
+    async def _be(self, engine: Engine) -> None:
+        await engine.__aenter__()
+        await self._use(engine)
+
+    async def _use(self, engine: Engine) -> None:
+        program = self.recipe["programs"][0]
+        handle: Handle[Any] = await engine.start(interpret.options(id=ID), program, ID, ID)
+        for number, one in enumerate(self.recipe["outside"]):
+            await asyncio.sleep(one["after"])
+            if one["do"] == "cancel":
+                await handle.cancel()
+                continue
+            with suppress(NotFound):  # it has ended
+                await engine.send(ID, one["topic"], one["value"], key=f"outside-{number}")
+        await until_ended([handle])
+
+    def check(self, recorded: dict[str, Any]) -> None:
+        """Insist on what has to hold whatever happened."""
+        rows = [decode_event(row[2].encode()) for row in recorded["rows"]]
+        assert [row[0] for row in recorded["rows"]] == [*range(1, len(rows) + 1)]
+        ends = Counter(row.operation for row in rows if isinstance(row, StepCompleted | StepFailed))
+        assert all(number == 1 for number in ends.values()), ends
+        again = [run for run in runs[self.began_with :] if run[1] in self.known]
+        assert not again, f"run again although their ends were recorded: {again}"
+
+
+def ended_steps(store: MemoryStore) -> set[str]:
+    """Give the operations whose end is in the history."""
+    rows = [decode_event(row.payload) for row in store.read(ID)]
+    return {row.operation for row in rows if isinstance(row, StepCompleted | StepFailed)}
+
+
+def crash_everywhere(recipe: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+    """Crash before and after each commit; give each history, checked but for its replay, beside the undisturbed one."""
+    calm = Life(recipe)
+    undisturbed = calm.live()
+    calm.check(undisturbed)
+    for commit in range(1, calm.commits + 1):
+        for when in ("before", "after"):
+            runs.clear()
+            life = Life(recipe, retire=commit % 3 != 0)
+            recorded = life.live(Fault(commit=commit, when=when, kind="crash"))  # type: ignore[arg-type]
+            recorded["from"] = f"a crash {when} commit {commit} of {recipe}"
+            try:
+                life.check(recorded)
+            except AssertionError as error:
+                raise AssertionError(f"{recorded['from']}: {error}") from error
+            assert_once_at_most()
+            yield undisturbed, recorded
+
+
+def assert_once_at_most() -> None:
+    """No attempt of a step that runs at most once was begun twice, whatever process began it."""
+    begun = Counter(run for run in runs if run[1].rpartition("/")[2].startswith("once"))
+    assert all(number == 1 for number in begun.values()), begun
+
+
+def value_of(recorded: dict[str, Any]) -> Any:
+    """Give what the program returned or raised, without when that was observed."""
+    last = decode_event(recorded["rows"][-1][2].encode())
+    assert isinstance(last, WorkflowCompleted)
+    return json.loads(bytes(last.result))[-1][1:]
+
+
+def test_nothing_is_lost_or_repeated_by_a_crash_at_any_commit(replayer: Replayer) -> None:
+    recipes = (random_recipe(Random(seed), nodes=10, alone=True) for seed in range(600 if LONG else 40))
+    histories = (recorded for recipe in recipes for _, recorded in crash_everywhere(recipe))
+    assert replayer.check(histories) > 400
+
+
+def test_a_crash_at_any_commit_does_not_change_the_result(replayer: Replayer) -> None:
+    def histories() -> Iterator[dict[str, Any]]:
+        for seed in range(600 if LONG else 40):
+            for undisturbed, recorded in crash_everywhere(random_recipe(Random(seed), nodes=12, timed=False)):
+                assert value_of(recorded) == value_of(undisturbed), recorded["from"]
+                yield recorded
+
+    assert replayer.check(histories()) > 400
+
+
+@pytest.mark.long
+def test_nothing_is_lost_or_repeated_by_two_crashes(replayer: Replayer) -> None:
+    def histories() -> Iterator[dict[str, Any]]:
+        for seed in range(3000):
+            chance = Random(seed)
+            recipe = random_recipe(chance, nodes=10, alone=True)
+            faults = [
+                Fault(commit=chance.randint(1, 8), when=chance.choice(["before", "after"]), kind="crash")  # type: ignore[arg-type]
+                for _ in range(2)
+            ]
+            life = Life(recipe, retire=chance.random() < 0.5)
+            runs.clear()
+            recorded = life.live(*faults)
+            life.check(recorded)
+            assert_once_at_most()
+            yield {"from": f"crashes {faults} of seed {seed}", **recorded}
+
+    replayer.check(histories())
