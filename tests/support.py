@@ -19,6 +19,8 @@ from everlog.testing import FaultyStore
 from everlog.testing.simulation import SimulatedHost
 
 T = TypeVar("T")
+LONGEST = 10_000
+"""Seconds of virtual time: what takes longer never ends."""
 
 on_both_stores = pytest.mark.parametrize("kind", ["memory", "sqlite"])
 """Runs a test on the memory store and on SQLite; the test hands `kind` and `tmp_path` to `make_store`."""
@@ -46,7 +48,8 @@ def run(
 
     async def main() -> T:
         async with Engine(store(make_store(host, kind, folder)), host=host, **options) as engine:
-            return await program(engine)
+            async with asyncio.timeout(LONGEST):
+                return await program(engine)
 
     return host.run(main())
 
@@ -54,7 +57,12 @@ def run(
 def simulate(program: Callable[[SimulatedHost], Coroutine[Any, Any, T]], *, seed: int = 0) -> T:
     """Run a program that opens its engines itself; the host can stand still."""
     host = PausableHost(seed)
-    return host.run(program(host))
+
+    async def main() -> T:
+        async with asyncio.timeout(LONGEST):
+            return await program(host)
+
+    return host.run(main())
 
 
 class PausableHost(SimulatedHost):

@@ -218,7 +218,8 @@ class Machine:
         if node["then"] == "cancel":
             for task in pending:
                 task.cancel()
-        return [told(one) for one in await asyncio.gather(*pending, return_exceptions=True)]
+        left = made if node["then"] == "all" else pending
+        return [told(one) for one in await asyncio.gather(*left, return_exceptions=True)]
 
     async def do_completed(self, node: Node) -> Any:
         values = []

@@ -143,7 +143,7 @@ class Programmer:
             "set": self.chance.random() < 0.5,
             "seconds": self.maybe(LIMITS),
             "when": self.chance.choice(["FIRST_COMPLETED", "FIRST_COMPLETED", "FIRST_EXCEPTION", "ALL_COMPLETED"]),
-            "then": self.chance.choice(["leave", "cancel", "cancel", "await"]),
+            "then": self.chance.choice(["leave", "cancel", "cancel", "await", "all"]),
         }
 
     def draw_completed(self, depth: int) -> Node:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import final
+from math import inf
+from typing import cast, final
 
 from everlog.core.durations import Duration, microseconds
+from everlog.core.plain import is_tuple
 from everlog.errors import UsageError
 
 
@@ -32,7 +34,7 @@ class RetryPolicy:
     ) -> None:
         if max_attempts is not None and max_attempts < 1:
             raise UsageError(f"max_attempts must be at least 1, or None for no end, got {max_attempts}")
-        if backoff < 1:
+        if not 1 <= backoff < inf:
             raise UsageError(f"backoff must be at least 1, got {backoff}")
         if not 0 <= jitter <= 1:
             raise UsageError(f"jitter must be a fraction between 0 and 1, got {jitter}")
@@ -41,11 +43,19 @@ class RetryPolicy:
         self.backoff = backoff
         self.max_delay = microseconds(max_delay, what="max_delay")
         self.jitter = jitter
-        self.retry_on = retry_on
-        self.give_up_on = give_up_on
+        self.retry_on = _types(retry_on, "retry_on")
+        self.give_up_on = _types(give_up_on, "give_up_on")
 
     def __repr__(self) -> str:
         return f"RetryPolicy(max_attempts={self.max_attempts}, first_delay={self.first_delay / 1e6:g})"
+
+
+def _types(given: object, what: str) -> tuple[type[Exception], ...]:
+    types = given if is_tuple(given) else (given,)
+    for one in types:
+        if not (isinstance(one, type) and issubclass(one, BaseException)):
+            raise UsageError(f"{what} must be a tuple of exception types, got {one!r}")
+    return cast("tuple[type[Exception], ...]", types)
 
 
 def next_delay(policy: RetryPolicy | None, attempt: int, error: BaseException, chance: float) -> int | None:
@@ -57,6 +67,8 @@ def next_delay(policy: RetryPolicy | None, attempt: int, error: BaseException, c
         return None
     if not isinstance(error, policy.retry_on) or isinstance(error, policy.give_up_on):
         return None
-    growth = policy.backoff ** min(attempt - 1, 200)
-    delay = min(policy.first_delay * growth, policy.max_delay)
+    try:
+        delay = min(policy.first_delay * policy.backoff ** (attempt - 1), policy.max_delay)
+    except OverflowError:
+        delay = policy.max_delay if policy.first_delay else 0
     return min(round(delay * (1 + policy.jitter * (2 * chance - 1))), policy.max_delay)

@@ -58,6 +58,8 @@ class Signature:
     def decode(self, codec: Codec, payload: bytes, *, what: str) -> tuple[tuple[object, ...], dict[str, object]]:
         """Rebuild the arguments; `Mismatch` where the function, as it is now, cannot be called with them."""
         given = cast("dict[str, object]", codec.decode(payload, self._shape, what=what))
+        if self._is_simple and len(given) >= self._required and self._positional[: len(given)] == tuple(given):
+            return tuple(given.values()), {}
         args: list[object] = []
         kwargs: dict[str, object] = {}
         for parameter in self._parameters:

@@ -66,7 +66,11 @@ def draft(
     sends = _take_sends(execution, facts) if execution.sends else []
     if not (facts or failed or settle or (starting and _must_open(execution)) or attention_at(execution) <= now):
         return None
-    rows = [*_openings(execution, starting), *_closings(execution), *failed, *facts]
+    rows = [*failed, *facts]
+    if execution.cancelled:
+        rows = [*_closings(execution), *rows]
+    if execution.unrecorded or execution.undispatched:
+        rows = [*_openings(execution, starting), *rows]
     if not rows and not settle:
         return None
     return _drafted(execution, rows, recorded_at, consumed, sends, progress=bool(facts))
@@ -92,7 +96,7 @@ def attention_at(execution: Execution) -> float:
     """Give when the next draft is due if nothing else happens: a timer, or a row that is to be settled."""
     earliest = float("inf")
     heap = execution.due
-    while heap and heap[0][2].phase is not Phase.OPEN:
+    while heap and not _is_due(*heap[0]):
         heapq.heappop(heap)
     if heap:
         earliest = heap[0][0]
@@ -140,7 +144,7 @@ def head_state(execution: Execution) -> tuple[State, int | None, Sequence[str]]:
             return RUNNING
     if execution.sends or execution.ended_steps or (execution.loop.has_ready() and not execution.operations):
         return RUNNING
-    while execution.due and execution.due[0][2].phase is not Phase.OPEN:
+    while execution.due and not _is_due(*execution.due[0]):
         heapq.heappop(execution.due)
     wake_at = execution.due[0][0] if execution.due else None
     return "waiting", wake_at, sorted({wait.topic for wait in execution.waits.values()})
@@ -225,8 +229,8 @@ def _due(execution: Execution, until: int) -> Iterator[AnyEvent]:
     """Give the facts of what is due until then; a step whose back-off is over is only made dispatchable."""
     heap = execution.due
     while heap and heap[0][0] <= until:
-        _, _, operation = heapq.heappop(heap)
-        if operation.phase is not Phase.OPEN:
+        due_at, number, operation = heapq.heappop(heap)
+        if not _is_due(due_at, number, operation):
             continue
         if isinstance(operation, StepOperation):
             operation.retry_at = None
@@ -237,6 +241,13 @@ def _due(execution: Execution, until: int) -> Iterator[AnyEvent]:
             yield events.TimerFired(operation=operation.identity, due_at=operation.due_at)
         elif isinstance(operation, WaitOperation) and operation.due_at is not None:
             yield events.WaitExpired(operation=operation.identity, topic=operation.topic, due_at=operation.due_at)
+
+
+def _is_due(due_at: int, _: int, operation: Operation) -> bool:
+    """Tell whether an entry of the heap still holds: of a step's back-offs only the last does."""
+    if isinstance(operation, StepOperation) and operation.retry_at != due_at:
+        return False
+    return operation.phase is Phase.OPEN
 
 
 def _first_wait(execution: Execution, topic: str) -> WaitOperation | None:
@@ -346,8 +357,6 @@ def _is_not_begun(operation: Operation) -> bool:
 
 def _closings(execution: Execution) -> list[AnyEvent]:
     """Give the rows that close what was cancelled; what the history knows nothing of is forgotten."""
-    if not execution.cancelled:
-        return []
     closings: list[AnyEvent] = []
     for operation in list[Operation](execution.cancelled.values()):
         if operation.recorded:

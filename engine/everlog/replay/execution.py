@@ -370,6 +370,11 @@ class Execution:
         )
         _quarantine.append(self)
 
+    def was_touched(self, why: str) -> None:
+        """Have the workflow stuck at its next row: what it waits for was changed, and will never wake it."""
+        if self.broken is None and not self.torn_down:
+            self.broken = CannotGoOn(why)
+
     def report(self, context: dict[str, Any]) -> None:
         """Log an exception that no code of the workflow can see, unless it happens again in a replay."""
         error = context.get("exception")

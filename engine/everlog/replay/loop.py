@@ -19,6 +19,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine
 from threading import get_ident
 from typing import Any, Final, NoReturn, Protocol, TypeVar, TypeVarTuple
 
+from everlog.core.durations import LONGEST
 from everlog.errors import WrongContext
 from everlog.replay.branches import Branch
 from everlog.replay.stdlib import adapt_libraries
@@ -29,9 +30,9 @@ Ts = TypeVarTuple("Ts")
 Callback = Callable[..., object]
 
 REPEATS: Final = 1000
-"""So many rounds in a row with none but known callbacks, and nothing asked for, end a drain. Part of the log's format."""
+"""So many rounds in a row with known callbacks only, and nothing asked for, end a drain. Part of the log's format."""
 MOST_ROUNDS: Final = 20_000
-"""So many rounds in a row with nothing asked for end any drain; reached where no fact is awaited. Part of the format."""
+"""So many rounds in a row with nothing asked for end any drain: also one where no fact is awaited. Likewise."""
 
 _branch: contextvars.ContextVar[Branch | None] = contextvars.ContextVar("everlog_branch", default=None)
 
@@ -97,6 +98,10 @@ class LoopOwner(Protocol):
         """Give the operation for a function that was handed to an executor, or refuse it."""
         ...
 
+    def was_touched(self, why: str) -> None:
+        """Take note that something outside changed what the workflow waits for, which its history does not explain."""
+        ...
+
     def report(self, context: dict[str, Any]) -> None:
         """Take note of an exception that no code of the workflow can see."""
         ...
@@ -146,14 +151,13 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self, delay: float, callback: Callable[[*Ts], object], *args: *Ts, context: contextvars.Context | None = None
     ) -> Any:
         """Run the callback when `delay` seconds of log time are over: a durable timer."""
-        due_at = math.inf if math.isinf(delay) else self.log_time + round(delay * 1_000_000)
-        return self._call_when(due_at, callback, args, context)
+        return self._call_when(self.log_time + _rounded(delay * 1_000_000), callback, args, context)
 
     def call_at(
         self, when: float, callback: Callable[[*Ts], object], *args: *Ts, context: contextvars.Context | None = None
     ) -> Any:
         """Run the callback at this time of the log: a durable timer."""
-        return self._call_when(math.inf if math.isinf(when) else round(when * 1_000_000), callback, args, context)
+        return self._call_when(_rounded(when * 1_000_000), callback, args, context)
 
     def create_future(self) -> asyncio.Future[Any]:
         """Give a future that hashes by its creation number."""
@@ -276,6 +280,18 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         """Put a handle that waited for a timer among the ready ones."""
         self._ready.append(handle)
 
+    def ready_length(self) -> int:
+        """Give how many callbacks are ready."""
+        return len(self._ready)
+
+    def take_ready(self, after: int, name: str) -> list[Handle]:
+        """Take back the ready handles of the callbacks of this qualified name, save the first `after` of all."""
+        ready = list(self._ready)
+        taken = [handle for handle in ready[after:] if getattr(handle.callback, "__qualname__", "") == name]
+        self._ready.clear()
+        self._ready.extend(handle for handle in ready if handle not in taken)
+        return taken
+
     def has_ready(self) -> bool:
         """Tell whether callbacks were left over by a drain that only repeated itself."""
         return bool(self._ready)
@@ -298,7 +314,8 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         known: dict[int, object] = {}
         while ready:
             progress = self.progress
-            handles = [ready.popleft() for _ in range(len(ready))]
+            handles = list(ready)
+            ready.clear()
             for handle in handles:
                 if not handle.is_cancelled:
                     self._run(handle)
@@ -332,7 +349,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         handle = TimerHandle(due_at / 1_000_000, callback, args, context)
         if due_at <= self.log_time:
             self._ready.append(handle)
-        elif not math.isinf(due_at):
+        elif due_at - self.log_time <= LONGEST:  # what is further off never rings, as with an infinite delay
             self._owner.set_timer(int(due_at), handle)
         return handle
 
@@ -346,11 +363,17 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         return f"workflow {self._owner.workflow_id!r}"
 
     def _refuse_foreign(self, what: object) -> NoReturn:
-        raise WrongContext(
+        why = (
             f"{self._name()} was to be woken by something that is not in its log: {what!r}. An asyncio primitive "
             "(Event, Lock, Queue, Future, ...) is shared with another workflow, a step or another thread; "
             "create it inside the workflow, and wait for others with everlog.recv"
         )
+        self._owner.was_touched(why)
+        raise WrongContext(why)
+
+
+def _rounded(time: float) -> float:
+    return time if math.isinf(time) else round(time)
 
 
 def _mark_branch(task: WorkflowTask[Any]) -> None:

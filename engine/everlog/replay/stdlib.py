@@ -3,8 +3,8 @@
 Each change acts only inside a workflow loop; everywhere else the original runs.
 - `asyncio.as_completed` makes its tasks by iterating a set of coroutines, which hash by address: made in order.
 - `asyncio.gather` gives a future that hashes by address: by creation number.
-- `asyncio.wait_for` of Python 3.11 wraps the awaitable in a task: the algorithm of 3.12 is used instead.
 - anyio cancels child scopes in the order of a set that hashes by address: in the order of their creation.
+- Before Python 3.13, the algorithms of 3.13 are used: those of `newer`.
 The code objects of functions are exchanged, not module attributes, so that earlier `from asyncio import ...` follow.
 """
 
@@ -14,19 +14,27 @@ import asyncio
 import sys
 from asyncio import events, tasks
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from types import FunctionType
 from typing import Any, Final
+
+from everlog.replay import newer
 
 _SCOPES: Final = "anyio._backends._asyncio"
 
 
 def adapt_standard_library() -> None:
     """Exchange what differs; once, when the workflow loop is first imported."""
-    _dispatch("as_completed", _as_completed, ordered_as_completed)
-    if sys.version_info < (3, 12):
-        _dispatch("wait_for", _wait_for, newer_wait_for)
+    _dispatch(tasks.as_completed, _as_completed, ordered_as_completed)
     gathering: Any = vars(tasks)["_GatheringFuture"]
     gathering.__hash__ = _hash_by_number
+    if sys.version_info < (3, 12):
+        _dispatch(tasks.wait_for, _wait_for, newer.wait_for)
+        _dispatch(tasks.gather, _gather, newer.gather)
+    if sys.version_info < (3, 13):
+        _dispatch(asyncio.Condition.wait, _wait, newer.wait_for_condition)
+        _dispatch(asyncio.Semaphore.acquire, _acquire, newer.acquire_semaphore)
+        _dispatch(asyncio.TaskGroup.__aexit__, _leave, newer.leave_group)
 
 
 def adapt_libraries() -> None:
@@ -41,69 +49,62 @@ def adapt_libraries() -> None:
 _adapted: set[str] = set()
 
 
-def _dispatch(name: str, dispatcher: Any, inside: Any) -> None:
-    """Make `asyncio.<name>` run `inside` in a workflow loop; the original stays reachable for other loops."""
-    function: Any = vars(tasks)[name]
+def _dispatch(function: Any, dispatcher: Any, inside: Any) -> None:
+    """Make a function of asyncio run `inside` in a workflow loop; the original stays reachable for other loops."""
     original = FunctionType(
         function.__code__, function.__globals__, function.__name__, function.__defaults__, function.__closure__
     )
     original.__kwdefaults__ = function.__kwdefaults__
-    function.__globals__[f"_everlog_original_{name}"] = original
-    function.__globals__[f"_everlog_{name}"] = inside
+    function.__globals__[f"_everlog_{dispatcher.__name__}"] = (_is_inside, inside, original)
     function.__code__ = dispatcher.__code__
 
 
-# The next two run with the globals of asyncio.tasks, where `_dispatch` has put the names that they look up.
+def _is_inside() -> bool:
+    return hasattr(events._get_running_loop(), "log_time")
+
+
+# The next run with the globals of asyncio's modules, where `_dispatch` has put what they look up.
 def _as_completed(fs: Any, *, timeout: float | None = None) -> Any:
-    names = globals()
-    if hasattr(names["events"]._get_running_loop(), "log_time"):
-        return names["_everlog_as_completed"](names["_everlog_original_as_completed"], fs, timeout)
-    return names["_everlog_original_as_completed"](fs, timeout=timeout)
+    is_inside, inside, original = globals()["_everlog__as_completed"]
+    return inside(original, fs, timeout) if is_inside() else original(fs, timeout=timeout)
+
+
+def _gather(*coros_or_futures: Any, return_exceptions: bool = False) -> Any:
+    is_inside, inside, original = globals()["_everlog__gather"]
+    if is_inside():
+        return inside(original, coros_or_futures, return_exceptions)
+    return original(*coros_or_futures, return_exceptions=return_exceptions)
 
 
 async def _wait_for(fut: Any, timeout: float | None) -> Any:
-    names = globals()
-    if hasattr(names["events"]._get_running_loop(), "log_time"):
-        return await names["_everlog_wait_for"](fut, timeout)
-    return await names["_everlog_original_wait_for"](fut, timeout)
+    is_inside, inside, original = globals()["_everlog__wait_for"]
+    return await (inside if is_inside() else original)(fut, timeout)
+
+
+async def _wait(self: Any) -> Any:
+    is_inside, inside, original = globals()["_everlog__wait"]
+    return await (inside if is_inside() else original)(self)
+
+
+async def _acquire(self: Any) -> Any:
+    is_inside, inside, original = globals()["_everlog__acquire"]
+    return await (inside if is_inside() else original)(self)
+
+
+async def _leave(self: Any, et: Any, exc: Any, tb: Any) -> Any:
+    is_inside, inside, original = globals()["_everlog__leave"]
+    return await (inside if is_inside() else original)(self, et, exc, tb)
 
 
 def ordered_as_completed(original: Any, awaitables: Iterable[Any], timeout: float | None) -> Any:
-    """Run `asyncio.as_completed` with tasks that are made in the order given."""
+    """Run `asyncio.as_completed` with tasks that are made at once, in the order given."""
     if asyncio.isfuture(awaitables) or asyncio.iscoroutine(awaitables):
         return original(awaitables, timeout=timeout)
     distinct = dict.fromkeys(awaitables)
-    return original([asyncio.ensure_future(awaitable) for awaitable in distinct], timeout=timeout)
-
-
-async def newer_wait_for(awaitable: Any, timeout: float | None) -> Any:
-    """Wait as `asyncio.wait_for` of Python 3.12 and later does: in the caller's task, under `asyncio.timeout`."""
-    if timeout is not None and timeout <= 0:
-        future = asyncio.ensure_future(awaitable)
-        if future.done():
-            return future.result()
-        await _cancel_and_wait(future)
-        try:
-            return future.result()
-        except asyncio.CancelledError as error:
-            raise TimeoutError from error
-    async with asyncio.timeout(timeout):
-        return await awaitable
-
-
-async def _cancel_and_wait(future: asyncio.Future[Any]) -> None:
-    waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def wake(_: object) -> None:
-        if not waiter.done():
-            waiter.set_result(None)
-
-    future.add_done_callback(wake)
-    try:
-        future.cancel()
-        await waiter
-    finally:
-        future.remove_done_callback(wake)
+    completed = original([asyncio.ensure_future(awaitable) for awaitable in distinct], timeout=timeout)
+    if sys.version_info >= (3, 13) or not distinct:
+        return completed
+    return chain([next(completed)], completed)  # a generator, which sets the timer when it is first asked
 
 
 def _hash_by_number(future: Any) -> int:

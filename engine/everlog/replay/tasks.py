@@ -31,7 +31,8 @@ class OperationFuture(WorkflowFuture[Any]):
     """The future that an operation ends. Cancelling it cancels the operation."""
 
     def __init__(self, operation: Operation, *, loop: WorkflowLoop) -> None:
-        super().__init__(loop=loop)
+        self.number = loop.next_number()
+        asyncio.Future.__init__(self, loop=loop)
         self.operation = operation
 
     def cancel(self, msg: Any | None = None) -> bool:
@@ -63,6 +64,7 @@ class WorkflowTask(asyncio.Task[T]):
         self._label = name or str(getattr(coroutine, "__name__", type(coroutine).__name__))
         self._identity = parent.draw(self._label)
         self._branch: Branch | None = None
+        self._cancels = 0
         super().__init__(coroutine, loop=loop, name=name or f"Task-{self.number}", context=context)
 
     def __hash__(self) -> int:
@@ -76,6 +78,23 @@ class WorkflowTask(asyncio.Task[T]):
             self._parent.undraw(self._label, self._identity)
             self._label = name
             self._identity = self._parent.draw(name)
+
+    # Versions differ in whether the last `uncancel` also takes back a cancellation that the task has not seen yet; here
+    # it never does.
+    def cancel(self, msg: Any | None = None) -> bool:
+        """Cancel the task, and count that."""
+        if not self.done():
+            self._cancels += 1
+        return super().cancel(msg)
+
+    def cancelling(self) -> int:
+        """Give the number of cancellations that were not taken back."""
+        return self._cancels
+
+    def uncancel(self) -> int:
+        """Take one cancellation back; give the number of those that are left."""
+        self._cancels = max(0, self._cancels - 1)
+        return self._cancels
 
     @property
     def branch(self) -> Branch:

@@ -58,7 +58,6 @@ class PendingCommit(Struct, eq=False):
 
     commit: Commit
     answer: Callable[[CommitOutcome | EverlogError], None]
-    size: int = 0
 
 
 class Committer:
@@ -104,8 +103,10 @@ class Committer:
         if now >= self.paused_until:
             size = 0
             while self._commits and len(commits) < MOST_PARTS and size < MOST_BYTES:
-                size += self._commits[0].size
-                commits.append(self._commits.popleft())
+                pending = self._commits.popleft()
+                commits.append(pending)
+                for row in pending.commit.events:
+                    size += len(row.payload)
         creates = [self._creates.popleft() for _ in range(min(len(self._creates), MOST_PARTS))]
         posts = [self._posts.popleft() for _ in range(min(len(self._posts), MOST_PARTS))]
         if not (commits or creates or posts):

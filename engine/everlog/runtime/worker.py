@@ -23,6 +23,7 @@ from everlog.replay.attempts import Attempt
 from everlog.replay.definitions import Workflow
 from everlog.replay.divergence import CannotGoOn
 from everlog.replay.drafting import (
+    RUNNING,
     SETTLE,
     Draft,
     attention_at,
@@ -287,9 +288,9 @@ class Worker:
     def _rest(self, resident: Resident, now: int) -> None:
         """Set the next alarm; a workflow that has come to rest otherwise than its head says has that written."""
         execution = resident.execution
-        rest = head_state(execution)
         at = attention_at(execution)
-        if rest != resident.head and rest[0] == "waiting":
+        rest = head_state(execution)
+        if rest is not RUNNING and rest != resident.head:
             if resident.rests_since is None:
                 resident.rests_since = now
             at = min(at, resident.rests_since + SETTLE)
@@ -309,8 +310,7 @@ class Worker:
         resident.in_flight = drafted
         resident.releasing = release
         commit = commit_of(resident, drafted, release=release)
-        size = sum(len(row.payload) for row in commit.events)
-        self._committer.commit(PendingCommit(commit, lambda outcome: self._committed(resident, outcome), size))
+        self._committer.commit(PendingCommit(commit, lambda outcome: self._committed(resident, outcome)))
 
     def _committed(self, resident: Resident, outcome: CommitOutcome | EverlogError) -> None:
         drafted = resident.in_flight

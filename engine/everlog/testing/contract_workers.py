@@ -151,7 +151,7 @@ class WorkerContract:
         assert list(store.heads([])) == []
 
     def test_workflows_are_listed_newest_creation_first_page_by_page(self, store: Store) -> None:
-        ids = [f"order-{number}" for number in range(7)]
+        ids = [f"order-{number}" for number in (3, 6, 0, 5, 1, 4, 2)]
         for age, workflow_id in enumerate(ids):
             _create_at(store, workflow_id, BEGINNING + age)
         pages: list[list[str]] = []

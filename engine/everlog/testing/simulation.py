@@ -16,6 +16,7 @@ any order, the seed orders. Steps' own sleeps are virtual as well.
 from __future__ import annotations
 
 import asyncio
+import logging
 import selectors
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -25,6 +26,7 @@ from typing import Any, Final, TypeVar
 from everlog.host import Driver, Pump
 
 T = TypeVar("T")
+log: Final = logging.getLogger("everlog")
 EPOCH: Final = 1_700_000_000_000_000
 LONGEST_HOP: Final = 0.002
 """Seconds that a wake-up of another thread takes at the most."""
@@ -183,6 +185,8 @@ class _SimulatedDriver:
         try:
             rest = self._pump.pump()
         except BaseException as error:  # noqa: BLE001 - a crash that a test asked for ends the simulated process here
+            if isinstance(error, Exception):
+                log.error("a defect of Everlog ended the simulated process", exc_info=error)
             self._host.failure = error
             self._host.crash()
             return

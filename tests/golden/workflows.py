@@ -1,0 +1,192 @@
+"""The code of the golden histories. It may grow workflows; what is here is never changed, or the histories break."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any
+
+import anyio
+
+import everlog
+from everlog import RetryPolicy, step, workflow
+
+
+class Size(enum.Enum):
+    SMALL = "small"
+    LARGE = "large"
+
+
+@dataclass
+class Order:
+    number: int
+    price: Decimal
+    placed: datetime
+    sizes: tuple[Size, ...] = ()
+    notes: dict[str, list[bytes]] = field(default_factory=dict)
+
+
+@dataclass
+class Receipt:
+    order: Order
+    payment: str
+    decided_by: str | None
+    due: date
+
+
+ORDER = Order(
+    42, Decimal("19.90"), datetime(2024, 2, 29, 12, 0, tzinfo=UTC), (Size.SMALL, Size.LARGE), {"a": [b"\x00"]}
+)
+
+
+class Declined(Exception):
+    """The card was declined."""
+
+
+@step(retry=RetryPolicy(max_attempts=3, first_delay=0.2, backoff=2))
+async def charge(order: Order, fails: int) -> str:
+    await asyncio.sleep(0.05)
+    if everlog.current().attempt <= fails:
+        raise Declined(f"order {order.number}")
+    return f"payment-{order.number}"
+
+
+@step
+def render(payment: str) -> bytes:
+    return payment.encode()
+
+
+@step
+async def work(value: int, seconds: float) -> int:
+    await asyncio.sleep(seconds)
+    return value
+
+
+@step(at_most_once=True)
+async def ring(times: int) -> int:
+    return times
+
+
+@step
+async def fail(message: str) -> None:
+    try:
+        raise KeyError("inner")
+    except KeyError as error:
+        raise ValueError(message) from error
+
+
+@step
+async def measure(text: str) -> int:
+    return len(text)
+
+
+@workflow(name="golden checkout")
+async def checkout(order: Order) -> Receipt:
+    """Retries, a message in time, a plain step, a durable sleep, rebuilt types."""
+    payment = await charge(order, 2)
+    async with asyncio.timeout(3600):
+        decided_by = await everlog.recv("decision", type=str)
+    await everlog.call(render, payment)
+    await asyncio.sleep(60)
+    return Receipt(order, payment, decided_by, everlog.now().date())
+
+
+@workflow(name="golden reminders")
+async def reminders() -> list[str]:
+    """Timeouts of every kind, and a message to nobody."""
+    told: list[str] = []
+    for limit in (10, 20):
+        try:
+            await everlog.recv("answer", timeout=limit)
+        except TimeoutError:
+            told.append(f"none within {limit}")
+    told.append(str(await everlog.recv("answer", timeout=5, default="default")))
+    try:
+        await asyncio.wait_for(work(1, 100), 30)
+    except TimeoutError:
+        told.append("wait_for")
+    try:
+        await everlog.send("nobody at all", "topic", 1)
+    except everlog.NotFound:
+        told.append("nobody")
+    await everlog.send("golden-checkout", "decision", "the reminders")
+    return told
+
+
+@workflow(name="golden branches")
+async def branches() -> list[Any]:
+    """Many at once, in every way that asyncio has, with names, scopes and keys."""
+    first = await asyncio.gather(*[work(number, number % 3 * 0.1) for number in range(5)])
+    async with asyncio.TaskGroup() as group:
+        named = [group.create_task(work(number, 0.01), name=name) for number, name in enumerate(["a/b", "c#d", "c#d"])]
+    done, pending = await asyncio.wait(
+        [asyncio.create_task(work(number, number)) for number in (1, 5)], return_when=asyncio.FIRST_COMPLETED
+    )
+    for task in pending:
+        task.cancel()
+    completed = [await one for one in asyncio.as_completed([work(number, 1 - number / 10) for number in range(4)])]
+    with everlog.scope("scope of its own"):
+        keyed = await work.options(key="key #1")(7, 0)
+    again = await work.options(key="key #1", name="renamed")(8, 0)
+    chance = [everlog.random().randrange(100), str(everlog.uuid4())]
+    return [first, [task.result() for task in named], len(done), completed, keyed, again, chance, await ring(3)]
+
+
+@workflow(name="golden clean-up")
+async def clean_up() -> list[Any]:
+    """Cancellation by anyio, shielded clean-up, an unfinished generator, a large input."""
+    told: list[Any] = []
+
+    async def numbers() -> Any:
+        try:
+            for number in range(10):
+                yield await work(number, 0.1)
+        finally:
+            told.append("closed")
+
+    async def child(number: int) -> None:
+        with anyio.move_on_after(100):
+            try:
+                await anyio.sleep_forever()
+            finally:
+                with anyio.CancelScope(shield=True):
+                    told.append(await work(number, 0.1))
+
+    async for number in numbers():
+        if number == 2:
+            break
+    with anyio.move_on_after(5) as limit:
+        async with anyio.create_task_group() as group:
+            for number in range(3):
+                group.start_soon(child, number)
+    told += [limit.cancelled_caught, await measure("x" * 100_000)]
+    return told
+
+
+@workflow(name="golden failure")
+async def failure(message: str) -> None:
+    """Ends by an exception that has a cause."""
+    await work(1, 0)
+    await fail(message)
+
+
+@workflow(name="golden cancel")
+async def cancel() -> None:
+    """Is cancelled from outside, and cleans up."""
+    try:
+        await everlog.recv("never")
+    finally:
+        await work(9, 0.1)
+
+
+@workflow(name="golden waiting")
+async def waiting() -> None:
+    """Was recorded while it was waiting."""
+    async with asyncio.TaskGroup() as group:
+        group.create_task(asyncio.sleep(1_000_000))
+        group.create_task(everlog.recv("never"))
+        group.create_task(everlog.recv("never", timeout=500_000))
+        group.create_task(work.options(retry=RetryPolicy(max_attempts=2))(1, 0))
