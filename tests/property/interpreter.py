@@ -209,7 +209,8 @@ class Machine:
         return values
 
     async def do_wait(self, node: Node) -> Any:
-        made = [self.task(child) for child in node["of"]]
+        wrap = {"task": lambda task: task, "gather": asyncio.gather, "shield": asyncio.shield}[node["wrap"]]
+        made: list[asyncio.Future[Any]] = [wrap(self.task(child)) for child in node["of"]]
         tasks = set(made) if node["set"] else made
         done, pending = await asyncio.wait(tasks, timeout=node["seconds"], return_when=node["when"])
         self.note("done", [made.index(task) for task in done], "pending", [made.index(task) for task in pending])

@@ -141,6 +141,7 @@ class Programmer:
         return {
             "of": self.several(depth),
             "set": self.chance.random() < 0.5,
+            "wrap": self.chance.choice(["task", "task", "gather", "shield"]),
             "seconds": self.maybe(LIMITS),
             "when": self.chance.choice(["FIRST_COMPLETED", "FIRST_COMPLETED", "FIRST_EXCEPTION", "ALL_COMPLETED"]),
             "then": self.chance.choice(["leave", "cancel", "cancel", "await", "all"]),

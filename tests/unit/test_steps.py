@@ -306,7 +306,16 @@ class EvilError(Exception):
     """Cannot be told."""
 
 
-@step(retry=RetryPolicy(retry_on=(object(),)))  # type: ignore[arg-type]
+class RefusesToCompare(type):
+    def __instancecheck__(cls, instance: object) -> bool:
+        raise ZeroDivisionError("asked for isinstance")
+
+
+class NeverCompared(Exception, metaclass=RefusesToCompare):
+    pass
+
+
+@step(retry=RetryPolicy(retry_on=(NeverCompared,)))
 async def raises_under_a_broken_policy() -> None:
     raise EvilError
 

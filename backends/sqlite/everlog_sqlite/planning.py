@@ -128,7 +128,7 @@ class Plan:
 
     def _move(self, head: HeadRecord, commit: Commit, *, size: int) -> None:
         head.seq += len(commit.events)
-        forgives = bool(commit.events) and commit.progress
+        forgives = int(bool(commit.events) and commit.progress)
         advance = (head.number, commit.token, commit.seq, head.seq, size, forgives)
         if _runs_on(head, commit):
             self.advanced.append(advance)

@@ -120,8 +120,15 @@ def _finish_send(execution: Execution, operation: SendOperation, event: Any) -> 
 
 
 def _site() -> Site | None:
-    """Give the nearest place outside this package: the user's call."""
-    frame: FrameType | None = sys._getframe(2)  # pyright: ignore[reportPrivateUsage] - the frames between are known
-    while frame is not None and frame.f_globals.get("__name__", "").startswith(_PACKAGE):
+    """Give the nearest place outside this package: the user's call.
+
+    The file is taken from the module, not from the code object: reading that would wake every audit hook.
+    """
+    frame: FrameType | None = sys._getframe(3)  # pyright: ignore[reportPrivateUsage] - the frames between are known
+    while frame is not None:
+        names = frame.f_globals
+        module: str = names.get("__name__", "")
+        if not module.startswith(_PACKAGE):
+            return names.get("__file__", module), frame.f_lineno
         frame = frame.f_back
-    return None if frame is None else (frame.f_code, frame.f_lineno)
+    return None

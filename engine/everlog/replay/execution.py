@@ -13,7 +13,6 @@ import logging
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from random import Random
-from types import CodeType
 from typing import Any, Final
 
 from msgspec import Raw, Struct
@@ -33,7 +32,6 @@ from everlog.replay.loop import TimerHandle, WorkflowLoop
 from everlog.replay.operations import Operation, Phase, SendOperation, StepOperation, TimerOperation, WaitOperation
 from everlog.replay.tasks import OperationFuture, WorkflowTask
 
-Site = tuple[CodeType, int]
 log: Final = logging.getLogger("everlog")
 SWALLOWED_TEARDOWNS: Final = 3
 _quarantine: Final[list[Execution]] = []

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Coroutine
 from contextvars import copy_context
 from enum import Enum, auto
-from types import CodeType
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from msgspec import Raw
@@ -24,8 +23,8 @@ if TYPE_CHECKING:
     from everlog.replay.execution import Execution
     from everlog.replay.loop import TimerHandle
 
-Site = tuple[CodeType, int]
-"""A place in the code: the code object and the line."""
+Site = tuple[str, int]
+"""A place in the code: the file and the line."""
 
 Kind = Literal["step", "timer", "wait", "send"]
 
@@ -87,8 +86,8 @@ class Operation:
         """Give file and line of the call."""
         if self.called_at is None:
             return "an unknown place"
-        code, line = self.called_at
-        return f"{code.co_filename}:{line} in {code.co_qualname}"
+        file, line = self.called_at
+        return f"{file}:{line}"
 
 
 class StepOperation(Operation):

@@ -77,6 +77,7 @@ class Client:
     # -- opening and closing -----------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
+        _refuse_in_workflow()
         if self._shell is not None:
             raise UsageError("this engine or client is open already; make another for a second block")
         store = self._url if not isinstance(self._url, str) else await self._in_thread(partial(self._open, self._url))
@@ -242,11 +243,7 @@ class Client:
     # -- inside ------------------------------------------------------------------------------------------------------
 
     def _open_shell(self) -> Shell:
-        if active.execution is not None:
-            raise WrongContext(
-                f"the methods of an engine are not for workflow code (workflow {active.execution.workflow_id!r}): "
-                "use everlog.send, or call them in a step"
-            )
+        _refuse_in_workflow()
         if self._shell is None:
             raise UsageError("this engine or client is not open; use it inside: async with Engine(...) as engine")
         if self.host.process_id() != self._process:
@@ -408,6 +405,14 @@ class Client:
 def known_modules() -> set[str]:
     """Give the modules that define workflows of this process."""
     return {definition.__module__ for definition in registered_workflows().values()}
+
+
+def _refuse_in_workflow() -> None:
+    if active.execution is not None:
+        raise WrongContext(
+            f"the methods of an engine are not for workflow code (workflow {active.execution.workflow_id!r}): "
+            "use everlog.send, or call them in a step"
+        )
 
 
 def _startable(fn: Definition[..., Any]) -> Workflow[..., Any]:

@@ -137,7 +137,7 @@ class Worker:
         known = self.settings.workflows()
         room = min(self.settings.concurrency - len(self.residents), CLAIM_AT_ONCE)
         if not self.has_room() or not known:
-            self.claim_wanted = False
+            self.claim_wanted, self.next_claim = False, NEVER
             return
         request = ClaimRequest(
             worker=self.settings.worker,

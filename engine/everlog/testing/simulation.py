@@ -184,7 +184,7 @@ class _SimulatedDriver:
             return
         try:
             rest = self._pump.pump()
-        except BaseException as error:  # noqa: BLE001 - a crash that a test asked for ends the simulated process here
+        except BaseException as error:
             if isinstance(error, Exception):
                 log.error("a defect of Everlog ended the simulated process", exc_info=error)
             self._host.failure = error

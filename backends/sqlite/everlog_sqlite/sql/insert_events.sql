@@ -2,4 +2,4 @@
 INSERT INTO events (workflow, seq, type, recorded_at, payload)
 SELECT column1, column2, column3, column4, column5
 FROM (VALUES (?, ?, ?, ?, ?))
-WHERE column1 IS NOT NULL
+WHERE column1 > 0

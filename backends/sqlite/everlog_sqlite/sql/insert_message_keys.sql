@@ -2,4 +2,4 @@
 INSERT INTO message_keys (workflow, key)
 SELECT column1, column2
 FROM (VALUES (?, ?))
-WHERE column1 IS NOT NULL
+WHERE column1 > 0

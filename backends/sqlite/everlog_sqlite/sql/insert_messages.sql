@@ -2,4 +2,4 @@
 INSERT INTO inbox (workflow, source, number, topic, control, payload, arrived_at)
 SELECT column1, column2, column3, column4, column5, column6, column7
 FROM (VALUES (?, ?, ?, ?, ?, ?, ?))
-WHERE column1 IS NOT NULL
+WHERE column1 > 0
