@@ -14,7 +14,8 @@ from everlog import Client, Engine, Handle, HistoryEvent
 from everlog.errors import StoreUnavailable
 from everlog.host import Driver, Pump
 from everlog.memory import MemoryStore
-from everlog.store import Batch, BatchOutcome, Store
+from everlog.runtime.status import folded_history
+from everlog.store import ENDED, Batch, BatchOutcome, Store
 from everlog.testing import FaultyStore
 from everlog.testing.simulation import SimulatedHost
 
@@ -172,3 +173,22 @@ async def kinds(handle: Handle[Any]) -> list[str]:
 async def events_of(client: Client, workflow_id: str, kind: str) -> list[HistoryEvent]:
     """Give the events of one type."""
     return [event for event in await client.handle(workflow_id).history() if event.type == kind]
+
+
+def projections_fit(store: Store, workflow_id: str) -> None:
+    """Check that the head of a workflow says what its history says."""
+    (head,) = store.heads([workflow_id])
+    rows = store.read(workflow_id)
+    assert head is not None
+    assert [row.seq for row in rows] == list(range(1, head.seq + 1))
+    folded = folded_history(rows)
+    assert (head.name, head.created_at, head.ended_at) == (folded.name, folded.created_at, folded.ended_at)
+    assert (head.state in ENDED) == (folded.status in ENDED)
+    if head.state in ENDED:
+        assert head.state == folded.status
+        assert (head.token, head.worker) == (None, None)
+        assert folded.open == {}, "every row that opens an operation is closed by one"
+    if head.state == "waiting":
+        due = [operation.due_at for operation in folded.open.values() if operation.due_at is not None]
+        assert head.wake_at == min(due, default=None)
+        assert list(head.topics) == sorted({one.name for one in folded.open.values() if one.kind == "wait"})

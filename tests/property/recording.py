@@ -63,7 +63,7 @@ async def disturb(handles: Sequence[Handle[Any]], outside: Sequence[dict[str, An
 async def until_ended(handles: Sequence[Handle[Any]]) -> None:
     """Wait for all ends; cancel what does not come to one, at last even that which swallows it."""
     for handle in handles:
-        for _ in range(8):
+        for _ in range(3):
             with suppress(TimeoutError, Stuck, WorkflowFailed, WorkflowCancelled):
                 await handle.result(timeout=PATIENCE)
             if (await handle.status()).state in {*ENDED, "stuck"}:

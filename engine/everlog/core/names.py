@@ -24,6 +24,16 @@ def check_name(name: str, what: str) -> str:
     return _check(name, what)
 
 
+def check_reason(reason: str) -> str:
+    """Give the reason for a cancel back; `UsageError` where it is no text that can be recorded."""
+    # Users without a type checker give anything.
+    if not isinstance(reason, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise UsageError(f"a reason must be a string, got {reason!r}")
+    if any("\ud800" <= character <= "\udfff" for character in reason):
+        raise UsageError(f"a reason must not contain lone surrogates, got {reason[:60]!r}")
+    return reason
+
+
 def _check(text: str, what: str) -> str:
     # Users without a type checker give anything.
     if not isinstance(text, str):  # pyright: ignore[reportUnnecessaryIsInstance]

@@ -45,6 +45,39 @@ class Branch:
         return f"{self.path}{escaped(name)}" if number == 1 else f"{self.path}{escaped(name)}#{number}"
 
 
+class TaskBranch:
+    """The innermost branch that is open in a task; made when something is first asked for there.
+
+    It knows nothing of its task, so that the contexts of callbacks can hold it and keep no task alive.
+    """
+
+    __slots__ = ("_identity", "_label", "_open", "_parent")
+
+    def __init__(self, parent: Branch, label: str) -> None:
+        self._parent = parent
+        self._label = label
+        self._identity = parent.draw(label)
+        self._open: Branch | None = None
+
+    def rename(self, label: str) -> None:
+        """Name the branch otherwise, while nothing was asked for in it."""
+        if self._open is None and label != self._label:
+            self._parent.undraw(self._label, self._identity)
+            self._label = label
+            self._identity = self._parent.draw(label)
+
+    @property
+    def innermost(self) -> Branch:
+        """The branch in which the task asks now."""
+        if self._open is None:
+            self._open = self._parent.child(self._identity)
+        return self._open
+
+    @innermost.setter
+    def innermost(self, branch: Branch) -> None:
+        self._open = branch
+
+
 def keyed(name: str, key: str, number: int = 1) -> str:
     """Give the identity of an operation that its caller named, for the n-th time; it does not depend on the branch."""
     key = key.replace("%", "%25").replace("#", "%23")

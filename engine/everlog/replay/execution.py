@@ -355,6 +355,8 @@ class Execution:
             for _ in range(SWALLOWED_TEARDOWNS):
                 self._cancel_leftovers()
                 if not self.loop.unfinished_tasks():
+                    self.main = None
+                    self.loop.let_go()
                     return
         finally:
             active.execution = outer

@@ -21,7 +21,8 @@ from typing import Any, Final, NoReturn, Protocol, TypeVar, TypeVarTuple
 
 from everlog.core.durations import LONGEST
 from everlog.errors import WrongContext
-from everlog.replay.branches import Branch
+from everlog.replay.branches import Branch, TaskBranch
+from everlog.replay.divergence import TornDown
 from everlog.replay.stdlib import adapt_libraries
 from everlog.replay.tasks import WorkflowFuture, WorkflowTask
 
@@ -34,7 +35,7 @@ REPEATS: Final = 1000
 MOST_ROUNDS: Final = 20_000
 """So many rounds in a row with nothing asked for end any drain: also one where no fact is awaited. Likewise."""
 
-_branch: contextvars.ContextVar[Branch | None] = contextvars.ContextVar("everlog_branch", default=None)
+_branch: contextvars.ContextVar[TaskBranch | None] = contextvars.ContextVar("everlog_branch", default=None)
 
 
 class Handle:
@@ -181,7 +182,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
             coro, loop=self, parent=self.branch(), name=None if name is None else str(name), context=inner
         )
         if context is None:
-            inner.run(_mark_branch, task)
+            inner.run(_branch.set, task.own_branch)
         self.progress += 1
         self._tasks[task.number] = task
         if len(self._tasks) > self._prune_at:
@@ -257,7 +258,8 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         task = asyncio.current_task(self)
         if isinstance(task, WorkflowTask):
             return task.branch
-        return _branch.get() or self.root
+        registered = _branch.get()
+        return self.root if registered is None else registered.innermost
 
     def drain(self, first: Callable[[], object] | None = None) -> None:
         """Run `first`, then all that is ready, as the running loop of this thread."""
@@ -275,6 +277,11 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
             self._thread = None
             sys.set_asyncgen_hooks(*hooks)
             events._set_running_loop(outer)
+
+    def let_go(self) -> None:
+        """Forget the workflow, which has ended here, so that it need not wait for the garbage collector."""
+        self._owner = _Gone(self._owner.workflow_id)
+        self._tasks.clear()
 
     def make_ready(self, handle: Handle) -> None:
         """Put a handle that waited for a timer among the ready ones."""
@@ -376,21 +383,26 @@ def _rounded(time: float) -> float:
     return time if math.isinf(time) else round(time)
 
 
-def _mark_branch(task: WorkflowTask[Any]) -> None:
-    _branch.set(_TaskBranch(task))
+class _Gone:
+    """Stands for a workflow that has left the memory of this process."""
 
+    def __init__(self, workflow_id: str) -> None:
+        self.workflow_id = workflow_id
 
-class _TaskBranch(Branch):
-    """The branch of a task as its callbacks see it: made only when a callback asks for something."""
+    def set_timer(self, due_at: int, handle: TimerHandle) -> None:
+        raise TornDown
 
-    __slots__ = ("_task",)
+    def call_in_thread(self, function: Callback, args: tuple[Any, ...]) -> Coroutine[Any, Any, Any]:
+        raise TornDown
 
-    def __init__(self, task: WorkflowTask[Any]) -> None:
-        self._task = task
+    def awaits_facts(self) -> bool:
+        return False
 
-    def __getattribute__(self, name: str) -> Any:
-        task: WorkflowTask[Any] = object.__getattribute__(self, "_task")
-        return getattr(task.branch, name)
+    def was_touched(self, why: str) -> None:
+        pass
+
+    def report(self, context: dict[str, Any]) -> None:
+        pass
 
 
 def _keep_generator(generator: AsyncGenerator[Any, Any]) -> None:

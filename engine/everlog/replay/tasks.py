@@ -7,7 +7,7 @@ from collections.abc import Coroutine
 from contextvars import Context
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from everlog.replay.branches import Branch
+from everlog.replay.branches import Branch, TaskBranch
 
 if TYPE_CHECKING:
     from everlog.replay.loop import WorkflowLoop
@@ -60,10 +60,7 @@ class WorkflowTask(asyncio.Task[T]):
         context: Context | None,
     ) -> None:
         self.number = loop.next_task_number()
-        self._parent = parent
-        self._label = name or str(getattr(coroutine, "__name__", type(coroutine).__name__))
-        self._identity = parent.draw(self._label)
-        self._branch: Branch | None = None
+        self.own_branch = TaskBranch(parent, name or str(getattr(coroutine, "__name__", type(coroutine).__name__)))
         self._cancels = 0
         super().__init__(coroutine, loop=loop, name=name or f"Task-{self.number}", context=context)
 
@@ -73,11 +70,7 @@ class WorkflowTask(asyncio.Task[T]):
     def set_name(self, value: object, /) -> None:
         """Rename the task; its branch follows while nothing was asked for in it."""
         super().set_name(value)
-        name = str(value)
-        if self._branch is None and name != self._label:
-            self._parent.undraw(self._label, self._identity)
-            self._label = name
-            self._identity = self._parent.draw(name)
+        self.own_branch.rename(str(value))
 
     # Versions differ in whether the last `uncancel` also takes back a cancellation that the task has not seen yet; here
     # it never does.
@@ -99,10 +92,8 @@ class WorkflowTask(asyncio.Task[T]):
     @property
     def branch(self) -> Branch:
         """The innermost branch that is open in this task."""
-        if self._branch is None:
-            self._branch = self._parent.child(self._identity)
-        return self._branch
+        return self.own_branch.innermost
 
     @branch.setter
     def branch(self, branch: Branch) -> None:
-        self._branch = branch
+        self.own_branch.innermost = branch

@@ -14,7 +14,7 @@ from everlog.core import events
 from everlog.core.codec import ANY, SELF, Codec, JsonCodec, canonical
 from everlog.core.durations import SECOND
 from everlog.core.events import EndEvent, decode_event, encode_event, type_of
-from everlog.core.names import check_id, check_name, check_topic
+from everlog.core.names import check_id, check_name, check_reason, check_topic
 from everlog.errors import EverlogError, IdInUse, InternalError, NotFound, StoreUnavailable, UsageError, WrongContext
 from everlog.host import Host, SystemHost
 from everlog.replay.context import active
@@ -220,6 +220,7 @@ class Client:
 
     async def cancel_one(self, workflow_id: str, reason: str) -> bool:
         """Ask one workflow to stop; False where it has ended. What nobody runs is cancelled here and now."""
+        check_reason(reason)
         (head,) = await self.ask(partial(self.store.heads, [check_id(workflow_id)]))
         if head is None:
             raise NotFound(f"there is no workflow {workflow_id!r} in this store")

@@ -1,0 +1,104 @@
+"""Projections: what heads say is what their histories say, at every moment of random runs."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import Any
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import everlog
+from everlog import Engine, NotFound, RetryPolicy, step, workflow
+from everlog.memory import MemoryStore
+from tests.support import PausableHost, kill, opened, projections_fit, simulate
+
+PARTS = ["step", "failing", "sleep", "recv", "recv_timeout", "race", "shielded", "send"]
+Plan = list[list[str]]
+
+
+@step
+async def works() -> str:
+    await asyncio.sleep(0.5)
+    return "worked"
+
+
+@step(retry=RetryPolicy(max_attempts=2, first_delay=3, jitter=0))
+async def fails() -> str:
+    raise ConnectionError
+
+
+async def part(name: str) -> Any:
+    match name:
+        case "step":
+            return await works()
+        case "failing":
+            with suppress(ConnectionError):
+                await fails()
+        case "sleep":
+            await asyncio.sleep(2)
+        case "recv":
+            return await everlog.recv("news")
+        case "recv_timeout":
+            return await everlog.recv("news", timeout=3, default=None)
+        case "race":
+            with suppress(TimeoutError):
+                async with asyncio.timeout(1):
+                    await asyncio.gather(everlog.recv("never"), works(), fails())
+        case "shielded":
+            with suppress(asyncio.CancelledError):
+                await asyncio.sleep(5)
+            await works()
+        case _:
+            with suppress(NotFound):
+                await everlog.send(everlog.current().workflow_id, "news", 1)
+
+
+@workflow
+async def follows(plan: Plan) -> int:
+    for together in plan:
+        await asyncio.gather(*(part(name) for name in together))
+    return len(plan)
+
+
+@given(
+    seed=st.integers(0, 2**32),
+    plans=st.lists(
+        st.lists(st.lists(st.sampled_from(PARTS), min_size=1, max_size=3), max_size=4), min_size=1, max_size=3
+    ),
+    outside=st.lists(st.tuples(st.sampled_from(["send", "send", "cancel", "kill"]), st.floats(0, 3)), max_size=8),
+)
+@settings(max_examples=800)
+def test_heads_equal_the_fold_of_their_histories(
+    seed: int, plans: list[Plan], outside: list[tuple[str, float]]
+) -> None:
+    async def program(host: PausableHost) -> None:
+        store = MemoryStore(clock=host.wall)
+        engine = await opened(Engine(store, host=host.sibling(), workflows=[follows], lease=2))
+        ids = [f"flow-{number}" for number in range(len(plans))]
+        for workflow_id, plan in zip(ids, plans, strict=True):
+            await engine.start(follows.options(id=workflow_id), plan)
+        for number, (what, pause) in enumerate([*outside, ("look", 1.0), ("look", 30.0)]):
+            await asyncio.sleep(pause)
+            for workflow_id in ids:
+                projections_fit(store, workflow_id)
+            workflow_id = ids[number % len(ids)]
+            if what == "send":
+                with suppress(NotFound):
+                    await engine.send(workflow_id, "news", number)
+            elif what == "cancel":
+                await engine.cancel(workflow_id)
+            elif what == "kill":
+                kill(engine)
+                engine = await opened(Engine(store, host=host.sibling(), workflows=[follows], lease=2))
+        await engine.cancel(*ids)
+        await asyncio.sleep(60)
+        for workflow_id in ids:
+            projections_fit(store, workflow_id)
+            (head,) = store.heads([workflow_id])
+            assert head is not None
+            assert head.ended_at is not None, head
+        await engine.__aexit__(None, None, None)
+
+    simulate(program, seed=seed)
