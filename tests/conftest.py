@@ -1,10 +1,14 @@
-"""How many examples Hypothesis tries: few by default, many where EVERLOG_LONG=1."""
+"""How many examples Hypothesis tries: few by default, many where EVERLOG_LONG=1; and a registry for each module."""
 
 from __future__ import annotations
 
 import os
+from typing import Any
 
+import pytest
 from hypothesis import HealthCheck, settings
+
+from everlog.replay import definitions
 
 # A shared machine may stop for seconds at any moment, which says nothing about the code: no deadline, no such check.
 PATIENT = settings(deadline=None, derandomize=False, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
@@ -12,3 +16,22 @@ PATIENT = settings(deadline=None, derandomize=False, print_blob=True, suppress_h
 settings.register_profile("fast", parent=PATIENT, max_examples=25, stateful_step_count=25)
 settings.register_profile("long", parent=PATIENT, max_examples=2_000, stateful_step_count=100)
 settings.load_profile("long" if os.environ.get("EVERLOG_LONG") == "1" else "fast")
+
+
+# Each test module is a program of its own: it sees the workflows that it defines, and may name them as others do.
+_workflows: dict[str, dict[str, Any]] = {}
+
+
+def pytest_collectstart(collector: pytest.Collector) -> None:
+    if isinstance(collector, pytest.Module):
+        definitions._registry.clear()
+
+
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    if report.nodeid.endswith(".py"):
+        _workflows[report.nodeid] = dict(definitions._registry)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    definitions._registry.clear()
+    definitions._registry.update(_workflows.get(item.nodeid.partition("::")[0], {}))
