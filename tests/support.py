@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from everlog_sqlite import SqliteStore
 
 from everlog import Client, Engine, Handle, HistoryEvent
 from everlog.errors import StoreUnavailable
@@ -18,6 +17,7 @@ from everlog.runtime.status import folded_history
 from everlog.store import ENDED, Batch, BatchOutcome, Store
 from everlog.testing import FaultyStore
 from everlog.testing.simulation import SimulatedHost
+from everlog_sqlite import SqliteStore
 
 T = TypeVar("T")
 LONGEST = 10_000

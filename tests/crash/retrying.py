@@ -25,6 +25,10 @@ def note(text: str) -> None:
         notes.write(f"{time.time():.3f} {text}\n")
 
 
+def attempts_noted() -> int:
+    return Path(NOTES).read_text().count("attempt")
+
+
 def note_attempt() -> int:
     number = everlog.current().attempt
     note(f"attempt {number}")
@@ -43,7 +47,7 @@ async def hangs_in_the_third() -> str:
     number = note_attempt()
     if number < 3:
         raise ConnectionError("not yet")
-    if Path(NOTES).read_text().count("attempt") == number:
+    if attempts_noted() == number:
         await asyncio.sleep(3600)
     return "done"
 

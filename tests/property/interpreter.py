@@ -244,6 +244,9 @@ class Machine:
     async def do_cancel(self, node: Node) -> Any:
         return bool(self.tasks) and self.tasks[node["index"] % len(self.tasks)].cancel()
 
+    async def do_everyone(self, node: Node) -> Any:
+        return [self.tasks.index(task) for task in asyncio.all_tasks() if task in self.tasks]
+
     async def do_shield(self, node: Node) -> Any:
         return await asyncio.shield(self.run(node["body"]))
 

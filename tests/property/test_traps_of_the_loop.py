@@ -38,10 +38,12 @@ def replayer() -> Iterator[Replayer]:
 class Driven:
     """A workflow in memory whose rows and time are in the test's hand."""
 
-    def __init__(self, definition: Any, *, created_at: int = MONDAY, began_at: int = MONDAY) -> None:
+    def __init__(
+        self, definition: Any, *, created_at: int = MONDAY, began_at: int = MONDAY, seed: str = "seed"
+    ) -> None:
         payload = definition.signature.encode(JsonCodec(), (), {}, what="input")
         self.definition = definition
-        self.created = events.WorkflowCreated(name=definition.name, input=events.Raw(payload), seed="seed")
+        self.created = events.WorkflowCreated(name=definition.name, input=events.Raw(payload), seed=seed)
         self.rows: list[tuple[int, int, AnyEvent]] = []
         self.execution = self.fresh()
         self.apply(created_at, [self.created])
@@ -281,6 +283,38 @@ def test_anyio_cancels_nested_scopes_in_the_order_of_their_creation(replayer: Re
     replayer.check(histories * 10)
 
 
+@workflow(name="all tasks")
+async def all_tasks() -> list[Any]:
+    mine = [asyncio.create_task(everlog.recv("never"), name=f"{number}") for number in range(300)]
+    await asyncio.sleep(0)
+    for number, task in enumerate(mine):
+        if number % 32:  # those that are left meet in one place of a set, where the one that came first goes first
+            task.cancel()
+    await charge(1)
+    everyone = [task.get_name() for task in asyncio.all_tasks()]
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()
+    return everyone
+
+
+def test_all_tasks_are_those_of_the_workflow_in_one_order(replayer: Replayer) -> None:
+    others = [Driven(all_tasks, seed=str(number)) for number in range(20)]
+    results, histories = run(all_tasks)
+    for driven in others:
+        driven.execution.tear_down()
+    assert set(results[0]) == {"all tasks", *[str(number) for number in range(0, 300, 32)]}
+    replayer.check(histories)
+
+
+def test_a_thousand_workflows_make_a_task_as_quickly_as_one() -> None:
+    """Python holds the tasks of all loops in one set; they must not all have the same few hashes there."""
+    many = [Driven(first_of_two, seed=str(number)) for number in range(1000)]
+    hashes = {hash(driven.execution.main) for driven in many}
+    assert len(hashes) == 1000
+    for driven in many:
+        driven.execution.tear_down()
+
+
 shared: list[asyncio.Event] = []
 
 
@@ -355,6 +389,109 @@ async def never_retrieved() -> list[str]:
 
 def test_the_collector_calls_nothing_in_a_workflow() -> None:
     assert run(never_retrieved)[0] == [[]]
+
+
+# -- one behaviour under every Python ----------------------------------------------------------------------------------
+
+
+@workflow(name="gathers what is done")
+async def gathers_what_is_done() -> list[str]:
+    order: list[str] = []
+
+    async def other() -> None:
+        order.append("other")
+
+    done = asyncio.create_task(asyncio.sleep(0))
+    await done
+    task = asyncio.create_task(other())
+    await asyncio.gather(done, done)
+    order.append("gathered")
+    await task
+    return order
+
+
+@workflow(name="passes a notification on")
+async def passes_a_notification_on() -> list[str]:
+    woken: list[str] = []
+    condition = asyncio.Condition()
+
+    async def wait(name: str) -> None:
+        async with condition:
+            await condition.wait()
+            woken.append(name)
+
+    tasks = [asyncio.create_task(wait(name)) for name in ("first", "second")]
+    await asyncio.sleep(0)
+    async with condition:
+        condition.notify()
+        tasks[0].cancel()
+    await asyncio.wait(tasks, timeout=1)
+    for task in tasks:
+        task.cancel()
+    return woken
+
+
+@workflow(name="keeps a cancellation")
+async def keeps_a_cancellation() -> list[Any]:
+    seen: list[Any] = []
+
+    async def fail() -> None:
+        try:
+            await asyncio.sleep(1000)
+        finally:
+            raise ValueError
+
+    async def grouped() -> None:
+        try:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(fail())
+        except* ValueError:
+            task = asyncio.current_task()
+            seen.append(task.cancelling() if task else None)
+        await asyncio.sleep(1)
+        seen.append("slept")
+
+    task = asyncio.create_task(grouped())
+    await asyncio.sleep(1)
+    task.cancel()
+    await asyncio.wait([task])
+    return [*seen, task.cancelled()]
+
+
+@workflow(name="takes turns")
+async def takes_turns() -> list[int]:
+    order: list[int] = []
+    semaphore = asyncio.Semaphore(1)
+
+    async def turn(number: int) -> None:
+        async with semaphore:
+            order.append(number)
+
+    async with semaphore:
+        tasks = [asyncio.create_task(turn(number)) for number in range(4)]
+        await asyncio.sleep(0)
+    tasks[0].cancel()
+    semaphore.release()
+    await asyncio.wait(tasks)
+    return order
+
+
+@pytest.mark.parametrize(
+    ("definition", "result"),
+    [
+        (gathers_what_is_done, ["gathered", "other"]),
+        (passes_a_notification_on, ["second"]),
+        (keeps_a_cancellation, [1, True]),
+        (takes_turns, [1, 2, 3]),
+    ],
+    ids=str,
+)
+def test_asyncio_does_under_every_python_what_it_does_since_3_13(
+    replayer: Replayer, definition: Any, result: Any
+) -> None:
+    results, histories = run(definition)
+    assert results == [result]
+    replayer.check(histories * 2)
 
 
 # -- the names of operations -------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -389,10 +390,8 @@ def test_while_the_store_is_down_workflows_wait_and_then_they_go_on(
 @workflow
 async def sleeps_and_listens() -> int:
     await asyncio.sleep(6)
-    try:
+    with suppress(TimeoutError):
         await everlog.recv("nothing", timeout=3)
-    except TimeoutError:
-        pass
     found: int = await everlog.recv("go", timeout=1000)
     return found
 

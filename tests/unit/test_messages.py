@@ -147,8 +147,7 @@ def test_a_timeout_of_nothing_only_looks() -> None:
     async def flow() -> list[Any]:
         found = [await everlog.recv("items", timeout=0, default="none")]
         await everlog.recv("go")
-        for _ in range(3):
-            found.append(await everlog.recv("items", timeout=0, default="none"))
+        found += [await everlog.recv("items", timeout=0, default="none") for _ in range(3)]
         return found
 
     async def program(engine: Engine) -> list[Any]:

@@ -16,7 +16,8 @@ def why(state: str, summary: str | None, folded: WorkflowState, now: int) -> str
         case "stuck":
             return f"It is stuck: {summary or 'no reason was recorded'}"
         case "completed":
-            return f"It returned after {spoken(_lasted(folded))}, having run {folded.steps_completed} steps."
+            steps = "1 step" if folded.steps_completed == 1 else f"{folded.steps_completed} steps"
+            return f"It returned after {spoken(_lasted(folded))}, having run {steps}."
         case "failed":
             return f"It failed after {spoken(_lasted(folded))}: {summary or 'no reason was recorded'}"
         case "cancelled":

@@ -6,6 +6,7 @@ from math import inf
 from typing import cast, final
 
 from everlog.core.durations import Duration, microseconds
+from everlog.core.numbers import check_count, is_number
 from everlog.core.plain import is_tuple
 from everlog.errors import UsageError
 
@@ -32,13 +33,11 @@ class RetryPolicy:
         retry_on: tuple[type[Exception], ...] = (Exception,),
         give_up_on: tuple[type[Exception], ...] = (),
     ) -> None:
-        if max_attempts is not None and max_attempts < 1:
-            raise UsageError(f"max_attempts must be at least 1, or None for no end, got {max_attempts}")
-        if not 1 <= backoff < inf:
-            raise UsageError(f"backoff must be at least 1, got {backoff}")
-        if not 0 <= jitter <= 1:
-            raise UsageError(f"jitter must be a fraction between 0 and 1, got {jitter}")
-        self.max_attempts = max_attempts
+        if not is_number(backoff) or not 1 <= backoff < inf:
+            raise UsageError(f"backoff must be a number of at least 1, got {backoff!r}")
+        if not is_number(jitter) or not 0 <= jitter <= 1:
+            raise UsageError(f"jitter must be a fraction between 0 and 1, got {jitter!r}")
+        self.max_attempts = None if max_attempts is None else check_count(max_attempts, what="max_attempts")
         self.first_delay = microseconds(first_delay, what="first_delay")
         self.backoff = backoff
         self.max_delay = microseconds(max_delay, what="max_delay")

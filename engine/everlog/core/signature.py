@@ -1,4 +1,4 @@
-"""Signature: the arguments of a call <-> one recorded input. Does not call anything, and applies no defaults."""
+"""Signature: the arguments of a call <-> one recorded input. Does not call anything, and records no defaults."""
 
 from __future__ import annotations
 
@@ -82,6 +82,13 @@ class Signature:
             else:
                 kwargs[name] = given[name]
         return tuple(args), kwargs
+
+    def completed(self, codec: Codec, payload: bytes, *, what: str) -> bytes:
+        """Give the input as it is today: rebuilt through today's types, with the defaults of what was left out."""
+        args, kwargs = self.decode(codec, payload, what=what)
+        bound = self._signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        return codec.encode(bound.arguments, self._shape, what=what)
 
     @property
     def result_type(self) -> object:

@@ -122,6 +122,8 @@ class AnyStep(Definition[P, T_co]):
         super().__init__(function, name, "step")
         self.retry = _policy(retry)
         self.timeout = _timeout(timeout)
+        if at_most_once not in (True, False):  # users without a type checker give anything
+            raise InvalidDefinition(f"at_most_once must be True or False, got {at_most_once!r}")
         self.at_most_once = at_most_once
         self.key: str | None = None
 
@@ -347,9 +349,11 @@ def _plain(function: Any, kind: str) -> Callable[..., Any]:
         raise InvalidDefinition(f"{function!r} is defined already; it cannot be made a {kind}")
     if not callable(function):
         raise InvalidDefinition(f"only a function can be a {kind}, got {function!r}")
+    if isinstance(function, type):
+        raise InvalidDefinition(f"{function!r} is a class, which cannot be a {kind}; write a function that makes one")
     # The attribute itself is wanted, not whether it is callable.
     call: Any = function if inspect.isfunction(function) else getattr(function, "__call__", function)  # noqa: B004
-    if inspect.isgeneratorfunction(call) or inspect.isasyncgenfunction(call):
+    if any(inspect.isgeneratorfunction(one) or inspect.isasyncgenfunction(one) for one in (function, call)):
         raise InvalidDefinition(f"{function!r} is a generator, which cannot be a {kind}; return a list instead")
     plain: Callable[..., Any] = function
     return plain

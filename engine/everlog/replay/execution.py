@@ -74,7 +74,7 @@ class Execution:
         self.created = created
         self.definition = definition
         self.environment = environment
-        self.loop = WorkflowLoop(self)  # type: ignore[abstract]  # its refusals are set on the class by name
+        self.loop = WorkflowLoop(self, seed=created.seed)  # type: ignore[abstract]  # its refusals are set on the class by name
         self.seq = 0
         self.now = 0
         """Store time at which rows are being applied; log time where the row says nothing else."""

@@ -1,8 +1,9 @@
 """Guards: notice workflow code that reads a clock, chance, a file or the environment, which a replay cannot repeat.
 
-Two nets, both only while workflow code runs on the thread, and only for calls that come straight from outside the
-standard library: functions of `time`, `random`, `uuid`, `secrets` and `os` are exchanged while an engine is open, and
-an audit hook sees files, sockets and processes. `datetime.now` cannot be exchanged; the testing kit sees it.
+Two nets, both only while workflow code runs on the thread, and only for calls that come from outside the standard
+library, straight or by way of a module that only passes them on: functions of `time`, `random`, `uuid`, `secrets` and
+`os` are exchanged while an engine is open, and an audit hook sees files, sockets and processes. `datetime.now` cannot
+be exchanged; the testing kit sees it. A line is warned of once.
 """
 
 from __future__ import annotations
@@ -72,30 +73,31 @@ _AUDITED: Final = {
 }
 _STANDARD: Final = frozenset({*sys.stdlib_module_names, "everlog", "importlib"}) - {"__main__"}
 
-_setting: Setting = "off"
-_installed = 0
+_THROUGH: Final = frozenset({"http", "pathlib", "shutil", "socket", "subprocess", "tempfile", "urllib"})
+"""Modules of the standard library that open files, sockets and processes for whoever calls them."""
+
+_settings: Final[list[Setting]] = []
+_noticed: Final[set[tuple[str, int]]] = set()
 _originals: Final[list[tuple[Any, str, Any]]] = []
 _hooked = False
 
 
 def install_guards(setting: Setting) -> Callable[[], None]:
     """Begin to guard; give what ends it. The strictest setting of all open engines holds."""
-    global _installed, _setting
     if setting not in ("off", "warn", "raise"):
         raise WrongContext(f"guards must be 'off', 'warn' or 'raise', got {setting!r}")
     if setting == "off":
         return lambda: None
-    if _installed == 0:
+    if not _settings:
         _exchange()
-    _installed += 1
-    before, _setting = _setting, "raise" if "raise" in (setting, _setting) else setting
+    _settings.append(setting)
+    installed: list[Setting] = [setting]
 
     def remove() -> None:
-        global _installed, _setting
-        _installed -= 1
-        _setting = before if _installed else "off"
-        if _installed == 0:
-            _restore()
+        if installed:
+            _settings.remove(installed.pop())
+            if not _settings:
+                _restore()
 
     return remove
 
@@ -117,6 +119,7 @@ def _restore() -> None:
     for module, name, original in _originals:
         setattr(module, name, original)
     _originals.clear()
+    _noticed.clear()
 
 
 def _guarded(original: Any, name: str, advice: str) -> Any:
@@ -130,30 +133,41 @@ def _guarded(original: Any, name: str, advice: str) -> Any:
 
 
 def _audit(event: str, args: tuple[Any, ...]) -> None:
-    if event in _AUDITED and _installed and active.execution is not None:
-        _notice(event, _AUDITED[event], currentframe())
+    if event in _AUDITED and _settings and active.execution is not None:
+        frame = currentframe()
+        while frame is not None and frame.f_back is not None and _module(frame.f_back) in _THROUGH:
+            frame = frame.f_back
+        if event != "open" or not _is_zone(args[0]):
+            _notice(event, _AUDITED[event], frame)
+
+
+def _is_zone(path: object) -> bool:
+    """Tell whether a file says what a time zone is: `ZoneInfo` reads it for whoever asks, and keeps it."""
+    zones: tuple[str, ...] = getattr(sys.modules.get("zoneinfo"), "TZPATH", ())
+    return isinstance(path, str) and path.startswith(zones)
+
+
+def _module(frame: FrameType) -> str:
+    name: str = frame.f_globals.get("__name__", "")
+    return name.partition(".")[0]
 
 
 def _notice(what: str, advice: str, guard: FrameType | None) -> None:
     execution = active.execution
     frame = guard.f_back if guard is not None else None
-    if frame is None:
+    if execution is None or frame is None or execution.torn_down or _module(frame) in _STANDARD:
         return
-    caller = frame.f_globals.get("__name__", "")
-    if execution is None or execution.torn_down or caller.partition(".")[0] in _STANDARD:
-        return
+    file, line = frame.f_code.co_filename, frame.f_lineno
     message = (
-        f"workflow {execution.workflow_id!r} calls {what} at {frame.f_code.co_filename}:{frame.f_lineno}: "
-        f"a replay would see something else; {advice}"
+        f"workflow {execution.workflow_id!r} calls {what} at {file}:{line}: a replay would see something else; {advice}"
     )
-    if _setting == "raise":
+    if "raise" in _settings:
         raise WrongContext(message)
-    if not execution.replaying:
+    if not execution.replaying and (file, line) not in _noticed:
+        _noticed.add((file, line))
         outer, active.execution = active.execution, None
         try:
-            warnings.warn_explicit(
-                message, NondeterminismWarning, frame.f_code.co_filename, frame.f_lineno, module=caller
-            )
+            warnings.warn_explicit(message, NondeterminismWarning, file, line, module=frame.f_globals.get("__name__"))
         finally:
             active.execution = outer
 

@@ -18,6 +18,7 @@ from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from threading import get_ident
 from typing import Any, Final, NoReturn, Protocol, TypeVar, TypeVarTuple
+from zlib import crc32
 
 from everlog.core.durations import LONGEST
 from everlog.errors import WrongContext
@@ -111,8 +112,10 @@ class LoopOwner(Protocol):
 class WorkflowLoop(asyncio.AbstractEventLoop):
     """The event loop of one workflow."""
 
-    def __init__(self, owner: LoopOwner) -> None:
+    def __init__(self, owner: LoopOwner, *, seed: str = "") -> None:
         self._owner = owner
+        self.salt = crc32(seed.encode()) << 16
+        """Added to the hashes of tasks: asyncio holds those of all loops in one set. The same in every replay."""
         self._ready: deque[Handle] = deque()
         self._number = 0
         self._task_number = 0

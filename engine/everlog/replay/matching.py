@@ -34,15 +34,14 @@ def same_input(
     if recorded == current or canonical(recorded) == canonical(current):
         return True
     if isinstance(operation, StepOperation):
-        return _rebuilt(operation, recorded, codec) == canonical(current)
+        rebuilt = _rebuilt(operation, recorded, codec)
+        return rebuilt is not None and rebuilt == _rebuilt(operation, current, codec)
     return False
 
 
-def _rebuilt(operation: StepOperation, recorded: bytes, codec: Codec) -> bytes | None:
+def _rebuilt(operation: StepOperation, payload: bytes, codec: Codec) -> bytes | None:
     signature = operation.definition.signature
-    what = f"recorded input of {operation.identity}"
     try:
-        args, kwargs = signature.decode(codec, recorded, what=what)
-        return canonical(signature.encode(codec, args, kwargs, what=what))
+        return canonical(signature.completed(codec, payload, what=f"input of {operation.identity}"))
     except (EverlogError, TypeError):
         return None

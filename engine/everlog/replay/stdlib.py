@@ -3,6 +3,7 @@
 Each change acts only inside a workflow loop; everywhere else the original runs.
 - `asyncio.as_completed` makes its tasks by iterating a set of coroutines, which hash by address: made in order.
 - `asyncio.gather` gives a future that hashes by address: by creation number.
+- `asyncio.all_tasks` finds them in a set that all loops of the process share: in order of creation.
 - anyio cancels child scopes in the order of a set that hashes by address: in the order of their creation.
 - Before Python 3.13, the algorithms of 3.13 are used: those of `newer`.
 The code objects of functions are exchanged, not module attributes, so that earlier `from asyncio import ...` follow.
@@ -26,6 +27,8 @@ _SCOPES: Final = "anyio._backends._asyncio"
 def adapt_standard_library() -> None:
     """Exchange what differs; once, when the workflow loop is first imported."""
     _dispatch(tasks.as_completed, _as_completed, ordered_as_completed)
+    if isinstance(tasks.all_tasks, FunctionType):  # later in C, and not looked for in one set
+        _dispatch(tasks.all_tasks, _all_tasks, ordered_all_tasks)
     gathering: Any = vars(tasks)["_GatheringFuture"]
     gathering.__hash__ = _hash_by_number
     if sys.version_info < (3, 12):
@@ -69,6 +72,11 @@ def _as_completed(fs: Any, *, timeout: float | None = None) -> Any:
     return inside(original, fs, timeout) if is_inside() else original(fs, timeout=timeout)
 
 
+def _all_tasks(loop: Any = None) -> Any:
+    is_inside, inside, original = globals()["_everlog__all_tasks"]
+    return inside(original, loop) if is_inside() else original(loop)
+
+
 def _gather(*coros_or_futures: Any, return_exceptions: bool = False) -> Any:
     is_inside, inside, original = globals()["_everlog__gather"]
     if is_inside():
@@ -105,6 +113,13 @@ def ordered_as_completed(original: Any, awaitables: Iterable[Any], timeout: floa
     if sys.version_info >= (3, 13) or not distinct:
         return completed
     return chain([next(completed)], completed)  # a generator, which sets the timer when it is first asked
+
+
+def ordered_all_tasks(original: Any, loop: Any) -> set[Any]:
+    """Give the tasks that are not done, as a set that was filled in the order of their creation."""
+    loop = asyncio.get_running_loop() if loop is None else loop
+    ordered: set[Any] = set(loop.unfinished_tasks()) if hasattr(loop, "log_time") else original(loop)
+    return ordered
 
 
 def _hash_by_number(future: Any) -> int:

@@ -60,12 +60,13 @@ class WorkflowTask(asyncio.Task[T]):
         context: Context | None,
     ) -> None:
         self.number = loop.next_task_number()
+        self._hash = loop.salt + self.number
         self.own_branch = TaskBranch(parent, name or str(getattr(coroutine, "__name__", type(coroutine).__name__)))
         self._cancels = 0
         super().__init__(coroutine, loop=loop, name=name or f"Task-{self.number}", context=context)
 
     def __hash__(self) -> int:
-        return self.number
+        return self._hash
 
     def set_name(self, value: object, /) -> None:
         """Rename the task; its branch follows while nothing was asked for in it."""

@@ -65,6 +65,10 @@ class Client:
         durability: Durability = "full",
         host: Host | None = None,
     ) -> None:
+        if not isinstance(url, str) and not hasattr(url, "commit"):
+            raise UsageError(f"a store is named by a URL, such as 'sqlite:///shop.db', got {url!r}")
+        if durability not in ("full", "process"):
+            raise UsageError(f"durability must be 'full' or 'process', got {durability!r}")
         self._url = url
         self._durability: Durability = durability
         self._shell: Shell | None = None
@@ -132,7 +136,7 @@ class Client:
         definition = _startable(fn)
         workflow_id = definition.id or str(UUID(self.host.token()))
         payload = definition.signature.encode(
-            self.codec, (*definition.bound, *args), kwargs, what=f"input of workflow {definition.name}"
+            self.codec, args, kwargs, what=f"input of workflow {definition.name}"
         )
         outcome = await self._asked(partial(self._create, workflow_id, definition, payload))
         if isinstance(outcome, Exists):
@@ -262,7 +266,7 @@ class Client:
         def run() -> None:
             try:
                 function(resolve)
-            except Exception as error:
+            except Exception as error:  # noqa: BLE001 - whoever asked is told, and nobody else
                 resolve(error)
 
         shell.submit(run)
@@ -333,9 +337,9 @@ class Client:
 
     def _same_today(self, definition: Workflow[..., Any], recorded: bytes, payload: bytes) -> bool:
         what = f"input of workflow {definition.name}"
+        completed = partial(definition.signature.completed, self.codec, what=what)
         try:
-            args, kwargs = definition.signature.decode(self.codec, recorded, what=what)
-            return canonical(definition.signature.encode(self.codec, args, kwargs, what=what)) == canonical(payload)
+            return canonical(completed(recorded)) == canonical(completed(payload))
         except (EverlogError, TypeError):
             return False
 
@@ -419,6 +423,11 @@ def _refuse_in_workflow() -> None:
 def _startable(fn: Definition[..., Any]) -> Workflow[..., Any]:
     if not isinstance(fn, Workflow):
         raise UsageError(f"only a workflow can be started, got {fn!r}; decorate the function with @workflow")
+    if fn.bound:
+        raise UsageError(
+            f"{fn.name} is a method of {fn.bound[0]!r}, which recovery could not find again; make the workflow a function "
+            "or a static method, and its steps methods"
+        )
     return fn
 
 

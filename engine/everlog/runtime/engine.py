@@ -14,6 +14,7 @@ import msgspec
 
 from everlog.core.codec import Codec
 from everlog.core.durations import SECOND, Duration, microseconds
+from everlog.core.numbers import check_count
 from everlog.core.version import VERSION
 from everlog.errors import StoreError, UsageError
 from everlog.host import Driver, Host
@@ -26,6 +27,7 @@ from everlog.runtime.client import Client
 from everlog.runtime.leases import LeaseKeeper
 from everlog.runtime.shell import Shell
 from everlog.runtime.steps import StepRunner
+from everlog.runtime.strangers import Strangers
 from everlog.runtime.worker import Worker, WorkerSettings
 from everlog.store import Store
 
@@ -65,13 +67,14 @@ class Engine(Client):
         super().__init__(url, codec=codec, durability=durability, host=host)
         if guards not in ("off", "warn", "raise"):
             raise UsageError(f"guards must be 'off', 'warn' or 'raise', got {guards!r}")
-        for name, value in (("concurrency", concurrency), ("step_threads", step_threads)):
-            if value < 1:
-                raise UsageError(f"{name} must be at least 1, got {value}")
-        self._workflows = None if workflows is None else {one.name: one for one in workflows}
-        self._concurrency = concurrency
-        self._step_threads = step_threads
+        if isinstance(workflows, Workflow):  # pyright: ignore[reportUnnecessaryIsInstance] - users without a checker
+            raise UsageError(f"workflows= takes a list of workflows, got {workflows!r}; write [{workflows.name}]")
+        self._workflows = None if workflows is None else {_checked(one).name: one for one in workflows}
+        self._concurrency = check_count(concurrency, what="concurrency")
+        self._step_threads = check_count(step_threads, what="step_threads")
         self._lease = microseconds(lease, what="lease")
+        if self._lease == 0:
+            raise UsageError("lease must be more than 0: nothing could be run within it")
         self._grace = microseconds(grace, what="grace") / SECOND
         self._guards: Literal["off", "warn", "raise"] = guards
         self._keeper: LeaseKeeper | None = None
@@ -119,6 +122,7 @@ class Engine(Client):
             on_retired=lambda new: shell.submit(partial(_renamed, shell, worker, new)),
             on_freed=lambda: shell.submit(partial(_want_claim, worker)),
         )
+        self._keeper.on_round = Strangers(shell.store, self.host, self._known).look
         worker.holds_lease = self._keeper.holds
         await self._in_thread(self._keeper.register)
         self._keeper_driver = self.host.drive("everlog-lease", self._keeper)
@@ -158,6 +162,13 @@ class Engine(Client):
 
     def _known(self) -> Mapping[str, Workflow[..., Any]]:
         return registered_workflows() if self._workflows is None else self._workflows
+
+
+def _checked(one: Workflow[..., Any]) -> Workflow[..., Any]:
+    # Users without a type checker give anything.
+    if not isinstance(one, Workflow):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise UsageError(f"workflows= takes workflows, got {one!r}; decorate the function with @workflow")
+    return one
 
 
 def _set_lease(worker: Worker, held: bool) -> None:

@@ -51,7 +51,10 @@ class LeaseKeeper:
         self._renewed_at = host.monotonic()
         self._reached_since = self._looked_at = host.monotonic()
         self._held = True
+        self.on_round: Callable[[], None] = lambda: None
+        """What else is to be done every few seconds off the commit path; may raise `StoreError`."""
         self._first_look = True
+        self._reaches = True
         self._turn = Lock()
         """One renews and looks around, or retires; else a worker that has retired would find itself declared dead."""
         self._over = False
@@ -82,10 +85,14 @@ class LeaseKeeper:
         try:
             self._renew()
             self._look_around()
+            self.on_round()
             if isinstance(self._store, SupportsMaintenance):
                 self._store.maintain()
+            self._reaches = True
         except StoreError as error:
-            log.warning("worker %s cannot reach its lease: %s", self._worker, error)
+            if self._reaches:
+                log.warning("worker %s cannot reach its lease: %s", self._worker, error)
+            self._reaches = False
             self._reached_since = self._host.monotonic()
         self._check_own_lease()
         return min(LOOK_AROUND if self._seen else float("inf"), self._lease / SECOND / 4)

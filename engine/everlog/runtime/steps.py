@@ -166,14 +166,14 @@ class StepRunner:
             encoded = self._codec.encode(
                 result, definition.signature.result_type, what=f"result of step {definition.name}"
             )
-        except Exception as error:  # a type of the user's may raise anything: the step has run, so it is not retried
+        except Exception as error:  # noqa: BLE001 - a user's type may raise anything; the step has run: no retry
             return StepEnd(started_at=started_at, failure=describe(error, self._codec))
         return StepEnd(started_at=started_at, result=encoded)
 
     def _failed(self, operation: StepOperation, started_at: int, error: BaseException) -> StepEnd:
         try:
             delay = next_delay(operation.retry, operation.attempt, error, self._host.chance())
-        except Exception as problem:  # the policy's types may not be types; whatever happens, the attempt has ended
+        except Exception as problem:  # noqa: BLE001 - a user's type may raise anything; the attempt has ended
             delay, error = None, problem
         return StepEnd(
             started_at=started_at,

@@ -194,7 +194,7 @@ class Worker:
                 raise CannotGoOn(_poisoned(execution, head.takeovers))
         except CannotGoOn as stuck:
             self._get_stuck(resident, stuck.why)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - must not stop the other workflows
             self._fail_to_run(resident, error)
         else:
             if head is not None and head.state == "stuck":
@@ -264,7 +264,7 @@ class Worker:
             if not resident.lost and resident.in_flight is None:
                 try:
                     self._draft(resident, now)
-                except Exception as error:
+                except Exception as error:  # noqa: BLE001 - must not stop the other workflows
                     self._fail_to_run(resident, error)
 
     def _read_before_expiry(self, now: int) -> None:
@@ -351,7 +351,7 @@ class Worker:
         except CannotGoOn as stuck:
             self._get_stuck(resident, stuck.why)
             return
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - must not stop the other workflows
             self._fail_to_run(resident, error)
             return
         if drafted.state in _END_STATES:

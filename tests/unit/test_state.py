@@ -1,0 +1,114 @@
+"""State: what a history says, as a fold over its events, and the sentence that is made of it."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import msgspec
+import pytest
+
+from everlog.core import events
+from everlog.core.events import AnyEvent, decode_event, encode_event, type_of
+from everlog.core.explain import why
+from everlog.core.failures import Failure
+from everlog.core.state import WorkflowState, evolve, fold
+from everlog.errors import CorruptLog
+
+NULL = msgspec.Raw(b"null")
+ERROR = Failure(type="builtins:ValueError", message="no")
+CREATED = events.WorkflowCreated(name="flow", input=NULL, seed="0")
+BEGAN = events.WorkflowBegan(format=1, everlog="0.1", python="3.11", build="b", worker="w")
+STEP = events.StepStarted(operation="charge", step="charge", input=NULL)
+TIMER = events.TimerSet(operation="timer", due_at=100_000_000)
+WAIT = events.WaitStarted(operation="recv", topic="news")
+SECOND = 1_000_000
+
+EXAMPLES: list[AnyEvent] = [
+    CREATED,
+    BEGAN,
+    STEP,
+    events.StepAttemptFailed(operation="charge", step="charge", attempt=1, started_at=1, retry_at=9, error=ERROR),
+    events.StepCompleted(operation="charge", step="charge", started_at=1, result=NULL),
+    events.StepFailed(operation="charge", step="charge", started_at=1, error=ERROR),
+    events.StepCancelled(operation="charge"),
+    TIMER,
+    events.TimerFired(operation="timer", due_at=100),
+    events.TimerCancelled(operation="timer"),
+    WAIT,
+    events.MessageReceived(operation="recv", topic="news", source="s", number=1, arrived_at=1, message=NULL),
+    events.WaitExpired(operation="recv", topic="news", due_at=1),
+    events.WaitCancelled(operation="recv"),
+    events.MessageSent(operation="send", to="x", topic="news", message=NULL),
+    events.SendFailed(operation="send", to="x", topic="news", message=NULL, error=ERROR),
+    events.CancelRequested(by="somebody"),
+    events.WorkflowCompleted(result=NULL),
+    events.WorkflowFailed(error=ERROR),
+    events.WorkflowCancelled(),
+]
+
+
+def folded(*history: AnyEvent) -> WorkflowState:
+    return fold((seq, seq * SECOND, event) for seq, event in enumerate(history, start=1))
+
+
+def test_every_event_has_an_example_here_and_goes_through_bytes() -> None:
+    assert {type(event) for event in EXAMPLES} == set(get_args(AnyEvent))
+    for event in EXAMPLES:
+        written = encode_event(event)
+        assert written.startswith(b'{"type":"' + type_of(event).encode() + b'"')
+        assert encode_event(decode_event(written)) == written
+
+
+@pytest.mark.parametrize("event", EXAMPLES, ids=type_of)
+def test_the_fold_is_total(event: AnyEvent) -> None:
+    state = evolve(folded(CREATED, BEGAN, STEP, TIMER, WAIT), 6, 6 * SECOND, event)
+    assert state.seq == 6
+    assert why("running", None, state, 10 * SECOND)
+
+
+def test_operations_open_and_close() -> None:
+    state = folded(CREATED, BEGAN, STEP, TIMER, WAIT)
+    assert list(state.open) == ["charge", "timer", "recv"]
+    for closing, left in (
+        (events.StepCompleted(operation="charge", step="charge", started_at=1, result=NULL), ["timer", "recv"]),
+        (events.TimerCancelled(operation="timer"), ["recv"]),
+        (events.WaitExpired(operation="recv", topic="news", due_at=1), []),
+    ):
+        state = evolve(state, state.seq + 1, 1, closing)
+        assert list(state.open) == left
+    assert (state.steps_completed, state.steps_failed) == (1, 0)
+
+
+def test_a_failed_attempt_keeps_its_step_open_until_the_next() -> None:
+    failed = events.StepAttemptFailed(
+        operation="charge", step="charge", attempt=2, started_at=1, retry_at=100 * SECOND, error=ERROR
+    )
+    state = folded(CREATED, BEGAN, failed)
+    assert state.open["charge"].attempt == 3
+    assert state.open["charge"].due_at == 100 * SECOND
+    assert "3rd time" in why("waiting", None, state, 50 * SECOND)
+    assert "no" in why("waiting", None, state, 50 * SECOND)
+
+
+def test_times_and_ends_are_those_of_the_rows() -> None:
+    state = folded(CREATED, BEGAN, events.WorkflowFailed(error=ERROR))
+    assert (state.created_at, state.began_at, state.ended_at) == (SECOND, 2 * SECOND, 3 * SECOND)
+    assert (state.status, state.error, state.name) == ("failed", ERROR, "flow")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        b"",
+        b"{}",
+        b"null",
+        b"[1]",
+        b'{"type":"from_the_future"}',
+        b'{"type":"timer_set"}',
+        b"\xff",
+        b'{"type":"timer_set"',
+    ],
+)
+def test_bytes_that_are_no_event_are_a_corrupt_log(wrong: bytes) -> None:
+    with pytest.raises(CorruptLog):
+        decode_event(wrong)
