@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 from time import perf_counter
 
-from benchmarks.measuring import FLIGHT, STEPS, report
 from dbos import DBOS
+
+from benchmarks.measuring import FLIGHT, STEPS, report
 
 LONE_STEPS = 100
 

@@ -19,19 +19,27 @@ settings.load_profile("long" if os.environ.get("EVERLOG_LONG") == "1" else "fast
 
 
 # Each test module is a program of its own: it sees the workflows that it defines, and may name them as others do.
-_workflows: dict[str, dict[str, Any]] = {}
+_own: dict[str, dict[str, Any]] = {}
+_shared: dict[str, Any] = {}
+"""Workflows of modules that tests import."""
 
 
 def pytest_collectstart(collector: pytest.Collector) -> None:
     if isinstance(collector, pytest.Module):
-        definitions._registry.clear()
+        _register({})
 
 
 def pytest_collectreport(report: pytest.CollectReport) -> None:
     if report.nodeid.endswith(".py"):
-        _workflows[report.nodeid] = dict(definitions._registry)
+        for name, workflow in definitions.registered_workflows().items():
+            of_a_test = workflow.__module__.rpartition(".")[2].startswith("test_")
+            (_own.setdefault(report.nodeid, {}) if of_a_test else _shared)[name] = workflow
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
+    _register(_own.get(item.nodeid.partition("::")[0], {}))
+
+
+def _register(own: dict[str, Any]) -> None:
     definitions._registry.clear()
-    definitions._registry.update(_workflows.get(item.nodeid.partition("::")[0], {}))
+    definitions._registry.update(_shared | own)

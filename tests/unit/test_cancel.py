@@ -368,9 +368,10 @@ def test_a_step_in_a_thread_can_see_that_it_was_cancelled() -> None:
             await until(lambda: len(SEEN) == 2)
 
     SEEN.clear()
+    before = threading.active_count()  # threads of engines that other tests closed are idle for ten seconds more
     asyncio.run(main())
     assert SEEN == ["began", "saw it"]
-    assert threading.active_count() < 50
+    assert threading.active_count() < before + 20
 
 
 @step

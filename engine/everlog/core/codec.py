@@ -77,9 +77,8 @@ class JsonCodec:
     def decode(self, payload: bytes, declared: object = ANY, *, what: str = "value") -> object:
         plain = _parsed(payload, what)
         try:
-            if type(plain) is dict and UNION_TYPE in plain:
-                return _named(plain, shape_of(declared))
-            return shape_of(declared).decode(plain)
+            shape = shape_of(declared)
+            return _named(plain, shape) if is_object(plain) else shape.decode(plain)
         except Trouble as trouble:
             raise Mismatch(
                 f"{what}, at {trouble.path}: {trouble.problem}; it was recorded under another declaration: restore "
@@ -100,8 +99,8 @@ def _with_name(value: object) -> object:
 
 
 def _named(plain: object, shape: Shape) -> object:
-    """Decode by the member that the data names."""
-    if is_object(plain):
+    """Decode, by the member that the data names where it names one."""
+    if is_object(plain) and UNION_TYPE in plain:
         name = plain[UNION_TYPE]
         for member in shape.members:
             if name in (member.name, member.full):

@@ -135,9 +135,7 @@ class Client:
         """
         definition = _startable(fn)
         workflow_id = definition.id or str(UUID(self.host.token()))
-        payload = definition.signature.encode(
-            self.codec, args, kwargs, what=f"input of workflow {definition.name}"
-        )
+        payload = definition.signature.encode(self.codec, args, kwargs, what=f"input of workflow {definition.name}")
         outcome = await self._asked(partial(self._create, workflow_id, definition, payload))
         if isinstance(outcome, Exists):
             await self._must_be_same(workflow_id, definition, payload)
@@ -425,8 +423,8 @@ def _startable(fn: Definition[..., Any]) -> Workflow[..., Any]:
         raise UsageError(f"only a workflow can be started, got {fn!r}; decorate the function with @workflow")
     if fn.bound:
         raise UsageError(
-            f"{fn.name} is a method of {fn.bound[0]!r}, which recovery could not find again; make the workflow a function "
-            "or a static method, and its steps methods"
+            f"{fn.name} is a method of {fn.bound[0]!r}, which recovery could not find again; make the workflow a "
+            "function or a static method, and its steps methods"
         )
     return fn
 
