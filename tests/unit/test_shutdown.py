@@ -305,6 +305,11 @@ class Child:
             text=True,
         )
 
+    def interrupt(self) -> None:
+        """Press Ctrl-C, once the program is at rest: just before it waits, Python itself can miss a signal."""
+        time.sleep(0.2)
+        self.process.send_signal(signal.SIGINT)
+
     def wait_for(self, text: str) -> None:
         until = time.monotonic() + 20
         while text not in self.notes.read_text():
@@ -336,7 +341,7 @@ def test_ctrl_c_once_lets_a_step_end_in_the_grace_time(tmp_path: Path, children:
     child = Child(tmp_path, "short", 20)
     children.append(child)
     child.wait_for("sleeps")
-    child.process.send_signal(signal.SIGINT)
+    child.interrupt()
     code, error = child.end(within=10)
     assert code == -signal.SIGINT or code == 130
     only_keyboard_interrupt(error)
@@ -349,7 +354,7 @@ def test_ctrl_c_once_ends_within_the_grace_time(flow: str, tmp_path: Path, child
     children.append(child)
     child.wait_for("sleeps")
     interrupted = time.monotonic()
-    child.process.send_signal(signal.SIGINT)
+    child.interrupt()
     code, error = child.end(within=10)
     assert time.monotonic() - interrupted < 4
     assert code == -signal.SIGINT or code == 130
@@ -361,11 +366,10 @@ def test_ctrl_c_twice_ends_at_once(flow: str, tmp_path: Path, children: list[Chi
     child = Child(tmp_path, flow, 60)
     children.append(child)
     child.wait_for("sleeps")
-    child.process.send_signal(signal.SIGINT)
+    child.interrupt()
     child.wait_for("leaving")
-    time.sleep(0.3)
     interrupted = time.monotonic()
-    child.process.send_signal(signal.SIGINT)
+    child.interrupt()
     code, error = child.end(within=10)
     assert time.monotonic() - interrupted < 4
     assert code == -signal.SIGINT or code == 130
