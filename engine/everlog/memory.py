@@ -235,8 +235,12 @@ class MemoryStore:
             return True
 
     def workers(self) -> Sequence[store.WorkerRow]:
+        """Give all registered workers, and those that hold a workflow though they are not."""
         with self._locked():
-            return list(self._workers.values())
+            holders = [worker for worker, held in self._open.items() if worker is not None and held]
+            ghosts = [worker for worker in holders if worker not in self._workers]
+            rows = [store.WorkerRow(worker=worker, process="", lease_until=0) for worker in ghosts]
+            return [*self._workers.values(), *rows]
 
     def retire(self, worker: str) -> int:
         with self._locked():

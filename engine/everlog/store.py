@@ -281,7 +281,10 @@ class Store(Protocol):
         ...
 
     def workers(self) -> Sequence[WorkerRow]:
-        """Give all registered workers."""
+        """Give all registered workers; and, with an empty `process` and `lease_until` 0, each holder that is not one.
+
+        Such a holder was retired, took another workflow before it noticed, and may have died since.
+        """
         ...
 
     def retire(self, worker: str) -> int:

@@ -67,7 +67,7 @@ def test_what_was_acknowledged_survives_a_kill_at_any_moment(tmp_path: Path) -> 
             assert [row.seq for row in store.read(workflow_id)] == list(range(1, head(store, workflow_id).seq + 1))
         assert len(store.unread(name)) == 5 * (head(store, ids[0]).seq - 1) // 2
 
-        assert [(one.worker, one.gone) for one in store.workers()] == [(name, True)]
+        assert [(one.worker, one.gone) for one in store.workers() if one.process] == [(name, True)]
         assert store.retire(name) == 5
         assert sorted(claimed_ids(claim(store, *(f"{name}/{n}" for n in range(5)), worker="survivor"))) == ids
         store.close()

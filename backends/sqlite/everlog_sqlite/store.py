@@ -282,7 +282,7 @@ class SqliteStore:
         return renewed.rowcount == 1
 
     def workers(self) -> Sequence[WorkerRow]:
-        """Give all registered workers; `gone` are those whose lock is free."""
+        """Give all registered workers, and holders that are not; `gone` are those whose lock is free."""
         found = records.workers(self._leases.value(sql.LIST_WORKERS))
         return [replace(worker, gone=self._locks.is_free(worker.worker)) for worker in found]
 

@@ -7,6 +7,7 @@ import logging
 import platform
 import signal
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final, Literal, final
 
@@ -122,7 +123,8 @@ class Engine(Client):
             on_retired=lambda new: shell.submit(partial(_renamed, shell, worker, new)),
             on_freed=lambda: shell.submit(partial(_want_claim, worker)),
         )
-        self._keeper.on_round = Strangers(shell.store, self.host, self._known).look
+        strangers = Strangers(shell.store, self.host, self._known)
+        self._keeper.on_round = lambda: shell.submit(partial(_look_for_strangers, strangers))
         worker.holds_lease = self._keeper.holds
         await self._in_thread(self._keeper.register)
         self._keeper_driver = self.host.drive("everlog-lease", self._keeper)
@@ -186,6 +188,11 @@ def _renamed(shell: Shell, worker: Worker, name: str) -> None:
     worker.settings = msgspec.structs.replace(worker.settings, worker=name)
     worker.environment = msgspec.structs.replace(worker.environment, worker=name)
     worker.may_start = worker.claim_wanted = True
+
+
+def _look_for_strangers(strangers: Strangers) -> None:
+    with suppress(StoreError):  # looked for again when the store can be used
+        strangers.look()
 
 
 def _want_claim(worker: Worker) -> None:

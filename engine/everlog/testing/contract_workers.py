@@ -8,7 +8,7 @@ from threading import Event, Thread
 import pytest
 
 from everlog.errors import StoreUnavailable
-from everlog.store import Batch, Commit, Done, EventRow, NewWorkflow, Store, SupportsWakeups, WorkflowQuery
+from everlog.store import Batch, Commit, Done, EventRow, NewWorkflow, Store, SupportsWakeups, WorkerRow, WorkflowQuery
 from everlog.testing.making import (
     BEGINNING,
     claim,
@@ -51,6 +51,15 @@ class WorkerContract:
         for through in (store, peer):
             found = sorted(through.workers(), key=lambda one: one.worker)
             assert found == [worker("worker-1", lease_until=5), worker("worker-2", lease_until=6)]
+
+    def test_who_holds_a_workflow_without_being_registered_is_listed_as_past_its_lease(
+        self, store: Store, peer: Store
+    ) -> None:
+        held(store, "a", worker="worker-9")
+        for through in (store, peer):
+            assert list(through.workers()) == [WorkerRow(worker="worker-9", process="", lease_until=0)]
+        store.retire("worker-9")
+        assert list(store.workers()) == []
 
     def test_a_worker_of_a_living_process_is_not_gone(self, store: Store, peer: Store) -> None:
         store.register(worker("worker-1"))

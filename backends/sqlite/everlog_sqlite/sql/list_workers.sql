@@ -1,3 +1,11 @@
--- All registered workers, as one JSON text.
-SELECT json_group_array(json_array(worker, process, lease_until))
-FROM workers
+-- All registered workers, and the holders of workflows that are not (or no longer) registered, as one JSON text.
+SELECT json_group_array(json(listed.worker))
+FROM (
+    SELECT json_array(worker, process, lease_until) AS worker
+    FROM workers
+    UNION ALL
+    SELECT DISTINCT json_array(heads.worker, '', 0) AS worker
+    FROM heads
+    WHERE heads.worker IS NOT NULL
+        AND heads.worker NOT IN (SELECT workers.worker FROM workers)
+) AS listed
