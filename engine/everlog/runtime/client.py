@@ -300,6 +300,8 @@ class Client:
         if worker is None or not worker.has_room() or definition.name not in worker.settings.workflows():
             new = NewWorkflow(workflow_id=workflow_id, name=definition.name, state="queued", events=rows)
             shell.committer.create(PendingCreate(new, resolve))
+            if worker is not None:
+                worker.claim_wanted = True
             return
         rows.append(worker.beginning(now))
         token = self.host.token()

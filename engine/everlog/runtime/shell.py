@@ -196,8 +196,11 @@ class Shell:
         if worker.inbox_wanted:
             worker.read_inbox()
         worker.wake_due(now)
-        if (worker.claim_wanted or now >= worker.next_claim) and worker.has_room():
-            worker.claim(now)
+        if worker.claim_wanted or now >= worker.next_claim:
+            if worker.has_room():
+                worker.claim(now)
+            elif worker.is_full():
+                worker.make_room(now)
         worker.draft_all(now)
         if worker.let_go_of:
             self._look_for_ends([workflow_id for workflow_id in worker.let_go_of if workflow_id in self._waiters])

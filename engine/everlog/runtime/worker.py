@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
 from typing import Any, Final
 
 from msgspec import Struct
@@ -39,6 +40,7 @@ from everlog.replay.operations import Phase
 from everlog.runtime.commits import commit_of, state_commit, stuck_commit
 from everlog.runtime.committer import Committer, PendingCommit
 from everlog.runtime.residents import Resident
+from everlog.runtime.sentences import not_delivered, poisoned
 from everlog.runtime.steps import Dispatch, StepRunner
 from everlog.store import (
     Busy,
@@ -59,7 +61,9 @@ from everlog.store import (
 log: Final = logging.getLogger("everlog")
 MOST_TAKEOVERS: Final = 5
 CLAIM_AT_ONCE: Final = 100
+HAND_BACK_AT_ONCE: Final = 16
 HAND_BACK_PAUSE: Final = SECOND
+NOT_WORTH_LEAVING: Final = SECOND  # a workflow that is due so soon is not handed back to make room
 NEVER: Final = float("inf")
 
 
@@ -114,7 +118,11 @@ class Worker:
 
     def has_room(self) -> bool:
         """Tell whether another workflow may be held."""
-        return self._starts() and len(self.residents) < self.settings.concurrency
+        return self._starts() and not self.is_full()
+
+    def is_full(self) -> bool:
+        """Tell whether as many workflows are held as may be."""
+        return len(self.residents) >= self.settings.concurrency
 
     def beginning(self, now: int) -> EventRow:
         """Give the row with which this worker begins a workflow that it creates."""
@@ -191,7 +199,7 @@ class Worker:
             else:
                 execution.replay(history)
             if head is not None and head.takeovers >= MOST_TAKEOVERS and head.state != "stuck":
-                raise CannotGoOn(_poisoned(execution, head.takeovers))
+                raise CannotGoOn(poisoned(execution, head.takeovers))
         except CannotGoOn as stuck:
             self._get_stuck(resident, stuck.why)
         except Exception as error:  # noqa: BLE001 - must not stop the other workflows
@@ -324,7 +332,7 @@ class Worker:
                 self._send(resident, drafted, release=resident.releasing)
             case Undeliverable():
                 operation = drafted.sends[outcome.index]
-                error = NotFound(_not_delivered(operation.to, outcome.reason))
+                error = NotFound(not_delivered(operation.to, outcome.reason))
                 undeliverable(drafted, outcome.index, describe(error, self.environment.codec, traceback=False))
                 self._send(resident, drafted, release=resident.releasing)
             case Refused():
@@ -446,6 +454,12 @@ class Worker:
         for resident in list(self.residents.values()):
             self.let_go(resident)
 
+    def make_room(self, now: int) -> None:
+        """Hand back some workflows that only wait, so that others can be held; each comes back when it may go on."""
+        at_rest = (resident for resident in self.residents.values() if _only_waits(resident, now))
+        for resident in list(islice(at_rest, HAND_BACK_AT_ONCE)):
+            self._hand_back(resident, now)
+
     def wake_all(self) -> None:
         """Have every workflow looked at."""
         self._dirty.update(dict.fromkeys(self.residents.values()))
@@ -476,18 +490,11 @@ class Worker:
             self._send(resident, drafted, release=drafted.state not in _END_STATES)
 
 
+def _only_waits(resident: Resident, now: int) -> bool:
+    if resident.in_flight is not None or resident.head[0] != "waiting" or resident.inbox:
+        return False
+    execution = resident.execution
+    return head_state(execution) == resident.head and attention_at(execution) > now + NOT_WORTH_LEAVING
+
+
 _END_STATES: Final[frozenset[State]] = frozenset({"completed", "failed", "cancelled"})
-
-
-def _not_delivered(to: str, reason: str) -> str:
-    if reason == "unknown":
-        return f"there is no workflow {to!r} to send to; start it first"
-    return f"workflow {to!r} has ended; nobody will read the message"
-
-
-def _poisoned(execution: Execution, takeovers: int) -> str:
-    steps = ", ".join(repr(operation.identity) for operation in execution.steps.values()) or "no step"
-    return (
-        f"{takeovers} workers died while they held workflow {execution.workflow_id!r}, and it made no progress. "
-        f"Open then: {steps}. If a step kills its process, mend it; another build goes on by itself"
-    )
