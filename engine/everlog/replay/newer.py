@@ -13,32 +13,16 @@ from typing import Any
 
 async def wait_for(awaitable: Any, timeout: float | None) -> Any:
     """Wait in the caller's task, under `asyncio.timeout`; 3.11 wraps the awaitable in a task."""
-    if timeout is not None and timeout <= 0:
-        future = asyncio.ensure_future(awaitable)
-        if future.done():
-            return future.result()
-        await _cancel_and_wait(future)
-        try:
-            return future.result()
-        except asyncio.CancelledError as error:
-            raise TimeoutError from error
-    async with asyncio.timeout(timeout):
-        return await awaitable
-
-
-async def _cancel_and_wait(future: asyncio.Future[Any]) -> None:
-    waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-
-    def wake(_: object) -> None:
-        if not waiter.done():
-            waiter.set_result(None)
-
-    future.add_done_callback(wake)
-    try:
+    if timeout is None or timeout > 0:
+        async with asyncio.timeout(timeout):
+            return await awaitable
+    future = asyncio.ensure_future(awaitable)
+    if not future.done():
         future.cancel()
-        await waiter
-    finally:
-        future.remove_done_callback(wake)
+        await asyncio.wait([future])
+        if future.cancelled():
+            raise TimeoutError
+    return future.result()
 
 
 def gather(original: Any, awaitables: tuple[Any, ...], return_exceptions: bool) -> Any:
