@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import functools
+import sys
 import threading
 import time
+import types
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -815,3 +817,20 @@ def test_a_step_that_runs_for_long_is_in_the_history_after_a_tenth_of_a_second()
         await handle.cancel()
 
     run(program, workflows=[waits_for_a_step])
+
+
+def test_an_exception_of_a_package_that_defines_only_steps_is_rebuilt() -> None:
+    module = types.ModuleType("toolbox_of_a_test")
+    exec("class Jammed(Exception): ...\nasync def turn() -> None:\n    raise Jammed('stuck fast')", module.__dict__)
+    sys.modules[module.__name__] = module
+    turn = step(module.turn, name="turn")
+
+    @workflow
+    async def tries() -> str:
+        try:
+            await turn()
+        except module.Jammed as jammed:
+            return str(jammed)
+        return "nothing was raised"
+
+    assert run(lambda engine: engine.run(tries)) == "stuck fast"

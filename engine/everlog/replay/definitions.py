@@ -79,6 +79,7 @@ class Definition(Generic[P, T_co]):
 
     def __init__(self, function: Callable[..., Any], name: str | None, kind: str) -> None:
         self._function = function
+        _packages.add(str(getattr(function, "__module__", "")).partition(".")[0])
         self.name: str = _name_of(function, name, kind)
         self.signature = Signature(function)
         self.bound: tuple[object, ...] = ()
@@ -323,6 +324,14 @@ def workflow(fn: Any = None, /, **defaults: Any) -> Any:
 
 
 _registry: Final[dict[str, Workflow[..., Any]]] = {}
+
+
+_packages: Final[set[str]] = set()
+
+
+def defining_packages() -> frozenset[str]:
+    """Give the top-level packages that define workflows or steps: their exceptions are rebuilt from the log."""
+    return frozenset(_packages)
 
 
 def registered_workflows() -> dict[str, Workflow[..., Any]]:

@@ -18,7 +18,7 @@ from everlog.core.names import check_id, check_name, check_reason, check_topic
 from everlog.errors import EverlogError, IdInUse, InternalError, NotFound, StoreUnavailable, UsageError, WrongContext
 from everlog.host import Host, SystemHost
 from everlog.replay.context import active
-from everlog.replay.definitions import Definition, Workflow, registered_workflows
+from everlog.replay.definitions import Definition, Workflow, defining_packages
 from everlog.runtime.backends import Durability, open_store
 from everlog.runtime.commits import ending_commit
 from everlog.runtime.committer import PendingCommit, PendingCreate, PendingPost
@@ -241,7 +241,7 @@ class Client:
 
     def may_import(self, package: str) -> bool:
         """Tell whether exceptions of a top-level package may be rebuilt: it defines workflows or steps."""
-        return package in {name.partition(".")[0] for name in known_modules()}
+        return package in defining_packages()
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
@@ -405,11 +405,6 @@ class Client:
     def _forget(self, shell: Shell, forget: list[Callable[[], None]]) -> None:
         if not shell.closed:
             shell.submit(partial(_run_all, forget))
-
-
-def known_modules() -> set[str]:
-    """Give the modules that define workflows of this process."""
-    return {definition.__module__ for definition in registered_workflows().values()}
 
 
 def _refuse_in_workflow() -> None:
