@@ -117,7 +117,7 @@ def test_what_a_cancel_leaves_open_is_closed_in_the_history(flow: Any, after: fl
 @on_both_stores
 def test_a_workflow_that_waits_for_room_is_cancelled_at_once(kind: str, tmp_path: Any) -> None:
     async def program(engine: Engine) -> None:
-        first = await engine.start(sleeps)
+        first = await engine.start(runs_a_step)
         second = await engine.start(with_clean_up)
         assert (await second.status()).state == "queued"
         waiting = asyncio.create_task(second.result())
