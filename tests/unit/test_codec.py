@@ -550,3 +550,10 @@ def test_none_is_taken_where_it_is_the_default() -> None:
     def old_style(x: int = None) -> None: ...  # type: ignore[assignment]  # noqa: RUF013
 
     assert Signature(old_style).encode(codec, (None,), {}, what="input") == b'{"x":null}'
+
+
+@pytest.mark.parametrize(("text", "declared"), [("10", int), ("ff", int), ("no", int), ("nan", float), ("1.5", float)])
+def test_a_text_is_never_taken_for_a_number(text: str, declared: type) -> None:
+    with pytest.raises(Mismatch) as caught:
+        JsonCodec().decode(JsonCodec().encode(text), declared)
+    assert caught.value.expected == declared.__name__

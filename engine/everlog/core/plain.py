@@ -135,7 +135,7 @@ def decode_int(plain: object) -> object:
     if type(plain) is int:
         return plain
     inner = untag(plain, "int")
-    if type(inner) is not str:
+    if inner is plain or type(inner) is not str:
         raise misread("int", plain)
     return read("int", inner, _int_of_hex)
 
@@ -168,7 +168,7 @@ def decode_float(plain: object) -> object:
     if type(plain) is int:
         return _float_of(plain)
     inner = untag(plain, "float")
-    if type(inner) is not str:
+    if inner is plain or type(inner) is not str:
         raise misread("float", plain)
     return read("float", inner, float)
 
