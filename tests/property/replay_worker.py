@@ -17,11 +17,10 @@ from typing import Any
 from everlog.core.codec import JsonCodec
 from everlog.core.events import AnyEvent, WorkflowCreated, decode_event
 from everlog.core.state import fold
-from everlog.replay.definitions import registered_workflows
+from everlog.replay.definitions import defining_packages, registered_workflows
 from everlog.replay.divergence import CannotGoOn
 from everlog.replay.drafting import take_dispatches
 from everlog.replay.execution import Environment, Execution
-from everlog.runtime.client import known_modules
 
 DEFINING = "tests.property.interpreter"
 
@@ -51,9 +50,10 @@ def replay(recorded: dict[str, Any], stirrer: Stirrer) -> None:
     rows = [(seq, at, decode_event(payload.encode())) for seq, at, payload in recorded["rows"]]
     created = rows[0][2]
     assert isinstance(created, WorkflowCreated)
-    packages = {name.partition(".")[0] for name in known_modules()}
     environment = Environment(
-        codec=JsonCodec(), may_import=lambda package: package in packages, python=platform.python_version()
+        codec=JsonCodec(),
+        may_import=lambda package: package in defining_packages(),
+        python=platform.python_version(),
     )
     stirrer.stir(300)
     execution = Execution(recorded["id"], created, registered_workflows()[created.name], environment)
