@@ -2,7 +2,7 @@
 
 EverlogError
 ├── UsageError       the caller:   InvalidDefinition, WrongContext, NotEncodable, NotFound, IdInUse
-├── WorkflowError    the workflow: WorkflowFailed, WorkflowCancelled, StepFailed, StepTimeout, StepInterrupted, Stuck
+├── WorkflowError    the workflow: WorkflowFailed, WorkflowCancelled, StepFailed, StepTimeout, StepInterrupted
 ├── StoreError       the database: StoreUnavailable, SchemaMismatch, CorruptLog
 └── InternalError    us
 """
@@ -74,10 +74,6 @@ class StepTimeout(WorkflowError, TimeoutError):
 
 class StepInterrupted(WorkflowError):
     """An `at_most_once` step had started when its process died: whether its effect happened is unknown."""
-
-
-class Stuck(WorkflowError):
-    """The workflow cannot go on with this code. Its history is untouched; deploy code that fits it, or retry."""
 
 
 class StoreError(EverlogError):

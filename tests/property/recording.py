@@ -13,7 +13,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from everlog import Engine, Handle, NotFound, Stuck, WorkflowCancelled, WorkflowFailed
+from everlog import Engine, Handle, NotFound, WorkflowCancelled, WorkflowFailed
 from everlog.memory import MemoryStore
 from everlog.store import ENDED, Head
 from everlog.testing.simulation import SimulatedHost
@@ -64,7 +64,7 @@ async def until_ended(handles: Sequence[Handle[Any]]) -> None:
     """Wait for all ends; cancel what does not come to one, at last even that which swallows it."""
     for handle in handles:
         for _ in range(3):
-            with suppress(TimeoutError, Stuck, WorkflowFailed, WorkflowCancelled):
+            with suppress(TimeoutError, WorkflowFailed, WorkflowCancelled):
                 await handle.result(timeout=PATIENCE)
             if (await handle.status()).state in {*ENDED, "stuck"}:
                 break
