@@ -17,7 +17,7 @@ from everlog.core import events
 from everlog.core.events import AnyEvent
 from everlog.core.failures import Failure
 from everlog.core.heads import InboxRow, State
-from everlog.replay.execution import Execution, StepEnd
+from everlog.replay.execution import Environment, Execution, StepEnd
 from everlog.replay.operations import Operation, Phase, SendOperation, StepOperation, TimerOperation, WaitOperation
 
 RUNNING: Final[tuple[State, None, Sequence[str]]] = ("running", None, ())
@@ -55,7 +55,7 @@ def draft(
         rows = [*_closings(execution), execution.outcome]
         return _drafted(execution, rows, recorded_at, [], [], ended=True)
     if execution.began is None:
-        return _drafted(execution, [_beginning(execution)], recorded_at, [], [])
+        return _drafted(execution, [beginning(execution.environment)], recorded_at, [], [])
     consumed: list[int] = []
     facts: list[AnyEvent] = []
     failed: list[AnyEvent] = []
@@ -74,6 +74,17 @@ def draft(
     if not rows and not settle:
         return None
     return _drafted(execution, rows, recorded_at, consumed, sends, progress=bool(facts))
+
+
+def beginning(environment: Environment) -> events.WorkflowBegan:
+    """Give the first fact of a workflow that is begun here."""
+    return events.WorkflowBegan(
+        format=events.FORMAT,
+        everlog=environment.everlog,
+        python=environment.python,
+        build=environment.build,
+        worker=environment.worker,
+    )
 
 
 def going_on(execution: Execution) -> Draft:
@@ -100,9 +111,10 @@ def attention_at(execution: Execution) -> float:
         heapq.heappop(heap)
     if heap:
         earliest = heap[0][0]
-    if execution.unrecorded:
-        earliest = min(earliest, next(iter(execution.unrecorded.values())).issued_at + SETTLE)
-    if any(operation.recorded for operation in execution.cancelled.values()):
+    for operation in execution.unrecorded.values():  # the first is the oldest
+        earliest = min(earliest, operation.issued_at + SETTLE)
+        break
+    if execution.cancelled and any(operation.recorded for operation in execution.cancelled.values()):
         earliest = min(earliest, execution.now + SETTLE)
     return earliest
 
@@ -182,17 +194,6 @@ _END_STATES: Final[dict[type[object], State]] = {
 }
 
 
-def _beginning(execution: Execution) -> AnyEvent:
-    environment = execution.environment
-    return events.WorkflowBegan(
-        format=events.FORMAT,
-        everlog=environment.everlog,
-        python=environment.python,
-        build=environment.build,
-        worker=environment.worker,
-    )
-
-
 def _arrivals(execution: Execution, now: int, inbox: Sequence[InboxRow], consumed: list[int]) -> Iterator[AnyEvent]:
     """Give what has arrived or is due. A message can only be the first fact of a commit: one that is delivered before
     it may cancel the wait, and the message, taken from the inbox already, would be lost."""
@@ -266,6 +267,7 @@ def _take_ended_steps(execution: Execution, facts: list[AnyEvent], failed: list[
         if operation.phase is not Phase.OPEN:
             continue
         operation.phase = Phase.CLOSING
+        execution.unrecorded.pop(operation.identity, None)  # this row has its input, so that none need open it
         if end.retry_at is not None and end.failure is not None:
             failed.append(_attempt_failed(operation, end, end.failure, end.retry_at))
         elif end.failure is not None:

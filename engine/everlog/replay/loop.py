@@ -15,7 +15,9 @@ import math
 import sys
 from asyncio import events
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Coroutine
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from contextlib import contextmanager
+from itertools import count
 from threading import get_ident
 from typing import Any, Final, NoReturn, Protocol, TypeVar, TypeVarTuple
 from zlib import crc32
@@ -117,7 +119,8 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self.salt = crc32(seed.encode()) << 16
         """Added to the hashes of tasks: asyncio holds those of all loops in one set. The same in every replay."""
         self._ready: deque[Handle] = deque()
-        self._number = 0
+        self.next_number: Final[Callable[[], int]] = count(1).__next__
+        """Draws the next creation number of a future or a generator."""
         self._task_number = 0
         self._thread: int | None = None
         self._context = contextvars.Context()  # empty: that of whoever drives the engine is not in the log
@@ -246,11 +249,6 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
 
     # -- what the runtime calls --------------------------------------------------------------------------------------
 
-    def next_number(self) -> int:
-        """Draw the next creation number of a future or a generator."""
-        self._number += 1
-        return self._number
-
     def next_task_number(self) -> int:
         """Draw the next creation number of a task: apart, as versions of asyncio differ in the futures they make."""
         self._task_number += 1
@@ -266,10 +264,12 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
 
     def drain(self, first: Callable[[], object] | None = None) -> None:
         """Run `first`, then all that is ready, as the running loop of this thread."""
+        if sys.get_asyncgen_hooks().firstiter is not _hold_generator:
+            with generators_held():
+                self.drain(first)
+            return
         outer = events._get_running_loop()
-        hooks = sys.get_asyncgen_hooks()
         events._set_running_loop(self)
-        sys.set_asyncgen_hooks(firstiter=self._hold_generator, finalizer=_keep_generator)
         self._thread = get_ident()
         adapt_libraries()
         try:
@@ -278,7 +278,6 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
             self._run_rounds()
         finally:
             self._thread = None
-            sys.set_asyncgen_hooks(*hooks)
             events._set_running_loop(outer)
 
     def let_go(self) -> None:
@@ -363,7 +362,8 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
             self._owner.set_timer(int(due_at), handle)
         return handle
 
-    def _hold_generator(self, generator: AsyncGenerator[Any, Any]) -> None:
+    def hold_generator(self, generator: AsyncGenerator[Any, Any]) -> None:
+        """Hold an async generator that was begun, so that the collector never finds it."""
         if len(self._generators) >= self._prune_at:
             self._generators = {number: held for number, held in self._generators.items() if held.ag_frame is not None}
             self._prune_at = 2 * len(self._generators) + 64
@@ -406,6 +406,23 @@ class _Gone:
 
     def report(self, context: dict[str, Any]) -> None:
         pass
+
+
+@contextmanager
+def generators_held() -> Iterator[None]:
+    """Have this thread's workflow loops hold the async generators that begin in them; once for many drains."""
+    hooks = sys.get_asyncgen_hooks()
+    sys.set_asyncgen_hooks(firstiter=_hold_generator, finalizer=_keep_generator)
+    try:
+        yield
+    finally:
+        sys.set_asyncgen_hooks(*hooks)
+
+
+def _hold_generator(generator: AsyncGenerator[Any, Any]) -> None:
+    loop = events._get_running_loop()
+    if isinstance(loop, WorkflowLoop):
+        loop.hold_generator(generator)
 
 
 def _keep_generator(generator: AsyncGenerator[Any, Any]) -> None:

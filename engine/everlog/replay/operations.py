@@ -104,6 +104,7 @@ class StepOperation(Operation):
         "key",
         "large_input",
         "must_start",
+        "name",
         "retry",
         "retry_at",
         "started_attempt",
@@ -125,6 +126,8 @@ class StepOperation(Operation):
     ) -> None:
         super().__init__(execution, identity, called_at)
         self.definition = definition
+        self.name = definition.name
+        """The name of the step in the log."""
         self.bound = bound
         self.context = copy_context()
         """The caller's context: an attempt runs in a copy of it, and what it sets does not come back."""
@@ -142,11 +145,6 @@ class StepOperation(Operation):
         self.dispatched = False
         self.cut_short = 0
         """How often an attempt ended without an outcome in this process."""
-
-    @property
-    def name(self) -> str:
-        """The name of the step in the log."""
-        return self.definition.name
 
     def input_fields(self) -> dict[str, Any]:
         """Give the input as event fields; empty where an earlier row has it."""

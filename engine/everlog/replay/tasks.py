@@ -31,7 +31,8 @@ class OperationFuture(WorkflowFuture[Any]):
     """The future that an operation ends. Cancelling it cancels the operation."""
 
     def __init__(self, operation: Operation, *, loop: WorkflowLoop) -> None:
-        super().__init__(loop=loop)
+        self.number = loop.next_number()
+        asyncio.Future.__init__(self, loop=loop)
         self.operation = operation
 
     def cancel(self, msg: Any | None = None) -> bool:

@@ -19,6 +19,7 @@ from everlog.errors import EverlogError, IdInUse, InternalError, NotFound, Store
 from everlog.host import Host, SystemHost
 from everlog.replay.context import active
 from everlog.replay.definitions import Definition, Workflow, defining_packages
+from everlog.replay.drafting import beginning
 from everlog.runtime.backends import Durability, open_store
 from everlog.runtime.commits import ending_commit
 from everlog.runtime.committer import PendingCommit, PendingCreate, PendingPost
@@ -303,7 +304,8 @@ class Client:
             if worker is not None:
                 worker.claim_wanted = True
             return
-        rows.append(worker.beginning(now))
+        began = beginning(worker.environment)
+        rows.append(EventRow(2, type_of(began), now, encode_event(began)))
         token = self.host.token()
         new = NewWorkflow(
             workflow_id=workflow_id,
@@ -316,7 +318,7 @@ class Client:
 
         def answer(outcome: CreateOutcome | EverlogError) -> None:
             if isinstance(outcome, Done):
-                worker.adopt(workflow_id, token, rows, definition)
+                worker.adopt(workflow_id, token, [(1, now, created), (2, now, began)], definition)
             resolve(outcome)
 
         shell.committer.create(PendingCreate(new, answer))

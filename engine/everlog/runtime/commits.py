@@ -16,23 +16,24 @@ from everlog.store import Commit, EventRow, Head, NewMessage
 
 def commit_of(resident: Resident, drafted: Draft, *, release: bool) -> Commit:
     """Give the commit that writes a draft; with `release` it lets go of the workflow."""
-    rows = [
-        EventRow(resident.seq + position, type_of(event), drafted.recorded_at, encode_event(event))
-        for position, event in enumerate(drafted.rows, start=1)
-    ]
+    before = seq = resident.seq
+    rows: list[EventRow] = []
+    for event in drafted.rows:
+        seq += 1
+        rows.append(EventRow(seq, type_of(event), drafted.recorded_at, encode_event(event)))
     return Commit(
         workflow_id=resident.workflow_id,
         token=resident.token,
-        seq=resident.seq,
+        seq=before,
         events=rows,
         state=drafted.state,
         wake_at=drafted.wake_at,
         topics=drafted.topics,
         consumed=drafted.consumed,
-        messages=_messages(resident, drafted, rows),
+        messages=_messages(resident, drafted, rows) if drafted.sends else (),
         release=release,
         progress=drafted.progress,
-        why=_summary(drafted),
+        why=_summary(drafted.rows[-1]) if drafted.state in _EXPLAINED else None,
     )
 
 
@@ -78,8 +79,6 @@ _CLOSING: Final[dict[str, Callable[..., AnyEvent]]] = {
 
 def _messages(resident: Resident, drafted: Draft, rows: Sequence[EventRow]) -> list[NewMessage]:
     """Give the messages of a draft; the seq of its row makes each unique for this source."""
-    if not drafted.sends:
-        return []
     seqs = {
         event.operation: row.seq
         for event, row in zip(drafted.rows, rows, strict=True)
@@ -98,8 +97,10 @@ def _messages(resident: Resident, drafted: Draft, rows: Sequence[EventRow]) -> l
     ]
 
 
-def _summary(drafted: Draft) -> str | None:
-    last: AnyEvent | None = drafted.rows[-1] if drafted.rows else None
+_EXPLAINED: Final[frozenset[State]] = frozenset({"failed", "cancelled"})
+
+
+def _summary(last: AnyEvent) -> str | None:
     if isinstance(last, events.WorkflowFailed):
         return f"{last.error.type.rpartition(':')[2]}: {last.error.message}"[:500]
     return last.reason or None if isinstance(last, events.WorkflowCancelled) else None

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections import deque
 from collections.abc import Callable
+from operator import attrgetter
 from typing import Final
 
 from msgspec import Struct
@@ -118,7 +119,7 @@ class Committer:
         self, creates: list[PendingCreate], commits: list[PendingCommit], posts: list[PendingPost], now: int
     ) -> None:
         if len(commits) > 1:
-            commits.sort(key=lambda pending: pending.commit.workflow_id)
+            commits.sort(key=_by_workflow)
         batch = Batch(
             creates=[pending.new for pending in creates],
             commits=[pending.commit for pending in commits],
@@ -200,6 +201,9 @@ class Committer:
             self._write([], [commit], [], now)
         for post in posts:
             self._write([], [], [post], now)
+
+
+_by_workflow: Final = attrgetter("commit.workflow_id")
 
 
 def _id_of(pending: PendingCreate | PendingCommit) -> str:

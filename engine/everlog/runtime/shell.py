@@ -20,6 +20,7 @@ from everlog.core.events import EndEvent, decode_event
 from everlog.errors import CorruptLog, EverlogError, NotFound, StoreError, StoreUnavailable
 from everlog.host import Driver, Host
 from everlog.replay.execution import StepEnd
+from everlog.replay.loop import generators_held
 from everlog.runtime.committer import Committer
 from everlog.runtime.steps import Dispatch
 from everlog.runtime.worker import Worker
@@ -92,11 +93,12 @@ class Shell:
         self._pumping_in = get_ident()
         self._pumping_since = self.host.monotonic()
         try:
-            for _ in range(MOST_ROUNDS):
-                if self.closed or not self._round():
-                    break
-            else:
-                return 0.0
+            with generators_held():
+                for _ in range(MOST_ROUNDS):
+                    if self.closed or not self._round():
+                        break
+                else:
+                    return 0.0
         finally:
             self._pumping_since = None
         return None if self.closed else self._rest()
@@ -156,6 +158,8 @@ class Shell:
         if self.closed:
             self.flush_answers()
             return False
+        if worker is not None:
+            worker.begin_round()
         now, at = self.store.now(), self.host.monotonic()
         if at >= self._paused_until:
             try:

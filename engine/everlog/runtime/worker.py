@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from itertools import islice
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ from msgspec import Struct
 
 from everlog.core import events
 from everlog.core.durations import SECOND
-from everlog.core.events import EndEvent, decode_event, encode_event, type_of
+from everlog.core.events import AnyEvent, EndEvent, decode_event
 from everlog.core.failures import describe
 from everlog.errors import CorruptLog, EverlogError, InternalError, NotFound, StoreUnavailable
 from everlog.host import Host
@@ -49,7 +50,6 @@ from everlog.store import (
     Commit,
     CommitOutcome,
     Done,
-    EventRow,
     Head,
     InboxRow,
     Refused,
@@ -65,6 +65,10 @@ HAND_BACK_AT_ONCE: Final = 16
 HAND_BACK_PAUSE: Final = SECOND
 NOT_WORTH_LEAVING: Final = SECOND  # a workflow that is due so soon is not handed back to make room
 NEVER: Final = float("inf")
+
+
+History = Sequence[tuple[int, int, AnyEvent]]
+"""Events with their seq and the time at which they were recorded."""
 
 
 class WorkerSettings(Struct, frozen=True, kw_only=True):
@@ -109,12 +113,18 @@ class Worker:
         self.let_go_of: list[str] = []
         """Workflows that were dropped from memory since somebody last looked: they may have ended elsewhere."""
         self.draining = False
+        self._starting = False
+        """Whether attempts may begin, as it was when this round began; what begins asks again."""
         self.may_start = True
         """False while the worker is past its own lease: then it starts no attempt and claims nothing."""
         self.holds_lease: Callable[[], bool] = lambda: True
         """Tells the same at this moment, also when this process stood still and nobody could say so."""
 
     # -- taking ------------------------------------------------------------------------------------------------------
+
+    def begin_round(self) -> None:
+        """Look once whether attempts may begin in this round."""
+        self._starting = self._starts()
 
     def has_room(self) -> bool:
         """Tell whether another workflow may be held."""
@@ -124,21 +134,9 @@ class Worker:
         """Tell whether as many workflows are held as may be."""
         return len(self.residents) >= self.settings.concurrency
 
-    def beginning(self, now: int) -> EventRow:
-        """Give the row with which this worker begins a workflow that it creates."""
-        environment = self.environment
-        began = events.WorkflowBegan(
-            format=events.FORMAT,
-            everlog=environment.everlog,
-            python=environment.python,
-            build=environment.build,
-            worker=self.settings.worker,
-        )
-        return EventRow(2, type_of(began), now, encode_event(began))
-
-    def adopt(self, workflow_id: str, token: str, rows: Sequence[EventRow], definition: Workflow[..., Any]) -> None:
+    def adopt(self, workflow_id: str, token: str, history: History, definition: Workflow[..., Any]) -> None:
         """Hold a workflow that was just created here, and run it to its first wait."""
-        self._take(workflow_id, token, rows, (), definition)
+        self._take(workflow_id, token, history, (), definition)
 
     def claim(self, now: int) -> None:
         """Take what is runnable, as far as there is room."""
@@ -164,9 +162,10 @@ class Worker:
         if token is None:
             raise InternalError(f"the store claimed {head.workflow_id!r} without a token")
         try:
-            history = claimed.history or self._store.read(head.workflow_id)
-            if not history or history[-1].seq != head.seq:
+            rows = claimed.history or self._store.read(head.workflow_id)
+            if not rows or rows[-1].seq != head.seq:
                 raise CorruptLog(f"the history of {head.workflow_id!r} does not end at its head's seq {head.seq}")
+            history = [(row.seq, row.recorded_at, decode_event(row.payload)) for row in rows]
             self._take(head.workflow_id, token, history, claimed.inbox, definition, head)
         except StoreUnavailable as error:
             log.warning("workflow %r was claimed and cannot be read now: %s", head.workflow_id, error)
@@ -178,18 +177,17 @@ class Worker:
         self,
         workflow_id: str,
         token: str,
-        rows: Sequence[EventRow],
+        history: History,
         inbox: Sequence[InboxRow],
         definition: Workflow[..., Any],
         head: Head | None = None,
     ) -> None:
-        history = [(row.seq, row.recorded_at, decode_event(row.payload)) for row in rows]
         created = history[0][2]
         if not isinstance(created, events.WorkflowCreated):
             raise CorruptLog(f"the history of {workflow_id!r} does not begin with its creation")
         execution = Execution(workflow_id, created, definition, self.environment)
         execution.now = history[-1][1]
-        resident = Resident(execution, token=token, seq=rows[-1].seq)
+        resident = Resident(execution, token=token, seq=history[-1][0])
         resident.inbox = list(inbox)
         self.residents[workflow_id] = resident
         try:
@@ -282,7 +280,7 @@ class Worker:
 
     def _draft(self, resident: Resident, now: int) -> None:
         execution = resident.execution
-        drafted = draft(execution, now, resident.inbox, starting=self._starts())
+        drafted = draft(execution, now, resident.inbox, starting=self._starting)
         if drafted is None:
             self._dispatch(resident)
             if self.draining:
@@ -303,11 +301,11 @@ class Worker:
                 resident.rests_since = now
             at = min(at, resident.rests_since + SETTLE)
             if now >= at:
-                settled = draft(execution, now, resident.inbox, settle=True, starting=self._starts())
+                settled = draft(execution, now, resident.inbox, settle=True, starting=self._starting)
                 if settled is not None:
                     self._send(resident, settled)
                 return
-        if at <= now and not self._starts():
+        if at <= now and not self._starting:
             at = now + SETTLE  # its row is not to be written before it may begin
         if at < resident.alarm_at:
             resident.alarm_at = at
@@ -318,7 +316,7 @@ class Worker:
         resident.in_flight = drafted
         resident.releasing = release
         commit = commit_of(resident, drafted, release=release)
-        self._committer.commit(PendingCommit(commit, lambda outcome: self._committed(resident, outcome)))
+        self._committer.commit(PendingCommit(commit, partial(self._committed, resident)))
 
     def _committed(self, resident: Resident, outcome: CommitOutcome | EverlogError) -> None:
         drafted = resident.in_flight
@@ -385,23 +383,23 @@ class Worker:
         return self.may_start and not self.draining and self.holds_lease()
 
     def _dispatch(self, resident: Resident) -> None:
-        if not self._starts():
-            return
-        for operation in take_dispatches(resident.execution):
-            attempt = Attempt(
-                workflow_id=resident.workflow_id,
-                step=operation.name,
-                identity=operation.identity,
-                key=operation.key,
-                number=operation.attempt,
-            )
-            self._dispatches.append(Dispatch(resident, operation, attempt))
+        if self._starting:
+            for operation in take_dispatches(resident.execution):
+                self._dispatches.append(Dispatch(resident, operation, Attempt(resident.workflow_id, operation)))
 
     def run_dispatches(self) -> None:
         """Begin the attempts that came of the last drains, all with one wake-up."""
-        if self._dispatches:
-            dispatches, self._dispatches = self._dispatches, []
-            self._steps.run([one for one in dispatches if not one.resident.lost and one.operation.phase is Phase.OPEN])
+        if not self._dispatches:
+            return
+        dispatches, self._dispatches = self._dispatches, []
+        wanted = [one for one in dispatches if not one.resident.lost and one.operation.phase is Phase.OPEN]
+        if self._starts():
+            self._steps.run(wanted)
+            return
+        for dispatch in wanted:
+            dispatch.operation.dispatched = False
+            dispatch.resident.execution.undispatched.append(dispatch.operation)
+            self._dirty[dispatch.resident] = None
 
     # -- letting go --------------------------------------------------------------------------------------------------
 
