@@ -20,29 +20,34 @@ def escaped(name: str) -> str:
 class Branch:
     """A path and the names that were drawn in it so far."""
 
-    __slots__ = ("_drawn", "path")
+    __slots__ = ("_drawn", "_written", "path")
 
     def __init__(self, path: str = "") -> None:
         self.path = path
         self._drawn: dict[str, int] = {}
+        self._written: dict[str, str] = {}
+        """By name: the path and the name, as they are written."""
 
     def draw(self, name: str) -> str:
         """Give the next identity of this name in this branch."""
-        self._drawn[name] = number = self._drawn.get(name, 0) + 1
-        return self._identity(name, number)
+        number = self._drawn.get(name)
+        if number is None:
+            self._drawn[name] = 1
+            self._written[name] = written = f"{self.path}{escaped(name)}"
+            return written
+        self._drawn[name] = number = number + 1
+        return f"{self._written[name]}#{number}" if number > 1 else self._written[name]
 
     def undraw(self, name: str, identity: str) -> None:
         """Take back a draw that nothing has used; a later draw of the same name leaves it taken."""
         number = self._drawn[name]
-        if self._identity(name, number) == identity:
+        written = self._written[name]
+        if identity == (written if number == 1 else f"{written}#{number}"):
             self._drawn[name] = number - 1
 
     def child(self, identity: str) -> Branch:
         """Give the branch that an identity drawn here opens."""
         return Branch(f"{identity}/")
-
-    def _identity(self, name: str, number: int) -> str:
-        return f"{self.path}{escaped(name)}" if number == 1 else f"{self.path}{escaped(name)}#{number}"
 
 
 class TaskBranch:

@@ -164,6 +164,7 @@ class Execution:
                 "await it where it was called"
             )
         self.called.pop(id(operation), None)
+        operation.coroutine = None
         if isinstance(operation, StepOperation) and operation.key is not None:
             self._take_key(operation, keyed(operation.name, operation.key))
         operation.phase = Phase.OPEN
@@ -227,6 +228,7 @@ class Execution:
         if operation.phase not in (Phase.OPEN, Phase.CLOSING):
             return
         operation.phase = Phase.CANCELLED
+        operation.future = None
         self.loop.progress += 1
         self._forget(operation)
         self.cancelled[operation.identity] = operation

@@ -79,10 +79,10 @@ class TimerHandle(Handle):
 
     def cancel(self) -> None:
         """Take the callback back, and the timer with it."""
-        if not self.is_cancelled:
-            self.is_cancelled = True
-            if self.on_cancel is not None:
-                self.on_cancel()
+        self.is_cancelled = True
+        on_cancel, self.on_cancel = self.on_cancel, None
+        if on_cancel is not None:
+            on_cancel()
 
 
 class LoopOwner(Protocol):
@@ -285,8 +285,9 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self._owner = _Gone(self._owner.workflow_id)
         self._tasks.clear()
 
-    def make_ready(self, handle: Handle) -> None:
+    def make_ready(self, handle: TimerHandle) -> None:
         """Put a handle that waited for a timer among the ready ones."""
+        handle.on_cancel = None
         self._ready.append(handle)
 
     def ready_length(self) -> int:

@@ -63,8 +63,9 @@ class Operation:
 
     def end(self, outcome: object) -> None:
         """Deliver the outcome to whoever awaits it."""
-        if self.future is not None and not self.future.done():
-            self.future.set_result(outcome)
+        future, self.future = self.future, None  # they hold each other: none is left to the garbage collector
+        if future is not None and not future.done():
+            future.set_result(outcome)
 
     def opening(self) -> AnyEvent | None:
         """Give the event that opens it, None where it has none."""

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, ParamSpec, Self, TypeVar, overload
-from uuid import UUID
 
 import msgspec
 
@@ -14,7 +13,7 @@ from everlog.core import events
 from everlog.core.codec import ANY, SELF, Codec, JsonCodec, canonical
 from everlog.core.durations import SECOND
 from everlog.core.events import EndEvent, decode_event, encode_event, type_of
-from everlog.core.names import check_id, check_name, check_reason, check_topic
+from everlog.core.names import check_id, check_name, check_reason, check_topic, time_ordered_id
 from everlog.errors import EverlogError, IdInUse, InternalError, NotFound, StoreUnavailable, UsageError, WrongContext
 from everlog.host import Host, SystemHost
 from everlog.replay.context import active
@@ -135,7 +134,7 @@ class Client:
         another function or input is `IdInUse`. Raises `NotEncodable` for an input that cannot be recorded.
         """
         definition = _startable(fn)
-        workflow_id = definition.id or str(UUID(self.host.token()))
+        workflow_id = definition.id or time_ordered_id(self.host.wall(), self.host.token())
         payload = definition.signature.encode(self.codec, args, kwargs, what=f"input of workflow {definition.name}")
         outcome = await self._asked(partial(self._create, workflow_id, definition, payload))
         if isinstance(outcome, Exists):

@@ -263,7 +263,7 @@ class Worker:
 
     def draft_all(self, now: int) -> None:
         """Draft the next commit of every workflow that something happened to."""
-        if any(resident.execution.waits for resident in self._dirty) and not self.inbox_wanted:
+        if not self.inbox_wanted:
             self._read_before_expiry(now)
         dirty, self._dirty = self._dirty, {}
         for resident in dirty:
@@ -275,8 +275,10 @@ class Worker:
 
     def _read_before_expiry(self, now: int) -> None:
         """A wait may expire only after the messages that came in time were read."""
-        if any(attention_at(resident.execution) <= now for resident in self._dirty if resident.execution.waits):
-            self.read_inbox()
+        for resident in self._dirty:
+            if resident.execution.waits and attention_at(resident.execution) <= now:
+                self.read_inbox()
+                return
 
     def _draft(self, resident: Resident, now: int) -> None:
         execution = resident.execution
