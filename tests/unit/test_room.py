@@ -50,13 +50,3 @@ def test_a_message_reaches_a_workflow_that_made_room(kind: str, tmp_path: Path) 
     assert run(program, kind=kind, folder=tmp_path, concurrency=HELD) == [n + 101 for n in range(3 * HELD)]
 
 
-def test_waiting_workflows_stay_in_memory_while_there_is_room() -> None:
-    async def program(engine: Engine) -> str | None:
-        handle = await engine.start(listens, 1)
-        await asyncio.sleep(100)
-        held_by = (await handle.status()).worker
-        await handle.send("go", 1)
-        await handle.result()
-        return held_by
-
-    assert run(program, concurrency=HELD) is not None

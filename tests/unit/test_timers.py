@@ -162,6 +162,7 @@ def test_a_far_sleep_costs_nothing(seconds: float) -> None:
         async with Engine(store, host=host, workflows=[sleeps_for_ever]) as engine:
             handle = await engine.start(sleeps_for_ever, seconds)
             await in_state(handle, "waiting")
+            await asyncio.sleep(10)  # by then it is parked
             commits = store.commits
             await asyncio.sleep(600)
             assert store.commits == commits

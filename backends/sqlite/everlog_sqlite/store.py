@@ -124,7 +124,11 @@ class SqliteStore:
             return None
         if len(known) > _REMEMBERED_HEADS:
             known.clear()
-        known.update(plan.heads)
+        for workflow_id, head in plan.heads.items():
+            if head.token is None:
+                known.pop(workflow_id, None)
+            else:
+                known[workflow_id] = head
         return outcome
 
     def _look_up(self, batch: Batch) -> Plan:

@@ -106,10 +106,11 @@ class Execution:
 
     # -- rows --------------------------------------------------------------------------------------------------------
 
-    def replay(self, history: Sequence[tuple[int, int, AnyEvent]]) -> None:
+    def replay(self, history: Sequence[tuple[int, int, AnyEvent]], *, starts_first: bool = False) -> None:
         """Apply a history of (seq, recorded_at, event), silently; then say what is to be done about open steps.
 
-        Raises `CannotGoOn` where history and code part.
+        With `starts_first`, a step that is open writes that it starts before it runs: so that its process is counted
+        as lost, should that be what it does. Raises `CannotGoOn` where history and code part.
         """
         self.replaying = True
         try:
@@ -124,7 +125,7 @@ class Execution:
             if operation.started_attempt == operation.attempt and operation.definition.at_most_once:
                 operation.dispatched = True  # by a process that is gone: it is not to run again
                 self.ended_steps.append((operation, self.interrupted(operation)))
-            elif operation.started_attempt != operation.attempt:
+            elif starts_first and operation.started_attempt != operation.attempt:
                 operation.must_start = True
 
     def apply(self, seq: int, recorded_at: int, event: AnyEvent) -> None:

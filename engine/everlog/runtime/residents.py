@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from everlog.replay.drafting import Draft
 from everlog.replay.execution import Execution
 from everlog.store import InboxRow, State
+
+NEVER: Final = float("inf")
+"""A store time that does not come."""
 
 
 class Resident:
@@ -20,7 +24,6 @@ class Resident:
         "inbox",
         "lost",
         "releasing",
-        "rests_since",
         "seq",
         "token",
         "workflow_id",
@@ -37,8 +40,7 @@ class Resident:
         self.releasing = False
         self.head: tuple[State, int | None, Sequence[str]] = ("running", None, ())
         """State, wake-up time and topics that the head has."""
-        self.rests_since: int | None = None
-        self.alarm_at = float("inf")
+        self.alarm_at = NEVER
         """Store time at which the workflow is looked at again though nothing happens."""
         self.lost = False
         """Whether it was refused, released or ended: nothing of it matters any more."""

@@ -158,9 +158,9 @@ class Shell:
         if self.closed:
             self.flush_answers()
             return False
-        if worker is not None:
-            worker.begin_round()
         now, at = self.store.now(), self.host.monotonic()
+        if worker is not None:
+            worker.begin_round(now)
         if at >= self._paused_until:
             try:
                 self._retire()

@@ -9,12 +9,15 @@ import logging
 from collections.abc import Callable, Container
 from typing import Final
 
+from everlog.core.durations import SECOND
 from everlog.host import Host
 from everlog.store import Head, Store, WorkflowQuery
 
 log: Final = logging.getLogger("everlog")
 PAUSE: Final = 10.0
 """Seconds between two looks, at the least."""
+OVERDUE: Final = 10 * SECOND
+"""So long after its wake-up time a parked workflow is one that nobody runs."""
 MOST: Final = 1000
 """So many workflows, the newest, are looked at."""
 
@@ -27,21 +30,17 @@ class Strangers:
         self._host = host
         self._known = known
         self._warned: set[str] = set()
-        self._changes = -1
         self._next_look = 0.0
 
     def look(self) -> None:
-        """Warn of each new name, if something was written since the last look. Raises `StoreError`."""
+        """Warn of each new name. Raises `StoreError`."""
         at = self._host.monotonic()
         if at < self._next_look:
             return
         self._next_look = at + PAUSE
-        changes = self._store.changes()
-        if changes == self._changes:
-            return
-        known = self._known()
+        known, overdue = self._known(), self._store.now() - OVERDUE
         for head in self._store.workflows(WorkflowQuery(limit=MOST)):
-            if _waits_for_code(head) and head.name not in known and head.name not in self._warned:
+            if _waits_for_code(head, overdue) and head.name not in known and head.name not in self._warned:
                 self._warned.add(head.name)
                 log.warning(
                     "workflow %r (%r) is in this store, and this engine does not know %r: it is left alone until an "
@@ -50,8 +49,11 @@ class Strangers:
                     head.state,
                     head.name,
                 )
-        self._changes = changes
 
 
-def _waits_for_code(head: Head) -> bool:
-    return head.token is None and head.state in ("queued", "running", "waiting")
+def _waits_for_code(head: Head, overdue: int) -> bool:
+    """Tell whether nobody runs it though it could go on; what is parked waits for something else than code."""
+    if head.token is not None:
+        return False
+    due_long_ago = head.wake_at is not None and head.wake_at < overdue
+    return head.state in ("queued", "running") or (head.state == "waiting" and due_long_ago)

@@ -6,7 +6,6 @@ steps that came of it -> draft again. One commit of a workflow is in flight at a
 
 from __future__ import annotations
 
-import heapq
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -38,9 +37,11 @@ from everlog.replay.drafting import (
 )
 from everlog.replay.execution import Environment, Execution, StepEnd
 from everlog.replay.operations import Phase
+from everlog.runtime.alarms import Alarms
 from everlog.runtime.commits import commit_of, state_commit, stuck_commit
 from everlog.runtime.committer import Committer, PendingCommit
-from everlog.runtime.residents import Resident
+from everlog.runtime.parking import PARK_AFTER, Resting, is_worth_parking
+from everlog.runtime.residents import NEVER, Resident
 from everlog.runtime.sentences import not_delivered, poisoned
 from everlog.runtime.steps import Dispatch, StepRunner
 from everlog.store import (
@@ -61,10 +62,8 @@ from everlog.store import (
 log: Final = logging.getLogger("everlog")
 MOST_TAKEOVERS: Final = 5
 CLAIM_AT_ONCE: Final = 100
-HAND_BACK_AT_ONCE: Final = 16
+PARK_AT_ONCE: Final = 200
 HAND_BACK_PAUSE: Final = SECOND
-NOT_WORTH_LEAVING: Final = SECOND  # a workflow that is due so soon is not handed back to make room
-NEVER: Final = float("inf")
 
 
 History = Sequence[tuple[int, int, AnyEvent]]
@@ -102,8 +101,8 @@ class Worker:
         self._on_end = on_end
         self.residents: dict[str, Resident] = {}
         self._dirty: dict[Resident, None] = {}
-        self._alarms: list[tuple[float, int, Resident]] = []
-        self._alarm_number = 0
+        self._alarms = Alarms()
+        self._resting = Resting()
         self._dispatches: list[Dispatch] = []
         self._inbox_seen = 0
         self.inbox_wanted = False
@@ -113,6 +112,8 @@ class Worker:
         self.let_go_of: list[str] = []
         """Workflows that were dropped from memory since somebody last looked: they may have ended elsewhere."""
         self.draining = False
+        self._now = 0
+        """Store time at which this round began."""
         self._starting = False
         """Whether attempts may begin, as it was when this round began; what begins asks again."""
         self.may_start = True
@@ -122,9 +123,9 @@ class Worker:
 
     # -- taking ------------------------------------------------------------------------------------------------------
 
-    def begin_round(self) -> None:
-        """Look once whether attempts may begin in this round."""
-        self._starting = self._starts()
+    def begin_round(self, now: int) -> None:
+        """Look once what the time is and whether attempts may begin in this round."""
+        self._now, self._starting = now, self._starts()
 
     def has_room(self) -> bool:
         """Tell whether another workflow may be held."""
@@ -189,13 +190,17 @@ class Worker:
         execution.now = history[-1][1]
         resident = Resident(execution, token=token, seq=history[-1][0])
         resident.inbox = list(inbox)
+        if head is not None:
+            resident.head = (head.state, head.wake_at, list(head.topics))
         self.residents[workflow_id] = resident
         try:
             if len(history) <= 2:
                 for seq, recorded_at, event in history:
                     execution.apply(seq, recorded_at, event)
             else:
-                execution.replay(history)
+                # A death is a takeover only where the head says `running`.
+                counted = head is not None and head.state == "running" and not head.takeovers
+                execution.replay(history, starts_first=not counted)
             if head is not None and head.takeovers >= MOST_TAKEOVERS and head.state != "stuck":
                 raise CannotGoOn(poisoned(execution, head.takeovers))
         except CannotGoOn as stuck:
@@ -243,17 +248,11 @@ class Worker:
 
     def wake_due(self, now: int) -> None:
         """Have every workflow looked at whose alarm has rung."""
-        while self._alarms and self._alarms[0][0] <= now:
-            at, _, resident = heapq.heappop(self._alarms)
-            if not resident.lost and at == resident.alarm_at:
-                resident.alarm_at = NEVER
-                self._dirty[resident] = None
+        self._dirty.update(dict.fromkeys(self._alarms.ring(now)))
 
     def next_alarm(self) -> float:
         """Give the store time of the next alarm."""
-        while self._alarms and (self._alarms[0][2].lost or self._alarms[0][0] != self._alarms[0][2].alarm_at):
-            heapq.heappop(self._alarms)
-        return self._alarms[0][0] if self._alarms else NEVER
+        return self._alarms.next()
 
     def has_work(self) -> bool:
         """Tell whether there is something to do at once."""
@@ -290,29 +289,34 @@ class Worker:
             else:
                 self._rest(resident, now)
             return
-        resident.rests_since = None
+        self._resting.end(resident)
         self._send(resident, drafted)
 
     def _rest(self, resident: Resident, now: int) -> None:
-        """Set the next alarm; a workflow that has come to rest otherwise than its head says has that written."""
+        """Set the next alarm; a workflow that only waits has that written to its head, and is parked in the end."""
         execution = resident.execution
         at = attention_at(execution)
         rest = head_state(execution)
-        if rest is not RUNNING and rest != resident.head:
-            if resident.rests_since is None:
-                resident.rests_since = now
-            at = min(at, resident.rests_since + SETTLE)
-            if now >= at:
-                settled = draft(execution, now, resident.inbox, settle=True, starting=self._starting)
-                if settled is not None:
-                    self._send(resident, settled)
-                return
+        if rest is not RUNNING:
+            since = self._resting.begin(resident, now)
+            if rest != resident.head:
+                at = min(at, since + SETTLE)
+                if now >= at:
+                    self._settle(resident, now)
+                    return
+            elif is_worth_parking(resident, now):
+                if now >= since + PARK_AFTER:
+                    self._hand_back(resident, now)
+                    return
+                at = min(at, since + PARK_AFTER)
         if at <= now and not self._starting:
             at = now + SETTLE  # its row is not to be written before it may begin
-        if at < resident.alarm_at:
-            resident.alarm_at = at
-            self._alarm_number += 1
-            heapq.heappush(self._alarms, (at, self._alarm_number, resident))
+        self._alarms.set(resident, at)
+
+    def _settle(self, resident: Resident, now: int) -> None:
+        settled = draft(resident.execution, now, resident.inbox, settle=True, starting=self._starting)
+        if settled is not None:
+            self._send(resident, settled)
 
     def _send(self, resident: Resident, drafted: Draft, *, release: bool = False) -> None:
         resident.in_flight = drafted
@@ -379,7 +383,7 @@ class Worker:
         if self.draining or resident.inbox or wants_draft(execution):
             self._dirty[resident] = None
         else:
-            self._rest(resident, execution.now)
+            self._rest(resident, self._now)
 
     def _starts(self) -> bool:
         return self.may_start and not self.draining and self.holds_lease()
@@ -441,6 +445,7 @@ class Worker:
         if self.residents.get(resident.workflow_id) is resident:
             del self.residents[resident.workflow_id]
         self._dirty.pop(resident, None)
+        self._resting.end(resident)
         execution = resident.execution
         running = [operation for operation in execution.steps.values() if operation.dispatched]
         self._steps.drop([*running, *execution.dropped_steps])
@@ -455,9 +460,8 @@ class Worker:
             self.let_go(resident)
 
     def make_room(self, now: int) -> None:
-        """Hand back some workflows that only wait, so that others can be held; each comes back when it may go on."""
-        at_rest = (resident for resident in self.residents.values() if _only_waits(resident, now))
-        for resident in list(islice(at_rest, HAND_BACK_AT_ONCE)):
+        """Park some workflows that only wait, so that others can be held; each comes back when it may go on."""
+        for resident in islice(self._resting.that_can_go(now), PARK_AT_ONCE):
             self._hand_back(resident, now)
 
     def wake_all(self) -> None:
@@ -488,13 +492,6 @@ class Worker:
         drafted = draft(resident.execution, now, resident.inbox, settle=True, starting=False)
         if drafted is not None:
             self._send(resident, drafted, release=drafted.state not in _END_STATES)
-
-
-def _only_waits(resident: Resident, now: int) -> bool:
-    if resident.in_flight is not None or resident.head[0] != "waiting" or resident.inbox:
-        return False
-    execution = resident.execution
-    return head_state(execution) == resident.head and attention_at(execution) > now + NOT_WORTH_LEAVING
 
 
 _END_STATES: Final[frozenset[State]] = frozenset({"completed", "failed", "cancelled"})

@@ -1,0 +1,56 @@
+"""Parking: when a workflow that only waits leaves the memory, to be rebuilt once what it waits for is there.
+
+Where all is at rest, its open operations get their rows after `SETTLE`, and its head says what it waits for. After
+`PARK_AFTER` it is let go of, unless it is due again so soon that rebuilding it would cost more than keeping it. While
+the engine is full, those that have rested longest go at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from everlog.core.durations import SECOND
+from everlog.replay.drafting import RUNNING, head_state
+from everlog.runtime.residents import NEVER, Resident
+
+PARK_AFTER: Final = SECOND
+REPLAYS: Final = 10
+"""A workflow that is due before so many replays of it could be made is not parked."""
+
+_REPLAY: Final = 2_000
+_REPLAY_OF_EVENT: Final = 50
+"""Microseconds that a replay takes about, in all and for each event."""
+
+
+class Resting:
+    """The workflows that only wait, longest at rest first."""
+
+    def __init__(self) -> None:
+        self._since: dict[Resident, int] = {}
+
+    def begin(self, resident: Resident, now: int) -> int:
+        """Take note that a workflow is at rest; give since when it has been."""
+        return self._since.setdefault(resident, now)
+
+    def end(self, resident: Resident) -> None:
+        """Take note that something has happened to it."""
+        self._since.pop(resident, None)
+
+    def that_can_go(self, now: int) -> Iterator[Resident]:
+        """Give those that may be let go of at once to make room."""
+        for resident in list(self._since):
+            if (
+                resident.in_flight is None
+                and not resident.inbox
+                and head_state(resident.execution) is not RUNNING
+                and is_worth_parking(resident, now)
+            ):
+                yield resident
+
+
+def is_worth_parking(resident: Resident, now: int) -> bool:
+    """Tell whether the next thing that is due is further off than the replays that parking would cost."""
+    execution = resident.execution
+    due_at = execution.due[0][0] if execution.due else NEVER
+    return due_at - now > REPLAYS * (_REPLAY + _REPLAY_OF_EVENT * resident.seq)
