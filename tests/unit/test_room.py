@@ -48,5 +48,3 @@ def test_a_message_reaches_a_workflow_that_made_room(kind: str, tmp_path: Path) 
         return await asyncio.gather(*(handle.result() for handle in handles))
 
     assert run(program, kind=kind, folder=tmp_path, concurrency=HELD) == [n + 101 for n in range(3 * HELD)]
-
-

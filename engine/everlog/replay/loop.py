@@ -15,7 +15,7 @@ import math
 import sys
 from asyncio import events
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
 from contextlib import contextmanager
 from itertools import count
 from threading import get_ident
@@ -410,7 +410,7 @@ class _Gone:
 
 
 @contextmanager
-def generators_held() -> Iterator[None]:
+def generators_held() -> Generator[None]:
     """Have this thread's workflow loops hold the async generators that begin in them; once for many drains."""
     hooks = sys.get_asyncgen_hooks()
     sys.set_asyncgen_hooks(firstiter=_hold_generator, finalizer=_keep_generator)
