@@ -9,11 +9,13 @@ from typing import Any, cast
 from everlog.core.plain import (
     Trouble,
     decode_int,
+    dict_check,
     encode_int,
     is_dict,
     is_list,
     is_object,
     is_tuple,
+    list_check,
     misread,
     type_text,
     unfit,
@@ -46,7 +48,8 @@ def list_of(item: Shape) -> Shape:
             raise misread(name, plain)
         return decode_each(plain, decode_item)
 
-    return Shape(name, {list}, {"list"}, encode, decode)
+    is_plain = list_check(item.scalars) if item.scalars else None
+    return Shape(name, {list}, {"list"}, encode, decode, is_plain=is_plain)
 
 
 def tuple_of_any_length(item: Shape) -> Shape:
@@ -111,7 +114,8 @@ def dict_of(key: Shape, item: Shape) -> Shape:
     def decode(plain: object) -> object:
         return decode_dict(plain, key.decode, item.decode)
 
-    return Shape(name, {dict}, {"object", "$dict"}, encode, decode)
+    is_plain = dict_check(item.scalars) if item.scalars and str in key.scalars else None
+    return Shape(name, {dict}, {"object", "$dict"}, encode, decode, is_plain=is_plain)
 
 
 def collection_of(title: str, item: Shape) -> Shape:

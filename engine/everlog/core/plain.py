@@ -7,13 +7,16 @@ A dict with the key "$" is a tag, `{"$": "float", "v": "nan"}`; no value of a us
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Final, TypeGuard
+from collections.abc import Callable, Collection
+from typing import Any, Final, TypeGuard
 
 Convert = Callable[[object], object]
 
-_MAX_BITS: Final = 13_000
+MAX_BITS: Final = 13_000
 """Longer integers are written in hexadecimal: Python refuses to read and write more than 4300 digits in decimal."""
+_ONLY_TEXT: Final = {str}
+_SMALLEST: Final = -0x8000000000000000
+_LARGEST: Final = 0x7FFFFFFFFFFFFFFF
 
 
 class Trouble(Exception):
@@ -99,6 +102,49 @@ def untag(plain: object, tag: str) -> object:
 # ---- scalars
 
 
+def scalar_check(kinds: frozenset[type]) -> Callable[[object], bool]:
+    """Give the check whether a value is a scalar of one of these kinds that is written as it is."""
+
+    def is_plain(value: object) -> bool:
+        kind = type(value)
+        if kind not in kinds:
+            return False
+        if type(value) is float:
+            return math.isfinite(value)
+        return type(value) is not int or value.bit_length() < MAX_BITS
+
+    return is_plain
+
+
+def list_check(scalars: frozenset[type]) -> Callable[[object], bool]:
+    """Give the check whether a value is a list of such scalars, none of which needs a tag. It says no to mixtures."""
+
+    def is_plain(value: Any) -> bool:
+        return type(value) is list and _are_plain(value, scalars)
+
+    return is_plain
+
+
+def dict_check(scalars: frozenset[type]) -> Callable[[object], bool]:
+    """Give the check whether a value is a dict of such scalars by text, and nothing in it needs a tag."""
+
+    def is_plain(value: Any) -> bool:
+        if type(value) is not dict or (value and set(map(type, value)) != _ONLY_TEXT):
+            return False
+        return "$" not in "".join(value) and _are_plain(value.values(), scalars)
+
+    return is_plain
+
+
+def _are_plain(values: Collection[Any], scalars: frozenset[type]) -> bool:
+    kinds = set(map(type, values))
+    if not kinds <= scalars:
+        return False
+    if int in kinds and not (len(kinds) == 1 and min(values) >= _SMALLEST and max(values) <= _LARGEST):
+        return False
+    return float not in kinds or (len(kinds) == 1 and all(map(math.isfinite, values)))
+
+
 def encode_none(value: object) -> object:
     if value is not None:
         raise unfit("None", value)
@@ -126,7 +172,7 @@ def decode_bool(plain: object) -> object:
 def encode_int(value: object) -> object:
     if type(value) is not int:
         raise unfit("int", value)
-    if -0x8000000000000000 <= value <= 0x7FFFFFFFFFFFFFFF or value.bit_length() < _MAX_BITS:
+    if _SMALLEST <= value <= _LARGEST or value.bit_length() < MAX_BITS:
         return value
     return {"$": "int", "v": hex(value)}
 

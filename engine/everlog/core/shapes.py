@@ -30,18 +30,19 @@ from everlog.core.containers import (
 from everlog.core.records import Pair, pydantic_type, record_of
 from everlog.core.unions import EVERYTHING, Shape, union_of
 
-UNTYPED: Final = Shape("Any", None, EVERYTHING, tagged.encode_untyped, tagged.decode_untyped)
-_NONE: Final = Shape("None", {types.NoneType}, {"null"}, plain.encode_none, plain.decode_none)
+_AS_UNTYPED: Final = frozenset({types.NoneType, bool, int, float, str})
+UNTYPED: Final = Shape("Any", None, EVERYTHING, tagged.encode_untyped, tagged.decode_untyped, scalars=_AS_UNTYPED)
+_NONE: Final = Shape("None", {types.NoneType}, {"null"}, plain.encode_none, plain.decode_none, scalars=[types.NoneType])
 
 _SIMPLE: Final[dict[object, Shape]] = {
     Any: UNTYPED,
     object: UNTYPED,
     None: _NONE,
     types.NoneType: _NONE,
-    bool: Shape("bool", {bool}, {"bool"}, plain.encode_bool, plain.decode_bool),
-    int: Shape("int", {int}, {"int", "$int"}, plain.encode_int, plain.decode_int),
-    float: Shape("float", {float}, {"float", "$float"}, plain.encode_float, plain.decode_float),
-    str: Shape("str", {str}, {"str", "$str"}, plain.encode_text, plain.decode_text),
+    bool: Shape("bool", {bool}, {"bool"}, plain.encode_bool, plain.decode_bool, scalars=[bool]),
+    int: Shape("int", {int}, {"int", "$int"}, plain.encode_int, plain.decode_int, scalars=[int]),
+    float: Shape("float", {float}, {"float", "$float"}, plain.encode_float, plain.decode_float, scalars=[float]),
+    str: Shape("str", {str}, {"str", "$str"}, plain.encode_text, plain.decode_text, scalars=[str]),
     **{s.kind: Shape(s.kind.__name__, {s.kind}, {"str", "$str"}, s.encode, s.decode) for s in standard.STANDARD},
     list: list_of(UNTYPED),
     tuple: tuple_of_any_length(UNTYPED),
@@ -53,7 +54,6 @@ _SIMPLE: Final[dict[object, Shape]] = {
 _SIMPLE[pathlib.Path] = _SIMPLE[type(pathlib.Path())]
 _SIMPLE[pathlib.PurePath] = _SIMPLE[type(pathlib.PurePath())]
 
-_AS_UNTYPED: Final = {types.NoneType, bool, int, float, str}
 _MAPPINGS: Final = (dict, abc.Mapping, abc.MutableMapping)
 _COLLECTIONS: Final = (
     *(abc.Iterable, abc.Collection, abc.Container, abc.Reversible),
@@ -66,7 +66,7 @@ _compiled: Final[dict[object, Shape]] = dict(_SIMPLE)
 
 
 def shape_of(declared: object) -> Shape:
-    """Give the shape of a type form, or the shape that was compiled already; never fails."""
+    """Give the shape of a type form, or the shape that was compiled already; fails only at the end of the stack."""
     try:
         found = _compiled.get(declared)
     except TypeError:  # a form that cannot be hashed, such as Annotated with a list
@@ -88,6 +88,8 @@ def pair_of(declared: object) -> Pair:
 def _compile_leniently(declared: object) -> Shape:
     try:
         return _compile(declared)
+    except RecursionError:  # at the end of the stack, which says nothing about the type
+        raise
     except Exception:  # whatever metaclasses and future type forms may do
         return UNTYPED
 
