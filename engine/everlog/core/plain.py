@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection
-from typing import Any, Final, TypeGuard
+from typing import Any, Final, TypeGuard, cast
 
 Convert = Callable[[object], object]
 
 MAX_BITS: Final = 13_000
 """Longer integers are written in hexadecimal: Python refuses to read and write more than 4300 digits in decimal."""
-_ONLY_TEXT: Final = {str}
-_SMALLEST: Final = -0x8000000000000000
-_LARGEST: Final = 0x7FFFFFFFFFFFFFFF
+_ONLY_TEXT: Final = frozenset[type]({str})
+SMALLEST: Final = -0x8000000000000000
+LARGEST: Final = 0x7FFFFFFFFFFFFFFF
 
 
 class Trouble(Exception):
@@ -111,7 +111,7 @@ def scalar_check(kinds: frozenset[type]) -> Callable[[object], bool]:
             return False
         if type(value) is float:
             return math.isfinite(value)
-        return type(value) is not int or value.bit_length() < MAX_BITS
+        return type(value) is not int or SMALLEST <= value <= LARGEST
 
     return is_plain
 
@@ -119,8 +119,8 @@ def scalar_check(kinds: frozenset[type]) -> Callable[[object], bool]:
 def list_check(scalars: frozenset[type]) -> Callable[[object], bool]:
     """Give the check whether a value is a list of such scalars, none of which needs a tag. It says no to mixtures."""
 
-    def is_plain(value: Any) -> bool:
-        return type(value) is list and _are_plain(value, scalars)
+    def is_plain(value: object) -> bool:
+        return is_list(value) and _are_plain(value, scalars)
 
     return is_plain
 
@@ -128,19 +128,19 @@ def list_check(scalars: frozenset[type]) -> Callable[[object], bool]:
 def dict_check(scalars: frozenset[type]) -> Callable[[object], bool]:
     """Give the check whether a value is a dict of such scalars by text, and nothing in it needs a tag."""
 
-    def is_plain(value: Any) -> bool:
-        if type(value) is not dict or (value and set(map(type, value)) != _ONLY_TEXT):
+    def is_plain(value: object) -> bool:
+        if not is_dict(value) or not _ONLY_TEXT.issuperset(map(type, value)):
             return False
-        return "$" not in "".join(value) and _are_plain(value.values(), scalars)
+        return "$" not in "".join(cast("dict[str, object]", value)) and _are_plain(value.values(), scalars)
 
     return is_plain
 
 
 def _are_plain(values: Collection[Any], scalars: frozenset[type]) -> bool:
-    kinds = set(map(type, values))
+    kinds = set[type](map(type, values))
     if not kinds <= scalars:
         return False
-    if int in kinds and not (len(kinds) == 1 and min(values) >= _SMALLEST and max(values) <= _LARGEST):
+    if int in kinds and not (len(kinds) == 1 and min(values) >= SMALLEST and max(values) <= LARGEST):
         return False
     return float not in kinds or (len(kinds) == 1 and all(map(math.isfinite, values)))
 
@@ -172,7 +172,7 @@ def decode_bool(plain: object) -> object:
 def encode_int(value: object) -> object:
     if type(value) is not int:
         raise unfit("int", value)
-    if _SMALLEST <= value <= _LARGEST or value.bit_length() < MAX_BITS:
+    if SMALLEST <= value <= LARGEST or value.bit_length() < MAX_BITS:
         return value
     return {"$": "int", "v": hex(value)}
 

@@ -12,7 +12,7 @@ from typing import Any, Final, Optional, cast
 from everlog.core.codec import Codec, Mismatch
 from everlog.core.containers import dict_of, tuple_of_any_length
 from everlog.core.hints import Hints, function_hints
-from everlog.core.plain import MAX_BITS, Convert, Trouble, is_object, misread
+from everlog.core.plain import LARGEST, SMALLEST, Convert, Trouble, is_object, misread
 from everlog.core.shapes import shape_of
 from everlog.core.unions import Shape
 
@@ -52,7 +52,7 @@ class Signature:
         self._converters: dict[str, tuple[Convert, Convert]] | None = None
         self._scalars: dict[str, frozenset[type]] = {}
         self._shape = Shape("arguments", {dict}, {"object"}, self._encode_given, self._decode_given,
-                            is_plain=self._is_plain)  # fmt: skip
+                            is_plain=cast("Callable[[object], bool]", self._is_plain))  # fmt: skip
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -142,19 +142,18 @@ class Signature:
             found="none",
         )
 
-    def _is_plain(self, given: object) -> bool:
+    def _is_plain(self, given: dict[str, object]) -> bool:
         """Tell whether all arguments are their own plain data. One loop without calls, since every call passes here."""
         if type(given) is not dict:
             return False
         scalars = self._scalars
-        arguments: dict[str, object] = given
-        for name, value in arguments.items():
+        for name, value in given.items():
             if type(value) not in scalars.get(name, ()):
                 return False
             if type(value) is float:
                 if not math.isfinite(value):
                     return False
-            elif type(value) is int and value.bit_length() >= MAX_BITS:
+            elif type(value) is int and not SMALLEST <= value <= LARGEST:
                 return False
         return True
 
