@@ -7,7 +7,7 @@ import json
 import socket
 import subprocess
 import sys
-from collections import OrderedDict
+from collections import ChainMap, Counter, OrderedDict, defaultdict, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, timezone
@@ -322,7 +322,7 @@ def test_what_has_no_encoding_is_refused_and_told_what_to_do() -> None:
     assert message.startswith("result of step fetch, at $.pages[1].socket: socket.socket has no encoding; pass what")
     assert "annotate the parameter" in refused([Line("a")])
     assert "annotate the parameter" in refused({"x": Color.RED})
-    assert "no encoding" in refused(OrderedDict())
+    assert "no encoding" in refused(ChainMap())
     assert "pydantic" in refused(Secret(key=SecretStr("x")), Secret)
 
 

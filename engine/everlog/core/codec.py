@@ -77,6 +77,8 @@ class JsonCodec:
             return _to_json(_with_name(value) if declared is SELF else shape.encode(value))
         except Trouble as trouble:
             raise NotEncodable(f"{what}, at {trouble.path}: {trouble.problem}") from trouble.__cause__
+        except UnicodeEncodeError as error:
+            raise NotEncodable(f"{what}: the name of a field or key in it is no valid Unicode ({error})") from error
         except RecursionError:
             raise NotEncodable(f"{what}: it is nested too deeply to be recorded, or contains itself") from None
 

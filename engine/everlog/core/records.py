@@ -50,7 +50,7 @@ class Record:
 
     def encode(self, value: object) -> object:
         if type(value) is not self.kind:
-            raise unfit(self.name, value)
+            raise _subclass_of(self.name, value) if isinstance(value, self.kind) else unfit(self.name, value)
         out: dict[str, object] = {}
         name = ""
         try:
@@ -114,6 +114,16 @@ class Record:
         raise NotImplementedError
 
 
+def _subclass_of(expected: str, value: object) -> Trouble:
+    found = type_text(type(value))
+    return Trouble(
+        f"declared {expected}, found an instance of its subclass {found}, which would not come back as the same type; "
+        f"declare {expected} | {found}, or the subclass alone",
+        expected=expected,
+        found=found,
+    )
+
+
 class StructRecord(Record):
     """A `msgspec.Struct`, under the names that it gives its fields in JSON."""
 
@@ -132,6 +142,10 @@ class StructRecord(Record):
         return made
 
 
+_HOLDING: Final = (int, float, complex, str, bytes, bytearray, tuple, list, dict, set, frozenset, BaseException)
+"""Types whose instances hold something that is no attribute."""
+
+
 class DataclassRecord(Record):
     """A dataclass. Its `__init__` is not run; a `__post_init__` without arguments is, before the fields are set."""
 
@@ -143,6 +157,14 @@ class DataclassRecord(Record):
         self._is_prepared = prepare is not None and len(inspect.signature(prepare).parameters) == 1
         for field in self._defaults:
             yield field.name, field.name
+
+    def encode(self, value: object) -> object:
+        if isinstance(value, _HOLDING):
+            raise Trouble(
+                f"{self.name} is a dataclass derived from a builtin type, and what it holds beside its fields would be "
+                "lost; make that a field"
+            )
+        return Record.encode(self, value)
 
     def make(self, values: dict[str, object]) -> object:
         made: object = cast("Any", self.kind).__new__(self.kind)
@@ -164,6 +186,31 @@ class DataclassRecord(Record):
             object.__setattr__(made, field.name, field.default_factory())
         elif field.init:
             raise misread(self.name, values, f"the field {field.name!r} is missing and has no default")
+
+
+class AttrsRecord(Record):
+    """A class made by attrs. Its `__init__`, converters and validators are not run on the way back."""
+
+    __slots__ = ("_defaults",)
+
+    def keys(self) -> Iterable[tuple[str, str]]:
+        self._defaults: tuple[Any, ...] = cast("Any", self.kind).__attrs_attrs__
+        for attribute in self._defaults:
+            yield attribute.name, attribute.name
+
+    def make(self, values: dict[str, object]) -> object:
+        made: object = cast("Any", self.kind).__new__(self.kind)
+        for attribute in self._defaults:
+            name, default = attribute.name, attribute.default
+            if name not in values:
+                if getattr(default, "name", "") == "NOTHING":  # the mark of attrs, which is not imported here
+                    raise misread(self.name, values, f"the field {name!r} is missing and has no default")
+                factory = getattr(default, "factory", None) if type(default).__name__ == "Factory" else None
+                if factory is not None:
+                    default = factory(made) if default.takes_self else factory()
+                values[name] = default
+            object.__setattr__(made, name, values[name])
+        return made
 
 
 class NamedTupleRecord(Record):
@@ -200,7 +247,8 @@ class TypedDictRecord(Record):
             trouble.under(name)
             raise
         if len(out) < len(value) or not self._required <= value.keys():
-            extra, missing = sorted(map(repr, value.keys() - out.keys())), sorted(self._required - value.keys())
+            known = {field.name for field in self.fields()}
+            extra, missing = sorted(map(repr, value.keys() - known)), sorted(self._required - value.keys())
             raise Trouble(f"a {self.name} with the keys it declares was expected; extra {extra}, missing {missing}")
         return out
 
@@ -214,7 +262,7 @@ class TypedDictRecord(Record):
             for name, mark in marks.items()
             if mark is typing.Required or (mark is not typing.NotRequired and name in declared)
         )
-        return [(name, name) for name in hints]
+        return [(name, f"${name}" if name.startswith("$") else name) for name in hints]
 
     def make(self, values: dict[str, object]) -> object:
         if missing := sorted(self._required - values.keys()):
@@ -307,6 +355,8 @@ def record_of(kind: type[Any], arguments: tuple[object, ...], pair_of: Callable[
         chosen = StructRecord
     elif hasattr(kind, "__dataclass_fields__"):
         chosen = DataclassRecord
+    elif hasattr(kind, "__attrs_attrs__"):
+        chosen = AttrsRecord
     elif typing.is_typeddict(kind):
         chosen = TypedDictRecord
     elif is_named_tuple(kind):

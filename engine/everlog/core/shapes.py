@@ -6,6 +6,7 @@ A type form that is unknown or cannot be resolved has the untyped shape, so that
 
 from __future__ import annotations
 
+import collections
 import collections.abc as abc
 import enum
 import pathlib
@@ -16,13 +17,17 @@ from typing import Annotated, Any, ClassVar, Final, Literal, NewType, TypeVar, c
 import msgspec
 
 from everlog.core import plain, standard, tagged
+from everlog.core.collected import MAPPINGS
 from everlog.core.containers import (
+    any_mapping_of,
     collection_of,
+    deque_of,
     dict_of,
     enum_of,
     flag_of,
     list_of,
     literal_of,
+    mapping_of,
     set_of,
     tuple_of,
     tuple_of_any_length,
@@ -54,7 +59,7 @@ _SIMPLE: Final[dict[object, Shape]] = {
 _SIMPLE[pathlib.Path] = _SIMPLE[type(pathlib.Path())]
 _SIMPLE[pathlib.PurePath] = _SIMPLE[type(pathlib.PurePath())]
 
-_MAPPINGS: Final = (dict, abc.Mapping, abc.MutableMapping)
+_ABSTRACT_MAPPINGS: Final = (abc.Mapping, abc.MutableMapping)
 _COLLECTIONS: Final = (
     *(abc.Iterable, abc.Collection, abc.Container, abc.Reversible),
     *(abc.Sequence, abc.MutableSequence, abc.Set, abc.MutableSet),
@@ -111,7 +116,9 @@ def _compile(declared: object) -> Shape:
         return literal_of(arguments)
     if isinstance(origin, type):
         return _container(origin, arguments) or _class(origin, arguments)
-    return _class(declared, ()) if isinstance(declared, type) else UNTYPED
+    if not isinstance(declared, type):
+        return UNTYPED
+    return _container(declared, ()) or _class(declared, ())
 
 
 def _variable(variable: TypeVar) -> Shape:
@@ -152,10 +159,16 @@ def _union(arguments: tuple[object, ...]) -> Shape:
 def _container(origin: type, arguments: tuple[object, ...]) -> Shape | None:
     if origin is tuple:
         return _tuple(arguments)
-    if origin in _MAPPINGS:
+    if origin is collections.Counter:
+        return mapping_of(origin, shape_of(arguments[0]) if arguments else UNTYPED, shape_of(int))
+    if origin is dict or origin in MAPPINGS or origin in _ABSTRACT_MAPPINGS:
         key, item = map(shape_of, arguments if len(arguments) == 2 else (Any, Any))
-        return dict_of(key, item)
+        if origin in _ABSTRACT_MAPPINGS:
+            return any_mapping_of(origin.__name__, key, item)
+        return dict_of(key, item) if origin is dict else mapping_of(origin, key, item)
     item = shape_of(arguments[0]) if arguments else UNTYPED
+    if origin is collections.deque:
+        return deque_of(item)
     if origin is list:
         return list_of(item)
     if origin is set:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
-from everlog.core.plain import Convert, Trouble, is_object, misread, scalar_check, unfit
+from everlog.core.plain import Convert, Trouble, is_list, is_object, misread, scalar_check, unfit
 from everlog.core.records import UNION_TYPE, UNION_VALUE
 
 EVERYTHING: Final = frozenset({"anything"})
@@ -132,11 +132,20 @@ class _Union:
         if len(branches) == 1 and not self._open:
             return branches[0].encode(value)
         deepest: Trouble | None = None
+        best: tuple[int, object] | None = None
         for branch in (*branches, *self._open):
             try:
-                return branch.encode(value)
+                plain = branch.encode(value)
             except Trouble as trouble:
                 deepest = trouble if deepest is None or len(trouble.path) > len(deepest.path) else deepest
+                continue
+            floats = _count_floats(plain)
+            if floats == 0:
+                return plain
+            if best is None or floats < best[0]:  # the others made floats of ints
+                best = floats, plain
+        if best is not None:
+            return best[1]
         raise deepest or unfit(self.name, value)
 
     def decode(self, plain: object) -> object:
@@ -156,6 +165,14 @@ class _Union:
             except Trouble:
                 continue
         raise misread(self.name, plain)
+
+
+def _count_floats(plain: object) -> int:
+    if is_list(plain):
+        return sum(map(_count_floats, plain))
+    if is_object(plain):
+        return sum(map(_count_floats, plain.values()))
+    return type(plain) is float
 
 
 def _tags(members: Sequence[Shape]) -> list[str]:
