@@ -7,7 +7,7 @@ import json
 import socket
 import subprocess
 import sys
-from collections import ChainMap, Counter, OrderedDict, defaultdict, deque
+from collections import ChainMap
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
 from datetime import UTC, date, datetime, time, timedelta, timezone

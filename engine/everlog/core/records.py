@@ -230,27 +230,41 @@ class NamedTupleRecord(Record):
 
 
 class TypedDictRecord(Record):
-    """A `TypedDict`. A value with a key that is not declared is refused, since the key would be lost."""
+    """A `TypedDict`, in its own order. A value with a key that is not declared is refused, since it would be lost."""
 
     __slots__ = ("_required",)
 
     def encode(self, value: object) -> object:
         if not is_dict(value):
             raise unfit(self.name, value)
+        known: dict[object, Field] = {field.name: field for field in self._fields or self.fields()}
+        if not (self._required <= value.keys() <= known.keys()):
+            extra, missing = sorted(map(repr, value.keys() - known.keys())), sorted(self._required - value.keys())
+            raise Trouble(f"a {self.name} with the keys it declares was expected; extra {extra}, missing {missing}")
         out: dict[str, object] = {}
-        name = ""
+        name: object = ""
         try:
-            for name, key, encode, _ in self._fields or self.fields():
-                if name in value:
-                    out[key] = encode(value[name])
+            for name, item in value.items():
+                out[known[name].key] = known[name].encode(item)
         except Trouble as trouble:
             trouble.under(name)
             raise
-        if len(out) < len(value) or not self._required <= value.keys():
-            known = {field.name for field in self.fields()}
-            extra, missing = sorted(map(repr, value.keys() - known)), sorted(self._required - value.keys())
-            raise Trouble(f"a {self.name} with the keys it declares was expected; extra {extra}, missing {missing}")
         return out
+
+    def decode(self, plain: object) -> object:
+        plain = self.unwrapped(plain)
+        known = {field.key: field for field in self._fields or self.fields()}
+        values: dict[str, object] = {}
+        name = ""
+        try:
+            for key, item in plain.items():
+                if key in known:
+                    name = known[key].name
+                    values[name] = known[key].decode(item)
+        except Trouble as trouble:
+            trouble.under(name)
+            raise
+        return self.make(values)
 
     def keys(self) -> Iterable[tuple[str, str]]:
         hints = class_hints(self.kind)
