@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Union
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -31,6 +31,16 @@ def test_values_of_a_declared_type_come_back(drawn: tuple[Any, Any]) -> None:
     assert codec.encode(back, declared) == payload
     assert canonical(canonical(payload)) == canonical(payload)
     assert digest(canonical(payload)) == digest(payload)
+
+
+@given(st.lists(typed_values(), min_size=1, max_size=3), st.permutations(range(3)))
+def test_a_member_of_any_union_comes_back(drawn: list[tuple[Any, Any]], order: list[int]) -> None:
+    declared: Any = Union[tuple(drawn[place][0] for place in order if place < len(drawn))]
+    for _, value in drawn:
+        payload = codec.encode(value, declared)
+        back = codec.decode(payload, declared)
+        assert same(back, value), (declared, payload, back)
+        assert codec.encode(back, declared) == payload
 
 
 @given(st.data())

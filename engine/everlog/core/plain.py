@@ -253,5 +253,7 @@ def read(expected: str, text: str, parse: Callable[[str], object]) -> object:
     """Parse the text; whatever the parser raises means that it does not fit."""
     try:
         return parse(text)
+    except RecursionError:
+        raise
     except Exception as error:
         raise misread(expected, text, str(error)) from error

@@ -78,7 +78,7 @@ class Record:
             raise
         try:
             return self.make(values)
-        except Trouble:
+        except (Trouble, RecursionError):
             raise
         except Exception as error:  # whatever a `__post_init__` raises means that the values do not fit
             raise misread(self.name, plain, f"{type(error).__name__}: {error}") from error
@@ -387,6 +387,8 @@ def pydantic_type(kind: type) -> Pair | None:
         return None
     try:
         adapter = pydantic.TypeAdapter(kind)
+    except RecursionError:  # at the end of the stack, which says nothing about the type
+        raise
     except Exception:  # pydantic cannot convert it either
         return None
 
@@ -394,6 +396,8 @@ def pydantic_type(kind: type) -> Pair | None:
         try:
             plain: object = adapter.dump_python(value, mode="json", round_trip=True, warnings=False)
             back = decode(plain)
+        except RecursionError:
+            raise
         except Exception as error:
             raise unfit(type_text(kind), value) from error
         if type(back) is not type(value) or back != value:  # a SecretStr, for one, is written as asterisks

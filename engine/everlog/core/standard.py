@@ -55,7 +55,7 @@ class Standard(NamedTuple):
     def _text(self, value: object) -> object:
         try:
             return self.to_text(value)
-        except Trouble:
+        except (Trouble, RecursionError):
             raise
         except Exception as error:  # above all integers of more digits than Python is willing to write
             raise Trouble(f"{short(value)} cannot be written as text: {error}") from error
