@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import math
 import typing
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from inspect import Parameter
 from typing import Any, Final, Optional, cast
 
@@ -15,6 +15,7 @@ from everlog.core.hints import Hints, function_hints
 from everlog.core.plain import LARGEST, SMALLEST, Convert, Trouble, is_object, misread
 from everlog.core.shapes import shape_of
 from everlog.core.unions import Shape
+from everlog.errors import InvalidDefinition
 
 _POSITIONAL: Final = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -30,8 +31,8 @@ class Signature:
     Annotations are resolved at the first use; one that cannot be resolved counts as none.
     """
 
-    __slots__ = ("_converters", "_fn", "_hints", "_is_simple", "_name", "_parameters", "_positional", "_required",
-                 "_scalars", "_shape", "_signature", "unrecorded")  # fmt: skip
+    __slots__ = ("_bound_one", "_converters", "_fn", "_hints", "_is_simple", "_name", "_parameters", "_positional",
+                 "_required", "_scalars", "_shape", "_signature", "unrecorded")  # fmt: skip
 
     def __init__(
         self, fn: Callable[..., object], *, skip_first: bool = False, unrecorded: Collection[str] = ()
@@ -53,11 +54,14 @@ class Signature:
         self._scalars: dict[str, frozenset[type]] = {}
         self._shape = Shape("arguments", {dict}, {"object"}, self._encode_given, self._decode_given,
                             is_plain=cast("Callable[[object], bool]", self._is_plain))  # fmt: skip
+        self._bound_one: Signature | None = None
 
-    @property
-    def parameters(self) -> tuple[Parameter, ...]:
-        """The parameters, without the first where that is skipped."""
-        return self._parameters
+    def without_first(self) -> Signature:
+        """Give the signature of the method that the function is, without `self`; always the same one."""
+        if self._bound_one is None:
+            first = set(self._signature.parameters) - set(_signature_of(self._fn, True).parameters)
+            self._bound_one = Signature(self._fn, skip_first=True, unrecorded=self.unrecorded - first)
+        return self._bound_one
 
     def encode(self, codec: Codec, args: tuple[object, ...], kwargs: dict[str, object], *, what: str) -> bytes:
         """Give the input; `TypeError` as the call itself would raise it, `NotEncodable` with the argument's name."""
@@ -197,6 +201,32 @@ class Signature:
         if hints is None:
             self._hints = hints = function_hints(self._fn)
         return hints
+
+
+def check_unrecorded(
+    fn: Callable[..., object], names: Iterable[str], of: str, *, needs_defaults: bool
+) -> tuple[str, ...]:
+    """Give the names back; `InvalidDefinition` where they are not parameters of `of` that may be left unrecorded."""
+    # Users without a type checker give anything.
+    if isinstance(names, str) or not isinstance(names, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidDefinition(f"{of}: unrecorded takes names of parameters, as in ('client',), got {names!r}")
+    given = tuple(names)
+    parameters = dict(_signature_of(fn, False).parameters) if given else {}
+    for name in given:
+        parameter = next((one for one in parameters.values() if one.name == name), None)
+        if parameter is None:
+            raise InvalidDefinition(
+                f"{of} has no parameter {name!r} to leave unrecorded; it has {', '.join(parameters)}"
+            )
+        if parameter.kind in _VARIADIC:
+            stars = str(parameter).partition(":")[0]
+            raise InvalidDefinition(f"{of}: {stars} cannot be unrecorded as a whole; name a parameter of its own")
+        if needs_defaults and parameter.default is Parameter.empty:
+            raise InvalidDefinition(
+                f"{of}: the unrecorded parameter {name!r} needs a default, since a process that goes on with the "
+                "workflow after a crash has nothing else to pass for it"
+            )
+    return given
 
 
 _VARIADIC: Final = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)

@@ -36,6 +36,8 @@ def call_step(
     encoded = step.signature.encode(codec, args, kwargs, what=f"input of step {step.name}")
     identity = execution.draw_key(step.name, step.key) if step.key else execution.loop.branch().draw(step.name)
     operation = StepOperation(execution, identity, _site(), definition=step, bound=bound, input=encoded, key=step.key)
+    if step.signature.unrecorded:
+        operation.passed = step.signature.passed_on(args, kwargs)
     if len(encoded) > execution.environment.whole_input:
         operation.large_input = events.LargeInput(
             digest=digest(encoded), size=len(encoded), preview=encoded[:PREVIEW].decode(errors="replace")

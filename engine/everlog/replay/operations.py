@@ -6,7 +6,7 @@ ends it was chosen for a commit, and then *ended*; or *cancelled* by the workflo
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from contextvars import copy_context
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -104,6 +104,7 @@ class StepOperation(Operation):
         "key",
         "large_input",
         "must_start",
+        "passed",
         "retry",
         "retry_at",
         "started_attempt",
@@ -130,6 +131,8 @@ class StepOperation(Operation):
         """The caller's context: an attempt runs in a copy of it, and what it sets does not come back."""
         self.input = input
         self.large_input: LargeInput | None = None
+        self.passed: Mapping[str, object] | None = None
+        """The arguments that are not recorded, by name."""
         self.key = key
         self.retry: RetryPolicy | None = definition.retry
         self.timeout: int | None = definition.timeout

@@ -133,7 +133,7 @@ class Client:
         With an id (`fn.options(id=...)`) it starts once: the same id, function and input give the same workflow;
         another function or input is `IdInUse`. Raises `NotEncodable` for an input that cannot be recorded.
         """
-        definition = _startable(fn)
+        definition = _startable(fn, args, kwargs)
         workflow_id = definition.id or str(UUID(self.host.token()))
         payload = definition.signature.encode(self.codec, args, kwargs, what=f"input of workflow {definition.name}")
         outcome = await self._asked(partial(self._create, workflow_id, definition, payload))
@@ -415,13 +415,18 @@ def _refuse_in_workflow() -> None:
         )
 
 
-def _startable(fn: Definition[..., Any]) -> Workflow[..., Any]:
+def _startable(fn: Definition[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Workflow[..., Any]:
     if not isinstance(fn, Workflow):
         raise UsageError(f"only a workflow can be started, got {fn!r}; decorate the function with @workflow")
     if fn.bound:
         raise UsageError(
             f"{fn.name} is a method of {fn.bound[0]!r}, which recovery could not find again; make the workflow a "
             "function or a static method, and its steps methods"
+        )
+    if fn.signature.unrecorded and (passed := fn.signature.passed_on(args, kwargs)):
+        raise UsageError(
+            f"workflow {fn.name} was started with a value for its unrecorded parameter {next(iter(passed))!r}, which a "
+            "process that goes on with it after a crash would not have; leave it out: it takes its default"
         )
     return fn
 

@@ -158,7 +158,8 @@ class StepRunner:
 
     def _arguments(self, operation: StepOperation) -> tuple[tuple[Any, ...], dict[str, Any]]:
         definition = operation.definition
-        return definition.signature.decode(self._codec, operation.input, what=f"input of step {definition.name}")
+        what = f"input of step {definition.name}"
+        return definition.signature.decode(self._codec, operation.input, what=what, passed=operation.passed)
 
     def _returned(self, operation: StepOperation, started_at: int, result: object) -> StepEnd:
         definition = operation.definition
