@@ -17,6 +17,7 @@ from everlog.core.names import check_id, check_topic
 from everlog.errors import WrongContext
 from everlog.replay.divergence import TornDown
 from everlog.replay.operations import Operation, SendOperation, Site, StepOperation, WaitOperation
+from everlog.replay.sizes import LARGE, check_size
 
 if TYPE_CHECKING:
     from everlog.replay.definitions import AnyStep
@@ -68,7 +69,10 @@ def send(execution: Execution, to: str, topic: str, message: object, key: str | 
     """Draw the operation of a `send`."""
     check_id(to)
     check_topic(topic)
-    payload = execution.environment.codec.encode(message, SELF, what=f"message on topic {topic!r}")
+    what = f"message on topic {topic!r}"
+    payload = execution.environment.codec.encode(message, SELF, what=what)
+    if len(payload) >= LARGE:
+        check_size(payload, what, silent=execution.replaying)
     identity = execution.loop.branch().draw("send")
     operation = SendOperation(execution, identity, _site(), to=to, topic=topic, payload=payload, key=key)
     return _ask(execution, operation, _finish_send, "send")

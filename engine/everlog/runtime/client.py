@@ -19,6 +19,7 @@ from everlog.errors import EverlogError, IdInUse, InternalError, NotFound, Store
 from everlog.host import Host, SystemHost
 from everlog.replay.context import active
 from everlog.replay.definitions import Definition, Workflow, defining_packages
+from everlog.replay.sizes import check_size
 from everlog.runtime.backends import Durability, open_store
 from everlog.runtime.commits import ending_commit
 from everlog.runtime.committer import PendingCommit, PendingCreate, PendingPost
@@ -135,7 +136,9 @@ class Client:
         """
         definition = _startable(fn, args, kwargs)
         workflow_id = definition.id or str(UUID(self.host.token()))
-        payload = definition.signature.encode(self.codec, args, kwargs, what=f"input of workflow {definition.name}")
+        what = f"input of workflow {definition.name}"
+        payload = definition.signature.encode(self.codec, args, kwargs, what=what)
+        check_size(payload, what)
         outcome = await self._asked(partial(self._create, workflow_id, definition, payload))
         if isinstance(outcome, Exists):
             await self._must_be_same(workflow_id, definition, payload)
@@ -160,7 +163,9 @@ class Client:
         With a `key`, messages of the same key to the same workflow are one, also when sent again later.
         Raises `NotFound` where there is no such workflow, or it has ended.
         """
-        payload = self.codec.encode(message, SELF, what=f"message on topic {topic!r}")
+        what = f"message on topic {topic!r}"
+        payload = self.codec.encode(message, SELF, what=what)
+        check_size(payload, what)
         if key is not None:
             check_name(key, "the key of a message")
         await self._post(self._message(to, check_topic(topic), payload, key=key))

@@ -19,6 +19,7 @@ from everlog.replay.context import attempt as attempt_variable
 from everlog.replay.definitions import Step
 from everlog.replay.execution import StepEnd
 from everlog.replay.operations import StepOperation
+from everlog.replay.sizes import LARGE, check_size
 from everlog.runtime.residents import Resident
 
 MOST_CUT_SHORT: Final = 3
@@ -163,10 +164,11 @@ class StepRunner:
 
     def _returned(self, operation: StepOperation, started_at: int, result: object) -> StepEnd:
         definition = operation.definition
+        what = f"result of step {definition.name}"
         try:
-            encoded = self._codec.encode(
-                result, definition.signature.result_type, what=f"result of step {definition.name}"
-            )
+            encoded = self._codec.encode(result, definition.signature.result_type, what=what)
+            if len(encoded) >= LARGE:
+                check_size(encoded, what)
         except Exception as error:  # noqa: BLE001 - a user's type may raise anything; the step has run: no retry
             return StepEnd(started_at=started_at, failure=describe(error, self._codec))
         return StepEnd(started_at=started_at, result=encoded)
