@@ -48,7 +48,7 @@ def _as_text(row: EventRow) -> str:
     large = body.pop("large_input", None)
     rest = "  ".join(f"{name}={value(held)}" for name, held in body.items() if name not in ("started_at", "seed"))
     if large:
-        rest += f"  input={large['size']:,} bytes, not kept whole: {large['preview']}..."
+        rest = f"input=({large['size']:,} bytes) {large['preview']}...  {rest}"
     return f"{row.seq:>6}  {instant(row.recorded_at)}  {row.type:<18}  {operation:<{OPERATION}}  {rest}"
 
 
