@@ -152,6 +152,8 @@ def form(value: object) -> str:
     if isinstance(value, BaseModel):
         held = [(key, form(item)) for key, item in {**vars(value), **(value.model_extra or {})}.items()]
         return f"{name}({held}, {sorted(value.model_fields_set)})"
+    if isinstance(value, msgspec.Raw):
+        return f"{name} {bytes(value)!r}"
     if isinstance(value, msgspec.Struct):
         return f"{name}({[form(getattr(value, key)) for key in value.__struct_fields__]})"
     if is_dataclass(value):

@@ -102,7 +102,9 @@ class StepRunner:
         except KeyboardInterrupt:
             self._report(dispatch, None)
             raise
-        except (Exception, asyncio.CancelledError, SystemExit) as error:
+        except GeneratorExit:  # the task is dropped, with its loop
+            raise
+        except BaseException as error:  # whatever it is, the workflow waits for it
             if _is_cut_short(operation):
                 self._report(dispatch, None)
             else:
