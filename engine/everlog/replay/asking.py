@@ -74,7 +74,9 @@ def send(execution: Execution, to: str, topic: str, message: object, key: str | 
     if len(payload) >= LARGE:
         check_size(payload, what, silent=execution.replaying)
     identity = execution.loop.branch().draw("send")
-    operation = SendOperation(execution, identity, _site(), to=to, topic=topic, payload=payload, key=key)
+    operation = SendOperation(
+        execution, identity, _site(), to=to, topic=topic, payload=payload, declared=type(message), key=key
+    )
     return _ask(execution, operation, _finish_send, "send")
 
 

@@ -220,7 +220,7 @@ class WaitOperation(Operation):
 class SendOperation(Operation):
     """A message for another workflow. It is done in the commit that follows its drain, so it never opens."""
 
-    __slots__ = ("key", "payload", "to", "topic")
+    __slots__ = ("declared", "key", "payload", "to", "topic")
 
     kind = "send"
 
@@ -233,12 +233,15 @@ class SendOperation(Operation):
         to: str,
         topic: str,
         payload: bytes,
+        declared: object,
         key: str | None,
     ) -> None:
         super().__init__(execution, identity, called_at)
         self.to = to
         self.topic = topic
         self.payload = payload
+        self.declared = declared
+        """The type of the message."""
         self.key = key
 
     def opening(self) -> AnyEvent | None:
