@@ -25,6 +25,7 @@ from typing import (
     NewType,
     NotRequired,
     Optional,
+    Required,
     TypedDict,
     TypeVar,
     Union,
@@ -36,6 +37,8 @@ from zoneinfo import ZoneInfo
 import msgspec
 import pytest
 from pydantic import AnyUrl, AwareDatetime, BaseModel, ConfigDict, Field, SecretStr, field_validator
+from typing_extensions import ReadOnly, TypeAliasType
+from typing_extensions import TypedDict as NewTypedDict
 
 from everlog.core.codec import ANY, JsonCodec, Mismatch, canonical, digest
 from everlog.core.signature import Signature
@@ -472,6 +475,32 @@ def test_a_type_that_was_met_at_the_end_of_the_stack_is_read_again_later() -> No
         with pytest.raises(NotEncodable, match="declared list"):
             codec.encode(kind("x"), kind)
     assert refusals
+
+
+Bounded = TypeVar("Bounded", bound="Node")
+Alias = TypeAliasType("Alias", "Node | list[Alias]")
+
+
+class Older(NewTypedDict, total=False):
+    node: ReadOnly[NotRequired[Node]]
+    url: Required[str]
+
+
+@pytest.mark.parametrize(
+    ("value", "declared"),
+    [
+        (Node(1), Bounded),
+        ([Node(1), [Node(2)]], Alias),
+        ({"url": "x", "node": Node(1)}, Older),
+        ({"url": "x"}, Older),
+    ],
+)
+def test_names_in_type_variables_and_aliases_are_found_where_they_were_written(value: object, declared: object) -> None:
+    assert round_trip(value, declared) == value
+
+
+def test_the_marks_of_a_typed_dict_are_seen_inside_of_each_other() -> None:
+    assert "missing ['url']" in refused({"node": Node(1)}, Older)
 
 
 def test_a_class_made_by_attrs_comes_back() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import inspect
 import sys
 import types
@@ -46,6 +47,12 @@ def class_hints(kind: type) -> Hints:
             for name, hint in inspect.get_annotations(base).items():
                 hints[name] = _resolved(hint, space, names)
         return hints
+
+
+def resolved_in(hint: object, owner: object) -> object:
+    """Give a hint, the names in it looked up in the module of the type variable or alias that it belongs to."""
+    space = vars(sys.modules.get(getattr(owner, "__module__", ""), builtins))
+    return _resolved(hint, space, {str(getattr(owner, "__name__", "")): owner})
 
 
 def _resolved(hint: object, space: Mapping[str, object], names: Hints) -> object:

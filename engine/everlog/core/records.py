@@ -229,6 +229,14 @@ class NamedTupleRecord(Record):
         return made
 
 
+def _mark(hint: object) -> object:
+    """Give `Required` or `NotRequired` where a key is marked so, inside of other marks too."""
+    origin: object = typing.get_origin(hint)
+    if origin is typing.Annotated or str(origin).endswith(".ReadOnly"):
+        return _mark(typing.get_args(hint)[0])
+    return origin
+
+
 class TypedDictRecord(Record):
     """A `TypedDict`, in its own order. A value with a key that is not declared is refused, since it would be lost."""
 
@@ -269,7 +277,7 @@ class TypedDictRecord(Record):
     def keys(self) -> Iterable[tuple[str, str]]:
         hints = class_hints(self.kind)
         declared: frozenset[str] = getattr(self.kind, "__required_keys__", frozenset())
-        marks = {name: typing.get_origin(hint) for name, hint in hints.items()}
+        marks = {name: _mark(hint) for name, hint in hints.items()}
         # The class itself does not know the marks where its annotations are strings.
         self._required = frozenset(
             name
@@ -371,13 +379,18 @@ def record_of(kind: type[Any], arguments: tuple[object, ...], pair_of: Callable[
         chosen = DataclassRecord
     elif hasattr(kind, "__attrs_attrs__"):
         chosen = AttrsRecord
-    elif typing.is_typeddict(kind):
+    elif is_typed_dict(kind):
         chosen = TypedDictRecord
     elif is_named_tuple(kind):
         chosen = NamedTupleRecord
     elif "__pydantic_serializer__" in vars(kind) and hasattr(kind, "model_fields"):
         chosen = PydanticRecord
     return chosen(kind, arguments, pair_of) if chosen else None
+
+
+def is_typed_dict(kind: type) -> bool:
+    """Tell whether the class is a TypedDict, of `typing` or of `typing_extensions`."""
+    return dict in kind.__mro__ and hasattr(kind, "__required_keys__")
 
 
 def pydantic_type(kind: type) -> Pair | None:

@@ -32,7 +32,8 @@ from everlog.core.containers import (
     tuple_of,
     tuple_of_any_length,
 )
-from everlog.core.records import Pair, pydantic_type, record_of
+from everlog.core.hints import resolved_in
+from everlog.core.records import Pair, is_typed_dict, pydantic_type, record_of
 from everlog.core.unions import EVERYTHING, Shape, union_of
 
 _AS_UNTYPED: Final = frozenset({types.NoneType, bool, int, float, str})
@@ -123,12 +124,13 @@ def _compile(declared: object) -> Shape:
 
 def _variable(variable: TypeVar) -> Shape:
     if variable.__bound__ is not None:
-        return shape_of(variable.__bound__)
+        return shape_of(resolved_in(variable.__bound__, variable))
     return _union(variable.__constraints__) if variable.__constraints__ else UNTYPED
 
 
 def _alias(declared: object, origin: object, arguments: tuple[object, ...]) -> Shape:
     value = cast("Any", origin).__value__[arguments] if arguments else cast("Any", declared).__value__
+    value = resolved_in(value, origin if arguments else declared)
     if not _mentions(value, declared, set()):
         return shape_of(value)
     name = str(declared)
@@ -191,7 +193,7 @@ def _class(kind: type[Any], arguments: tuple[object, ...]) -> Shape:
         return flag_of(kind)
     if enum.Enum in kind.__mro__:
         return enum_of(kind)
-    taken: type = dict if typing.is_typeddict(kind) else kind
+    taken: type = dict if is_typed_dict(kind) else kind
     full = plain.type_text(kind)
     record = record_of(kind, arguments, pair_of)
     if record is not None:
