@@ -519,6 +519,76 @@ def test_a_class_made_by_attrs_comes_back() -> None:
         codec.decode(b"{}", Part)
 
 
+@dataclass
+class Doubled:
+    cents: int
+
+    def __post_init__(self) -> None:
+        self.cents *= 2
+        if self.cents > 10:
+            raise ValueError("too much")
+
+
+class DoubledStruct(msgspec.Struct):
+    cents: int
+
+    def __post_init__(self) -> None:
+        self.cents *= 2
+        if self.cents > 10:
+            raise ValueError("too much")
+
+
+class DoubledModel(BaseModel):
+    cents: int
+
+    def model_post_init(self, context: object) -> None:
+        self.cents *= 2
+        if self.cents > 10:
+            raise KeyError("too much")
+
+
+@pytest.mark.parametrize("kind", [Doubled, DoubledStruct, DoubledModel])
+def test_a_class_that_does_not_take_its_own_fields_back_is_refused_when_it_is_recorded(kind: Any) -> None:
+    assert round_trip([kind(cents=2)], list[kind])
+    message = refused([kind(cents=4)], list[kind])
+    assert "at $[0]" in message
+    assert "cannot be rebuilt from its own fields" in message
+    assert "too much" in message
+    with pytest.raises(Mismatch, match="too much"):
+        codec.decode(b'{"cents":8}', kind)
+
+
+class Picky(BaseModel):
+    name: str
+
+    @field_validator("name")
+    @classmethod
+    def check(cls, name: str) -> str:
+        raise TypeError("no name is good enough")
+
+
+def test_whatever_a_validator_raises_is_a_mismatch() -> None:
+    made = Picky.model_construct(name="x")
+    assert round_trip(made, Picky) == made
+    with pytest.raises(Mismatch, match="expected str"):
+        codec.decode(b'{"name":5}', Picky)
+
+
+def test_a_class_with_a_constructor_of_its_own_comes_back_without_it() -> None:
+    @dataclass(init=False)
+    class Made:
+        a: int
+
+        def __new__(cls, *, given: int) -> Made:
+            made = super().__new__(cls)
+            made.a = given
+            return made
+
+        def __init__(self, *, given: int) -> None: ...
+
+    assert round_trip(Made(given=5), Made) == Made(given=5)
+
+
 def test_a_pydantic_model_comes_back_exactly_and_is_validated_only_where_it_does_not_fit() -> None:
     person = Person(fullName="Ann", home="https://a.example/", nick=("x", 1))
     back = round_trip(person, Person)

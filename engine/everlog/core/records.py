@@ -39,7 +39,7 @@ class Field(NamedTuple):
 class Record:
     """How instances of one class are encoded and decoded; the subclasses know the ways to declare a class."""
 
-    __slots__ = ("_arguments", "_fields", "_pair_of", "kind", "name")
+    __slots__ = ("_arguments", "_fields", "_pair_of", "_runs_code", "kind", "name")
 
     def __init__(self, kind: type, arguments: tuple[object, ...], pair_of: Callable[[object], Pair]) -> None:
         self.kind = kind
@@ -47,6 +47,7 @@ class Record:
         self._arguments = arguments
         self._pair_of = pair_of
         self._fields: tuple[Field, ...] | None = None
+        self._runs_code: bool | None = None
 
     def encode(self, value: object) -> object:
         if type(value) is not self.kind:
@@ -63,7 +64,25 @@ class Record:
             raise
         except AttributeError as error:
             raise Trouble(f"{self.name} has no value for its field {name!r}") from error
+        if self._runs_code is not False:
+            self.check(out)
         return out
+
+    def check(self, out: dict[str, object]) -> None:
+        """Rebuild it once, where that runs the user's code, which may not take its own values back."""
+        if self._runs_code is None:
+            self._runs_code = self.runs_code()
+        if not self._runs_code:
+            return
+        try:
+            self.decode(out)
+        except Trouble as trouble:
+            problem = f"{self.name} cannot be rebuilt from its own fields: {trouble.problem}"
+            raise Trouble(problem, expected=trouble.expected, found=trouble.found) from trouble.__cause__
+
+    def runs_code(self) -> bool:
+        """Tell whether to build an instance runs code of the class."""
+        return hasattr(self.kind, "__post_init__")
 
     def decode(self, plain: object) -> object:
         plain = self.unwrapped(plain)
@@ -167,7 +186,7 @@ class DataclassRecord(Record):
         return Record.encode(self, value)
 
     def make(self, values: dict[str, object]) -> object:
-        made: object = cast("Any", self.kind).__new__(self.kind)
+        made: object = object.__new__(cast("type[object]", self.kind))
         for field in self._defaults if len(values) < len(self._defaults) else ():
             if field.name not in values:
                 self._set_default(made, field, values)
@@ -199,7 +218,7 @@ class AttrsRecord(Record):
             yield attribute.name, attribute.name
 
     def make(self, values: dict[str, object]) -> object:
-        made: object = cast("Any", self.kind).__new__(self.kind)
+        made: object = object.__new__(cast("type[object]", self.kind))
         for attribute in self._defaults:
             name, default = attribute.name, attribute.default
             if name not in values:
@@ -323,9 +342,14 @@ class PydanticRecord(Record):
             model = cast("Any", self.kind)
             try:
                 return model.model_validate({key: item for key, item in plain.items() if not key.startswith("$")})
-            except ValueError:
+            except RecursionError:
+                raise
+            except Exception:  # whatever its validators raise means that the values do not fit
                 pass
             raise
+
+    def runs_code(self) -> bool:
+        return bool(getattr(self.kind, "__pydantic_post_init__", None))
 
     def hints(self) -> dict[str, object]:
         return {name: info.annotation for name, info in cast("Any", self.kind).model_fields.items()}
@@ -354,7 +378,12 @@ class PydanticRecord(Record):
             }
         unset = plain.get(self.UNSET_KEY)
         given = (values.keys() | extra.keys()) - set(unset if is_list(unset) else ())
-        made: object = model.model_construct(_fields_set=given, **_by_alias(model, values))
+        try:
+            made: object = model.model_construct(_fields_set=given, **_by_alias(model, values))
+        except RecursionError:
+            raise
+        except Exception as error:  # whatever its `model_post_init` raises means that the values do not fit
+            raise misread(self.name, plain, f"{type(error).__name__}: {error}") from error
         vars(made).update(values)
         if self._takes_extra():
             object.__setattr__(made, "__pydantic_extra__", extra)
@@ -420,7 +449,9 @@ def pydantic_type(kind: type) -> Pair | None:
     def decode(plain: object) -> object:
         try:
             return adapter.validate_python(plain)
-        except ValueError as error:
+        except RecursionError:
+            raise
+        except Exception as error:
             raise misread(type_text(kind), plain, str(error)) from error
 
     return encode, decode
