@@ -192,7 +192,9 @@ class Signature:
         shapes = {
             p.name: _shape_of(p, hints.get(p.name, Any)) for p in self._parameters if p.name not in self.unrecorded
         }
-        self._scalars = {name: shape.scalars for name, shape in shapes.items() if shape.scalars}
+        self._scalars = {name: shape.scalars for name, shape in shapes.items()}
+        if not all(self._scalars.values()):  # then it is not worth asking
+            self._shape.is_plain = None
         self._converters = {name: (shape.encode, shape.decode) for name, shape in shapes.items()}
         return self._converters
 

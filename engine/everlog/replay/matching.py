@@ -27,7 +27,7 @@ def same_input(
     """
     current = operation.input if isinstance(operation, StepOperation) else operation.payload
     if recorded is None:
-        if large is not None and digest(current) != large.digest:
+        if large is not None and _digest_of(operation, current) != large.digest:
             log.warning(
                 "workflow %r: the input of %s differs from its recorded digest; it was too large to be kept whole, so "
                 "it cannot be compared further",
@@ -42,6 +42,12 @@ def same_input(
         return canonical(rebuild(operation, recorded, codec)) == canonical(rebuild(operation, current, codec))
     except (EverlogError, TypeError):
         return False
+
+
+def _digest_of(operation: StepOperation | SendOperation, current: bytes) -> str:
+    if isinstance(operation, StepOperation) and operation.large_input is not None:
+        return operation.large_input.digest
+    return digest(current)
 
 
 def same_result(execution: Execution, recorded: bytes, current: bytes) -> bool:
