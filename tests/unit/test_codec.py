@@ -43,6 +43,7 @@ from typing_extensions import TypedDict as NewTypedDict
 from everlog.core.codec import ANY, JsonCodec, Mismatch, canonical, digest
 from everlog.core.signature import Signature
 from everlog.errors import CorruptLog, NotEncodable
+from tests.property.values import same
 
 T = TypeVar("T")
 Cents = NewType("Cents", int)
@@ -309,7 +310,17 @@ BERLIN = datetime(2024, 10, 27, 2, 30, fold=1, tzinfo=ZoneInfo("Europe/Berlin"))
     ],
 )
 def test_a_value_comes_back_as_what_it_was(value: object, declared: object) -> None:
-    assert round_trip(value, declared) == value
+    back = round_trip(value, declared)
+    assert back == value
+    assert same(back, value)
+    assert codec.encode(back, declared) == codec.encode(value, declared)
+
+
+def test_no_dict_of_a_user_is_written_as_if_it_bore_a_tag() -> None:
+    written = b'{"$":"dict","v":[["$",1],["a",2]]}'
+    for declared in (dict[str, int], dict[str, Any], Mapping[str, int], ANY):
+        assert codec.encode({"$": 1, "a": 2}, declared) == written
+        assert codec.encode({"a$": 1}, declared) == b'{"a$":1}'
 
 
 def test_numbers_that_equal_nothing_come_back() -> None:
