@@ -158,6 +158,8 @@ def form(value: object) -> str:
         return f"{name}({[form(getattr(value, key)) for key in value.__struct_fields__]})"
     if is_dataclass(value):
         return f"{name}({[form(getattr(value, one.name)) for one in fields(value)]})"
+    if isinstance(value, int):
+        return f"{name} {value:#x}"  # Python refuses to write very long ones in decimal
     return f"{name} {value!r}"
 
 
