@@ -188,26 +188,27 @@ def collection_of(title: str, item: Shape) -> Shape:
 def literal_of(values: Sequence[object]) -> Shape:
     rows: list[tuple[object, object]] = []
     for known in values:
-        plain = known.name if isinstance(known, enum.Enum) else encode_untyped(known)
-        if any(recorded == plain and type(recorded) is type(plain) for _, recorded in rows):
-            plain = {"$": "literal", "of": type_text(type(known)), "v": plain}
-        rows.append((known, plain))
-    name = f"Literal[{', '.join(map(repr, values))}]"
+        kind = type(known)
+        name = known.name if isinstance(known, enum.Enum) else encode_untyped(known)
+        forms = (name, *({"$": "literal", "of": of, "v": name} for of in (kind.__name__, type_text(kind))))
+        taken = [(type(plain), plain) for _, plain in rows]
+        rows.append((known, next((plain for plain in forms if (type(plain), plain) not in taken), name)))
+    title = f"Literal[{', '.join(map(repr, values))}]"
 
     def encode(value: object) -> object:
         for known, plain in rows:
             if type(value) is type(known) and value == known:
                 return plain
-        raise unfit(name, value)
+        raise unfit(title, value)
 
     def decode(plain: object) -> object:
         for known, recorded in rows:
             if type(plain) is type(recorded) and plain == recorded:
                 return known
-        raise misread(name, plain)
+        raise misread(title, plain)
 
     kinds = {kind_of(plain) for _, plain in rows}
-    return Shape(name, {type(known) for known, _ in rows}, kinds, encode, decode)
+    return Shape(title, {type(known) for known, _ in rows}, kinds, encode, decode)
 
 
 def enum_of(kind: type[enum.Enum]) -> Shape:
