@@ -26,6 +26,7 @@ STARTED: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "golden-clean-up": (workflows.clean_up, ()),
     "golden-failure": (workflows.failure, ("on purpose",)),
     "golden-cancel": (workflows.cancel, ()),
+    "golden-values": (workflows.values, ()),
     "golden-waiting": (workflows.waiting, ()),
 }
 

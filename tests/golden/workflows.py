@@ -4,12 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import enum
+from collections import Counter, OrderedDict, defaultdict, deque
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from fractions import Fraction
+from ipaddress import IPv4Address
+from pathlib import PurePosixPath
+from typing import Any, Literal, NamedTuple, NotRequired
+from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import anyio
+import msgspec
+from pydantic import BaseModel, ConfigDict, Field
+from typing_extensions import TypedDict
 
 import everlog
 from everlog import RetryPolicy, step, workflow
@@ -180,6 +189,126 @@ async def cancel() -> None:
         await everlog.recv("never")
     finally:
         await work(9, 0.1)
+
+
+class Level(enum.StrEnum):
+    LOW = "low"
+
+
+class Access(enum.Flag):
+    READ = 1
+    WRITE = 2
+
+
+class Point(NamedTuple):
+    x: float
+    y: float = 0.0
+
+
+class Line(msgspec.Struct, rename="camel"):
+    first_point: Point
+    tags: set[str] = msgspec.field(default_factory=set)
+
+
+class Person(BaseModel):
+    model_config = ConfigDict(extra="allow")
+
+    name: str = Field(alias="fullName")
+    age: int = 7
+
+
+class Options(TypedDict):
+    url: str
+    depth: NotRequired[int]
+
+
+@dataclass
+class Everything:
+    """A value of each kind, under its declared type. The form in which each is recorded is kept for ever."""
+
+    numbers: list[int | float]
+    text: str
+    raw: bytes
+    moment: datetime
+    day: date | str
+    span: timedelta
+    zone: ZoneInfo
+    price: Decimal
+    part: Fraction
+    wave: complex
+    id: UUID
+    steps: range
+    host: IPv4Address
+    place: PurePosixPath
+    level: Level | str
+    access: Access
+    line: Line
+    person: Person | None
+    options: Options
+    one_of: Literal["LOW", Level.LOW, 1]
+    by_key: dict[tuple[int, str], Point]
+    queue: deque[int]
+    ordered: OrderedDict[str, int]
+    count: Counter[str]
+    grouped: defaultdict[str, list[int]]
+    members: frozenset[int]
+    either: Point | Line | list[Point] | None
+    anything: Any
+
+
+def everything() -> Everything:
+    """Give the same value whenever it is called."""
+    anything: list[Any] = [None, True, 2**70, -0.0, float("inf"), "\x00\ud800", b"\xff", (1, {2}), {"$": 1, 2: 3}]
+    anything += [date(2024, 2, 29), Decimal("1E+5"), 1j, Fraction(1, 3), range(3), deque([1], 2), Counter("aab")]
+    anything += [OrderedDict(b=1, a=2), defaultdict(int, a=1), UUID(int=7), timedelta(days=-1), 10**3950]
+    return Everything(
+        numbers=[1, 2.0, -(2**80), float("-inf")],
+        text="é\x00\ud800",
+        raw=b"\x00\xff",
+        moment=datetime(2024, 10, 27, 2, 30, fold=1, tzinfo=ZoneInfo("Europe/Berlin")),
+        day=date(2024, 2, 29),
+        span=timedelta(days=1, microseconds=7),
+        zone=ZoneInfo("America/St_Johns"),
+        price=Decimal("19.90"),
+        part=Fraction(-2, 3),
+        wave=1 - 2j,
+        id=UUID(int=5),
+        steps=range(10, 0, -3),
+        host=IPv4Address("10.0.0.1"),
+        place=PurePosixPath("a/b"),
+        level=Level.LOW,
+        access=Access.READ | Access.WRITE,
+        line=Line(Point(1.0), {"b", "a"}),
+        person=Person(fullName="Ann", nick=("x", 1)),
+        options={"url": "x"},
+        one_of=Level.LOW,
+        by_key={(1, "a"): Point(1.0, 2.0)},
+        queue=deque([1, 2], 5),
+        ordered=OrderedDict(b=1, a=2),
+        count=Counter("aab"),
+        grouped=defaultdict(list, a=[1]),
+        members=frozenset({3, 1, 2}),
+        either=Line(Point(0.0)),
+        anything=anything,
+    )
+
+
+@step(unrecorded=("note",))
+async def keep(value: Everything, note: object = None) -> Everything:
+    return value
+
+
+@step
+async def keep_untyped(value):  # type: ignore[no-untyped-def]
+    return value
+
+
+@workflow(name="golden values")
+async def values() -> Everything:
+    """A value of each kind as an argument, as a result, and without a declared type."""
+    value = await keep(everything(), note=object())
+    assert repr(await keep_untyped(value.anything)) == repr(everything().anything)
+    return await keep(value)
 
 
 @workflow(name="golden waiting")

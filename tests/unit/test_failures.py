@@ -6,6 +6,7 @@ import asyncio
 import json
 import subprocess
 import sys
+import urllib.error
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NoReturn
@@ -13,9 +14,10 @@ from typing import NoReturn
 import msgspec
 import pytest
 
-from everlog import errors
+from everlog import Engine, call, errors, step, workflow
 from everlog.core.codec import JsonCodec
-from everlog.core.failures import MAX_DEPTH, MAX_TEXT, Failure, describe, rebuild
+from everlog.core.failures import MAX_DEPTH, MAX_PARTS, MAX_TEXT, Failure, describe, rebuild
+from tests.support import run
 
 codec = JsonCodec()
 
@@ -308,3 +310,117 @@ def test_the_module_does_not_import_what_it_may_not() -> None:
     assert "antigravity" not in sys.modules
     rebuild(Failure(type="antigravity:Error", message=""), codec, may_import=no)
     assert "antigravity" not in sys.modules
+
+
+def test_arguments_and_attributes_are_bounded_and_the_error_is_not_hidden() -> None:
+    error = ValueError("x" * 10_000_000)
+    error.small, error.large = "y", "z" * 10_000_000  # type: ignore[attr-defined]
+    failure = describe(error, codec)
+    assert len(msgspec.json.encode(failure)) < MAX_TEXT + 1000
+    back = again(error)
+    assert type(back) is ValueError
+    assert vars(back) == {"small": "y"}
+    group = again(ExceptionGroup("many", [ValueError(number) for number in range(MAX_PARTS + 5)]))
+    assert isinstance(group, ExceptionGroup)
+    assert len(group.exceptions) == MAX_PARTS + 1
+    assert str(group.exceptions[-1]) == "5 more exceptions left out"
+
+
+def test_a_class_whose_attributes_cannot_be_asked_for_without_its_init_comes_back() -> None:
+    error = raised(urllib.error.HTTPError("url", 404, "Not Found", {}, None))  # type: ignore[arg-type]
+    back = again(error)
+    assert isinstance(back, urllib.error.HTTPError)
+    assert (str(back), back.code) == ("HTTP Error 404: Not Found", 404)
+    assert back.__notes__[0].startswith("Recorded traceback:")
+
+
+class Answered(Exception):
+    """Its message is made of what has no encoding."""
+
+    def __init__(self, response: object) -> None:
+        super().__init__(response)
+        self.response = response
+
+    def __str__(self) -> str:
+        return f"answered {vars(self)['response'].status}"
+
+
+def test_a_message_that_can_no_longer_be_made_is_kept_as_the_argument() -> None:
+    class Response:
+        status = 503
+
+    back = again(Answered(Response()))
+    assert type(back) is Answered
+    assert back.args == ("answered 503",)
+    assert describe(back, codec).message == "answered 503 <no message: its __str__ raised KeyError>"
+    assert describe(again(back), codec).message == "answered 503 <no message: its __str__ raised KeyError>"
+
+
+def test_slots_come_back_also_where_they_hold_none() -> None:
+    slotted = Slotted("x")
+    slotted.reason = None
+    assert again(slotted).reason is None  # type: ignore[attr-defined]
+    assert not hasattr(again(Slotted("x")), "reason")
+
+
+MAIN = """
+import asyncio
+from everlog import Engine, step, workflow
+
+class Gone(Exception):
+    def __init__(self, item, *, left):
+        super().__init__(item)
+        self.left = left
+
+@step
+async def take():
+    raise Gone("cup", left=[1])
+
+@workflow
+async def shop():
+    try:
+        await take()
+    except Gone as error:
+        return f"{error} {error.left}"
+
+async def main():
+    async with Engine("memory://") as engine:
+        print(await engine.run(shop))
+
+asyncio.run(main())
+"""
+
+
+def test_an_exception_of_the_program_itself_comes_back() -> None:
+    done = subprocess.run([sys.executable, "-c", MAIN], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout == "cup [1]\n"
+
+
+class Abort(BaseException):
+    """Is caught by no `except Exception`."""
+
+
+def test_a_step_that_raises_no_exception_but_a_base_exception_has_failed() -> None:
+    async def on_the_loop() -> None:
+        raise Abort("now")
+
+    def in_a_thread() -> None:
+        raise Abort("now")
+
+    steps = [step(on_the_loop), step(in_a_thread)]
+
+    async def aborts() -> list[str]:
+        told: list[str] = []
+        for one in steps:
+            try:
+                await call(one)
+            except Abort as error:
+                told.append(str(error))
+        return told
+
+    flow = workflow(aborts)
+
+    async def program(engine: Engine) -> list[str]:
+        return await engine.run(flow)
+
+    assert run(program, workflows=[flow]) == ["now", "now"]

@@ -20,7 +20,7 @@ Durability = Literal["full", "process"]
 Parameters = Mapping[str, object] | Sequence[object]
 Result = TypeVar("Result")
 
-PATIENCE = 5.0
+PATIENCE = 10.0
 """Seconds that a call waits for a lock of another connection."""
 
 _PAUSE = 0.001

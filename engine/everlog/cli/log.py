@@ -45,7 +45,10 @@ def _as_text(row: EventRow) -> str:
     operation = str(body.pop("operation", ""))
     if body.get("step") and operation.startswith(str(body["step"])):
         del body["step"]
+    large = body.pop("large_input", None)
     rest = "  ".join(f"{name}={value(held)}" for name, held in body.items() if name not in ("started_at", "seed"))
+    if large:
+        rest = f"input=({large['size']:,} bytes) {large['preview']}...  {rest}"
     return f"{row.seq:>6}  {instant(row.recorded_at)}  {row.type:<18}  {operation:<{OPERATION}}  {rest}"
 
 

@@ -9,7 +9,7 @@ import msgspec
 
 from everlog.core.plain import Trouble, is_list, is_object
 from everlog.core.records import UNION_TYPE, UNION_VALUE
-from everlog.core.shapes import shape_of
+from everlog.core.shapes import UNTYPED, shape_of
 from everlog.core.tagged import encode_untyped, is_declarable
 from everlog.core.unions import Shape
 from everlog.errors import CorruptLog, NotEncodable, UsageError
@@ -68,16 +68,31 @@ class JsonCodec:
 
     def encode(self, value: object, declared: object = ANY, *, what: str = "value") -> bytes:
         try:
-            return _to_json(_with_name(value) if declared is SELF else shape_of(declared).encode(value))
+            shape = declared if type(declared) is Shape else shape_of(declared)
+            if shape.is_plain is not None and shape.is_plain(value):
+                try:
+                    return _to_json(value)
+                except ValueError:  # lone surrogates, which are written otherwise
+                    pass
+            return _to_json(_with_name(value) if declared is SELF else shape.encode(value))
         except Trouble as trouble:
             raise NotEncodable(f"{what}, at {trouble.path}: {trouble.problem}") from trouble.__cause__
+        except UnicodeEncodeError as error:
+            raise NotEncodable(f"{what}: the name of a field or key in it is no valid Unicode ({error})") from error
         except RecursionError:
             raise NotEncodable(f"{what}: it is nested too deeply to be recorded, or contains itself") from None
 
     def decode(self, payload: bytes, declared: object = ANY, *, what: str = "value") -> object:
-        plain = _parsed(payload, what)
         try:
-            shape = shape_of(declared)
+            plain: object = _of_json(payload)
+        except (ValueError, RecursionError) as error:  # msgspec's own errors and UnicodeDecodeError are ValueErrors
+            raise _corrupt(payload, what, error) from error
+        try:
+            shape = declared if type(declared) is Shape else shape_of(declared)
+            if shape.is_plain is not None and shape.is_plain(plain):
+                return plain
+            if shape is UNTYPED and not (b"$" in payload or b"\\u0024" in payload):  # so that nothing bears a tag
+                return plain
             return _named(plain, shape) if is_object(plain) else shape.decode(plain)
         except Trouble as trouble:
             raise Mismatch(
@@ -108,11 +123,8 @@ def _named(plain: object, shape: Shape) -> object:
     return shape.decode(plain)
 
 
-def _parsed(payload: bytes, what: str) -> object:
-    try:
-        return _of_json(payload)
-    except (ValueError, RecursionError) as error:  # msgspec's own errors and UnicodeDecodeError are ValueErrors
-        raise CorruptLog(f"{what}: the recorded payload is not JSON: {payload[:120]!r} ({error})") from error
+def _corrupt(payload: bytes, what: str, error: Exception) -> CorruptLog:
+    return CorruptLog(f"{what}: the recorded payload is not JSON: {payload[:120]!r} ({error})")
 
 
 def canonical(payload: bytes) -> bytes:
@@ -120,7 +132,10 @@ def canonical(payload: bytes) -> bytes:
 
     The order of the keys of a dict has no meaning here, whatever the keys are.
     """
-    plain = _parsed(payload, "value")
+    try:
+        plain: object = _of_json(payload)
+    except (ValueError, RecursionError) as error:
+        raise _corrupt(payload, "value", error) from error
     return _to_sorted_json(_ordered(plain) if b'"dict"' in payload else plain)
 
 

@@ -3,33 +3,29 @@
 from __future__ import annotations
 
 import enum
+from collections import deque
 from collections.abc import Sequence
 from typing import Any, cast
 
+from everlog.core.collected import MAPPINGS, decode_deque, decode_mapping, encode_deque, encode_mapping, is_deque
 from everlog.core.plain import (
     Trouble,
     decode_int,
+    dict_check,
     encode_int,
     is_dict,
     is_list,
     is_object,
     is_tuple,
+    list_check,
     misread,
     type_text,
     unfit,
     untag,
 )
-from everlog.core.tagged import (
-    build_set,
-    decode_dict,
-    decode_each,
-    decode_untyped,
-    encode_dict,
-    encode_each,
-    encode_set,
-    encode_untyped,
-)
+from everlog.core.tagged import decode_untyped, encode_untyped
 from everlog.core.unions import EVERYTHING, Shape, kind_of
+from everlog.core.walks import build_set, decode_dict, decode_each, encode_dict, encode_each, encode_set
 
 
 def list_of(item: Shape) -> Shape:
@@ -46,7 +42,8 @@ def list_of(item: Shape) -> Shape:
             raise misread(name, plain)
         return decode_each(plain, decode_item)
 
-    return Shape(name, {list}, {"list"}, encode, decode)
+    is_plain = list_check(item.scalars) if item.scalars else None
+    return Shape(name, {list}, {"list"}, encode, decode, is_plain=is_plain)
 
 
 def tuple_of_any_length(item: Shape) -> Shape:
@@ -106,12 +103,56 @@ def dict_of(key: Shape, item: Shape) -> Shape:
     def encode(value: object) -> object:
         if not is_dict(value):
             raise unfit(name, value)
-        return encode_dict(value, key.encode, item.encode)
+        return encode_dict(value, key.encode, item.encode, takes_text=str in key.scalars)
 
     def decode(plain: object) -> object:
         return decode_dict(plain, key.decode, item.decode)
 
-    return Shape(name, {dict}, {"object", "$dict"}, encode, decode)
+    is_plain = dict_check(item.scalars) if item.scalars and str in key.scalars else None
+    return Shape(name, {dict}, {"object", "$dict"}, encode, decode, is_plain=is_plain)
+
+
+def deque_of(item: Shape) -> Shape:
+    def encode(value: object) -> object:
+        return encode_deque(value, item.encode)
+
+    def decode(plain: object) -> object:
+        return decode_deque(plain, item.decode)
+
+    return Shape(f"deque[{item.name}]", {deque}, {"$deque", "list"}, encode, decode)
+
+
+def mapping_of(kind: type, key: Shape, item: Shape) -> Shape:
+    """Give the shape of one of the dicts of `collections`."""
+
+    def encode(value: object) -> object:
+        return encode_mapping(kind, value, key.encode, item.encode, takes_text=str in key.scalars)
+
+    def decode(plain: object) -> object:
+        return decode_mapping(kind, plain, key.decode, item.decode)
+
+    return Shape(f"{kind.__name__}[{key.name}, {item.name}]", {kind}, {f"${MAPPINGS[kind]}"}, encode, decode)
+
+
+def any_mapping_of(title: str, key: Shape, item: Shape) -> Shape:
+    """Give the shape of an abstract mapping: the type of dict is kept, its keys and items have the declared ones."""
+    known = {dict: dict_of(key, item), **{kind: mapping_of(kind, key, item) for kind in MAPPINGS}}
+    by_tag = {tag: known[kind] for kind, tag in MAPPINGS.items()}
+    name = f"{title}[{key.name}, {item.name}]"
+
+    def encode(value: object) -> object:
+        shape = known.get(type(value))
+        if shape is None:
+            raise unfit(name, value)
+        return shape.encode(value)
+
+    def decode(plain: object) -> object:
+        tag = plain.get("$") if is_object(plain) else None
+        shape = by_tag.get(tag) if isinstance(tag, str) else None
+        return (shape or known[dict]).decode(plain)
+
+    kinds = frozenset[str]().union(*(shape.kinds for shape in known.values()))
+    return Shape(name, known, kinds, encode, decode, is_plain=known[dict].is_plain)
 
 
 def collection_of(title: str, item: Shape) -> Shape:
@@ -124,7 +165,7 @@ def collection_of(title: str, item: Shape) -> Shape:
             return {"$": "tuple", "v": encode_each(value, item.encode)}
         if type(value) in (set, frozenset):
             return {"$": type(value).__name__, "v": encode_set(cast("set[object]", value), item.encode)}
-        return encode_untyped(value)
+        return encode_deque(value, item.encode) if is_deque(value) else encode_untyped(value)
 
     def decode(plain: object) -> object:
         if is_list(plain):
@@ -134,6 +175,8 @@ def collection_of(title: str, item: Shape) -> Shape:
             return build_set(set, untag(plain, "set"), item.decode)
         if tag == "frozenset":
             return build_set(frozenset, untag(plain, "frozenset"), item.decode)
+        if tag == "deque":
+            return decode_deque(plain, item.decode)
         items = untag(plain, "tuple")
         if tag == "tuple" and is_list(items):
             return tuple(decode_each(items, item.decode))
@@ -143,23 +186,29 @@ def collection_of(title: str, item: Shape) -> Shape:
 
 
 def literal_of(values: Sequence[object]) -> Shape:
-    rows = [(type(v), v, v.name if isinstance(v, enum.Enum) else encode_untyped(v)) for v in values]
-    name = f"Literal[{', '.join(map(repr, values))}]"
+    rows: list[tuple[object, object]] = []
+    for known in values:
+        kind = type(known)
+        name = known.name if isinstance(known, enum.Enum) else encode_untyped(known)
+        forms = (name, *({"$": "literal", "of": of, "v": name} for of in (kind.__name__, type_text(kind))))
+        taken = [(type(plain), plain) for _, plain in rows]
+        rows.append((known, next((plain for plain in forms if (type(plain), plain) not in taken), name)))
+    title = f"Literal[{', '.join(map(repr, values))}]"
 
     def encode(value: object) -> object:
-        for kind, known, plain in rows:
-            if type(value) is kind and value == known:
+        for known, plain in rows:
+            if type(value) is type(known) and value == known:
                 return plain
-        raise unfit(name, value)
+        raise unfit(title, value)
 
     def decode(plain: object) -> object:
-        for _, known, recorded in rows:
+        for known, recorded in rows:
             if type(plain) is type(recorded) and plain == recorded:
                 return known
-        raise misread(name, plain)
+        raise misread(title, plain)
 
-    kinds = {kind_of(plain) for _, _, plain in rows}
-    return Shape(name, {kind for kind, _, _ in rows}, kinds, encode, decode)
+    kinds = {kind_of(plain) for _, plain in rows}
+    return Shape(title, {type(known) for known, _ in rows}, kinds, encode, decode)
 
 
 def enum_of(kind: type[enum.Enum]) -> Shape:

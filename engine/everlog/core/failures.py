@@ -24,6 +24,12 @@ MAX_DEPTH: Final = 10
 MAX_TEXT: Final = 16_000
 """The most characters of a message or a traceback that are kept; the middle is cut out of a longer one."""
 
+MAX_DATA: Final = 256_000
+"""The most bytes of the arguments, and of the attributes, that are kept; what would be more is left out."""
+
+MAX_PARTS: Final = 1000
+"""The most members of an exception group that are kept; a last one stands for the others."""
+
 _NOTE: Final = "Recorded traceback:\n"
 _HEAD_FRAMES: Final = 20
 _TAIL_FRAMES: Final = 60
@@ -105,7 +111,10 @@ def _describe(error: BaseException, codec: Codec, room: int, above: frozenset[in
     parts: tuple[Failure, ...] = ()
     if _is_group(error) and depth:
         share = max(room // len(error.exceptions), min(room, 1000))
-        parts = tuple(_describe(part, codec, share, above, depth - 1) for part in error.exceptions)
+        kept, others = error.exceptions[:MAX_PARTS], len(error.exceptions) - MAX_PARTS
+        parts = tuple(_describe(part, codec, share, above, depth - 1) for part in kept)
+        if others > 0:
+            parts += (Failure(type=type_name(errors.StepFailed), message=f"{others} more exceptions left out"),)
     return Failure(
         type=type_name(type(error)),
         message=_message(error),
@@ -127,7 +136,11 @@ def _message(error: BaseException) -> str:
             return _text(error.message)
         return _text(str(error))
     except Exception as problem:
-        return f"<no message: its __str__ raised {type(problem).__name__}>"
+        why = f"<no message: its __str__ raised {type(problem).__name__}>"
+        args: object = error.args
+        if is_tuple(args) and len(args) == 1 and isinstance(args[0], str):  # such as the message of a rebuilt one
+            return _text(f"{args[0]} {why}") if why not in args[0] else _text(args[0])
+        return why
 
 
 def _text(text: str, room: int = MAX_TEXT) -> str:
@@ -158,7 +171,7 @@ def _frames(traceback: TracebackType | None) -> str:
 
 
 def _notes(error: BaseException) -> list[str]:
-    notes: object = getattr(error, "__notes__", ())
+    notes: object = vars(error).get("__notes__")  # a class may have a `__getattr__` that does not work here
     return [note for note in notes if isinstance(note, str)] if is_list(notes) else []
 
 
@@ -169,14 +182,21 @@ def _args(error: BaseException, codec: Codec) -> Raw | UnsetType:
         args: object = error.args
         if isinstance(error, OSError):
             args = OSError.__reduce__(error)[1]  # with the file names, which `args` leaves out
-        return Raw(codec.encode(args, what="arguments of an exception"))
+        encoded = codec.encode(args, what="arguments of an exception")
+        return Raw(encoded) if len(encoded) <= MAX_DATA else UNSET
     except Exception:
         return UNSET
 
 
 def _attributes(error: BaseException, codec: Codec) -> Raw | UnsetType:
     try:
-        kept = {name: value for name, value in _own(error).items() if _is_encodable(value, codec)}
+        kept: dict[str, object] = {}
+        room = MAX_DATA
+        for name, value in _own(error).items():
+            size = _size(value, codec)
+            if size is not None and size <= room:
+                kept[name] = value
+                room -= size
         return Raw(codec.encode(kept, what="attributes of an exception")) if kept else UNSET
     except Exception:
         return UNSET
@@ -186,9 +206,10 @@ def _own(error: BaseException) -> dict[str, object]:
     """Give what the instance holds beside its arguments; recorded failures as plain data."""
     own: dict[str, object] = {}
     for name in _member_names(type(error)):
-        value = getattr(error, name, None)
-        if value is not None:
-            own[name] = value
+        try:
+            own[name] = object.__getattribute__(error, name)
+        except AttributeError:  # a slot that was never set
+            continue
     own.update(vars(error))
     notes = [note for note in _notes(error) if not note.startswith(_NOTE)]
     own.pop("__notes__", None)
@@ -208,12 +229,12 @@ def _member_names(kind: type[BaseException]) -> list[str]:
     return names
 
 
-def _is_encodable(value: object, codec: Codec) -> bool:
+def _size(value: object, codec: Codec) -> int | None:
+    """Give how many bytes the value takes, None where it has no encoding."""
     try:
-        codec.encode(value)
+        return len(codec.encode(value))
     except Exception:
-        return False
-    return True
+        return None
 
 
 # ---- rebuilding

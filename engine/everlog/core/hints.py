@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import inspect
 import sys
 import types
@@ -25,6 +26,8 @@ def function_hints(function: Callable[..., object]) -> Hints:
     space: Mapping[str, object] = getattr(inspect.unwrap(function), "__globals__", {})
     try:
         return typing.get_type_hints(function, localns=names, include_extras=True)
+    except RecursionError:  # at the end of the stack, which says nothing about the annotation
+        raise
     except Exception:
         annotations: Hints = getattr(function, "__annotations__", None) or {}
         return {name: _resolved(hint, space, names) for name, hint in annotations.items()}
@@ -35,6 +38,8 @@ def class_hints(kind: type) -> Hints:
     names: Hints = {kind.__name__: kind}
     try:
         return typing.get_type_hints(kind, localns=names, include_extras=True)
+    except RecursionError:  # at the end of the stack, which says nothing about the annotation
+        raise
     except Exception:
         hints: Hints = {}
         for base in reversed(kind.__mro__):
@@ -44,10 +49,18 @@ def class_hints(kind: type) -> Hints:
         return hints
 
 
+def resolved_in(hint: object, owner: object) -> object:
+    """Give a hint, the names in it looked up in the module of the type variable or alias that it belongs to."""
+    space = vars(sys.modules.get(getattr(owner, "__module__", ""), builtins))
+    return _resolved(hint, space, {str(getattr(owner, "__name__", "")): owner})
+
+
 def _resolved(hint: object, space: Mapping[str, object], names: Hints) -> object:
     holder = types.SimpleNamespace(__annotations__={"hint": hint})
     try:
         return typing.get_type_hints(holder, dict(space), names, include_extras=True)["hint"]
+    except RecursionError:  # at the end of the stack, which says nothing about the annotation
+        raise
     except Exception:
         return Any
 

@@ -7,13 +7,16 @@ A dict with the key "$" is a tag, `{"$": "float", "v": "nan"}`; no value of a us
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Final, TypeGuard
+from collections.abc import Callable, Collection
+from typing import Any, Final, TypeGuard, cast
 
 Convert = Callable[[object], object]
 
-_MAX_BITS: Final = 13_000
+MAX_BITS: Final = 13_000
 """Longer integers are written in hexadecimal: Python refuses to read and write more than 4300 digits in decimal."""
+_ONLY_TEXT: Final = frozenset[type]({str})
+SMALLEST: Final = -0x8000000000000000
+LARGEST: Final = 0x7FFFFFFFFFFFFFFF
 
 
 class Trouble(Exception):
@@ -99,6 +102,49 @@ def untag(plain: object, tag: str) -> object:
 # ---- scalars
 
 
+def scalar_check(kinds: frozenset[type]) -> Callable[[object], bool]:
+    """Give the check whether a value is a scalar of one of these kinds that is written as it is."""
+
+    def is_plain(value: object) -> bool:
+        kind = type(value)
+        if kind not in kinds:
+            return False
+        if type(value) is float:
+            return math.isfinite(value)
+        return type(value) is not int or SMALLEST <= value <= LARGEST
+
+    return is_plain
+
+
+def list_check(scalars: frozenset[type]) -> Callable[[object], bool]:
+    """Give the check whether a value is a list of such scalars, none of which needs a tag. It says no to mixtures."""
+
+    def is_plain(value: object) -> bool:
+        return is_list(value) and _are_plain(value, scalars)
+
+    return is_plain
+
+
+def dict_check(scalars: frozenset[type]) -> Callable[[object], bool]:
+    """Give the check whether a value is a dict of such scalars by text, and nothing in it needs a tag."""
+
+    def is_plain(value: object) -> bool:
+        if not is_dict(value) or not _ONLY_TEXT.issuperset(map(type, value)):
+            return False
+        return "$" not in "".join(cast("dict[str, object]", value)) and _are_plain(value.values(), scalars)
+
+    return is_plain
+
+
+def _are_plain(values: Collection[Any], scalars: frozenset[type]) -> bool:
+    kinds = set[type](map(type, values))
+    if not kinds <= scalars:
+        return False
+    if int in kinds and not (len(kinds) == 1 and min(values) >= SMALLEST and max(values) <= LARGEST):
+        return False
+    return float not in kinds or (len(kinds) == 1 and all(map(math.isfinite, values)))
+
+
 def encode_none(value: object) -> object:
     if value is not None:
         raise unfit("None", value)
@@ -126,7 +172,7 @@ def decode_bool(plain: object) -> object:
 def encode_int(value: object) -> object:
     if type(value) is not int:
         raise unfit("int", value)
-    if -0x8000000000000000 <= value <= 0x7FFFFFFFFFFFFFFF or value.bit_length() < _MAX_BITS:
+    if SMALLEST <= value <= LARGEST or value.bit_length() < MAX_BITS:
         return value
     return {"$": "int", "v": hex(value)}
 
@@ -207,5 +253,7 @@ def read(expected: str, text: str, parse: Callable[[str], object]) -> object:
     """Parse the text; whatever the parser raises means that it does not fit."""
     try:
         return parse(text)
+    except RecursionError:
+        raise
     except Exception as error:
         raise misread(expected, text, str(error)) from error

@@ -39,7 +39,7 @@ class Field(NamedTuple):
 class Record:
     """How instances of one class are encoded and decoded; the subclasses know the ways to declare a class."""
 
-    __slots__ = ("_arguments", "_fields", "_pair_of", "kind", "name")
+    __slots__ = ("_arguments", "_fields", "_pair_of", "_runs_code", "kind", "name")
 
     def __init__(self, kind: type, arguments: tuple[object, ...], pair_of: Callable[[object], Pair]) -> None:
         self.kind = kind
@@ -47,10 +47,11 @@ class Record:
         self._arguments = arguments
         self._pair_of = pair_of
         self._fields: tuple[Field, ...] | None = None
+        self._runs_code: bool | None = None
 
     def encode(self, value: object) -> object:
         if type(value) is not self.kind:
-            raise unfit(self.name, value)
+            raise _subclass_of(self.name, value) if isinstance(value, self.kind) else unfit(self.name, value)
         out: dict[str, object] = {}
         name = ""
         try:
@@ -63,7 +64,25 @@ class Record:
             raise
         except AttributeError as error:
             raise Trouble(f"{self.name} has no value for its field {name!r}") from error
+        if self._runs_code is not False:
+            self.check(out)
         return out
+
+    def check(self, out: dict[str, object]) -> None:
+        """Rebuild it once, where that runs the user's code, which may not take its own values back."""
+        if self._runs_code is None:
+            self._runs_code = self.runs_code()
+        if not self._runs_code:
+            return
+        try:
+            self.decode(out)
+        except Trouble as trouble:
+            problem = f"{self.name} cannot be rebuilt from its own fields: {trouble.problem}"
+            raise Trouble(problem, expected=trouble.expected, found=trouble.found) from trouble.__cause__
+
+    def runs_code(self) -> bool:
+        """Tell whether to build an instance runs code of the class."""
+        return hasattr(self.kind, "__post_init__")
 
     def decode(self, plain: object) -> object:
         plain = self.unwrapped(plain)
@@ -78,7 +97,7 @@ class Record:
             raise
         try:
             return self.make(values)
-        except Trouble:
+        except (Trouble, RecursionError):
             raise
         except Exception as error:  # whatever a `__post_init__` raises means that the values do not fit
             raise misread(self.name, plain, f"{type(error).__name__}: {error}") from error
@@ -114,6 +133,16 @@ class Record:
         raise NotImplementedError
 
 
+def _subclass_of(expected: str, value: object) -> Trouble:
+    found = type_text(type(value))
+    return Trouble(
+        f"declared {expected}, found an instance of its subclass {found}, which would not come back as the same type; "
+        f"declare {expected} | {found}, or the subclass alone",
+        expected=expected,
+        found=found,
+    )
+
+
 class StructRecord(Record):
     """A `msgspec.Struct`, under the names that it gives its fields in JSON."""
 
@@ -132,6 +161,10 @@ class StructRecord(Record):
         return made
 
 
+_HOLDING: Final = (int, float, complex, str, bytes, bytearray, tuple, list, dict, set, frozenset, BaseException)
+"""Types whose instances hold something that is no attribute."""
+
+
 class DataclassRecord(Record):
     """A dataclass. Its `__init__` is not run; a `__post_init__` without arguments is, before the fields are set."""
 
@@ -144,8 +177,16 @@ class DataclassRecord(Record):
         for field in self._defaults:
             yield field.name, field.name
 
+    def encode(self, value: object) -> object:
+        if isinstance(value, _HOLDING):
+            raise Trouble(
+                f"{self.name} is a dataclass derived from a builtin type, and what it holds beside its fields would be "
+                "lost; make that a field"
+            )
+        return Record.encode(self, value)
+
     def make(self, values: dict[str, object]) -> object:
-        made: object = cast("Any", self.kind).__new__(self.kind)
+        made: object = object.__new__(cast("type[object]", self.kind))
         for field in self._defaults if len(values) < len(self._defaults) else ():
             if field.name not in values:
                 self._set_default(made, field, values)
@@ -166,6 +207,31 @@ class DataclassRecord(Record):
             raise misread(self.name, values, f"the field {field.name!r} is missing and has no default")
 
 
+class AttrsRecord(Record):
+    """A class made by attrs. Its `__init__`, converters and validators are not run on the way back."""
+
+    __slots__ = ("_defaults",)
+
+    def keys(self) -> Iterable[tuple[str, str]]:
+        self._defaults: tuple[Any, ...] = cast("Any", self.kind).__attrs_attrs__
+        for attribute in self._defaults:
+            yield attribute.name, attribute.name
+
+    def make(self, values: dict[str, object]) -> object:
+        made: object = object.__new__(cast("type[object]", self.kind))
+        for attribute in self._defaults:
+            name, default = attribute.name, attribute.default
+            if name not in values:
+                if getattr(default, "name", "") == "NOTHING":  # the mark of attrs, which is not imported here
+                    raise misread(self.name, values, f"the field {name!r} is missing and has no default")
+                factory = getattr(default, "factory", None) if type(default).__name__ == "Factory" else None
+                if factory is not None:
+                    default = factory(made) if default.takes_self else factory()
+                values[name] = default
+            object.__setattr__(made, name, values[name])
+        return made
+
+
 class NamedTupleRecord(Record):
     """A named tuple, as an object, so that it may gain fields with defaults."""
 
@@ -182,39 +248,62 @@ class NamedTupleRecord(Record):
         return made
 
 
+def _mark(hint: object) -> object:
+    """Give `Required` or `NotRequired` where a key is marked so, inside of other marks too."""
+    origin: object = typing.get_origin(hint)
+    if origin is typing.Annotated or str(origin).endswith(".ReadOnly"):
+        return _mark(typing.get_args(hint)[0])
+    return origin
+
+
 class TypedDictRecord(Record):
-    """A `TypedDict`. A value with a key that is not declared is refused, since the key would be lost."""
+    """A `TypedDict`, in its own order. A value with a key that is not declared is refused, since it would be lost."""
 
     __slots__ = ("_required",)
 
     def encode(self, value: object) -> object:
         if not is_dict(value):
             raise unfit(self.name, value)
+        known: dict[object, Field] = {field.name: field for field in self._fields or self.fields()}
+        if not (self._required <= value.keys() <= known.keys()):
+            extra, missing = sorted(map(repr, value.keys() - known.keys())), sorted(self._required - value.keys())
+            raise Trouble(f"a {self.name} with the keys it declares was expected; extra {extra}, missing {missing}")
         out: dict[str, object] = {}
-        name = ""
+        name: object = ""
         try:
-            for name, key, encode, _ in self._fields or self.fields():
-                if name in value:
-                    out[key] = encode(value[name])
+            for name, item in value.items():
+                out[known[name].key] = known[name].encode(item)
         except Trouble as trouble:
             trouble.under(name)
             raise
-        if len(out) < len(value) or not self._required <= value.keys():
-            extra, missing = sorted(map(repr, value.keys() - out.keys())), sorted(self._required - value.keys())
-            raise Trouble(f"a {self.name} with the keys it declares was expected; extra {extra}, missing {missing}")
         return out
+
+    def decode(self, plain: object) -> object:
+        plain = self.unwrapped(plain)
+        known = {field.key: field for field in self._fields or self.fields()}
+        values: dict[str, object] = {}
+        name = ""
+        try:
+            for key, item in plain.items():
+                if key in known:
+                    name = known[key].name
+                    values[name] = known[key].decode(item)
+        except Trouble as trouble:
+            trouble.under(name)
+            raise
+        return self.make(values)
 
     def keys(self) -> Iterable[tuple[str, str]]:
         hints = class_hints(self.kind)
         declared: frozenset[str] = getattr(self.kind, "__required_keys__", frozenset())
-        marks = {name: typing.get_origin(hint) for name, hint in hints.items()}
+        marks = {name: _mark(hint) for name, hint in hints.items()}
         # The class itself does not know the marks where its annotations are strings.
         self._required = frozenset(
             name
             for name, mark in marks.items()
             if mark is typing.Required or (mark is not typing.NotRequired and name in declared)
         )
-        return [(name, name) for name in hints]
+        return [(name, f"${name}" if name.startswith("$") else name) for name in hints]
 
     def make(self, values: dict[str, object]) -> object:
         if missing := sorted(self._required - values.keys()):
@@ -253,9 +342,14 @@ class PydanticRecord(Record):
             model = cast("Any", self.kind)
             try:
                 return model.model_validate({key: item for key, item in plain.items() if not key.startswith("$")})
-            except ValueError:
+            except RecursionError:
+                raise
+            except Exception:  # whatever its validators raise means that the values do not fit
                 pass
             raise
+
+    def runs_code(self) -> bool:
+        return bool(getattr(self.kind, "__pydantic_post_init__", None))
 
     def hints(self) -> dict[str, object]:
         return {name: info.annotation for name, info in cast("Any", self.kind).model_fields.items()}
@@ -284,7 +378,12 @@ class PydanticRecord(Record):
             }
         unset = plain.get(self.UNSET_KEY)
         given = (values.keys() | extra.keys()) - set(unset if is_list(unset) else ())
-        made: object = model.model_construct(_fields_set=given, **_by_alias(model, values))
+        try:
+            made: object = model.model_construct(_fields_set=given, **_by_alias(model, values))
+        except RecursionError:
+            raise
+        except Exception as error:  # whatever its `model_post_init` raises means that the values do not fit
+            raise misread(self.name, plain, f"{type(error).__name__}: {error}") from error
         vars(made).update(values)
         if self._takes_extra():
             object.__setattr__(made, "__pydantic_extra__", extra)
@@ -307,13 +406,20 @@ def record_of(kind: type[Any], arguments: tuple[object, ...], pair_of: Callable[
         chosen = StructRecord
     elif hasattr(kind, "__dataclass_fields__"):
         chosen = DataclassRecord
-    elif typing.is_typeddict(kind):
+    elif hasattr(kind, "__attrs_attrs__"):
+        chosen = AttrsRecord
+    elif is_typed_dict(kind):
         chosen = TypedDictRecord
     elif is_named_tuple(kind):
         chosen = NamedTupleRecord
     elif "__pydantic_serializer__" in vars(kind) and hasattr(kind, "model_fields"):
         chosen = PydanticRecord
     return chosen(kind, arguments, pair_of) if chosen else None
+
+
+def is_typed_dict(kind: type) -> bool:
+    """Tell whether the class is a TypedDict, of `typing` or of `typing_extensions`."""
+    return dict in kind.__mro__ and hasattr(kind, "__required_keys__")
 
 
 def pydantic_type(kind: type) -> Pair | None:
@@ -323,6 +429,8 @@ def pydantic_type(kind: type) -> Pair | None:
         return None
     try:
         adapter = pydantic.TypeAdapter(kind)
+    except RecursionError:  # at the end of the stack, which says nothing about the type
+        raise
     except Exception:  # pydantic cannot convert it either
         return None
 
@@ -330,6 +438,8 @@ def pydantic_type(kind: type) -> Pair | None:
         try:
             plain: object = adapter.dump_python(value, mode="json", round_trip=True, warnings=False)
             back = decode(plain)
+        except RecursionError:
+            raise
         except Exception as error:
             raise unfit(type_text(kind), value) from error
         if type(back) is not type(value) or back != value:  # a SecretStr, for one, is written as asterisks
@@ -339,7 +449,9 @@ def pydantic_type(kind: type) -> Pair | None:
     def decode(plain: object) -> object:
         try:
             return adapter.validate_python(plain)
-        except ValueError as error:
+        except RecursionError:
+            raise
+        except Exception as error:
             raise misread(type_text(kind), plain, str(error)) from error
 
     return encode, decode

@@ -6,6 +6,7 @@ A type form that is unknown or cannot be resolved has the untyped shape, so that
 
 from __future__ import annotations
 
+import collections
 import collections.abc as abc
 import enum
 import pathlib
@@ -16,32 +17,38 @@ from typing import Annotated, Any, ClassVar, Final, Literal, NewType, TypeVar, c
 import msgspec
 
 from everlog.core import plain, standard, tagged
+from everlog.core.collected import MAPPINGS
 from everlog.core.containers import (
+    any_mapping_of,
     collection_of,
+    deque_of,
     dict_of,
     enum_of,
     flag_of,
     list_of,
     literal_of,
+    mapping_of,
     set_of,
     tuple_of,
     tuple_of_any_length,
 )
-from everlog.core.records import Pair, pydantic_type, record_of
+from everlog.core.hints import resolved_in
+from everlog.core.records import Pair, is_typed_dict, pydantic_type, record_of
 from everlog.core.unions import EVERYTHING, Shape, union_of
 
-UNTYPED: Final = Shape("Any", None, EVERYTHING, tagged.encode_untyped, tagged.decode_untyped)
-_NONE: Final = Shape("None", {types.NoneType}, {"null"}, plain.encode_none, plain.decode_none)
+_AS_UNTYPED: Final = frozenset({types.NoneType, bool, int, float, str})
+UNTYPED: Final = Shape("Any", None, EVERYTHING, tagged.encode_untyped, tagged.decode_untyped, scalars=_AS_UNTYPED)
+_NONE: Final = Shape("None", {types.NoneType}, {"null"}, plain.encode_none, plain.decode_none, scalars=[types.NoneType])
 
 _SIMPLE: Final[dict[object, Shape]] = {
     Any: UNTYPED,
     object: UNTYPED,
     None: _NONE,
     types.NoneType: _NONE,
-    bool: Shape("bool", {bool}, {"bool"}, plain.encode_bool, plain.decode_bool),
-    int: Shape("int", {int}, {"int", "$int"}, plain.encode_int, plain.decode_int),
-    float: Shape("float", {float}, {"float", "$float"}, plain.encode_float, plain.decode_float),
-    str: Shape("str", {str}, {"str", "$str"}, plain.encode_text, plain.decode_text),
+    bool: Shape("bool", {bool}, {"bool"}, plain.encode_bool, plain.decode_bool, scalars=[bool]),
+    int: Shape("int", {int}, {"int", "$int"}, plain.encode_int, plain.decode_int, scalars=[int]),
+    float: Shape("float", {float}, {"float", "$float"}, plain.encode_float, plain.decode_float, scalars=[float]),
+    str: Shape("str", {str}, {"str", "$str"}, plain.encode_text, plain.decode_text, scalars=[str]),
     **{s.kind: Shape(s.kind.__name__, {s.kind}, {"str", "$str"}, s.encode, s.decode) for s in standard.STANDARD},
     list: list_of(UNTYPED),
     tuple: tuple_of_any_length(UNTYPED),
@@ -53,8 +60,7 @@ _SIMPLE: Final[dict[object, Shape]] = {
 _SIMPLE[pathlib.Path] = _SIMPLE[type(pathlib.Path())]
 _SIMPLE[pathlib.PurePath] = _SIMPLE[type(pathlib.PurePath())]
 
-_AS_UNTYPED: Final = {types.NoneType, bool, int, float, str}
-_MAPPINGS: Final = (dict, abc.Mapping, abc.MutableMapping)
+_ABSTRACT_MAPPINGS: Final = (abc.Mapping, abc.MutableMapping)
 _COLLECTIONS: Final = (
     *(abc.Iterable, abc.Collection, abc.Container, abc.Reversible),
     *(abc.Sequence, abc.MutableSequence, abc.Set, abc.MutableSet),
@@ -66,7 +72,7 @@ _compiled: Final[dict[object, Shape]] = dict(_SIMPLE)
 
 
 def shape_of(declared: object) -> Shape:
-    """Give the shape of a type form, or the shape that was compiled already; never fails."""
+    """Give the shape of a type form, or the shape that was compiled already; fails only at the end of the stack."""
     try:
         found = _compiled.get(declared)
     except TypeError:  # a form that cannot be hashed, such as Annotated with a list
@@ -88,6 +94,8 @@ def pair_of(declared: object) -> Pair:
 def _compile_leniently(declared: object) -> Shape:
     try:
         return _compile(declared)
+    except RecursionError:  # at the end of the stack, which says nothing about the type
+        raise
     except Exception:  # whatever metaclasses and future type forms may do
         return UNTYPED
 
@@ -109,17 +117,20 @@ def _compile(declared: object) -> Shape:
         return literal_of(arguments)
     if isinstance(origin, type):
         return _container(origin, arguments) or _class(origin, arguments)
-    return _class(declared, ()) if isinstance(declared, type) else UNTYPED
+    if not isinstance(declared, type):
+        return UNTYPED
+    return _container(declared, ()) or _class(declared, ())
 
 
 def _variable(variable: TypeVar) -> Shape:
     if variable.__bound__ is not None:
-        return shape_of(variable.__bound__)
+        return shape_of(resolved_in(variable.__bound__, variable))
     return _union(variable.__constraints__) if variable.__constraints__ else UNTYPED
 
 
 def _alias(declared: object, origin: object, arguments: tuple[object, ...]) -> Shape:
     value = cast("Any", origin).__value__[arguments] if arguments else cast("Any", declared).__value__
+    value = resolved_in(value, origin if arguments else declared)
     if not _mentions(value, declared, set()):
         return shape_of(value)
     name = str(declared)
@@ -150,10 +161,16 @@ def _union(arguments: tuple[object, ...]) -> Shape:
 def _container(origin: type, arguments: tuple[object, ...]) -> Shape | None:
     if origin is tuple:
         return _tuple(arguments)
-    if origin in _MAPPINGS:
+    if origin is collections.Counter:
+        return mapping_of(origin, shape_of(arguments[0]) if arguments else UNTYPED, shape_of(int))
+    if origin is dict or origin in MAPPINGS or origin in _ABSTRACT_MAPPINGS:
         key, item = map(shape_of, arguments if len(arguments) == 2 else (Any, Any))
-        return dict_of(key, item)
+        if origin in _ABSTRACT_MAPPINGS:
+            return any_mapping_of(origin.__name__, key, item)
+        return dict_of(key, item) if origin is dict else mapping_of(origin, key, item)
     item = shape_of(arguments[0]) if arguments else UNTYPED
+    if origin is collections.deque:
+        return deque_of(item)
     if origin is list:
         return list_of(item)
     if origin is set:
@@ -176,7 +193,7 @@ def _class(kind: type[Any], arguments: tuple[object, ...]) -> Shape:
         return flag_of(kind)
     if enum.Enum in kind.__mro__:
         return enum_of(kind)
-    taken: type = dict if typing.is_typeddict(kind) else kind
+    taken: type = dict if is_typed_dict(kind) else kind
     full = plain.type_text(kind)
     record = record_of(kind, arguments, pair_of)
     if record is not None:

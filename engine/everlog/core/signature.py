@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import inspect
+import math
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from inspect import Parameter
 from typing import Any, Final, Optional, cast
 
 from everlog.core.codec import Codec, Mismatch
 from everlog.core.containers import dict_of, tuple_of_any_length
 from everlog.core.hints import Hints, function_hints
-from everlog.core.plain import Convert, Trouble, is_object, misread
-from everlog.core.shapes import pair_of, shape_of
+from everlog.core.plain import LARGEST, SMALLEST, Convert, Trouble, is_object, misread
+from everlog.core.shapes import shape_of
 from everlog.core.unions import Shape
+from everlog.errors import InvalidDefinition
 
 _POSITIONAL: Final = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -24,28 +26,42 @@ class Signature:
     The input is a JSON object by parameter name, in the order of the signature, of those arguments that were given;
     those of `*args` are a list, those of `**kwargs` an object, each under its own name. So parameters with defaults
     may be added later, and what an older input has beyond the parameters is ignored.
-    With `skip_first` the first parameter, `self` of a method, is left out on both ways.
+    With `skip_first` the first parameter, `self` of a method, is left out on both ways; the parameters named in
+    `unrecorded` are in no input, and are handed to `decode` as they are.
     Annotations are resolved at the first use; one that cannot be resolved counts as none.
     """
 
-    __slots__ = ("_converters", "_fn", "_hints", "_is_simple", "_name", "_parameters", "_positional", "_required",
-                 "_shape", "_signature")  # fmt: skip
+    __slots__ = ("_bound_one", "_converters", "_fn", "_hints", "_is_simple", "_name", "_parameters", "_positional",
+                 "_required", "_scalars", "_shape", "_signature", "unrecorded")  # fmt: skip
 
-    def __init__(self, fn: Callable[..., object], *, skip_first: bool = False) -> None:
+    def __init__(
+        self, fn: Callable[..., object], *, skip_first: bool = False, unrecorded: Collection[str] = ()
+    ) -> None:
         self._fn = fn
         self._name = getattr(fn, "__qualname__", type(fn).__qualname__)
         self._signature = _signature_of(fn, skip_first)
         self._parameters = tuple(self._signature.parameters.values())
+        self.unrecorded = frozenset(unrecorded)
         positional = [p for p in self._parameters if p.kind in _POSITIONAL]
         self._positional = tuple(parameter.name for parameter in positional)
         self._required = sum(parameter.default is Parameter.empty for parameter in positional)
-        self._is_simple = all(
+        self._is_simple = not unrecorded and all(
             p.kind in _POSITIONAL or (p.kind is Parameter.KEYWORD_ONLY and p.default is not Parameter.empty)
             for p in self._parameters
         )
         self._hints: Hints | None = None
         self._converters: dict[str, tuple[Convert, Convert]] | None = None
-        self._shape = Shape("arguments", {dict}, {"object"}, self._encode_given, self._decode_given)
+        self._scalars: dict[str, frozenset[type]] = {}
+        self._shape = Shape("arguments", {dict}, {"object"}, self._encode_given, self._decode_given,
+                            is_plain=cast("Callable[[object], bool]", self._is_plain))  # fmt: skip
+        self._bound_one: Signature | None = None
+
+    def without_first(self) -> Signature:
+        """Give the signature of the method that the function is, without `self`; always the same one."""
+        if self._bound_one is None:
+            first = set(self._signature.parameters) - set(_signature_of(self._fn, True).parameters)
+            self._bound_one = Signature(self._fn, skip_first=True, unrecorded=self.unrecorded - first)
+        return self._bound_one
 
     def encode(self, codec: Codec, args: tuple[object, ...], kwargs: dict[str, object], *, what: str) -> bytes:
         """Give the input; `TypeError` as the call itself would raise it, `NotEncodable` with the argument's name."""
@@ -53,13 +69,26 @@ class Signature:
             given = dict(zip(self._positional, args, strict=False))
         else:
             given = self._bound(args, kwargs)
+        if self.unrecorded:
+            given = {name: value for name, value in given.items() if name not in self.unrecorded}
         return codec.encode(given, self._shape, what=what)
 
-    def decode(self, codec: Codec, payload: bytes, *, what: str) -> tuple[tuple[object, ...], dict[str, object]]:
-        """Rebuild the arguments; `Mismatch` where the function, as it is now, cannot be called with them."""
-        given = cast("dict[str, object]", codec.decode(payload, self._shape, what=what))
+    def passed_on(self, args: tuple[object, ...], kwargs: dict[str, object]) -> dict[str, object]:
+        """Give the arguments of a call that are not recorded, as they are, by name."""
+        return {name: value for name, value in self._bound(args, kwargs).items() if name in self.unrecorded}
+
+    def decode(
+        self, codec: Codec, payload: bytes, *, what: str, passed: Mapping[str, object] | None = None
+    ) -> tuple[tuple[object, ...], dict[str, object]]:
+        """Rebuild the arguments, with `passed` for those that are not recorded.
+
+        `Mismatch` where the function, as it is now, cannot be called with them.
+        """
+        given: Any = codec.decode(payload, self._shape, what=what)
         if self._is_simple and len(given) >= self._required and self._positional[: len(given)] == tuple(given):
             return tuple(given.values()), {}
+        if passed:
+            given.update(passed)
         args: list[object] = []
         kwargs: dict[str, object] = {}
         for parameter in self._parameters:
@@ -69,10 +98,10 @@ class Signature:
                     raise self._lacks(name, what)
             elif kind is Parameter.VAR_POSITIONAL:
                 args = [given.get(n, self._signature.parameters[n].default) for n in self._positional]
-                args.extend(cast("tuple[object, ...]", given[name]))
+                args.extend(given[name])
                 kwargs = {n: value for n, value in kwargs.items() if n not in self._positional}
             elif kind is Parameter.VAR_KEYWORD:
-                kwargs.update(cast("dict[str, object]", given[name]))
+                kwargs.update(given[name])
             elif kind in _POSITIONAL and self._positional[len(args) : len(args) + 1] == (name,):
                 args.append(given[name])
             elif kind is Parameter.POSITIONAL_ONLY:
@@ -85,10 +114,17 @@ class Signature:
 
     def completed(self, codec: Codec, payload: bytes, *, what: str) -> bytes:
         """Give the input as it is today: rebuilt through today's types, with the defaults of what was left out."""
-        args, kwargs = self.decode(codec, payload, what=what)
-        bound = self._signature.bind(*args, **kwargs)
-        bound.apply_defaults()
-        return codec.encode(bound.arguments, self._shape, what=what)
+        given: Any = codec.decode(payload, self._shape, what=what)
+        whole: dict[str, object] = {}
+        for parameter in self._parameters:
+            name = parameter.name
+            if name in given:
+                whole[name] = given[name]
+            elif name not in self.unrecorded and parameter.kind not in _VARIADIC:
+                if parameter.default is Parameter.empty:
+                    raise self._lacks(name, what)
+                whole[name] = parameter.default
+        return codec.encode(whole, self._shape, what=what)
 
     @property
     def result_type(self) -> object:
@@ -109,6 +145,21 @@ class Signature:
             expected=f"a value for {name!r}",
             found="none",
         )
+
+    def _is_plain(self, given: dict[str, object]) -> bool:
+        """Tell whether all arguments are their own plain data. One loop without calls, since every call passes here."""
+        if type(given) is not dict:
+            return False
+        scalars = self._scalars
+        for name, value in given.items():
+            if type(value) not in scalars.get(name, ()):
+                return False
+            if type(value) is float:
+                if not math.isfinite(value):
+                    return False
+            elif type(value) is int and not SMALLEST <= value <= LARGEST:
+                return False
+        return True
 
     def _encode_given(self, given: object) -> object:
         converters = self._converters or self._compiled()
@@ -138,15 +189,46 @@ class Signature:
 
     def _compiled(self) -> dict[str, tuple[Convert, Convert]]:
         hints = self._resolved()
-        converters = {p.name: _converters_of(p, hints.get(p.name, Any)) for p in self._parameters}
-        self._converters = converters
-        return converters
+        shapes = {
+            p.name: _shape_of(p, hints.get(p.name, Any)) for p in self._parameters if p.name not in self.unrecorded
+        }
+        self._scalars = {name: shape.scalars for name, shape in shapes.items()}
+        if not all(self._scalars.values()):  # then it is not worth asking
+            self._shape.is_plain = None
+        self._converters = {name: (shape.encode, shape.decode) for name, shape in shapes.items()}
+        return self._converters
 
     def _resolved(self) -> Hints:
         hints = self._hints
         if hints is None:
             self._hints = hints = function_hints(self._fn)
         return hints
+
+
+def check_unrecorded(
+    fn: Callable[..., object], names: Iterable[str], of: str, *, needs_defaults: bool
+) -> tuple[str, ...]:
+    """Give the names back; `InvalidDefinition` where they are not parameters of `of` that may be left unrecorded."""
+    # Users without a type checker give anything.
+    if isinstance(names, str) or not isinstance(names, Iterable):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise InvalidDefinition(f"{of}: unrecorded takes names of parameters, as in ('client',), got {names!r}")
+    given = tuple(names)
+    parameters = dict(_signature_of(fn, False).parameters) if given else {}
+    for name in given:
+        parameter = next((one for one in parameters.values() if one.name == name), None)
+        if parameter is None:
+            raise InvalidDefinition(
+                f"{of} has no parameter {name!r} to leave unrecorded; it has {', '.join(parameters)}"
+            )
+        if parameter.kind in _VARIADIC:
+            stars = str(parameter).partition(":")[0]
+            raise InvalidDefinition(f"{of}: {stars} cannot be unrecorded as a whole; name a parameter of its own")
+        if needs_defaults and parameter.default is Parameter.empty:
+            raise InvalidDefinition(
+                f"{of}: the unrecorded parameter {name!r} needs a default, since a process that goes on with the "
+                "workflow after a crash has nothing else to pass for it"
+            )
+    return given
 
 
 _VARIADIC: Final = (Parameter.VAR_POSITIONAL, Parameter.VAR_KEYWORD)
@@ -162,13 +244,13 @@ def _signature_of(fn: Callable[..., object], skip_first: bool) -> inspect.Signat
     return signature.replace(parameters=list(signature.parameters.values())[1:])
 
 
-def _converters_of(parameter: Parameter, hint: object) -> tuple[Convert, Convert]:
+def _shape_of(parameter: Parameter, hint: object) -> Shape:
     shape = shape_of(hint)
     if parameter.kind is Parameter.VAR_POSITIONAL:
-        shape = tuple_of_any_length(shape)
-    elif parameter.kind is Parameter.VAR_KEYWORD:
+        return tuple_of_any_length(shape)
+    if parameter.kind is Parameter.VAR_KEYWORD:
         is_whole = typing.get_origin(hint) is typing.Unpack
-        shape = shape_of(typing.get_args(hint)[0]) if is_whole else dict_of(shape_of(str), shape)
-    elif parameter.default is None:  # `x: int = None`, as it was once written
-        return pair_of(Optional[hint])  # noqa: UP045 - the hint is only known at run time
-    return shape.encode, shape.decode
+        return shape_of(typing.get_args(hint)[0]) if is_whole else dict_of(shape_of(str), shape)
+    if parameter.default is None:  # `x: int = None`, as it was once written
+        return shape_of(Optional[hint])  # noqa: UP045 - the hint is only known at run time
+    return shape

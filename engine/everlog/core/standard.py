@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import datetime as dt
+import ipaddress
 import pathlib
 from base64 import b64decode, b64encode
 from collections.abc import Callable
 from decimal import Decimal
+from fractions import Fraction
 from typing import Final, NamedTuple, cast
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -38,7 +40,7 @@ class Standard(NamedTuple):
     def encode(self, value: object) -> object:
         if type(value) is not self.kind:
             raise unfit(type_text(self.kind), value)
-        return self.to_text(value)
+        return self._text(value)
 
     def decode(self, plain: object) -> object:
         inner = untag(plain, self.tag)
@@ -48,7 +50,15 @@ class Standard(NamedTuple):
         return read(type_text(self.kind), text, self.of_text)
 
     def encode_tagged(self, value: object) -> object:
-        return {"$": self.tag, "v": self.to_text(value)}
+        return {"$": self.tag, "v": self._text(value)}
+
+    def _text(self, value: object) -> object:
+        try:
+            return self.to_text(value)
+        except (Trouble, RecursionError):
+            raise
+        except Exception as error:  # above all integers of more digits than Python is willing to write
+            raise Trouble(f"{short(value)} cannot be written as text: {error}") from error
 
 
 def _zoned_to_text(value: object) -> str:
@@ -107,6 +117,22 @@ def _bytearray_of(text: str) -> bytearray:
     return bytearray(_bytes_of(text))
 
 
+def _range_to_text(value: object) -> str:
+    assert isinstance(value, range)
+    return f"{value.start}:{value.stop}:{value.step}"
+
+
+def _range_of(text: str) -> range:
+    return range(*map(int, text.split(":")))
+
+
+def _zone_to_text(value: object) -> str:
+    assert isinstance(value, ZoneInfo)
+    if not _has_name(value):
+        raise Trouble("a time zone that was read from a file has no name to be recorded by")
+    return value.key
+
+
 def _timedelta_of(text: str) -> dt.timedelta:
     return msgspec.convert(text, dt.timedelta)
 
@@ -120,6 +146,16 @@ STANDARD: Final = (
     Standard(dt.timedelta, "timedelta", msgspec.to_builtins, _timedelta_of),
     Standard(Decimal, "decimal", str, Decimal),
     Standard(UUID, "uuid", str, UUID),
+    Standard(ZoneInfo, "zone", _zone_to_text, ZoneInfo),
+    Standard(complex, "complex", repr, complex),
+    Standard(Fraction, "fraction", str, Fraction),
+    Standard(range, "range", _range_to_text, _range_of),
+    Standard(ipaddress.IPv4Address, "ipv4_address", str, ipaddress.IPv4Address),
+    Standard(ipaddress.IPv6Address, "ipv6_address", str, ipaddress.IPv6Address),
+    Standard(ipaddress.IPv4Network, "ipv4_network", str, ipaddress.IPv4Network),
+    Standard(ipaddress.IPv6Network, "ipv6_network", str, ipaddress.IPv6Network),
+    Standard(ipaddress.IPv4Interface, "ipv4_interface", str, ipaddress.IPv4Interface),
+    Standard(ipaddress.IPv6Interface, "ipv6_interface", str, ipaddress.IPv6Interface),
     Standard(type(pathlib.Path()), "path", _path_to_text, pathlib.Path),
     Standard(pathlib.PurePosixPath, "pure_posix_path", _path_to_text, pathlib.PurePosixPath),
     Standard(pathlib.PureWindowsPath, "pure_windows_path", _path_to_text, pathlib.PureWindowsPath),

@@ -1,17 +1,16 @@
 """Values without a declared type <-> plain data: JSON's own types as they are, standard types under a tag.
 
-A dict with a key that JSON or the tags would confuse is written as a tagged list of pairs. The containers are written
-over any way to convert their items, so that declared ones are written alike. User classes are not encoded here.
+User classes are not encoded here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import deque
+from functools import partial
 from types import NoneType
 from typing import Final, cast
 
-import msgspec
-
+from everlog.core.collected import MAPPINGS, decode_deque, decode_mapping, encode_deque, encode_mapping
 from everlog.core.plain import (
     Convert,
     Trouble,
@@ -27,105 +26,12 @@ from everlog.core.plain import (
     is_list,
     is_object,
     is_tuple,
-    is_unicode,
     misread,
     type_text,
     untag,
 )
 from everlog.core.standard import STANDARD
-
-_sort_key: Final = msgspec.json.Encoder(order="sorted").encode
-
-
-# ---- containers, over any way to convert their items
-
-
-def encode_each(items: Iterable[object], encode: Convert) -> list[object]:
-    """Encode the items in order."""
-    out: list[object] = []
-    try:
-        out.extend(map(encode, items))  # what was encoded before an error is in there
-    except Trouble as trouble:
-        trouble.under(len(out))
-        raise
-    return out
-
-
-decode_each: Final = encode_each
-"""Decode the items in order: the same walk, with the other converter."""
-
-
-def encode_set(items: Iterable[object], encode: Convert) -> list[object]:
-    """Encode the items in the order of their encodings, the same in every process."""
-    return sorted(encode_each(items, encode), key=_sort_key)
-
-
-def encode_dict(value: dict[object, object], encode_key: Convert, encode_item: Convert) -> dict[str, object]:
-    """Encode as a JSON object where the keys allow it, otherwise as tagged pairs."""
-    out: dict[str, object] = {}
-    key: object = None
-    try:
-        for key, item in value.items():
-            name = key if type(key) is str and encode_key is encode_untyped else encode_key(key)
-            if type(name) is not str or type(key) is not str or not _is_plain_key(name):
-                return _encode_pairs(value, encode_key, encode_item)
-            out[name] = encode_item(item)
-    except Trouble as trouble:
-        trouble.under(key)
-        raise
-    return out
-
-
-def _is_plain_key(name: str) -> bool:
-    return name[:1] != "$" and (name.isascii() or is_unicode(name))
-
-
-def _encode_pairs(value: dict[object, object], encode_key: Convert, encode_item: Convert) -> dict[str, object]:
-    pairs: list[list[object]] = []
-    for key, item in value.items():
-        try:
-            pairs.append([encode_key(key), encode_item(item)])
-        except Trouble as trouble:
-            trouble.under(key)
-            raise
-    return {"$": "dict", "v": pairs}
-
-
-def decode_dict(plain: object, decode_key: Convert, decode_item: Convert) -> dict[object, object]:
-    """Rebuild a dict from an object or from tagged pairs."""
-    if not is_object(plain):
-        raise misread("dict", plain)
-    key: object = None
-    out: dict[object, object] = {}
-    try:
-        if "$" not in plain:
-            for key, item in plain.items():
-                out[decode_key(key)] = decode_item(item)
-            return out
-        pairs = untag(plain, "dict")
-        if not is_list(pairs):
-            raise misread("dict", plain)
-        for key, item in cast("list[tuple[object, object]]", pairs):
-            out[decode_key(key)] = decode_item(item)
-    except Trouble as trouble:
-        trouble.under(key)
-        raise
-    except (ValueError, TypeError) as error:  # no pair, or a key that cannot be hashed
-        raise misread("dict", plain, str(error)) from error
-    return out
-
-
-def build_set(kind: type[set[object]] | type[frozenset[object]], plain: object, decode: Convert) -> object:
-    """Rebuild a set or frozenset from a list."""
-    if not is_list(plain):
-        raise misread(kind.__name__, plain)
-    try:
-        return kind(decode_each(plain, decode))
-    except TypeError as error:  # an item that cannot be hashed
-        raise misread(kind.__name__, plain, str(error)) from error
-
-
-# ---- the untyped encoding
+from everlog.core.walks import build_set, decode_dict, decode_each, encode_dict, encode_each, encode_set
 
 
 def encode_untyped(value: object) -> object:
@@ -165,7 +71,7 @@ def _without_encoding(value: object) -> Trouble:
 
 def is_declarable(kind: type) -> bool:
     """Tell whether instances of the class can be recorded where it is the declared type."""
-    marks = ("__struct_fields__", "__dataclass_fields__", "__pydantic_serializer__", "__members__")
+    marks = ("__struct_fields__", "__dataclass_fields__", "__attrs_attrs__", "__pydantic_serializer__", "__members__")
     return any(hasattr(kind, mark) for mark in marks) or is_named_tuple(kind)
 
 
@@ -190,7 +96,7 @@ def _encode_set(value: object) -> object:
 
 def _encode_dict(value: object) -> object:
     assert is_dict(value)
-    return encode_dict(value, encode_untyped, encode_untyped)
+    return encode_dict(value, encode_untyped, encode_untyped, takes_text=True)
 
 
 def _decode_tuple(plain: object) -> object:
@@ -212,6 +118,22 @@ def _decode_pairs(plain: object) -> object:
     return decode_dict(plain, decode_untyped, decode_untyped)
 
 
+def _encode_deque(value: object) -> object:
+    return encode_deque(value, encode_untyped)
+
+
+def _decode_deque(plain: object) -> object:
+    return decode_deque(plain, decode_untyped)
+
+
+def _encode_mapping(kind: type, value: object) -> object:
+    return encode_mapping(kind, value, encode_untyped, encode_untyped, takes_text=True)
+
+
+def _decode_mapping(kind: type, plain: object) -> object:
+    return decode_mapping(kind, plain, decode_untyped, decode_untyped)
+
+
 _ENCODERS: Final[dict[type, Convert]] = {
     NoneType: encode_none,
     bool: encode_bool,
@@ -223,6 +145,8 @@ _ENCODERS: Final[dict[type, Convert]] = {
     set: _encode_set,
     frozenset: _encode_set,
     dict: _encode_dict,
+    deque: _encode_deque,
+    **{kind: partial(_encode_mapping, kind) for kind in MAPPINGS},
     **{standard.kind: standard.encode_tagged for standard in STANDARD},
 }
 
@@ -234,5 +158,7 @@ _DECODERS: Final[dict[str, Convert]] = {
     "set": _decode_set,
     "frozenset": _decode_frozenset,
     "dict": _decode_pairs,
+    "deque": _decode_deque,
+    **{tag: partial(_decode_mapping, kind) for kind, tag in MAPPINGS.items()},
     **{standard.tag: standard.decode for standard in STANDARD},
 }

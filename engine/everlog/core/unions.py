@@ -7,10 +7,10 @@ to the first member, in the declared order, that it fits.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, NamedTuple
 
-from everlog.core.plain import Convert, Trouble, is_object, misread, unfit
+from everlog.core.plain import Convert, Trouble, is_list, is_object, misread, scalar_check, unfit
 from everlog.core.records import UNION_TYPE, UNION_VALUE
 
 EVERYTHING: Final = frozenset({"anything"})
@@ -23,10 +23,12 @@ class Shape:
     """How values of one declared type are encoded and decoded.
 
     `types` are the exact Python types that it takes (None: any), `kinds` the kinds of data that it gives, `members`
-    the shapes that it chooses from, if it is a union. `full` tells apart shapes of the same name.
+    the shapes that it chooses from, if it is a union. `full` tells apart shapes of the same name. `is_plain` tells
+    whether a value is its own plain data, so that it need not be converted on either way; it may say no to one that is.
+    `scalars` are the scalar types of which such values are.
     """
 
-    __slots__ = ("decode", "encode", "full", "kinds", "members", "name", "types")
+    __slots__ = ("decode", "encode", "full", "is_plain", "kinds", "members", "name", "scalars", "types")
 
     def __init__(
         self,
@@ -38,6 +40,8 @@ class Shape:
         *,
         full: str = "",
         members: Sequence[Shape] = (),
+        scalars: Iterable[type] = (),
+        is_plain: Callable[[object], bool] | None = None,
     ) -> None:
         self.name = name
         self.full = full or name
@@ -46,6 +50,8 @@ class Shape:
         self.encode = encode
         self.decode = decode
         self.members = members or (self,)
+        self.scalars = frozenset(scalars)
+        self.is_plain = is_plain or (scalar_check(self.scalars) if self.scalars else None)
 
 
 class Branch(NamedTuple):
@@ -85,7 +91,7 @@ def union_of(shapes: Sequence[Shape]) -> Shape:
     kinds = frozenset({"object"}).union(*(member.kinds for member in members))
     if any(member.kinds is EVERYTHING for member in members):
         kinds = EVERYTHING
-    return Shape(union.name, taken, kinds, union.encode, union.decode, members=members)
+    return Shape(union.name, taken, kinds, union.encode, union.decode, members=members, scalars=union.scalars)
 
 
 def _optional(shape: Shape, members: Sequence[Shape]) -> Shape:
@@ -98,7 +104,9 @@ def _optional(shape: Shape, members: Sequence[Shape]) -> Shape:
         return None if plain is None else inner_decode(plain)
 
     types = None if shape.types is None else shape.types | {type(None)}
-    return Shape(f"{shape.name} | None", types, shape.kinds | {"null"}, encode, decode, members=members)
+    scalars = shape.scalars | {type(None)} if shape.scalars else ()
+    kinds = shape.kinds | {"null"}
+    return Shape(f"{shape.name} | None", types, kinds, encode, decode, members=members, scalars=scalars)
 
 
 class _Union:
@@ -115,6 +123,7 @@ class _Union:
             for kind in branch.shape.types or ():
                 self._by_type.setdefault(kind, []).append(branch)
         self._open = [branch for branch in self._branches if branch.shape.types is None]
+        self.scalars = frozenset[type]().union(*(b.shape.scalars for b in self._branches if b.tag is None))
         if int not in self._by_type:
             self._by_type[int] = self._by_type.get(float, [])
 
@@ -123,11 +132,20 @@ class _Union:
         if len(branches) == 1 and not self._open:
             return branches[0].encode(value)
         deepest: Trouble | None = None
+        best: tuple[int, object] | None = None
         for branch in (*branches, *self._open):
             try:
-                return branch.encode(value)
+                plain = branch.encode(value)
             except Trouble as trouble:
                 deepest = trouble if deepest is None or len(trouble.path) > len(deepest.path) else deepest
+                continue
+            floats = _count_floats(plain)
+            if floats == 0:
+                return plain
+            if best is None or floats < best[0]:  # the others made floats of ints
+                best = floats, plain
+        if best is not None:
+            return best[1]
         raise deepest or unfit(self.name, value)
 
     def decode(self, plain: object) -> object:
@@ -147,6 +165,14 @@ class _Union:
             except Trouble:
                 continue
         raise misread(self.name, plain)
+
+
+def _count_floats(plain: object) -> int:
+    if is_list(plain):
+        return sum(map(_count_floats, plain))
+    if is_object(plain):
+        return sum(map(_count_floats, plain.values()))
+    return type(plain) is float
 
 
 def _tags(members: Sequence[Shape]) -> list[str]:

@@ -14,7 +14,7 @@ from everlog.core import events
 from everlog.core.events import AnyEvent, EndEvent, StepEvent
 from everlog.errors import EverlogError
 from everlog.replay.divergence import CannotGoOn, divergence
-from everlog.replay.matching import same_input
+from everlog.replay.matching import same_input, same_result
 from everlog.replay.operations import Operation, Phase, SendOperation, StepOperation, TimerOperation, WaitOperation
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def _ended(execution: Execution, event: EndEvent) -> None:
     outcome = execution.outcome
     if outcome is None:
         _diverge(execution, event, "the code goes on: " + (execution.open_now() or "it has not ended"))
-    if type(outcome) is not type(event) or not _same_end(outcome, event):
+    if type(outcome) is not type(event) or not _same_end(execution, outcome, event):
         _diverge(execution, event, f"the code ended otherwise: {_told(outcome)}")
 
 
@@ -169,9 +169,9 @@ def _diverge(execution: Execution, event: AnyEvent, found: str, operation: Opera
     )
 
 
-def _same_end(one: EndEvent, other: EndEvent) -> bool:
+def _same_end(execution: Execution, one: EndEvent, other: EndEvent) -> bool:
     if isinstance(one, events.WorkflowCompleted) and isinstance(other, events.WorkflowCompleted):
-        return bytes(one.result) == bytes(other.result)
+        return same_result(execution, bytes(other.result), bytes(one.result))
     if isinstance(one, events.WorkflowFailed) and isinstance(other, events.WorkflowFailed):
         return one.error.type == other.error.type
     return True

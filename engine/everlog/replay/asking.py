@@ -17,6 +17,7 @@ from everlog.core.names import check_id, check_topic
 from everlog.errors import WrongContext
 from everlog.replay.divergence import TornDown
 from everlog.replay.operations import Operation, SendOperation, Site, StepOperation, WaitOperation
+from everlog.replay.sizes import LARGE, check_size
 
 if TYPE_CHECKING:
     from everlog.replay.definitions import AnyStep
@@ -36,6 +37,8 @@ def call_step(
     encoded = step.signature.encode(codec, args, kwargs, what=f"input of step {step.name}")
     identity = execution.draw_key(step.name, step.key) if step.key else execution.loop.branch().draw(step.name)
     operation = StepOperation(execution, identity, _site(), definition=step, bound=bound, input=encoded, key=step.key)
+    if step.signature.unrecorded:
+        operation.passed = step.signature.passed_on(args, kwargs)
     if len(encoded) > execution.environment.whole_input:
         operation.large_input = events.LargeInput(
             digest=digest(encoded), size=len(encoded), preview=encoded[:PREVIEW].decode(errors="replace")
@@ -66,9 +69,14 @@ def send(execution: Execution, to: str, topic: str, message: object, key: str | 
     """Draw the operation of a `send`."""
     check_id(to)
     check_topic(topic)
-    payload = execution.environment.codec.encode(message, SELF, what=f"message on topic {topic!r}")
+    what = f"message on topic {topic!r}"
+    payload = execution.environment.codec.encode(message, SELF, what=what)
+    if len(payload) >= LARGE:
+        check_size(payload, what, silent=execution.replaying)
     identity = execution.loop.branch().draw("send")
-    operation = SendOperation(execution, identity, _site(), to=to, topic=topic, payload=payload, key=key)
+    operation = SendOperation(
+        execution, identity, _site(), to=to, topic=topic, payload=payload, declared=type(message), key=key
+    )
     return _ask(execution, operation, _finish_send, "send")
 
 

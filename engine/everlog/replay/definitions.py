@@ -6,7 +6,7 @@ import copy
 import functools
 import inspect
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from types import CodeType
 from typing import (
     TYPE_CHECKING,
@@ -26,7 +26,7 @@ from typing import (
 from everlog.core.durations import Duration, microseconds
 from everlog.core.names import check_id, check_name
 from everlog.core.retry import RetryPolicy
-from everlog.core.signature import Signature
+from everlog.core.signature import Signature, check_unrecorded
 from everlog.errors import InvalidDefinition, WrongContext
 from everlog.replay import asking
 from everlog.replay.context import active
@@ -48,6 +48,7 @@ class StepDefaults(TypedDict, total=False):
     retry: RetryPolicy | None
     timeout: Duration | None
     at_most_once: bool
+    unrecorded: Sequence[str]
 
 
 class StepOptions(TypedDict, total=False):
@@ -63,6 +64,7 @@ class WorkflowDefaults(TypedDict, total=False):
     """What `@workflow` takes."""
 
     name: str
+    unrecorded: Sequence[str]
 
 
 class WorkflowOptions(TypedDict, total=False):
@@ -77,11 +79,15 @@ class Definition(Generic[P, T_co]):
     __wrapped__: Callable[..., Any]
     __code__: CodeType
 
-    def __init__(self, function: Callable[..., Any], name: str | None, kind: str) -> None:
+    def __init__(
+        self, function: Callable[..., Any], name: str | None, kind: str, unrecorded: Sequence[str] = ()
+    ) -> None:
         self._function = function
         _packages.add(str(getattr(function, "__module__", "")).partition(".")[0])
         self.name: str = _name_of(function, name, kind)
-        self.signature = Signature(function)
+        needs_defaults, of = kind == "workflow", f"{kind} {self.name}"
+        unrecorded = check_unrecorded(function, unrecorded, of, needs_defaults=needs_defaults)
+        self.signature = Signature(function, unrecorded=unrecorded)
         self.bound: tuple[object, ...] = ()
         self.__wrapped__ = function
         for attribute in (*functools.WRAPPER_ASSIGNMENTS, "__code__", "__defaults__", "__kwdefaults__"):
@@ -105,7 +111,7 @@ class Definition(Generic[P, T_co]):
     def _bind(self: Self, instance: object) -> Self:
         if instance is None:
             return self
-        return self._changed(bound=(instance,), signature=Signature(self._function, skip_first=True))
+        return self._changed(bound=(instance,), signature=self.signature.without_first())
 
 
 class AnyStep(Definition[P, T_co]):
@@ -119,8 +125,9 @@ class AnyStep(Definition[P, T_co]):
         retry: RetryPolicy | None = None,
         timeout: Duration | None = None,
         at_most_once: bool = False,
+        unrecorded: Sequence[str] = (),
     ) -> None:
-        super().__init__(function, name, "step")
+        super().__init__(function, name, "step", unrecorded)
         self.retry = _policy(retry)
         self.timeout = _timeout(timeout)
         if at_most_once not in (True, False):  # users without a type checker give anything
@@ -223,8 +230,10 @@ class SyncStep(AnyStep[P, T]):
 class Workflow(Definition[P, T]):
     """An async function that runs durably, by `engine.start(workflow, ...)`."""
 
-    def __init__(self, function: Callable[..., Any], *, name: str | None = None) -> None:
-        super().__init__(function, name, "workflow")
+    def __init__(
+        self, function: Callable[..., Any], *, name: str | None = None, unrecorded: Sequence[str] = ()
+    ) -> None:
+        super().__init__(function, name, "workflow", unrecorded)
         self.id: str | None = None
         _register(self)
 
@@ -292,7 +301,8 @@ def step(fn: Any = None, /, **defaults: Any) -> Any:
 
     Without `retry` it has one attempt; after a crash an attempt without a recorded outcome runs again, unless
     `at_most_once` is set: then `StepInterrupted` is raised instead. `timeout` (seconds or timedelta) is per attempt.
-    `name` is its name in the log, by default the qualified name of the function.
+    `name` is its name in the log, by default the qualified name of the function. The parameters named in
+    `unrecorded`, such as clients, are passed as they are, and are in neither the recorded input nor its comparison.
     Raises `InvalidDefinition` for what cannot be a step.
     """
     if fn is None:
@@ -311,6 +321,7 @@ def workflow(fn: Any = None, /, **defaults: Any) -> Any:
     """Make an async function a workflow: started by an engine, it is run to its end whatever happens to the process.
 
     `name` is its name in the log, by default the qualified name of the function; old histories are found by it.
+    The parameters named in `unrecorded` are in no input: they always take their defaults, and must have some.
     Raises `InvalidDefinition` for what cannot be a workflow.
     """
     if fn is None:

@@ -30,6 +30,7 @@ from everlog.replay.definitions import Workflow
 from everlog.replay.divergence import CannotGoOn, TornDown
 from everlog.replay.loop import TimerHandle, WorkflowLoop
 from everlog.replay.operations import Operation, Phase, SendOperation, StepOperation, TimerOperation, WaitOperation
+from everlog.replay.sizes import LARGE, check_size
 from everlog.replay.tasks import OperationFuture, WorkflowTask
 
 log: Final = logging.getLogger("everlog")
@@ -314,11 +315,11 @@ class Execution:
             self.outcome = self._completed(main.result())
 
     def _completed(self, result: object) -> EndEvent:
-        codec = self.environment.codec
+        codec, what = self.environment.codec, f"result of workflow {self.definition.name}"
         try:
-            encoded = codec.encode(
-                result, self.definition.signature.result_type, what=f"result of workflow {self.definition.name}"
-            )
+            encoded = codec.encode(result, self.definition.signature.result_type, what=what)
+            if len(encoded) >= LARGE:
+                check_size(encoded, what, silent=self.replaying)
         except NotEncodable as error:
             return events.WorkflowFailed(error=describe(error, codec))
         return events.WorkflowCompleted(result=Raw(encoded))

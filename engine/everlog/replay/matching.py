@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import logging
-from typing import Final
+from typing import TYPE_CHECKING, Any, Final
 
-from everlog.core.codec import Codec, canonical, digest
+from everlog.core.codec import SELF, Codec, canonical, digest
 from everlog.core.events import LargeInput
+from everlog.core.signature import Signature
 from everlog.errors import EverlogError
 from everlog.replay.operations import SendOperation, StepOperation
+
+if TYPE_CHECKING:
+    from everlog.replay.execution import Execution
 
 log: Final = logging.getLogger("everlog")
 
@@ -23,7 +27,7 @@ def same_input(
     """
     current = operation.input if isinstance(operation, StepOperation) else operation.payload
     if recorded is None:
-        if large is not None and digest(current) != large.digest:
+        if large is not None and _digest_of(operation, current) != large.digest:
             log.warning(
                 "workflow %r: the input of %s differs from its recorded digest; it was too large to be kept whole, so "
                 "it cannot be compared further",
@@ -33,15 +37,35 @@ def same_input(
         return True
     if recorded == current or canonical(recorded) == canonical(current):
         return True
-    if isinstance(operation, StepOperation):
-        rebuilt = _rebuilt(operation, recorded, codec)
-        return rebuilt is not None and rebuilt == _rebuilt(operation, current, codec)
-    return False
-
-
-def _rebuilt(operation: StepOperation, payload: bytes, codec: Codec) -> bytes | None:
-    signature = operation.definition.signature
+    rebuild = _rebuilt_input if isinstance(operation, StepOperation) else _rebuilt_message
     try:
-        return canonical(signature.completed(codec, payload, what=f"input of {operation.identity}"))
+        return canonical(rebuild(operation, recorded, codec)) == canonical(rebuild(operation, current, codec))
     except (EverlogError, TypeError):
-        return None
+        return False
+
+
+def _digest_of(operation: StepOperation | SendOperation, current: bytes) -> str:
+    if isinstance(operation, StepOperation) and operation.large_input is not None:
+        return operation.large_input.digest
+    return digest(current)
+
+
+def same_result(execution: Execution, recorded: bytes, current: bytes) -> bool:
+    """Tell whether the recorded result of the workflow is what the code returns now, compared as inputs are."""
+    if recorded == current or canonical(recorded) == canonical(current):
+        return True
+    codec, declared = execution.environment.codec, execution.definition.signature.result_type
+    try:
+        rebuilt = [codec.encode(codec.decode(payload, declared), declared) for payload in (recorded, current)]
+        return canonical(rebuilt[0]) == canonical(rebuilt[1])
+    except EverlogError:
+        return False
+
+
+def _rebuilt_input(operation: Any, payload: bytes, codec: Codec) -> bytes:
+    signature: Signature = operation.definition.signature
+    return signature.completed(codec, payload, what=f"input of {operation.identity}")
+
+
+def _rebuilt_message(operation: Any, payload: bytes, codec: Codec) -> bytes:
+    return codec.encode(codec.decode(payload, operation.declared), SELF)

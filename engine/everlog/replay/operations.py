@@ -6,7 +6,7 @@ ends it was chosen for a commit, and then *ended*; or *cancelled* by the workflo
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from contextvars import copy_context
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
@@ -106,6 +106,7 @@ class StepOperation(Operation):
         "large_input",
         "must_start",
         "name",
+        "passed",
         "retry",
         "retry_at",
         "started_attempt",
@@ -134,6 +135,8 @@ class StepOperation(Operation):
         """The caller's context: an attempt runs in a copy of it, and what it sets does not come back."""
         self.input = input
         self.large_input: LargeInput | None = None
+        self.passed: Mapping[str, object] | None = None
+        """The arguments that are not recorded, by name."""
         self.key = key
         self.retry: RetryPolicy | None = definition.retry
         self.timeout: int | None = definition.timeout
@@ -216,7 +219,7 @@ class WaitOperation(Operation):
 class SendOperation(Operation):
     """A message for another workflow. It is done in the commit that follows its drain, so it never opens."""
 
-    __slots__ = ("key", "payload", "to", "topic")
+    __slots__ = ("declared", "key", "payload", "to", "topic")
 
     kind = "send"
 
@@ -229,12 +232,15 @@ class SendOperation(Operation):
         to: str,
         topic: str,
         payload: bytes,
+        declared: object,
         key: str | None,
     ) -> None:
         super().__init__(execution, identity, called_at)
         self.to = to
         self.topic = topic
         self.payload = payload
+        self.declared = declared
+        """The type of the message."""
         self.key = key
 
     def opening(self) -> AnyEvent | None:

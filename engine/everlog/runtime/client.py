@@ -19,6 +19,7 @@ from everlog.host import Host, SystemHost
 from everlog.replay.context import active
 from everlog.replay.definitions import Definition, Workflow, defining_packages
 from everlog.replay.drafting import beginning
+from everlog.replay.sizes import check_size
 from everlog.runtime.backends import Durability, open_store
 from everlog.runtime.commits import ending_commit
 from everlog.runtime.committer import PendingCommit, PendingCreate, PendingPost
@@ -133,9 +134,11 @@ class Client:
         With an id (`fn.options(id=...)`) it starts once: the same id, function and input give the same workflow;
         another function or input is `IdInUse`. Raises `NotEncodable` for an input that cannot be recorded.
         """
-        definition = _startable(fn)
+        definition = _startable(fn, args, kwargs)
         workflow_id = definition.id or time_ordered_id(self.host.wall(), self.host.token())
-        payload = definition.signature.encode(self.codec, args, kwargs, what=f"input of workflow {definition.name}")
+        what = f"input of workflow {definition.name}"
+        payload = definition.signature.encode(self.codec, args, kwargs, what=what)
+        check_size(payload, what)
         outcome = await self._asked(partial(self._create, workflow_id, definition, payload))
         if isinstance(outcome, Exists):
             await self._must_be_same(workflow_id, definition, payload)
@@ -160,7 +163,9 @@ class Client:
         With a `key`, messages of the same key to the same workflow are one, also when sent again later.
         Raises `NotFound` where there is no such workflow, or it has ended.
         """
-        payload = self.codec.encode(message, SELF, what=f"message on topic {topic!r}")
+        what = f"message on topic {topic!r}"
+        payload = self.codec.encode(message, SELF, what=what)
+        check_size(payload, what)
         if key is not None:
             check_name(key, "the key of a message")
         await self._post(self._message(to, check_topic(topic), payload, key=key))
@@ -416,13 +421,18 @@ def _refuse_in_workflow() -> None:
         )
 
 
-def _startable(fn: Definition[..., Any]) -> Workflow[..., Any]:
+def _startable(fn: Definition[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Workflow[..., Any]:
     if not isinstance(fn, Workflow):
         raise UsageError(f"only a workflow can be started, got {fn!r}; decorate the function with @workflow")
     if fn.bound:
         raise UsageError(
             f"{fn.name} is a method of {fn.bound[0]!r}, which recovery could not find again; make the workflow a "
             "function or a static method, and its steps methods"
+        )
+    if fn.signature.unrecorded and (passed := fn.signature.passed_on(args, kwargs)):
+        raise UsageError(
+            f"workflow {fn.name} was started with a value for its unrecorded parameter {next(iter(passed))!r}, which a "
+            "process that goes on with it after a crash would not have; leave it out: it takes its default"
         )
     return fn
 

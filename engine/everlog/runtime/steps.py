@@ -19,6 +19,7 @@ from everlog.replay.context import attempt as attempt_variable
 from everlog.replay.definitions import Step
 from everlog.replay.execution import StepEnd
 from everlog.replay.operations import StepOperation
+from everlog.replay.sizes import LARGE, check_size
 from everlog.runtime.residents import Resident
 
 MOST_CUT_SHORT: Final = 3
@@ -101,7 +102,9 @@ class StepRunner:
         except KeyboardInterrupt:
             self._report(dispatch, None)
             raise
-        except (Exception, asyncio.CancelledError, SystemExit) as error:
+        except GeneratorExit:  # the task is dropped, with its loop
+            raise
+        except BaseException as error:  # whatever it is, the workflow waits for it
             if _is_cut_short(operation):
                 self._report(dispatch, None)
             else:
@@ -158,14 +161,16 @@ class StepRunner:
 
     def _arguments(self, operation: StepOperation) -> tuple[tuple[Any, ...], dict[str, Any]]:
         definition = operation.definition
-        return definition.signature.decode(self._codec, operation.input, what=f"input of step {definition.name}")
+        what = f"input of step {definition.name}"
+        return definition.signature.decode(self._codec, operation.input, what=what, passed=operation.passed)
 
     def _returned(self, operation: StepOperation, started_at: int, result: object) -> StepEnd:
         definition = operation.definition
+        what = f"result of step {definition.name}"
         try:
-            encoded = self._codec.encode(
-                result, definition.signature.result_type, what=f"result of step {definition.name}"
-            )
+            encoded = self._codec.encode(result, definition.signature.result_type, what=what)
+            if len(encoded) >= LARGE:
+                check_size(encoded, what)
         except Exception as error:  # noqa: BLE001 - a user's type may raise anything; the step has run: no retry
             return StepEnd(started_at=started_at, failure=describe(error, self._codec))
         return StepEnd(started_at=started_at, result=encoded)
