@@ -215,6 +215,7 @@ def check_unrecorded(
     given = tuple(names)
     parameters = dict(_signature_of(fn, False).parameters) if given else {}
     for name in given:
+        # Compared, not looked up: users without a type checker give anything, hashable or not.
         parameter = next((one for one in parameters.values() if one.name == name), None)
         if parameter is None:
             raise InvalidDefinition(
