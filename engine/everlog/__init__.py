@@ -23,6 +23,8 @@ from everlog.errors import (
 )
 from everlog.replay.definitions import Definition, Step, SyncStep, Workflow, step, workflow
 from everlog.replay.guards import NondeterminismWarning
+from everlog.replay.instances import register
+from everlog.replay.named import named
 from everlog.replay.primitives import Current, call, current, now, random, recv, scope, send, sleep, sleep_until, uuid4
 from everlog.runtime.client import Client
 from everlog.runtime.engine import Engine
@@ -64,9 +66,11 @@ __all__ = [
     "WrongContext",
     "call",
     "current",
+    "named",
     "now",
     "random",
     "recv",
+    "register",
     "scope",
     "send",
     "sleep",

@@ -11,9 +11,12 @@ from typing import Any, Final, Optional, cast
 from everlog.core.codec import Codec, Mismatch
 from everlog.core.containers import dict_of, tuple_of_any_length
 from everlog.core.hints import Hints, function_hints
-from everlog.core.plain import Convert, Trouble, is_object, misread
+from everlog.core.plain import Convert, Trouble, is_list, is_object, misread
 from everlog.core.shapes import pair_of, shape_of
 from everlog.core.unions import Shape
+
+POSITIONAL: Final = "*"
+"""The key of arguments that were recorded by position, where the names of the parameters were not known."""
 
 _POSITIONAL: Final = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -28,7 +31,7 @@ class Signature:
     Annotations are resolved at the first use; one that cannot be resolved counts as none.
     """
 
-    __slots__ = ("_converters", "_fn", "_hints", "_is_simple", "_name", "_parameters", "_positional", "_required",
+    __slots__ = ("_converters", "_fn", "_hints", "_is_simple", "_name", "_parameters", "_positional", "_required", "_rest",
                  "_shape", "_signature")  # fmt: skip
 
     def __init__(self, fn: Callable[..., object], *, skip_first: bool = False) -> None:
@@ -38,6 +41,7 @@ class Signature:
         self._parameters = tuple(self._signature.parameters.values())
         positional = [p for p in self._parameters if p.kind in _POSITIONAL]
         self._positional = tuple(parameter.name for parameter in positional)
+        self._rest = next((p.name for p in self._parameters if p.kind is Parameter.VAR_POSITIONAL), None)
         self._required = sum(parameter.default is Parameter.empty for parameter in positional)
         self._is_simple = all(
             p.kind in _POSITIONAL or (p.kind is Parameter.KEYWORD_ONLY and p.default is not Parameter.empty)
@@ -125,6 +129,8 @@ class Signature:
     def _decode_given(self, plain: object) -> object:
         if not is_object(plain):
             raise misread(f"the arguments of {self._name}()", plain)
+        if POSITIONAL in plain:
+            plain = self._placed(plain)
         out: dict[str, object] = {}
         name = ""
         try:
@@ -135,6 +141,18 @@ class Signature:
             trouble.under(name)
             raise
         return out
+
+    def _placed(self, plain: dict[str, object]) -> dict[str, object]:
+        """Give arguments that were recorded by position the names of the parameters."""
+        listed = plain[POSITIONAL]
+        if not is_list(listed):
+            raise misread(f"the arguments of {self._name}()", listed)
+        found = dict(zip(self._positional, listed, strict=False))
+        if len(listed) > len(self._positional) and self._rest is not None:
+            found[self._rest] = listed[len(self._positional) :]
+        elif len(listed) > len(self._positional):
+            raise misread(f"at most {len(self._positional)} arguments of {self._name}() by position", listed)
+        return {**found, **{name: value for name, value in plain.items() if name != POSITIONAL}}
 
     def _compiled(self) -> dict[str, tuple[Convert, Convert]]:
         hints = self._resolved()

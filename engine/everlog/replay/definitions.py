@@ -7,13 +7,14 @@ import functools
 import inspect
 import logging
 from collections.abc import Callable, Coroutine
-from types import CodeType
+from types import CodeType, MethodType
 from typing import (
     TYPE_CHECKING,
     Any,
     Concatenate,
     Final,
     Generic,
+    Literal,
     ParamSpec,
     Protocol,
     TypedDict,
@@ -37,6 +38,8 @@ T = TypeVar("T")
 S = TypeVar("S")
 T_co = TypeVar("T_co", covariant=True)
 Self = TypeVar("Self", bound="Definition[..., Any]")
+Binds = Literal["instance", "class", "nothing"]
+"""What a definition in the body of a class is given first: `nothing` for a static method."""
 
 log: Final = logging.getLogger("everlog")
 
@@ -76,6 +79,8 @@ class Definition(Generic[P, T_co]):
 
     __wrapped__: Callable[..., Any]
     __code__: CodeType
+    __name__: str
+    __qualname__: str
 
     def __init__(self, function: Callable[..., Any], name: str | None, kind: str) -> None:
         self._function = function
@@ -83,6 +88,11 @@ class Definition(Generic[P, T_co]):
         self.name: str = _name_of(function, name, kind)
         self.signature = Signature(function)
         self.bound: tuple[object, ...] = ()
+        """The object whose method it is, or the class; empty for a function."""
+        self.owner: type | None = None
+        """The class in whose body it stands."""
+        self.binds: Binds = "instance"
+        self._as_method: tuple[Signature, inspect.Signature] | None = None
         self.__wrapped__ = function
         for attribute in (*functools.WRAPPER_ASSIGNMENTS, "__code__", "__defaults__", "__kwdefaults__"):
             if hasattr(function, attribute):
@@ -96,16 +106,35 @@ class Definition(Generic[P, T_co]):
         code = getattr(self._function, "__code__", None)
         return f"{code.co_filename}:{code.co_firstlineno}" if code else repr(self._function)
 
-    def _changed(self: Self, **changes: Any) -> Self:
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.owner = self.owner or owner
+
+    def changed(self: Self, **changes: Any) -> Self:
+        """Give a copy with other attributes."""
         changed = copy.copy(self)
         for name, value in changes.items():
             setattr(changed, name, value)
         return changed
 
-    def _bind(self: Self, instance: object) -> Self:
+    def bound_to(self: Self, instance: object) -> Self:
+        """Give it as the method of an object, or of a class; a function bound to None is as it was."""
         if instance is None:
             return self
-        return self._changed(bound=(instance,), signature=Signature(self._function, skip_first=True))
+        if self._as_method is None:
+            shown = inspect.signature(self._function)
+            shown = shown.replace(parameters=list(shown.parameters.values())[1:])
+            self._as_method = Signature(self._function, skip_first=True), shown
+        signature, shown = self._as_method
+        return self.changed(bound=(instance,), signature=signature, __signature__=shown)
+
+    def _got(self: Self, instance: object, owner: type) -> Self:
+        """What `__get__` gives."""
+        if self.binds == "nothing":
+            return self
+        return self.bound_to(owner if self.binds == "class" else instance)
+
+    def _bare(self) -> Callable[..., Any]:
+        return MethodType(self._function, self.bound[0]) if self.bound else self._function
 
 
 class AnyStep(Definition[P, T_co]):
@@ -141,7 +170,14 @@ class AnyStep(Definition[P, T_co]):
             changes["retry"] = _policy(changes["retry"])
         if "timeout" in changes:
             changes["timeout"] = _timeout(changes["timeout"])
-        return self._changed(**changes)
+        return self.changed(**changes)
+
+    def _refuse_key(self) -> None:
+        if self.key is not None:
+            raise WrongContext(
+                f"step {self.name} has the key {self.key!r}, which names a call within a workflow, and this is a "
+                "plain call outside of one; leave key= out here"
+            )
 
 
 @final
@@ -158,13 +194,14 @@ class Step(AnyStep[P, T]):
         def __call__(self, /, *args, **kwargs):
             execution = active.execution
             if execution is None:
+                self._refuse_key()
                 return self._function(*self.bound, *args, **kwargs)
             return asking.call_step(execution, self, args, kwargs)
 
     @property
     def fn(self) -> Callable[P, Coroutine[Any, Any, T]]:
         """The function itself."""
-        return self._function
+        return self._bare()
 
     def options(self, **options: Unpack[StepOptions]) -> Step[P, T]:
         """Give the step with other options; a key left out is inherited, `None` means no limit."""
@@ -177,7 +214,7 @@ class Step(AnyStep[P, T]):
     @overload
     def __get__(self, instance: object, owner: type, /) -> Step[P, T]: ...
     def __get__(self, instance: Any, owner: type, /) -> Any:
-        return self._bind(instance)
+        return self._got(instance, owner)
 
 
 @final
@@ -192,6 +229,11 @@ class SyncStep(AnyStep[P, T]):
                 f"{self.name} is a plain step: in an async workflow write "
                 f'"await everlog.call({self.__wrapped__.__name__}, ...)"'
             )
+        self._refuse_key()
+        return self.run_plainly(*args, **kwargs)
+
+    def run_plainly(self, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run the function and record nothing, wherever this is called."""
         result: T = self._function(*self.bound, *args, **kwargs)
         if inspect.iscoroutine(result):
             result.close()
@@ -203,7 +245,7 @@ class SyncStep(AnyStep[P, T]):
     @property
     def fn(self) -> Callable[P, T]:
         """The function itself."""
-        return self._function
+        return self._bare()
 
     def options(self, **options: Unpack[StepOptions]) -> SyncStep[P, T]:
         """Give the step with other options; a key left out is inherited, `None` means no limit."""
@@ -216,17 +258,20 @@ class SyncStep(AnyStep[P, T]):
     @overload
     def __get__(self, instance: object, owner: type, /) -> SyncStep[P, T]: ...
     def __get__(self, instance: Any, owner: type, /) -> Any:
-        return self._bind(instance)
+        return self._got(instance, owner)
 
 
 @final
 class Workflow(Definition[P, T]):
     """An async function that runs durably, by `engine.start(workflow, ...)`."""
 
-    def __init__(self, function: Callable[..., Any], *, name: str | None = None) -> None:
+    def __init__(self, function: Callable[..., Any], *, name: str | None = None, is_here: bool = True) -> None:
         super().__init__(function, name, "workflow")
         self.id: str | None = None
-        _register(self)
+        self.is_here = is_here
+        """False where only its name is known here, and its code is elsewhere."""
+        if is_here:
+            _register(self)
 
     if TYPE_CHECKING:
 
@@ -250,7 +295,7 @@ class Workflow(Definition[P, T]):
     @property
     def fn(self) -> Callable[P, Coroutine[Any, Any, T]]:
         """The function itself."""
-        return self._function
+        return self._bare()
 
     def options(self, **options: Unpack[WorkflowOptions]) -> Workflow[P, T]:
         """Give the workflow with other options."""
@@ -261,7 +306,16 @@ class Workflow(Definition[P, T]):
             )
         if "id" in options:
             check_id(options["id"])
-        return self._changed(**options)
+        return self.changed(**options)
+
+    @overload
+    def __get__(self, instance: None, owner: type, /) -> Workflow[P, T]: ...
+    @overload
+    def __get__(self: Workflow[Concatenate[S, Q], T], instance: S, owner: type, /) -> Workflow[Q, T]: ...
+    @overload
+    def __get__(self, instance: object, owner: type, /) -> Workflow[P, T]: ...
+    def __get__(self, instance: Any, owner: type, /) -> Any:
+        return self._got(instance, owner)
 
 
 class StepDecorator(Protocol):
@@ -300,6 +354,7 @@ def step(fn: Any = None, /, **defaults: Any) -> Any:
     _check_defaults(defaults, StepDefaults, "step")
     function = _plain(fn, "step")
     made: AnyStep[..., Any] = Step(function, **defaults) if _is_async(function) else SyncStep(function, **defaults)
+    made.binds = _binds(fn)
     return made
 
 
@@ -320,6 +375,7 @@ def workflow(fn: Any = None, /, **defaults: Any) -> Any:
     if not _is_async(function):
         raise InvalidDefinition(f"workflow {_name_of(function, None, 'workflow')!r} must be an async def function")
     made: Workflow[..., Any] = Workflow(function, **defaults)
+    made.binds = _binds(fn)
     return made
 
 
@@ -353,7 +409,7 @@ def _register(defined: Workflow[..., Any]) -> None:
 
 def _plain(function: Any, kind: str) -> Callable[..., Any]:
     if isinstance(function, staticmethod | classmethod):
-        raise InvalidDefinition(f"put @staticmethod or @classmethod above @{kind}, not below")
+        function = function.__func__  # bound by what the decorator makes, in the same way
     if isinstance(function, Definition):
         raise InvalidDefinition(f"{function!r} is defined already; it cannot be made a {kind}")
     if not callable(function):
@@ -366,6 +422,12 @@ def _plain(function: Any, kind: str) -> Callable[..., Any]:
         raise InvalidDefinition(f"{function!r} is a generator, which cannot be a {kind}; return a list instead")
     plain: Callable[..., Any] = function
     return plain
+
+
+def _binds(function: Any) -> Binds:
+    if isinstance(function, classmethod):
+        return "class"
+    return "nothing" if isinstance(function, staticmethod) else "instance"
 
 
 def _is_async(function: Callable[..., Any]) -> bool:

@@ -11,7 +11,7 @@ from uuid import UUID
 import msgspec
 
 from everlog.core import events
-from everlog.core.codec import ANY, SELF, Codec, JsonCodec, canonical
+from everlog.core.codec import ANY, SELF, Codec, JsonCodec
 from everlog.core.durations import SECOND
 from everlog.core.events import EndEvent, decode_event, encode_event, type_of
 from everlog.core.names import check_id, check_name, check_reason, check_topic
@@ -19,10 +19,12 @@ from everlog.errors import EverlogError, IdInUse, InternalError, NotFound, Store
 from everlog.host import Host, SystemHost
 from everlog.replay.context import active
 from everlog.replay.definitions import Definition, Workflow, defining_packages
+from everlog.replay.instances import recorded_instance, startable, unwrapped
 from everlog.runtime.backends import Durability, open_store
 from everlog.runtime.commits import ending_commit
 from everlog.runtime.committer import PendingCommit, PendingCreate, PendingPost
 from everlog.runtime.handles import Handle
+from everlog.runtime.inputs import different_input
 from everlog.runtime.listing import Listing
 from everlog.runtime.shell import Shell
 from everlog.runtime.status import WorkflowStatus, status_of
@@ -136,9 +138,15 @@ class Client:
         definition = _startable(fn)
         workflow_id = definition.id or str(UUID(self.host.token()))
         payload = definition.signature.encode(self.codec, args, kwargs, what=f"input of workflow {definition.name}")
-        outcome = await self._asked(partial(self._create, workflow_id, definition, payload))
+        created = events.WorkflowCreated(
+            name=definition.name,
+            input=msgspec.Raw(payload),
+            seed=self.host.token(),
+            instance=recorded_instance(definition, self.codec),
+        )
+        outcome = await self._asked(partial(self._create, workflow_id, created))
         if isinstance(outcome, Exists):
-            await self._must_be_same(workflow_id, definition, payload)
+            await self._must_be_same(workflow_id, created, definition)
         return Handle(self, workflow_id, definition.signature.result_type)
 
     async def run(self, fn: Definition[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -291,14 +299,14 @@ class Client:
         answered: T = value
         return answered
 
-    def _create(self, workflow_id: str, definition: Workflow[..., Any], payload: bytes, resolve: Resolve) -> None:
+    def _create(self, workflow_id: str, created: events.WorkflowCreated, resolve: Resolve) -> None:
         shell = self._open_shell_here()
         now = shell.store.now()
-        created = events.WorkflowCreated(name=definition.name, input=msgspec.Raw(payload), seed=self.host.token())
         rows = [EventRow(1, type_of(created), now, encode_event(created))]
         worker = shell.worker
-        if worker is None or not worker.has_room() or definition.name not in worker.settings.workflows():
-            new = NewWorkflow(workflow_id=workflow_id, name=definition.name, state="queued", events=rows)
+        definition = None if worker is None else worker.settings.workflows().get(created.name)
+        if worker is None or definition is None or not worker.has_room():
+            new = NewWorkflow(workflow_id=workflow_id, name=created.name, state="queued", events=rows)
             shell.committer.create(PendingCreate(new, resolve))
             if worker is not None:
                 worker.claim_wanted = True
@@ -307,7 +315,7 @@ class Client:
         token = self.host.token()
         new = NewWorkflow(
             workflow_id=workflow_id,
-            name=definition.name,
+            name=created.name,
             state="running",
             events=rows,
             token=token,
@@ -321,27 +329,22 @@ class Client:
 
         shell.committer.create(PendingCreate(new, answer))
 
-    async def _must_be_same(self, workflow_id: str, definition: Workflow[..., Any], payload: bytes) -> None:
+    async def _must_be_same(
+        self, workflow_id: str, now: events.WorkflowCreated, definition: Workflow[..., Any]
+    ) -> None:
         rows: Sequence[EventRow] = await self.ask(partial(self.store.read, workflow_id, limit=1))
         created = decode_event(rows[0].payload)
         if not isinstance(created, events.WorkflowCreated):
             raise InternalError(f"the history of {workflow_id!r} does not begin with its creation")
-        if created.name != definition.name:
-            raise IdInUse(f"{workflow_id!r} is a workflow {created.name!r}, not {definition.name!r}; choose another id")
-        recorded = bytes(created.input)
-        if canonical(recorded) != canonical(payload) and not self._same_today(definition, recorded, payload):
+        if created.name != now.name:
+            raise IdInUse(f"{workflow_id!r} is a workflow {created.name!r}, not {now.name!r}; choose another id")
+        differing = different_input(created, now, definition, self.codec)
+        if differing is not None:
+            recorded, given = differing
             raise IdInUse(
                 f"{workflow_id!r} is a workflow {created.name!r} started with another input: recorded "
-                f"{recorded[:200].decode(errors='replace')}, now {payload[:200].decode(errors='replace')}"
+                f"{recorded[:200].decode(errors='replace')}, now {given[:200].decode(errors='replace')}"
             )
-
-    def _same_today(self, definition: Workflow[..., Any], recorded: bytes, payload: bytes) -> bool:
-        what = f"input of workflow {definition.name}"
-        completed = partial(definition.signature.completed, self.codec, what=what)
-        try:
-            return canonical(completed(recorded)) == canonical(completed(payload))
-        except (EverlogError, TypeError):
-            return False
 
     async def _post(self, message: NewMessage) -> None:
         outcome: PostOutcome = await self._asked(partial(self._post_here, message))
@@ -416,14 +419,10 @@ def _refuse_in_workflow() -> None:
 
 
 def _startable(fn: Definition[..., Any]) -> Workflow[..., Any]:
-    if not isinstance(fn, Workflow):
+    definition = unwrapped(fn)
+    if not isinstance(definition, Workflow):
         raise UsageError(f"only a workflow can be started, got {fn!r}; decorate the function with @workflow")
-    if fn.bound:
-        raise UsageError(
-            f"{fn.name} is a method of {fn.bound[0]!r}, which recovery could not find again; make the workflow a "
-            "function or a static method, and its steps methods"
-        )
-    return fn
+    return startable(definition)
 
 
 def _run_all(functions: Sequence[Callable[[], None]]) -> None:

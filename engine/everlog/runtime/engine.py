@@ -20,6 +20,7 @@ from everlog.core.version import VERSION
 from everlog.errors import StoreError, UsageError
 from everlog.host import Driver, Host
 from everlog.replay.definitions import Workflow, registered_workflows
+from everlog.replay.instances import runnable, startable, unwrapped
 from everlog.replay.execution import Environment
 from everlog.replay.guards import install_guards
 from everlog.runtime.backends import Durability
@@ -70,7 +71,7 @@ class Engine(Client):
             raise UsageError(f"guards must be 'off', 'warn' or 'raise', got {guards!r}")
         if isinstance(workflows, Workflow):  # pyright: ignore[reportUnnecessaryIsInstance] - users without a checker
             raise UsageError(f"workflows= takes a list of workflows, got {workflows!r}; write [{workflows.name}]")
-        self._workflows = None if workflows is None else {_checked(one).name: one for one in workflows}
+        self._workflows = None if workflows is None else {one.name: one for one in map(_checked, workflows)}
         self._concurrency = check_count(concurrency, what="concurrency")
         self._step_threads = check_count(step_threads, what="step_threads")
         self._lease = microseconds(lease, what="lease")
@@ -163,14 +164,17 @@ class Engine(Client):
             await asyncio.sleep(0.005)
 
     def _known(self) -> Mapping[str, Workflow[..., Any]]:
-        return registered_workflows() if self._workflows is None else self._workflows
+        return runnable(registered_workflows() if self._workflows is None else self._workflows)
 
 
 def _checked(one: Workflow[..., Any]) -> Workflow[..., Any]:
     # Users without a type checker give anything.
-    if not isinstance(one, Workflow):  # pyright: ignore[reportUnnecessaryIsInstance]
+    definition = unwrapped(one)
+    if not isinstance(definition, Workflow):
         raise UsageError(f"workflows= takes workflows, got {one!r}; decorate the function with @workflow")
-    return one
+    if not definition.is_here:
+        raise UsageError(f"workflows= takes workflows whose code is here, and {definition.name!r} is only named")
+    return startable(definition)
 
 
 def _set_lease(worker: Worker, held: bool) -> None:
