@@ -21,11 +21,12 @@ from everlog.errors import (
     WorkflowFailed,
     WrongContext,
 )
+from everlog.replay.current import Current
 from everlog.replay.definitions import Definition, Step, SyncStep, Workflow, step, workflow
 from everlog.replay.guards import NondeterminismWarning
 from everlog.replay.instances import register
 from everlog.replay.named import named
-from everlog.replay.primitives import Current, call, current, now, random, recv, scope, send, sleep, sleep_until, uuid4
+from everlog.replay.primitives import call, current, now, random, recv, scope, send, sleep, sleep_until, uuid4
 from everlog.runtime.client import Client
 from everlog.runtime.engine import Engine
 from everlog.runtime.handles import Handle

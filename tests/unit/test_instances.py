@@ -140,7 +140,7 @@ def test_the_name_of_the_object_is_part_of_the_name_in_the_log() -> None:
         same = await engine.start(shop.checkout.options(id="one"), order="tea")
         assert same.id == "one"
         other = everlog.register(Shop("america"), name="us")
-        with pytest.raises(IdInUse, match="Shop.checkout@eu"):
+        with pytest.raises(IdInUse, match=r"Shop\.checkout@eu"):
             await engine.start(other.checkout.options(id="one"), "tea")
         by_name = await engine.start(everlog.named("Shop.checkout@us", type=str), "tea")
         assert await by_name.result() == "tea packed in america"

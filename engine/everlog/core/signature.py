@@ -31,8 +31,8 @@ class Signature:
     Annotations are resolved at the first use; one that cannot be resolved counts as none.
     """
 
-    __slots__ = ("_converters", "_fn", "_hints", "_is_simple", "_name", "_parameters", "_positional", "_required", "_rest",
-                 "_shape", "_signature")  # fmt: skip
+    __slots__ = ("_converters", "_fn", "_hints", "_is_simple", "_name", "_parameters", "_positional", "_required",
+                 "_rest", "_shape", "_signature")  # fmt: skip
 
     def __init__(self, fn: Callable[..., object], *, skip_first: bool = False) -> None:
         self._fn = fn

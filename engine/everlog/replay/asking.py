@@ -16,6 +16,7 @@ from everlog.core.durations import Duration, microseconds
 from everlog.core.names import check_id, check_topic
 from everlog.errors import WrongContext
 from everlog.replay.divergence import TornDown
+from everlog.replay.importable import reference
 from everlog.replay.instances import with_class
 from everlog.replay.operations import Operation, SendOperation, Site, StepOperation, WaitOperation
 
@@ -34,6 +35,8 @@ def call_step(
 ) -> Coroutine[Any, Any, Any]:
     """Draw the operation of a step call; awaiting it gives what the step returned or raises what it raised."""
     step, args = with_class(step, args)
+    if step.process:
+        reference(step)
     codec, bound = execution.environment.codec, step.bound
     encoded = step.signature.encode(codec, args, kwargs, what=f"input of step {step.name}")
     identity = execution.draw_key(step.name, step.key) if step.key else execution.loop.branch().draw(step.name)

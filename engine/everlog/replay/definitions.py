@@ -20,6 +20,7 @@ from typing import (
     TypedDict,
     TypeVar,
     Unpack,
+    cast,
     final,
     overload,
 )
@@ -31,6 +32,7 @@ from everlog.core.signature import Signature
 from everlog.errors import InvalidDefinition, WrongContext
 from everlog.replay import asking
 from everlog.replay.context import active
+from everlog.replay.importable import check_importable
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -51,6 +53,7 @@ class StepDefaults(TypedDict, total=False):
     retry: RetryPolicy | None
     timeout: Duration | None
     at_most_once: bool
+    process: bool
 
 
 class StepOptions(TypedDict, total=False):
@@ -148,8 +151,16 @@ class AnyStep(Definition[P, T_co]):
         retry: RetryPolicy | None = None,
         timeout: Duration | None = None,
         at_most_once: bool = False,
+        process: bool = False,
     ) -> None:
         super().__init__(function, name, "step")
+        if process not in (True, False):  # users without a type checker give anything
+            raise InvalidDefinition(f"process must be True or False, got {process!r}")
+        if process and _is_async(function):
+            raise InvalidDefinition(f"step {self.name} is an async def, which runs on your loop, not in a process")
+        if process:
+            check_importable(function, self.name)
+        self.process = process
         self.retry = _policy(retry)
         self.timeout = _timeout(timeout)
         if at_most_once not in (True, False):  # users without a type checker give anything
@@ -346,7 +357,8 @@ def step(fn: Any = None, /, **defaults: Any) -> Any:
 
     Without `retry` it has one attempt; after a crash an attempt without a recorded outcome runs again, unless
     `at_most_once` is set: then `StepInterrupted` is raised instead. `timeout` (seconds or timedelta) is per attempt.
-    `name` is its name in the log, by default the qualified name of the function.
+    `name` is its name in the log, by default the qualified name of the function. With `process` a plain function runs
+    in a process of its own instead of a thread: found there by module and name, killed by its timeout.
     Raises `InvalidDefinition` for what cannot be a step.
     """
     if fn is None:
@@ -409,7 +421,8 @@ def _register(defined: Workflow[..., Any]) -> None:
 
 def _plain(function: Any, kind: str) -> Callable[..., Any]:
     if isinstance(function, staticmethod | classmethod):
-        function = function.__func__  # bound by what the decorator makes, in the same way
+        wrapper: Any = cast("Any", function)
+        function = wrapper.__func__  # what is made of it binds in the same way
     if isinstance(function, Definition):
         raise InvalidDefinition(f"{function!r} is defined already; it cannot be made a {kind}")
     if not callable(function):

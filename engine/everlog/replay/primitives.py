@@ -17,6 +17,7 @@ from everlog.errors import UsageError, WrongContext
 from everlog.replay import asking
 from everlog.replay.asking import NO_DEFAULT
 from everlog.replay.context import active, attempt
+from everlog.replay.current import Current
 from everlog.replay.definitions import AnyStep, Workflow
 from everlog.replay.tasks import WorkflowTask
 
@@ -118,34 +119,12 @@ def scope(name: str, /) -> Generator[None]:
         task.branch = outer
 
 
-class Current:
-    """What the running workflow, or step, is. In a step also `step`, `attempt`, `key` and `cancelled`."""
-
-    def __init__(
-        self, workflow_id: str, *, step: str | None, number: int, key: str | None, cancelled: bool, replaying: bool
-    ) -> None:
-        self.workflow_id = workflow_id
-        self.step = step
-        self.attempt = number
-        self.key = key
-        self.cancelled = cancelled
-        self.replaying = replaying
-
-
 def current() -> Current:
     """Tell about the running workflow or step; `WrongContext` elsewhere."""
     running = attempt.get()
     if active.execution is None and running is not None:
-        return Current(
-            running.workflow_id,
-            step=running.step,
-            number=running.number,
-            key=running.key,
-            cancelled=running.cancelled,
-            replaying=False,
-        )
-    execution = _execution("current")
-    return Current(execution.workflow_id, step=None, number=0, key=None, cancelled=False, replaying=execution.replaying)
+        return Current(None, running)
+    return Current(_execution("current"), None)
 
 
 def _execution(what: str) -> Execution:

@@ -86,6 +86,11 @@ class Client:
         _refuse_in_workflow()
         if self._shell is not None:
             raise UsageError("this engine or client is open already; make another for a second block")
+        if self.host.is_starting_child():
+            raise UsageError(
+                "this program is being imported by a process that is to run a step of it, and must not open an engine "
+                'there; put that under if __name__ == "__main__"'
+            )
         store = self._url if not isinstance(self._url, str) else await self._in_thread(partial(self._open, self._url))
         self._process = self.host.process_id()
         self._name = f"client-{self.host.token()[:16]}"
@@ -419,7 +424,7 @@ def _refuse_in_workflow() -> None:
 
 
 def _startable(fn: Definition[..., Any]) -> Workflow[..., Any]:
-    definition = unwrapped(fn)
+    definition: Definition[..., Any] = unwrapped(fn)
     if not isinstance(definition, Workflow):
         raise UsageError(f"only a workflow can be started, got {fn!r}; decorate the function with @workflow")
     return startable(definition)

@@ -19,10 +19,10 @@ from everlog.core.numbers import check_count
 from everlog.core.version import VERSION
 from everlog.errors import StoreError, UsageError
 from everlog.host import Driver, Host
-from everlog.replay.definitions import Workflow, registered_workflows
-from everlog.replay.instances import runnable, startable, unwrapped
+from everlog.replay.definitions import Definition, Workflow, registered_workflows
 from everlog.replay.execution import Environment
 from everlog.replay.guards import install_guards
+from everlog.replay.instances import runnable, startable, unwrapped
 from everlog.runtime.backends import Durability
 from everlog.runtime.builds import current_build
 from everlog.runtime.client import Client
@@ -81,6 +81,7 @@ class Engine(Client):
         self._guards: Literal["off", "warn", "raise"] = guards
         self._keeper: LeaseKeeper | None = None
         self._keeper_driver: Driver | None = None
+        self._steps: StepRunner | None = None
         self._remove_guards: Callable[[], None] | None = None
 
     async def serve(self) -> None:
@@ -111,6 +112,7 @@ class Engine(Client):
         self.host.limit_threads(self._step_threads)
         offset = shell.store.now() - self.host.wall()
         steps = StepRunner(self.host, loop, self.codec, lambda: self.host.wall() + offset, shell.step_ended)
+        self._steps = steps
         settings = WorkerSettings(worker=name, build=build, concurrency=self._concurrency, workflows=self._known)
         worker = Worker(settings, environment, shell.store, self.host, shell.committer, steps, shell.ended)
         shell.worker = worker
@@ -150,6 +152,8 @@ class Engine(Client):
         """On the engine's thread: give up the lease, and with it all that is still held."""
         if shell.worker is not None:
             shell.worker.let_all_go()
+        if self._steps is not None:
+            self._steps.close()
         if self._keeper_driver is not None:
             self._keeper_driver.stop()
         if self._keeper is not None:
@@ -169,7 +173,7 @@ class Engine(Client):
 
 def _checked(one: Workflow[..., Any]) -> Workflow[..., Any]:
     # Users without a type checker give anything.
-    definition = unwrapped(one)
+    definition: Definition[..., Any] = unwrapped(one)
     if not isinstance(definition, Workflow):
         raise UsageError(f"workflows= takes workflows, got {one!r}; decorate the function with @workflow")
     if not definition.is_here:
