@@ -22,7 +22,16 @@ from everlog.errors import (
     WrongContext,
 )
 from everlog.replay.current import Current
-from everlog.replay.definitions import Definition, Step, SyncStep, Workflow, step, workflow
+from everlog.replay.definitions import (
+    Definition,
+    Step,
+    StepOptions,
+    SyncStep,
+    Workflow,
+    WorkflowOptions,
+    step,
+    workflow,
+)
 from everlog.replay.guards import NondeterminismWarning
 from everlog.replay.instances import register
 from everlog.replay.named import named
@@ -54,6 +63,7 @@ __all__ = [
     "Step",
     "StepFailed",
     "StepInterrupted",
+    "StepOptions",
     "StepTimeout",
     "StoreError",
     "StoreUnavailable",
@@ -63,6 +73,7 @@ __all__ = [
     "WorkflowCancelled",
     "WorkflowError",
     "WorkflowFailed",
+    "WorkflowOptions",
     "WorkflowStatus",
     "WrongContext",
     "call",

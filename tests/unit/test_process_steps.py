@@ -48,6 +48,12 @@ def until(condition: Callable[[], object]) -> None:
         time.sleep(0.01)
 
 
+async def noted(notes: Path) -> int:
+    """Wait until a process has noted its number, and give it."""
+    await asyncio.to_thread(until, lambda: notes.exists() and notes.read_text().endswith("\n"))
+    return int(await asyncio.to_thread(notes.read_text))
+
+
 async def failure(engine: Engine, name: str, *args: object) -> BaseException | None:
     with pytest.raises(WorkflowFailed) as caught:
         await engine.run(steps.calls, name, *args)
@@ -102,16 +108,12 @@ def test_its_timeout_kills_the_process(tmp_path: Path) -> None:
 
 
 def test_cancelling_the_workflow_kills_the_process(tmp_path: Path) -> None:
-    async def program(engine: Engine) -> int:
+    async def program(engine: Engine) -> None:
         notes = tmp_path / "notes"
         handle = await engine.start(steps.calls, "works_long", str(notes))
-        while not notes.exists() or not notes.read_text().endswith("\n"):
-            await asyncio.sleep(0.01)
+        pid = await noted(notes)
         await handle.cancel()
-        pid = int(notes.read_text())
-        while runs(pid):
-            await asyncio.sleep(0.01)
-        return pid
+        await asyncio.to_thread(until, lambda: not runs(pid))
 
     really(program)
 
@@ -142,8 +144,7 @@ def test_leaving_the_engine_ends_its_processes_and_hands_the_step_back(tmp_path:
     async def main() -> None:
         async with Engine(f"sqlite:///{tmp_path / 'e.db'}", workflows=FLOWS, grace=0.1) as engine:
             await engine.start(steps.calls.options(id="one"), "works_long", str(notes))
-            while not notes.exists() or not notes.read_text().endswith("\n"):
-                await asyncio.sleep(0.01)
+            await noted(notes)
         async with Engine(f"sqlite:///{tmp_path / 'e.db'}", workflows=[]) as engine:
             kinds = [event.type for event in await engine.handle("one").history()]
             assert "step_failed" not in kinds
