@@ -15,9 +15,8 @@ from everlog.core.codec import ANY, SELF, Codec, JsonCodec
 from everlog.core.durations import SECOND
 from everlog.core.events import EndEvent, decode_event, encode_event, type_of
 from everlog.core.names import check_id, check_name, check_reason, check_topic
-from everlog.errors import EverlogError, IdInUse, InternalError, NotFound, StoreUnavailable, UsageError, WrongContext
+from everlog.errors import EverlogError, IdInUse, InternalError, NotFound, StoreUnavailable, UsageError
 from everlog.host import Host, SystemHost
-from everlog.replay.context import active
 from everlog.replay.definitions import Definition, Workflow, defining_packages
 from everlog.replay.instances import recorded_instance, startable, unwrapped
 from everlog.runtime.backends import Durability, open_store
@@ -26,6 +25,7 @@ from everlog.runtime.committer import PendingCommit, PendingCreate, PendingPost
 from everlog.runtime.handles import Handle
 from everlog.runtime.inputs import different_input
 from everlog.runtime.listing import Listing
+from everlog.runtime.outside import outside, refuse_in_workflow
 from everlog.runtime.shell import Shell
 from everlog.runtime.status import WorkflowStatus, status_of
 from everlog.store import (
@@ -83,7 +83,7 @@ class Client:
     # -- opening and closing -----------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
-        _refuse_in_workflow()
+        refuse_in_workflow()
         if self._shell is not None:
             raise UsageError("this engine or client is open already; make another for a second block")
         if self.host.is_starting_child():
@@ -134,6 +134,7 @@ class Client:
 
     # -- what users call ---------------------------------------------------------------------------------------------
 
+    @outside
     async def start(self, fn: Definition[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Handle[T]:
         """Start a workflow and give its handle. When this returns, the start is durable.
 
@@ -154,6 +155,7 @@ class Client:
             await self._must_be_same(workflow_id, created, definition)
         return Handle(self, workflow_id, definition.signature.result_type)
 
+    @outside
     async def run(self, fn: Definition[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Start a workflow and wait for its result; see `start` and `Handle.result`."""
         handle = await self.start(fn, *args, **kwargs)
@@ -163,10 +165,12 @@ class Client:
     def handle(self, id: str, /) -> Handle[Any]: ...
     @overload
     def handle(self, id: str, fn: Definition[..., T], /) -> Handle[T]: ...
+    @outside
     def handle(self, id: str, fn: Definition[..., Any] | None = None, /) -> Handle[Any]:
         """Give the handle of a workflow by its id; with `fn`, its result is of that workflow's type."""
         return Handle(self, check_id(id), ANY if fn is None else fn.signature.result_type)
 
+    @outside
     async def send(self, to: str, topic: str, message: object, /, *, key: str | None = None) -> None:
         """Send a message to a workflow; when this returns, it is in its inbox, and will be received once.
 
@@ -178,6 +182,7 @@ class Client:
             check_name(key, "the key of a message")
         await self._post(self._message(to, check_topic(topic), payload, key=key))
 
+    @outside
     def workflows(self, *, state: State | None = None, name: str | None = None) -> Listing[WorkflowStatus]:
         """Give the workflows, newest first, of one state or name where those are given."""
 
@@ -194,6 +199,7 @@ class Client:
 
         return Listing(page)
 
+    @outside
     async def cancel(self, *ids: str) -> list[str]:
         """Ask workflows to stop; give the ids of those that had not ended."""
         return [workflow_id for workflow_id in ids if await self.cancel_one(workflow_id, "")]
@@ -259,7 +265,7 @@ class Client:
     # -- inside ------------------------------------------------------------------------------------------------------
 
     def _open_shell(self) -> Shell:
-        _refuse_in_workflow()
+        refuse_in_workflow()
         if self._shell is None:
             raise UsageError("this engine or client is not open; use it inside: async with Engine(...) as engine")
         if self.host.process_id() != self._process:
@@ -413,14 +419,6 @@ class Client:
     def _forget(self, shell: Shell, forget: list[Callable[[], None]]) -> None:
         if not shell.closed:
             shell.submit(partial(_run_all, forget))
-
-
-def _refuse_in_workflow() -> None:
-    if active.execution is not None:
-        raise WrongContext(
-            f"the methods of an engine are not for workflow code (workflow {active.execution.workflow_id!r}): "
-            "use everlog.send, or call them in a step"
-        )
 
 
 def _startable(fn: Definition[..., Any]) -> Workflow[..., Any]:

@@ -27,6 +27,7 @@ from everlog.runtime.backends import Durability
 from everlog.runtime.builds import current_build
 from everlog.runtime.client import Client
 from everlog.runtime.leases import LeaseKeeper
+from everlog.runtime.outside import outside
 from everlog.runtime.shell import Shell
 from everlog.runtime.steps import StepRunner
 from everlog.runtime.strangers import Strangers
@@ -84,6 +85,7 @@ class Engine(Client):
         self._steps: StepRunner | None = None
         self._remove_guards: Callable[[], None] | None = None
 
+    @outside
     async def serve(self) -> None:
         """Run workflows until SIGTERM or SIGINT; leaving the block then drains."""
         loop, stopped = asyncio.get_running_loop(), asyncio.Event()
@@ -113,6 +115,7 @@ class Engine(Client):
         offset = shell.store.now() - self.host.wall()
         steps = StepRunner(self.host, loop, self.codec, lambda: self.host.wall() + offset, shell.step_ended)
         self._steps = steps
+        steps.post = self.send
         settings = WorkerSettings(worker=name, build=build, concurrency=self._concurrency, workflows=self._known)
         worker = Worker(settings, environment, shell.store, self.host, shell.committer, steps, shell.ended)
         shell.worker = worker

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -58,6 +58,8 @@ class StepRunner:
         self.running: dict[StepOperation, Dispatch] = {}
         """The attempts that were handed out and have not been reported, as the engine's thread knows them."""
         self._pool: ProcessPool | None = None
+        self.post: Callable[..., Coroutine[Any, Any, None]] | None = None
+        """Sends a message from an async step."""
 
     def run(self, dispatches: Sequence[Dispatch]) -> None:
         """Begin attempts; the async ones with one wake-up of the user's loop."""
@@ -111,6 +113,7 @@ class StepRunner:
         result: object
         try:
             attempt_variable.set(dispatch.attempt)
+            dispatch.attempt.post = self.post
             args, kwargs = self._arguments(operation)
             function: Any = operation.definition.__wrapped__
             if operation.timeout is None:
