@@ -300,7 +300,8 @@ def test_in_a_notebook_the_object_of_a_cell_that_is_run_again_replaces_the_old_o
 ) -> None:
     everlog.register(Shop("europe"), name="eu")
     monkeypatch.delattr(sys.modules["__main__"], "__file__")
-    with caplog.at_level(logging.INFO, "everlog"):
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
+    with caplog.at_level(logging.WARNING, "everlog"):
         again = everlog.register(Shop("a new europe"), name="eu")
     assert "replaces" in caplog.text
     with pytest.raises(InvalidDefinition):

@@ -32,7 +32,7 @@ from everlog.core.signature import Signature
 from everlog.errors import InvalidDefinition, WrongContext
 from everlog.replay import asking
 from everlog.replay.context import active
-from everlog.replay.importable import check_importable
+from everlog.replay.importable import check_importable, is_interactive
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -415,7 +415,10 @@ def _register(defined: Workflow[..., Any]) -> None:
                 f"two workflows are called {defined.name!r}: {before.where()} and {defined.where()}; "
                 "give one of them name="
             )
-        log.info("workflow %r is defined again at %s, and replaces %s", defined.name, defined.where(), before.where())
+        # Whoever runs a cell again is to see it; a module that is loaded again is as usual.
+        level = logging.WARNING if is_interactive() else logging.INFO
+        text = "workflow %r is defined again at %s, and replaces %s"
+        log.log(level, text, defined.name, defined.where(), before.where())
     _registry[defined.name] = defined
 
 

@@ -22,13 +22,18 @@ def check_importable(function: Callable[..., Any], name: str) -> None:
         raise InvalidDefinition(
             f"step {name} runs in a process of its own, which could not find {function!r} there; {_FIX}"
         )
-    main = sys.modules.get("__main__")
-    # What was started by `python -m` has a spec, a script has a file, and a prompt or notebook has neither.
-    if function.__module__ == "__main__" and not (getattr(main, "__file__", None) or getattr(main, "__spec__", None)):
+    if function.__module__ == "__main__" and is_interactive():
         raise InvalidDefinition(
             f"step {name} runs in a process of its own, which cannot import what was typed at a prompt or in a "
             f"notebook; {_FIX}, and import it"
         )
+
+
+def is_interactive() -> bool:
+    """Tell whether the program is typed in: at a prompt, in a notebook, by `python -c`."""
+    main = sys.modules.get("__main__")
+    # What was started by `python -m` has a spec, a script has a file.
+    return not (getattr(main, "__file__", None) or getattr(main, "__spec__", None))
 
 
 def reference(step: Definition[..., Any]) -> tuple[str, str]:

@@ -19,6 +19,7 @@ from everlog.core.codec import Codec
 from everlog.core.events import ABSENT
 from everlog.core.names import check_name
 from everlog.errors import InvalidDefinition, NotEncodable, UsageError
+from everlog.replay.importable import is_interactive
 
 if TYPE_CHECKING:
     from everlog.replay.definitions import Definition
@@ -49,11 +50,11 @@ def register(obj: S, /, *, name: str) -> S:
     if id(obj) in _names:
         raise InvalidDefinition(f"{obj!r} is registered as {_names[id(obj)]!r} already, and cannot also be {name!r}")
     if known is not None:
-        if not (_is_interactive() and _full_name(known) == _full_name(obj)):
+        if not (is_interactive() and _full_name(known) == _full_name(obj)):
             raise InvalidDefinition(
                 f"two objects are registered as {name!r}: {known!r} and {obj!r}; give one of them another name"
             )
-        log.info("%r is registered as %r again, and replaces %r", obj, name, known)
+        log.warning("%r is registered as %r again, and replaces %r", obj, name, known)
         del _names[id(known)]
     _registered[name] = obj
     _names[id(obj)] = name
@@ -169,7 +170,3 @@ def _owner_of(definition: Definition[..., Any]) -> type | None:
 def _full_name(obj: object) -> tuple[str, str]:
     kind = obj if isinstance(obj, type) else type(obj)
     return kind.__module__, kind.__qualname__
-
-
-def _is_interactive() -> bool:
-    return not hasattr(sys.modules.get("__main__"), "__file__")

@@ -63,8 +63,8 @@ else:  # an operation is drawn where it is called, not where it is awaited
     def send(to, topic, message, /, *, key=None):
         """Send a message to a workflow. When this returns it is in the other's inbox, exactly once.
 
-        In an async step it is sent at least once, as the step is run; with a key once. With a `key`, messages of the same key to the same workflow are one. Raises `NotFound` where there is no such
-        workflow, or it has ended.
+        With a `key`, messages of the same key to the same workflow are one. In an async step it is sent whenever the
+        step runs, so give it a key there. Raises `NotFound` where there is no such workflow, or it has ended.
         """
         if key is not None:
             check_name(key, "the key of a message")

@@ -20,7 +20,7 @@ _EXECUTOR: Final = 'make the function a step and write "await everlog.call(step,
 
 def refuse_behind_workflows() -> None:
     """Exchange them; once, when the engine is first imported."""
-    _exchange(asyncio.run, _run if sys.version_info < (3, 12) else _run_since_312, "asyncio.run", _LOOP)
+    _exchange(asyncio.run, _run, "asyncio.run", _LOOP)
     _exchange(asyncio.Runner.run, _run_in_runner, "asyncio.Runner.run", _LOOP)
     _exchange(ThreadPoolExecutor.submit, _submit_to_threads, "ThreadPoolExecutor.submit", _EXECUTOR)
     _exchange(ProcessPoolExecutor.submit, _submit_to_processes, "ProcessPoolExecutor.submit", _EXECUTOR)
@@ -45,16 +45,19 @@ def _exchange(function: Any, dispatcher: Any, name: str, advice: str) -> None:
 
 
 # The next run with the globals of the modules of the standard library, where `_exchange` has put what they look up.
-def _run(main: Any, *, debug: Any = None) -> Any:
-    check, original = globals()["_everlog__run"]
-    check()
-    return original(main, debug=debug)
+if sys.version_info >= (3, 12):
 
+    def _run(main: Any, *, debug: Any = None, loop_factory: Any = None) -> Any:
+        check, original = globals()["_everlog__run"]
+        check()
+        return original(main, debug=debug, loop_factory=loop_factory)
 
-def _run_since_312(main: Any, *, debug: Any = None, loop_factory: Any = None) -> Any:
-    check, original = globals()["_everlog__run_since_312"]
-    check()
-    return original(main, debug=debug, loop_factory=loop_factory)
+else:
+
+    def _run(main: Any, *, debug: Any = None) -> Any:
+        check, original = globals()["_everlog__run"]
+        check()
+        return original(main, debug=debug)
 
 
 def _run_in_runner(self: Any, coro: Any, *, context: Any = None) -> Any:

@@ -69,6 +69,8 @@ class Client:
     ) -> None:
         if not isinstance(url, str) and not hasattr(url, "commit"):
             raise UsageError(f"a store is named by a URL, such as 'sqlite:///shop.db', got {url!r}")
+        if codec is not None and not all(callable(getattr(codec, name, None)) for name in ("encode", "decode")):
+            raise UsageError(f"codec must have encode and decode, as everlog's Codec says, got {codec!r}")
         if durability not in ("full", "process"):
             raise UsageError(f"durability must be 'full' or 'process', got {durability!r}")
         self._url = url

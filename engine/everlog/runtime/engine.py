@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import platform
-import signal
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
@@ -30,6 +29,7 @@ from everlog.runtime.leases import LeaseKeeper
 from everlog.runtime.outside import outside
 from everlog.runtime.shell import Shell
 from everlog.runtime.steps import StepRunner
+from everlog.runtime.stopping import called_when_told_to_end
 from everlog.runtime.strangers import Strangers
 from everlog.runtime.worker import Worker, WorkerSettings
 from everlog.store import Store
@@ -87,15 +87,10 @@ class Engine(Client):
 
     @outside
     async def serve(self) -> None:
-        """Run workflows until SIGTERM or SIGINT; leaving the block then drains."""
-        loop, stopped = asyncio.get_running_loop(), asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stopped.set)
-        try:
+        """Run workflows until SIGTERM or SIGINT; leaving the block then drains. `UsageError` off the main thread."""
+        stopped = asyncio.Event()
+        with called_when_told_to_end(asyncio.get_running_loop(), stopped.set):
             await stopped.wait()
-        finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.remove_signal_handler(number)
 
     # -- opening and closing -----------------------------------------------------------------------------------------
 
