@@ -79,7 +79,9 @@ GUARD = 'if __name__ == "__main__":\n    '
 FORKS = """
 import asyncio, multiprocessing, os, sys, warnings
 warnings.simplefilter("ignore", DeprecationWarning)  # of forks in processes with threads
+from pathlib import Path
 import everlog
+from everlog_sqlite.liveness import WorkerLocks
 from everlog import Engine, UsageError, step, workflow
 
 
@@ -105,6 +107,12 @@ def child(engine) -> None:
     asyncio.run(use(engine))
 
 
+def still_holds_its_lock() -> bool:
+    folder = Path(sys.argv[1].removeprefix("sqlite:///") + "-workers")
+    (lock,) = folder.glob("*.lock")
+    return not WorkerLocks(folder).is_free(lock.stem)
+
+
 async def main() -> None:
     async with Engine(sys.argv[1], lease=60) as engine:
         assert await engine.run(adds, 1) == 2
@@ -118,12 +126,14 @@ async def main() -> None:
             sys.stdout.flush()
             os._exit(0)
         assert os.waitpid(pid, 0)[1] == 0
+        assert still_holds_its_lock()
         assert await engine.run(adds, 2) == 3
         process = multiprocessing.get_context("fork").Process(target=after_fork, args=(engine,))
         process.start()
         while process.is_alive():
             await asyncio.sleep(0.01)
         assert process.exitcode == 0, process.exitcode
+        assert still_holds_its_lock()
         assert await engine.run(adds, 3) == 4
         async with everlog.Client(sys.argv[1]) as client:
             assert await client.handle((await engine.start(adds, 4)).id).result() == 5

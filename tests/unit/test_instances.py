@@ -80,6 +80,11 @@ class Shop:
 
     @classmethod
     @step
+    def plainly(cls, order: str) -> str:
+        return f"{cls.__name__} {order}"
+
+    @classmethod
+    @step
     async def named_too(cls, order: str) -> str:
         return f"{cls.__name__} {order}"
 
@@ -337,6 +342,41 @@ def test_options_of_a_bound_method_keep_its_object() -> None:
         assert await engine.run(keyed, "tea") == "tea packed in everywhere"
 
     run(program)
+
+
+@workflow
+async def calls_plain_class_methods() -> list[str]:
+    called: Any = Market.plainly
+    return [await everlog.call(called, "tea"), await asyncio.to_thread(called, "tea")]
+
+
+def test_plain_class_methods_can_be_called() -> None:
+    async def program(engine: Engine) -> None:
+        assert await engine.run(calls_plain_class_methods) == ["Market tea", "Market tea"]
+        assert Market.plainly("tea") == "Market tea"
+
+    run(program)
+
+
+def test_an_engine_that_is_given_the_method_of_a_value_runs_that_of_every_value() -> None:
+    async def program(engine: Engine) -> None:
+        assert await engine.run(Till("EUR").pay, 100) == "1.00 EUR"
+        assert await engine.run(Till("USD", 1).pay, 100) == "10.0 USD"
+
+    run(program, workflows=[Till("GBP").pay])
+    run(program, workflows=[Till.pay])
+
+
+def test_an_engine_may_be_given_the_methods_of_one_object() -> None:
+    shop, other = everlog.register(Shop("europe"), name="eu"), everlog.register(Shop("america"), name="us")
+
+    async def program(engine: Engine) -> None:
+        assert await engine.run(shop.checkout, "tea") == "tea packed in europe"
+        left = await engine.start(other.checkout, "tea")
+        await asyncio.sleep(5)
+        assert (await left.status()).state == "queued"
+
+    run(program, workflows=[shop.checkout])
 
 
 @workflow

@@ -17,7 +17,7 @@ from everlog.core.names import check_id, check_topic
 from everlog.errors import WrongContext
 from everlog.replay.divergence import TornDown
 from everlog.replay.importable import reference
-from everlog.replay.instances import with_class
+from everlog.replay.instances import unwrapped, with_class
 from everlog.replay.operations import Operation, SendOperation, Site, StepOperation, WaitOperation
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ def to_thread(execution: Execution, function: Any, args: tuple[Any, ...]) -> Cor
     if isinstance(function, functools.partial) and isinstance(getattr(function.func, "__self__", None), Context):
         given: list[Any] = [*function.args, *args]
         step, args, kwargs = given[0], tuple(given[1:]), function.keywords
+    step = unwrapped(step)
     if not getattr(step, "runs_in_thread", False):
         raise WrongContext(
             f"workflow {execution.workflow_id!r}: {step!r} would run in a thread and not be recorded; make it a "

@@ -92,6 +92,8 @@ class Definition(Generic[P, T_co]):
         self.signature = Signature(function)
         self.bound: tuple[object, ...] = ()
         """The object whose method it is, or the class; empty for a function."""
+        self.unbound: Definition[..., Any] = self
+        """The same as it was before it was bound to an object."""
         self.owner: type | None = None
         """The class in whose body it stands."""
         self.binds: Binds = "instance"
@@ -128,7 +130,7 @@ class Definition(Generic[P, T_co]):
             shown = shown.replace(parameters=list(shown.parameters.values())[1:])
             self._as_method = Signature(self._function, skip_first=True), shown
         signature, shown = self._as_method
-        return self.changed(bound=(instance,), signature=signature, __signature__=shown)
+        return self.changed(bound=(instance,), unbound=self, signature=signature, __signature__=shown)
 
     def _got(self: Self, instance: object, owner: type) -> Self:
         """What `__get__` gives."""

@@ -11,7 +11,7 @@ import logging
 import sys
 from collections.abc import Mapping
 from types import MethodType
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from msgspec import Raw
 
@@ -67,6 +67,15 @@ def startable(definition: D) -> D:
         return definition
     name = _names.get(id(definition.bound[0]))
     return definition if name is None else _named(definition, name)
+
+
+def hosted(definition: D) -> D:
+    """Give the definition under which an engine that is given this one runs its workflows, of whatever object."""
+    named = startable(definition)
+    if named is not definition or not definition.bound:
+        return named
+    unbound: Any = definition.unbound
+    return cast("D", unbound)
 
 
 def recorded_instance(definition: Definition[..., Any], codec: Codec) -> Raw:

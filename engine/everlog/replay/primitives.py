@@ -19,6 +19,7 @@ from everlog.replay.asking import NO_DEFAULT
 from everlog.replay.context import active, attempt
 from everlog.replay.current import Current
 from everlog.replay.definitions import AnyStep, Workflow
+from everlog.replay.instances import unwrapped
 from everlog.replay.tasks import WorkflowTask
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ else:  # an operation is drawn where it is called, not where it is awaited
 
     def call(fn, /, *args, **kwargs):
         """Call a step, async or plain; a plain one runs in a thread, as by `asyncio.to_thread`."""
+        fn = unwrapped(fn)
         if not isinstance(fn, AnyStep):
             hint = "; this version has no child workflows" if isinstance(fn, Workflow) else "; decorate it with @step"
             raise WrongContext(f"everlog.call takes a step, got {fn!r}{hint}")

@@ -21,7 +21,7 @@ from everlog.host import Driver, Host
 from everlog.replay.definitions import Definition, Workflow, registered_workflows
 from everlog.replay.execution import Environment
 from everlog.replay.guards import install_guards
-from everlog.replay.instances import runnable, startable, unwrapped
+from everlog.replay.instances import hosted, runnable, unwrapped
 from everlog.runtime.backends import Durability
 from everlog.runtime.builds import current_build
 from everlog.runtime.client import Client
@@ -176,7 +176,7 @@ def _checked(one: Workflow[..., Any]) -> Workflow[..., Any]:
         raise UsageError(f"workflows= takes workflows, got {one!r}; decorate the function with @workflow")
     if not definition.is_here:
         raise UsageError(f"workflows= takes workflows whose code is here, and {definition.name!r} is only named")
-    return startable(definition)
+    return hosted(definition)
 
 
 def _set_lease(worker: Worker, held: bool) -> None:

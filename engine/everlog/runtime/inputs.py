@@ -8,6 +8,7 @@ from everlog.core.codec import Codec, canonical
 from everlog.core.events import WorkflowCreated
 from everlog.errors import EverlogError
 from everlog.replay.definitions import Workflow, registered_workflows
+from everlog.replay.instances import runnable
 
 
 def different_input(
@@ -28,7 +29,7 @@ def different_input(
 
 def _same_today(definition: Workflow[..., Any], recorded: bytes, given: bytes, codec: Codec) -> bool:
     if not definition.is_here:
-        here = registered_workflows().get(definition.name.partition("@")[0])
+        here = runnable(registered_workflows()).get(definition.name)
         if here is None:
             return False
         definition = here

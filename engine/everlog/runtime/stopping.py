@@ -1,4 +1,4 @@
-"""Stopping: has a function called when the operating system asks this process to end. Installed only while asked for."""
+"""Stopping: has a function called when the operating system asks this process to end. It stops nothing."""
 
 from __future__ import annotations
 
