@@ -92,8 +92,8 @@ class Definition(Generic[P, T_co]):
         self.signature = Signature(function)
         self.bound: tuple[object, ...] = ()
         """The object whose method it is, or the class; empty for a function."""
-        self.unbound: Definition[..., Any] = self
-        """The same as it was before it was bound to an object."""
+        self.unbound: Definition[..., Any] | None = None
+        """The same as it was before it was bound to an object; None for what is not bound."""
         self.owner: type | None = None
         """The class in whose body it stands."""
         self.binds: Binds = "instance"

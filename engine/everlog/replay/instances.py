@@ -72,10 +72,9 @@ def startable(definition: D) -> D:
 def hosted(definition: D) -> D:
     """Give the definition under which an engine that is given this one runs its workflows, of whatever object."""
     named = startable(definition)
-    if named is not definition or not definition.bound:
+    if named is not definition or definition.unbound is None:
         return named
-    unbound: Any = definition.unbound
-    return cast("D", unbound)
+    return cast("D", definition.unbound)
 
 
 def recorded_instance(definition: Definition[..., Any], codec: Codec) -> Raw:
