@@ -64,8 +64,22 @@ def work(seconds: float) -> int:
     return os.getpid()
 
 
+class Refused(Exception):
+    pass
+
+
+@step(process=True)
+def refuse() -> None:
+    raise Refused("no")
+
+
 @workflow
 async def flow(seconds: float) -> int:
+    if not seconds:
+        try:
+            await everlog.call(refuse)
+        except Refused as error:
+            print("caught", error, flush=True)
     return await everlog.call(work, seconds)
 
 
@@ -233,7 +247,26 @@ def test_the_processes_of_a_killed_engine_end_by_themselves(programs: Programs) 
 def test_steps_of_a_script_run_in_processes(programs: Programs, how: tuple[str, ...]) -> None:
     programs.write(WITH_PROCESSES + GUARD + "asyncio.run(main())\n")
     out, err = programs.output(*how, "0")
-    assert out.splitlines()[-1:] == ["result True"], err
+    told = [line for line in out.splitlines() if not line.startswith("working")]
+    assert told == ["caught no", "result True"], err
+
+
+LEAVES = """
+async def leave() -> None:
+    engine = await Engine("memory://").__aenter__()
+    handle = await engine.start(flow, 600)
+    await asyncio.sleep(600)
+
+"""
+
+
+def test_a_program_that_ends_without_closing_its_engine_leaves_no_process(programs: Programs) -> None:
+    leave = "raise SystemExit(asyncio.run(asyncio.wait_for(leave(), 2)))\n"
+    programs.write(WITH_PROCESSES + LEAVES + GUARD + leave)
+    process = programs.start("program.py", "600")
+    pid = int(line_of(process).removeprefix("working "))
+    process.communicate(timeout=PATIENCE)
+    until(lambda: not runs(pid))
 
 
 def test_a_script_that_would_open_its_engine_in_the_process_of_a_step_is_told(programs: Programs) -> None:

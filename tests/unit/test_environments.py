@@ -208,7 +208,7 @@ def test_on_macos_the_disk_itself_is_asked_to_keep_the_data(monkeypatch: pytest.
             patch.setattr(sys, "platform", platform)
             store = SqliteStore(tmp_path / f"{platform}.db")
             driver: Any = store
-            connection = driver._connection if hasattr(driver, "_connection") else driver.connection
+            connection = driver._connection
             asked[platform] = [
                 connection.value("PRAGMA fullfsync"),
                 connection.value("PRAGMA checkpoint_fullfsync"),

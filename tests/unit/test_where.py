@@ -106,6 +106,10 @@ OUTSIDE: dict[str, tuple[Callable[[], Any], str]] = {
     "everlog.scope": (lambda: everlog.scope("x").__enter__(), "calls of a workflow"),
     "a workflow": (lambda: checkout("x"), "await engine.start(checkout, ...)"),
     "a workflow that is a method": (lambda: Shop().sell("x"), "await engine.start(sell, ...)"),
+    "a workflow that is elsewhere": (
+        lambda: everlog.named("far")("x"),
+        "await engine.start(everlog.named('far'), ...)",
+    ),
     "a key": (lambda: charge.options(key="a")("x"), "leave key= out"),
     "a key of a plain step": (lambda: render.options(key="a")("x"), "leave key= out"),
 }

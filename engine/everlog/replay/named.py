@@ -25,13 +25,13 @@ def named(name: str, /, *, type: Any = ANY) -> Workflow[..., Any]:
     Its arguments are checked where it runs; its result is read as `type`, any type form. Of a method of a registered
     object the name is that of the method, an `@` and that of the object: `Shop.checkout@eu`.
     """
-    made: Workflow[..., Any] = Workflow(_elsewhere, name=name, is_here=False)
+
+    # Its name is what messages that speak of a workflow in the code call it.
+    async def elsewhere(*args: object, **kwargs: object) -> Any:
+        raise WrongContext(f"the code of workflow {name!r} is elsewhere: start it, and an engine that has it runs it")
+
+    elsewhere.__module__ = "builtins"  # the package of a definition is one whose exceptions are rebuilt
+    elsewhere.__name__ = elsewhere.__qualname__ = f"everlog.named({name!r})"
+    made: Workflow[..., Any] = Workflow(elsewhere, name=name, is_here=False)
     made.signature = Elsewhere(type)
     return made
-
-
-async def _elsewhere(*args: object, **kwargs: object) -> Any:
-    raise WrongContext("the code of this workflow is elsewhere: start it, and an engine that has the code runs it")
-
-
-_elsewhere.__module__ = "builtins"  # the package of a definition is one whose exceptions are rebuilt

@@ -22,6 +22,7 @@ from everlog.replay.importable import find, reference
 
 log: Final = logging.getLogger("everlog")
 _JSON: Final = JsonCodec()
+_MAIN_HERE: Final = "__mp_main__:"
 
 
 class _Ask(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,6 +92,17 @@ def failure_of(answer: bytes) -> Failure | None:
     return None if failure is None else _of_json(failure)
 
 
+def _as_in_parent(failure: Failure) -> Failure:
+    """Name the types of the program's main module as the parent does: here they have another one."""
+    kind = failure.type
+    return msgspec.structs.replace(
+        failure,
+        type=f"__main__:{kind.removeprefix(_MAIN_HERE)}" if kind.startswith(_MAIN_HERE) else kind,
+        cause=None if failure.cause is None else _as_in_parent(failure.cause),
+        parts=tuple(_as_in_parent(part) for part in failure.parts),
+    )
+
+
 def run_here(request: bytes) -> bytes:
     """Run one attempt in this process, a child: the target of the pool."""
     ask = _asked(request)
@@ -110,5 +122,5 @@ def run_here(request: bytes) -> bytes:
         result = function(*args, **kwargs)
         encoded = _JSON.encode(result, signature.result_type, what=f"result of step {ask.step}")
     except BaseException as error:  # noqa: BLE001 - the parent is told, and nobody else is here
-        return _encode(_Answer(failure=_to_json(describe(error, _JSON))))
+        return _encode(_Answer(failure=_to_json(_as_in_parent(describe(error, _JSON)))))
     return _encode(_Answer(result=encoded))
