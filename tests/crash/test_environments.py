@@ -261,11 +261,12 @@ async def leave() -> None:
 
 
 def test_a_program_that_ends_without_closing_its_engine_leaves_no_process(programs: Programs) -> None:
-    leave = "raise SystemExit(asyncio.run(asyncio.wait_for(leave(), 2)))\n"
-    programs.write(WITH_PROCESSES + LEAVES + GUARD + leave)
+    programs.write(WITH_PROCESSES + LEAVES + GUARD + "asyncio.run(leave())\n")
     process = programs.start("program.py", "600")
     pid = int(line_of(process).removeprefix("working "))
-    process.communicate(timeout=PATIENCE)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=PATIENCE)
+    assert "KeyboardInterrupt" in err
     until(lambda: not runs(pid))
 
 

@@ -113,17 +113,17 @@ def note(notes: str) -> list[str]:
 
 
 @workflow
-async def calls(name: str, *args: object) -> object:
+async def calls_in_a_process(name: str, *args: object) -> object:
     return await everlog.call(STEPS[name], *args)
 
 
 @workflow
-async def doubles(order: Order) -> Order:
+async def doubles_in_a_process(order: Order) -> Order:
     return await everlog.call(double, order)
 
 
 @workflow
-async def squares(n: int) -> int:
+async def squares_in_a_process(n: int) -> int:
     return await everlog.call(Tools.square, n)
 
 

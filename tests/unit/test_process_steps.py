@@ -19,7 +19,13 @@ from tests.support import run
 from tests.unit import process_steps as steps
 
 T = TypeVar("T")
-FLOWS = [steps.calls, steps.doubles, steps.squares, steps.calls_inline, steps.calls_a_method]
+FLOWS = [
+    steps.calls_in_a_process,
+    steps.doubles_in_a_process,
+    steps.squares_in_a_process,
+    steps.calls_inline,
+    steps.calls_a_method,
+]
 PATIENCE = 20
 
 
@@ -56,19 +62,19 @@ async def noted(notes: Path) -> int:
 
 async def failure(engine: Engine, name: str, *args: object) -> BaseException | None:
     with pytest.raises(WorkflowFailed) as caught:
-        await engine.run(steps.calls, name, *args)
+        await engine.run(steps.calls_in_a_process, name, *args)
     return caught.value.__cause__
 
 
 def test_a_step_runs_in_a_process_of_its_own_and_its_values_come_back_as_they_are(tmp_path: Path) -> None:
     async def program(engine: Engine) -> None:
-        assert await engine.run(steps.doubles, steps.Order("tea", 2)) == steps.Order("tea", 4)
-        assert await engine.run(steps.squares, 7) == 49
+        assert await engine.run(steps.doubles_in_a_process, steps.Order("tea", 2)) == steps.Order("tea", 4)
+        assert await engine.run(steps.squares_in_a_process, 7) == 49
         assert await engine.run(steps.calls_inline, 5) == 5
-        handle = await engine.start(steps.calls, "whereabouts")
+        handle = await engine.start(steps.calls_in_a_process, "whereabouts")
         pid, workflow_id, name, attempt, flow = await handle.result()  # type: ignore[misc]  # a list, as recorded
         assert pid != os.getpid()
-        assert (workflow_id, name, attempt, flow) == (handle.id, "whereabouts", 1, "calls")
+        assert (workflow_id, name, attempt, flow) == (handle.id, "whereabouts", 1, "calls_in_a_process")
         pids.append(pid)
 
     pids: list[int] = []
@@ -92,7 +98,7 @@ def test_its_policy_sees_the_types_of_its_errors(tmp_path: Path) -> None:
     async def program(engine: Engine) -> None:
         assert isinstance(await failure(engine, "gives_up", str(tmp_path / "a")), steps.Refused)
         assert len((tmp_path / "a").read_text().split()) == 1
-        assert await engine.run(steps.calls, "recovers", str(tmp_path / "b")) == 3
+        assert await engine.run(steps.calls_in_a_process, "recovers", str(tmp_path / "b")) == 3
 
     really(program)
 
@@ -100,7 +106,7 @@ def test_its_policy_sees_the_types_of_its_errors(tmp_path: Path) -> None:
 def test_its_timeout_kills_the_process(tmp_path: Path) -> None:
     async def program(engine: Engine) -> None:
         assert isinstance(await failure(engine, "sleeps", str(tmp_path / "notes")), StepTimeout)
-        assert await engine.run(steps.squares, 3) == 9, "another process takes its place"
+        assert await engine.run(steps.squares_in_a_process, 3) == 9, "another process takes its place"
 
     really(program)
     (pid,) = (tmp_path / "notes").read_text().split()
@@ -110,7 +116,7 @@ def test_its_timeout_kills_the_process(tmp_path: Path) -> None:
 def test_cancelling_the_workflow_kills_the_process(tmp_path: Path) -> None:
     async def program(engine: Engine) -> None:
         notes = tmp_path / "notes"
-        handle = await engine.start(steps.calls, "works_long", str(notes))
+        handle = await engine.start(steps.calls_in_a_process, "works_long", str(notes))
         pid = await noted(notes)
         await handle.cancel()
         await asyncio.to_thread(until, lambda: not runs(pid))
@@ -120,7 +126,7 @@ def test_cancelling_the_workflow_kills_the_process(tmp_path: Path) -> None:
 
 def test_a_process_that_dies_leaves_its_attempt_to_be_run_again(tmp_path: Path) -> None:
     async def program(engine: Engine) -> None:
-        assert await engine.run(steps.calls, "dies_first", str(tmp_path / "a")) == 3
+        assert await engine.run(steps.calls_in_a_process, "dies_first", str(tmp_path / "a")) == 3
         cause = await failure(engine, "dies_once", str(tmp_path / "b"))
         assert isinstance(cause, StepInterrupted)
         assert len((tmp_path / "b").read_text().split()) == 1, "at most once"
@@ -143,7 +149,7 @@ def test_leaving_the_engine_ends_its_processes_and_hands_the_step_back(tmp_path:
 
     async def main() -> None:
         async with Engine(f"sqlite:///{tmp_path / 'e.db'}", workflows=FLOWS, grace=0.1) as engine:
-            await engine.start(steps.calls.options(id="one"), "works_long", str(notes))
+            await engine.start(steps.calls_in_a_process.options(id="one"), "works_long", str(notes))
             await noted(notes)
         async with Engine(f"sqlite:///{tmp_path / 'e.db'}", workflows=[]) as engine:
             kinds = [event.type for event in await engine.handle("one").history()]
@@ -167,7 +173,7 @@ class SpellingCodec(JsonCodec):
 
 def test_a_codec_of_ones_own_stays_in_this_process() -> None:
     async def program(engine: Engine) -> None:
-        handle = await engine.start(steps.doubles, steps.Order("tea", 2))
+        handle = await engine.start(steps.doubles_in_a_process, steps.Order("tea", 2))
         assert await handle.result() == steps.Order("tea", 4)
         data = [event.data for event in await handle.history() if event.type.startswith("step_")]
         assert all("spelled" in one[part] for one in data for part in ("input", "result") if part in one)
@@ -178,8 +184,8 @@ def test_a_codec_of_ones_own_stays_in_this_process() -> None:
 
 def test_the_simulation_runs_it_in_place() -> None:
     async def program(engine: Engine) -> None:
-        assert await engine.run(steps.squares, 7) == 49
-        pid, *_ = await engine.run(steps.calls, "whereabouts")  # type: ignore[misc]
+        assert await engine.run(steps.squares_in_a_process, 7) == 49
+        pid, *_ = await engine.run(steps.calls_in_a_process, "whereabouts")  # type: ignore[misc]
         assert pid == os.getpid()
 
     run(program, workflows=FLOWS)
