@@ -21,9 +21,21 @@ from everlog.errors import (
     WorkflowFailed,
     WrongContext,
 )
-from everlog.replay.definitions import Definition, Step, SyncStep, Workflow, step, workflow
+from everlog.replay.current import Current
+from everlog.replay.definitions import (
+    Definition,
+    Step,
+    StepOptions,
+    SyncStep,
+    Workflow,
+    WorkflowOptions,
+    step,
+    workflow,
+)
 from everlog.replay.guards import NondeterminismWarning
-from everlog.replay.primitives import Current, call, current, now, random, recv, scope, send, sleep, sleep_until, uuid4
+from everlog.replay.instances import register
+from everlog.replay.named import named
+from everlog.replay.primitives import call, current, now, random, recv, scope, send, sleep, sleep_until, uuid4
 from everlog.runtime.client import Client
 from everlog.runtime.engine import Engine
 from everlog.runtime.handles import Handle
@@ -51,6 +63,7 @@ __all__ = [
     "Step",
     "StepFailed",
     "StepInterrupted",
+    "StepOptions",
     "StepTimeout",
     "StoreError",
     "StoreUnavailable",
@@ -60,13 +73,16 @@ __all__ = [
     "WorkflowCancelled",
     "WorkflowError",
     "WorkflowFailed",
+    "WorkflowOptions",
     "WorkflowStatus",
     "WrongContext",
     "call",
     "current",
+    "named",
     "now",
     "random",
     "recv",
+    "register",
     "scope",
     "send",
     "sleep",

@@ -20,6 +20,8 @@ from pathlib import Path
 from time import monotonic, time_ns
 from typing import Final, Protocol
 
+from everlog.processes import ProcessPool, SystemProcessPool, Target, is_importing_main
+
 LONGEST_REST: Final = 3600.0
 log: Final = logging.getLogger("everlog")
 
@@ -91,6 +93,14 @@ class Host(Protocol):
         """Have the step pool use at most so many threads at once."""
         ...
 
+    def processes(self, target: Target) -> ProcessPool:
+        """Give a pool of processes, one for each processor, that answer requests by a function of a module."""
+        ...
+
+    def is_starting_child(self) -> bool:
+        """Tell whether this is a process of such a pool that is still importing the program."""
+        ...
+
 
 class SystemHost:
     """The machine itself."""
@@ -143,6 +153,12 @@ class SystemHost:
 
     def limit_threads(self, threads: int) -> None:
         self._pool.limit = threads
+
+    def processes(self, target: Target) -> ProcessPool:
+        return SystemProcessPool(target, os.cpu_count() or 1)
+
+    def is_starting_child(self) -> bool:
+        return is_importing_main()
 
 
 class _ThreadDriver:

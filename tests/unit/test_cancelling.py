@@ -388,7 +388,7 @@ def test_the_engine_is_not_for_workflow_code() -> None:
     async def program(engine: Engine) -> None:
         ENGINES[:] = [engine]
         try:
-            assert "methods of an engine are not for workflow code" in await engine.run(tries_the_engine)
+            assert "cancel() of an engine or handle is not for workflow code" in await engine.run(tries_the_engine)
         finally:
             ENGINES.clear()
 

@@ -97,8 +97,6 @@ async def async_numbers() -> AsyncIterator[int]:
         async_numbers,
         17,
         "text",
-        staticmethod(fetch),
-        classmethod(fetch),
         step(fetch),
         functools.partial(numbers),
     ],

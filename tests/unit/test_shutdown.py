@@ -514,7 +514,7 @@ def test_an_engine_used_in_workflow_code_is_refused_with_the_right_form(what: st
 
     said = run(program, workflows=[uses_its_engine])
     if what == "run":
-        assert "running event loop" in said
+        assert "await the coroutine" in said
     else:
         assert "everlog.send" in said or "step" in said
 

@@ -43,6 +43,8 @@ class WorkflowCreated(Event, frozen=True, gc=False, kw_only=True, tag="workflow_
     name: str
     input: Raw
     seed: str
+    instance: Raw = ABSENT
+    """The object whose method it is, where that was recorded as a value."""
 
 
 class WorkflowBegan(Event, frozen=True, gc=False, kw_only=True, tag="workflow_began"):

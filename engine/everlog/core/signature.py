@@ -12,10 +12,13 @@ from typing import Any, Final, Optional, cast
 from everlog.core.codec import Codec, Mismatch
 from everlog.core.containers import dict_of, tuple_of_any_length
 from everlog.core.hints import Hints, function_hints
-from everlog.core.plain import LARGEST, SMALLEST, Convert, Trouble, is_object, misread
+from everlog.core.plain import LARGEST, SMALLEST, Convert, Trouble, is_list, is_object, misread
 from everlog.core.shapes import shape_of
 from everlog.core.unions import Shape
 from everlog.errors import InvalidDefinition
+
+POSITIONAL: Final = "*"
+"""The key of arguments that were recorded by position, where the names of the parameters were not known."""
 
 _POSITIONAL: Final = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 
@@ -32,7 +35,7 @@ class Signature:
     """
 
     __slots__ = ("_bound_one", "_converters", "_fn", "_hints", "_is_simple", "_name", "_parameters", "_positional",
-                 "_required", "_scalars", "_shape", "_signature", "unrecorded")  # fmt: skip
+                 "_required", "_rest", "_scalars", "_shape", "_signature", "unrecorded")  # fmt: skip
 
     def __init__(
         self, fn: Callable[..., object], *, skip_first: bool = False, unrecorded: Collection[str] = ()
@@ -44,6 +47,7 @@ class Signature:
         self.unrecorded = frozenset(unrecorded)
         positional = [p for p in self._parameters if p.kind in _POSITIONAL]
         self._positional = tuple(parameter.name for parameter in positional)
+        self._rest = next((p.name for p in self._parameters if p.kind is Parameter.VAR_POSITIONAL), None)
         self._required = sum(parameter.default is Parameter.empty for parameter in positional)
         self._is_simple = not unrecorded and all(
             p.kind in _POSITIONAL or (p.kind is Parameter.KEYWORD_ONLY and p.default is not Parameter.empty)
@@ -176,6 +180,8 @@ class Signature:
     def _decode_given(self, plain: object) -> object:
         if not is_object(plain):
             raise misread(f"the arguments of {self._name}()", plain)
+        if POSITIONAL in plain:
+            plain = self._placed(plain)
         out: dict[str, object] = {}
         name = ""
         try:
@@ -186,6 +192,19 @@ class Signature:
             trouble.under(name)
             raise
         return out
+
+    def _placed(self, plain: dict[str, object]) -> dict[str, object]:
+        """Give arguments that were recorded by position the names of the parameters."""
+        listed = plain[POSITIONAL]
+        if not is_list(listed):
+            raise misread(f"the arguments of {self._name}()", listed)
+        names = [name for name in self._positional if name not in self.unrecorded]
+        found = dict(zip(names, listed, strict=False))
+        if len(listed) > len(names) and self._rest is not None:
+            found[self._rest] = listed[len(names) :]
+        elif len(listed) > len(names):
+            raise misread(f"at most {len(names)} arguments of {self._name}() by position", listed)
+        return {**found, **{name: value for name, value in plain.items() if name != POSITIONAL}}
 
     def _compiled(self) -> dict[str, tuple[Convert, Convert]]:
         hints = self._resolved()

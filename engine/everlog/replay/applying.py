@@ -14,6 +14,7 @@ from everlog.core import events
 from everlog.core.events import AnyEvent, EndEvent, StepEvent
 from everlog.errors import EverlogError
 from everlog.replay.divergence import CannotGoOn, divergence
+from everlog.replay.instances import with_instance
 from everlog.replay.matching import same_input, same_result
 from everlog.replay.operations import Operation, Phase, SendOperation, StepOperation, TimerOperation, WaitOperation
 
@@ -37,10 +38,11 @@ def _began(execution: Execution, event: events.WorkflowBegan) -> None:
             f"workflow {execution.workflow_id!r} was begun by Everlog {event.everlog} under rules {event.format}; this "
             f"version knows rules up to {events.FORMAT}. Upgrade Everlog, and it goes on by itself."
         )
-    definition = execution.definition
+    definition, codec = execution.definition, execution.environment.codec
     try:
+        definition = execution.definition = with_instance(definition, bytes(execution.created.instance), codec)
         args, kwargs = definition.signature.decode(
-            execution.environment.codec,
+            codec,
             bytes(execution.created.input),
             what=f"input of workflow {execution.workflow_id!r}",
         )
@@ -61,6 +63,7 @@ def _attempt_failed(execution: Execution, event: events.StepAttemptFailed) -> No
     operation.attempt = event.attempt + 1
     operation.retry_at = event.retry_at
     operation.dispatched = False
+    operation.cut_short = 0
     if operation.phase is not Phase.CANCELLED:
         operation.phase = Phase.OPEN
         execution.push_due(event.retry_at, operation)

@@ -16,6 +16,8 @@ from everlog.core.durations import Duration, microseconds
 from everlog.core.names import check_id, check_topic
 from everlog.errors import WrongContext
 from everlog.replay.divergence import TornDown
+from everlog.replay.importable import reference
+from everlog.replay.instances import unwrapped, with_class
 from everlog.replay.operations import Operation, SendOperation, Site, StepOperation, WaitOperation
 from everlog.replay.sizes import LARGE, check_size
 
@@ -33,6 +35,9 @@ def call_step(
     execution: Execution, step: AnyStep[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
 ) -> Coroutine[Any, Any, Any]:
     """Draw the operation of a step call; awaiting it gives what the step returned or raises what it raised."""
+    step, args = with_class(step, args)
+    if step.process:
+        reference(step)
     codec, bound = execution.environment.codec, step.bound
     encoded = step.signature.encode(codec, args, kwargs, what=f"input of step {step.name}")
     identity = execution.draw_key(step.name, step.key) if step.key else execution.loop.branch().draw(step.name)
@@ -87,6 +92,7 @@ def to_thread(execution: Execution, function: Any, args: tuple[Any, ...]) -> Cor
     if isinstance(function, functools.partial) and isinstance(getattr(function.func, "__self__", None), Context):
         given: list[Any] = [*function.args, *args]
         step, args, kwargs = given[0], tuple(given[1:]), function.keywords
+    step = unwrapped(step)
     if not getattr(step, "runs_in_thread", False):
         raise WrongContext(
             f"workflow {execution.workflow_id!r}: {step!r} would run in a thread and not be recorded; make it a "

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from everlog.replay.operations import StepOperation
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 
 class Attempt:
     """One attempt of a step, as `everlog.current()` shows it to the step."""
 
-    __slots__ = ("cancelled", "identity", "key", "number", "step", "workflow_id")
+    __slots__ = ("cancelled", "identity", "key", "name", "number", "post", "started_at", "step", "workflow_id")
 
-    def __init__(self, workflow_id: str, operation: StepOperation) -> None:
+    def __init__(self, workflow_id: str, step: str, identity: str, key: str | None, number: int) -> None:
         self.workflow_id = workflow_id
-        self.step = operation.name
-        self.identity = operation.identity
-        self.key = operation.key
-        self.number = operation.attempt
+        self.step = step
+        self.identity = identity
+        self.key = key
+        self.number = number
         self.cancelled = False
+        self.name = ""
+        """The name of the workflow."""
+        self.started_at = 0
+        """When the workflow began, by the store's clock."""
+        self.post: Callable[..., Coroutine[Any, Any, None]] | None = None
+        """Sends a message from the step; None where it runs apart from the engine's loop."""

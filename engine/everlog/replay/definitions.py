@@ -7,7 +7,7 @@ import functools
 import inspect
 import logging
 from collections.abc import Callable, Coroutine, Sequence
-from types import CodeType
+from types import CodeType, MethodType
 from typing import (
     TYPE_CHECKING,
     Any,
@@ -19,17 +19,29 @@ from typing import (
     TypedDict,
     TypeVar,
     Unpack,
+    cast,
     final,
     overload,
 )
 
-from everlog.core.durations import Duration, microseconds
+from everlog.core.durations import Duration
 from everlog.core.names import check_id, check_name
 from everlog.core.retry import RetryPolicy
 from everlog.core.signature import Signature, check_unrecorded
 from everlog.errors import InvalidDefinition, WrongContext
 from everlog.replay import asking
 from everlog.replay.context import active
+from everlog.replay.functions import (
+    Binds,
+    binding_of,
+    check_defaults,
+    checked_policy,
+    checked_timeout,
+    is_async,
+    name_of,
+    names_of,
+)
+from everlog.replay.importable import check_importable, is_interactive
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -49,6 +61,7 @@ class StepDefaults(TypedDict, total=False):
     timeout: Duration | None
     at_most_once: bool
     unrecorded: Sequence[str]
+    process: bool
 
 
 class StepOptions(TypedDict, total=False):
@@ -78,17 +91,26 @@ class Definition(Generic[P, T_co]):
 
     __wrapped__: Callable[..., Any]
     __code__: CodeType
+    __name__: str
+    __qualname__: str
 
     def __init__(
         self, function: Callable[..., Any], name: str | None, kind: str, unrecorded: Sequence[str] = ()
     ) -> None:
         self._function = function
         _packages.add(str(getattr(function, "__module__", "")).partition(".")[0])
-        self.name: str = _name_of(function, name, kind)
+        self.name: str = name_of(function, name, kind)
         needs_defaults, of = kind == "workflow", f"{kind} {self.name}"
         unrecorded = check_unrecorded(function, unrecorded, of, needs_defaults=needs_defaults)
         self.signature = Signature(function, unrecorded=unrecorded)
         self.bound: tuple[object, ...] = ()
+        """The object whose method it is, or the class; empty for a function."""
+        self.unbound: Definition[..., Any] | None = None
+        """The same as it was before it was bound to an object; None for what is not bound."""
+        self.owner: type | None = None
+        """The class in whose body it stands."""
+        self.binds: Binds = "instance"
+        self._as_method: tuple[Signature, inspect.Signature] | None = None
         self.__wrapped__ = function
         for attribute in (*functools.WRAPPER_ASSIGNMENTS, "__code__", "__defaults__", "__kwdefaults__"):
             if hasattr(function, attribute):
@@ -102,16 +124,35 @@ class Definition(Generic[P, T_co]):
         code = getattr(self._function, "__code__", None)
         return f"{code.co_filename}:{code.co_firstlineno}" if code else repr(self._function)
 
-    def _changed(self: Self, **changes: Any) -> Self:
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.owner = self.owner or owner
+
+    def changed(self: Self, **changes: Any) -> Self:
+        """Give a copy with other attributes."""
         changed = copy.copy(self)
         for name, value in changes.items():
             setattr(changed, name, value)
         return changed
 
-    def _bind(self: Self, instance: object) -> Self:
+    def bound_to(self: Self, instance: object) -> Self:
+        """Give it as the method of an object, or of a class; a function bound to None is as it was."""
         if instance is None:
             return self
-        return self._changed(bound=(instance,), signature=self.signature.without_first())
+        if self._as_method is None:
+            shown = inspect.signature(self._function)
+            shown = shown.replace(parameters=list(shown.parameters.values())[1:])
+            self._as_method = self.signature.without_first(), shown
+        signature, shown = self._as_method
+        return self.changed(bound=(instance,), unbound=self, signature=signature, __signature__=shown)
+
+    def _got(self: Self, instance: object, owner: type) -> Self:
+        """What `__get__` gives."""
+        if self.binds == "nothing":
+            return self
+        return self.bound_to(owner if self.binds == "class" else instance)
+
+    def _bare(self) -> Callable[..., Any]:
+        return MethodType(self._function, self.bound[0]) if self.bound else self._function
 
 
 class AnyStep(Definition[P, T_co]):
@@ -126,10 +167,22 @@ class AnyStep(Definition[P, T_co]):
         timeout: Duration | None = None,
         at_most_once: bool = False,
         unrecorded: Sequence[str] = (),
+        process: bool = False,
     ) -> None:
         super().__init__(function, name, "step", unrecorded)
-        self.retry = _policy(retry)
-        self.timeout = _timeout(timeout)
+        if process not in (True, False):  # users without a type checker give anything
+            raise InvalidDefinition(f"process must be True or False, got {process!r}")
+        if process and is_async(function):
+            raise InvalidDefinition(f"step {self.name} is an async def, which runs on your loop, not in a process")
+        if process and unrecorded:
+            raise InvalidDefinition(
+                f"step {self.name} runs in a process, where its unrecorded parameters cannot be passed; make them there"
+            )
+        if process:
+            check_importable(function, self.name)
+        self.process = process
+        self.retry = checked_policy(retry)
+        self.timeout = checked_timeout(timeout)
         if at_most_once not in (True, False):  # users without a type checker give anything
             raise InvalidDefinition(f"at_most_once must be True or False, got {at_most_once!r}")
         self.at_most_once = at_most_once
@@ -139,16 +192,23 @@ class AnyStep(Definition[P, T_co]):
         changes: dict[str, Any] = dict(options)
         unknown = changes.keys() - StepOptions.__annotations__.keys()
         if unknown:
-            raise InvalidDefinition(f"a step has no option {sorted(unknown)[0]!r}; it has {_names(StepOptions)}")
+            raise InvalidDefinition(f"a step has no option {sorted(unknown)[0]!r}; it has {names_of(StepOptions)}")
         if "key" in changes:
             check_name(changes["key"], "the key of a step")
         if "name" in changes:
             check_name(changes["name"], "the name of a step")
         if "retry" in changes:
-            changes["retry"] = _policy(changes["retry"])
+            changes["retry"] = checked_policy(changes["retry"])
         if "timeout" in changes:
-            changes["timeout"] = _timeout(changes["timeout"])
-        return self._changed(**changes)
+            changes["timeout"] = checked_timeout(changes["timeout"])
+        return self.changed(**changes)
+
+    def _refuse_key(self) -> None:
+        if self.key is not None:
+            raise WrongContext(
+                f"step {self.name} has the key {self.key!r}, which names a call within a workflow, and this is a "
+                "plain call outside of one; leave key= out here"
+            )
 
 
 @final
@@ -165,13 +225,14 @@ class Step(AnyStep[P, T]):
         def __call__(self, /, *args, **kwargs):
             execution = active.execution
             if execution is None:
+                self._refuse_key()
                 return self._function(*self.bound, *args, **kwargs)
             return asking.call_step(execution, self, args, kwargs)
 
     @property
     def fn(self) -> Callable[P, Coroutine[Any, Any, T]]:
         """The function itself."""
-        return self._function
+        return self._bare()
 
     def options(self, **options: Unpack[StepOptions]) -> Step[P, T]:
         """Give the step with other options; a key left out is inherited, `None` means no limit."""
@@ -184,7 +245,7 @@ class Step(AnyStep[P, T]):
     @overload
     def __get__(self, instance: object, owner: type, /) -> Step[P, T]: ...
     def __get__(self, instance: Any, owner: type, /) -> Any:
-        return self._bind(instance)
+        return self._got(instance, owner)
 
 
 @final
@@ -199,6 +260,11 @@ class SyncStep(AnyStep[P, T]):
                 f"{self.name} is a plain step: in an async workflow write "
                 f'"await everlog.call({self.__wrapped__.__name__}, ...)"'
             )
+        self._refuse_key()
+        return self.run_plainly(*args, **kwargs)
+
+    def run_plainly(self, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Run the function and record nothing, wherever this is called."""
         result: T = self._function(*self.bound, *args, **kwargs)
         if inspect.iscoroutine(result):
             result.close()
@@ -210,7 +276,7 @@ class SyncStep(AnyStep[P, T]):
     @property
     def fn(self) -> Callable[P, T]:
         """The function itself."""
-        return self._function
+        return self._bare()
 
     def options(self, **options: Unpack[StepOptions]) -> SyncStep[P, T]:
         """Give the step with other options; a key left out is inherited, `None` means no limit."""
@@ -223,7 +289,7 @@ class SyncStep(AnyStep[P, T]):
     @overload
     def __get__(self, instance: object, owner: type, /) -> SyncStep[P, T]: ...
     def __get__(self, instance: Any, owner: type, /) -> Any:
-        return self._bind(instance)
+        return self._got(instance, owner)
 
 
 @final
@@ -231,11 +297,19 @@ class Workflow(Definition[P, T]):
     """An async function that runs durably, by `engine.start(workflow, ...)`."""
 
     def __init__(
-        self, function: Callable[..., Any], *, name: str | None = None, unrecorded: Sequence[str] = ()
+        self,
+        function: Callable[..., Any],
+        *,
+        name: str | None = None,
+        unrecorded: Sequence[str] = (),
+        is_here: bool = True,
     ) -> None:
         super().__init__(function, name, "workflow", unrecorded)
         self.id: str | None = None
-        _register(self)
+        self.is_here = is_here
+        """False where only its name is known here, and its code is elsewhere."""
+        if is_here:
+            _register(self)
 
     if TYPE_CHECKING:
 
@@ -259,18 +333,27 @@ class Workflow(Definition[P, T]):
     @property
     def fn(self) -> Callable[P, Coroutine[Any, Any, T]]:
         """The function itself."""
-        return self._function
+        return self._bare()
 
     def options(self, **options: Unpack[WorkflowOptions]) -> Workflow[P, T]:
         """Give the workflow with other options."""
         unknown = options.keys() - WorkflowOptions.__annotations__.keys()
         if unknown:
             raise InvalidDefinition(
-                f"a workflow has no option {sorted(unknown)[0]!r}; it has {_names(WorkflowOptions)}"
+                f"a workflow has no option {sorted(unknown)[0]!r}; it has {names_of(WorkflowOptions)}"
             )
         if "id" in options:
             check_id(options["id"])
-        return self._changed(**options)
+        return self.changed(**options)
+
+    @overload
+    def __get__(self, instance: None, owner: type, /) -> Workflow[P, T]: ...
+    @overload
+    def __get__(self: Workflow[Concatenate[S, Q], T], instance: S, owner: type, /) -> Workflow[Q, T]: ...
+    @overload
+    def __get__(self, instance: object, owner: type, /) -> Workflow[P, T]: ...
+    def __get__(self, instance: Any, owner: type, /) -> Any:
+        return self._got(instance, owner)
 
 
 class StepDecorator(Protocol):
@@ -303,13 +386,16 @@ def step(fn: Any = None, /, **defaults: Any) -> Any:
     `at_most_once` is set: then `StepInterrupted` is raised instead. `timeout` (seconds or timedelta) is per attempt.
     `name` is its name in the log, by default the qualified name of the function. The parameters named in
     `unrecorded`, such as clients, are passed as they are, and are in neither the recorded input nor its comparison.
+    With `process` a plain function runs in a process of its own instead of a thread: found there by module and name,
+    killed by its timeout.
     Raises `InvalidDefinition` for what cannot be a step.
     """
     if fn is None:
         return functools.partial(step, **defaults)
-    _check_defaults(defaults, StepDefaults, "step")
+    check_defaults(defaults, StepDefaults, "step")
     function = _plain(fn, "step")
-    made: AnyStep[..., Any] = Step(function, **defaults) if _is_async(function) else SyncStep(function, **defaults)
+    made: AnyStep[..., Any] = Step(function, **defaults) if is_async(function) else SyncStep(function, **defaults)
+    made.binds = binding_of(fn)
     return made
 
 
@@ -326,11 +412,12 @@ def workflow(fn: Any = None, /, **defaults: Any) -> Any:
     """
     if fn is None:
         return functools.partial(workflow, **defaults)
-    _check_defaults(defaults, WorkflowDefaults, "workflow")
+    check_defaults(defaults, WorkflowDefaults, "workflow")
     function = _plain(fn, "workflow")
-    if not _is_async(function):
-        raise InvalidDefinition(f"workflow {_name_of(function, None, 'workflow')!r} must be an async def function")
+    if not is_async(function):
+        raise InvalidDefinition(f"workflow {name_of(function, None, 'workflow')!r} must be an async def function")
     made: Workflow[..., Any] = Workflow(function, **defaults)
+    made.binds = binding_of(fn)
     return made
 
 
@@ -358,13 +445,17 @@ def _register(defined: Workflow[..., Any]) -> None:
                 f"two workflows are called {defined.name!r}: {before.where()} and {defined.where()}; "
                 "give one of them name="
             )
-        log.info("workflow %r is defined again at %s, and replaces %s", defined.name, defined.where(), before.where())
+        # Whoever runs a cell again is to see it; a module that is loaded again is as usual.
+        level = logging.WARNING if is_interactive() else logging.INFO
+        text = "workflow %r is defined again at %s, and replaces %s"
+        log.log(level, text, defined.name, defined.where(), before.where())
     _registry[defined.name] = defined
 
 
 def _plain(function: Any, kind: str) -> Callable[..., Any]:
     if isinstance(function, staticmethod | classmethod):
-        raise InvalidDefinition(f"put @staticmethod or @classmethod above @{kind}, not below")
+        wrapper: Any = cast("Any", function)
+        function = wrapper.__func__  # what is made of it binds in the same way
     if isinstance(function, Definition):
         raise InvalidDefinition(f"{function!r} is defined already; it cannot be made a {kind}")
     if not callable(function):
@@ -377,38 +468,3 @@ def _plain(function: Any, kind: str) -> Callable[..., Any]:
         raise InvalidDefinition(f"{function!r} is a generator, which cannot be a {kind}; return a list instead")
     plain: Callable[..., Any] = function
     return plain
-
-
-def _is_async(function: Callable[..., Any]) -> bool:
-    # The attribute itself is wanted, not whether it is callable.
-    called = getattr(function, "__call__", function)  # noqa: B004
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)
-
-
-def _name_of(function: Callable[..., Any], name: str | None, kind: str) -> str:
-    if name is None:
-        inner = function.func if isinstance(function, functools.partial) else function
-        name = str(getattr(inner, "__qualname__", type(inner).__qualname__))
-        if "<lambda>" in name:
-            raise InvalidDefinition(f"a lambda has no name to find it by again; give the {kind} name=")
-    return check_name(name, f"the name of a {kind}")
-
-
-def _policy(retry: Any) -> RetryPolicy | None:
-    if retry is not None and not isinstance(retry, RetryPolicy):
-        raise InvalidDefinition(f"retry must be a RetryPolicy, got {retry!r}; write RetryPolicy(max_attempts=...)")
-    return retry
-
-
-def _timeout(timeout: Duration | None) -> int | None:
-    return None if timeout is None else microseconds(timeout, what="timeout of a step")
-
-
-def _check_defaults(defaults: dict[str, Any], known: Any, kind: str) -> None:
-    unknown = defaults.keys() - known.__annotations__.keys()
-    if unknown:
-        raise InvalidDefinition(f"@{kind} takes no {sorted(unknown)[0]!r}; it takes {_names(known)}")
-
-
-def _names(known: Any) -> str:
-    return ", ".join(known.__annotations__)

@@ -152,7 +152,7 @@ def head_state(execution: Execution) -> tuple[State, int | None, Sequence[str]]:
     if execution.outcome is not None:
         return RUNNING
     for operation in execution.steps.values():
-        if operation.retry_at is None or operation.dispatched:
+        if operation.retry_at is None or operation.dispatched or operation.cut_short:  # only memory knows of the last
             return RUNNING
     if execution.sends or execution.ended_steps or (execution.loop.has_ready() and not execution.operations):
         return RUNNING

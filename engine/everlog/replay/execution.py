@@ -30,6 +30,7 @@ from everlog.replay.definitions import Workflow
 from everlog.replay.divergence import CannotGoOn, TornDown
 from everlog.replay.loop import TimerHandle, WorkflowLoop
 from everlog.replay.operations import Operation, Phase, SendOperation, StepOperation, TimerOperation, WaitOperation
+from everlog.replay.refusals import refuse_behind_workflows
 from everlog.replay.sizes import LARGE, check_size
 from everlog.replay.tasks import OperationFuture, WorkflowTask
 
@@ -421,3 +422,6 @@ class Execution:
             "process ended, and runs at most once: whether its effect happened is unknown"
         )
         return StepEnd(started_at=self.now, failure=describe(error, self.environment.codec, traceback=False))
+
+
+refuse_behind_workflows()

@@ -148,7 +148,7 @@ class StepOperation(Operation):
         """Whether a started row has to be durable before the next attempt runs."""
         self.dispatched = False
         self.cut_short = 0
-        """How often an attempt ended without an outcome in this process."""
+        """How often this attempt ended without an outcome in this process."""
 
     def input_fields(self) -> dict[str, Any]:
         """Give the input as event fields; empty where an earlier row has it."""

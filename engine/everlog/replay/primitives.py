@@ -8,7 +8,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import datetime
 from random import Random
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, overload
 
 from everlog.core.codec import ANY
 from everlog.core.durations import SECOND, Duration, as_datetime, from_datetime, microseconds
@@ -17,7 +17,9 @@ from everlog.errors import UsageError, WrongContext
 from everlog.replay import asking
 from everlog.replay.asking import NO_DEFAULT
 from everlog.replay.context import active, attempt
+from everlog.replay.current import Current
 from everlog.replay.definitions import AnyStep, Workflow
+from everlog.replay.instances import unwrapped
 from everlog.replay.tasks import WorkflowTask
 
 if TYPE_CHECKING:
@@ -42,6 +44,8 @@ if TYPE_CHECKING:  # for the checkers coroutine functions, so that they find a f
     async def recv(topic: str, /, *, type: TypeForm[T], timeout: Duration, default: D) -> T | D: ...
     async def recv(topic: str, /, *, type: Any = None, timeout: Duration | None = None, default: Any = None) -> Any: ...
     async def send(to: str, topic: str, message: object, /, *, key: str | None = None) -> None: ...
+    async def sleep(duration: Duration, /) -> None: ...
+    async def sleep_until(when: datetime, /) -> None: ...
     async def call(fn: AnyStep[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         raise NotImplementedError
 
@@ -60,31 +64,33 @@ else:  # an operation is drawn where it is called, not where it is awaited
     def send(to, topic, message, /, *, key=None):
         """Send a message to a workflow. When this returns it is in the other's inbox, exactly once.
 
-        With a `key`, messages of the same key to the same workflow are one. Raises `NotFound` where there is no such
-        workflow, or it has ended.
+        With a `key`, messages of the same key to the same workflow are one. In an async step it is sent whenever the
+        step runs, so give it a key there. Raises `NotFound` where there is no such workflow, or it has ended.
         """
         if key is not None:
             check_name(key, "the key of a message")
+        running = attempt.get()
+        if active.execution is None and running is not None and running.post is not None:
+            return running.post(to, topic, message, key=key)
         return asking.send(_execution("send"), to, topic, message, key)
+
+    def sleep(duration, /):
+        """Sleep durably: the same as `asyncio.sleep`, but also takes a `timedelta`."""
+        _execution("sleep")
+        return asyncio.sleep(microseconds(duration, what="the duration of sleep") / SECOND)
+
+    def sleep_until(when, /):
+        """Sleep durably until a moment; returns at once if it has passed."""
+        due_at = from_datetime(when, what="the moment of sleep_until")
+        return asyncio.sleep(max(0, due_at - _execution("sleep_until").loop.log_time) / SECOND)
 
     def call(fn, /, *args, **kwargs):
         """Call a step, async or plain; a plain one runs in a thread, as by `asyncio.to_thread`."""
+        fn = unwrapped(fn)
         if not isinstance(fn, AnyStep):
             hint = "; this version has no child workflows" if isinstance(fn, Workflow) else "; decorate it with @step"
             raise WrongContext(f"everlog.call takes a step, got {fn!r}{hint}")
         return asking.call_step(_execution("call"), fn, args, kwargs)
-
-
-async def sleep(duration: Duration, /) -> None:
-    """Sleep durably: the same as `asyncio.sleep`, but also takes a `timedelta`."""
-    _execution("sleep")
-    await asyncio.sleep(microseconds(duration, what="the duration of sleep") / SECOND)
-
-
-async def sleep_until(when: datetime, /) -> None:
-    """Sleep durably until a moment; returns at once if it has passed."""
-    due_at = from_datetime(when, what="the moment of sleep_until")
-    await asyncio.sleep(max(0, due_at - _execution("sleep_until").loop.log_time) / SECOND)
 
 
 def now() -> datetime:
@@ -100,7 +106,8 @@ def random() -> Random:
 
 def uuid4() -> uuid.UUID:
     """Give a random UUID that is the same in every replay."""
-    return uuid.UUID(int=random().getrandbits(128), version=4)
+    execution = _execution("uuid4")
+    return uuid.UUID(int=execution.random_of(execution.loop.branch()).getrandbits(128), version=4)
 
 
 @contextmanager
@@ -118,39 +125,35 @@ def scope(name: str, /) -> Generator[None]:
         task.branch = outer
 
 
-class Current:
-    """What the running workflow, or step, is. In a step also `step`, `attempt`, `key` and `cancelled`."""
-
-    def __init__(
-        self, workflow_id: str, *, step: str | None, number: int, key: str | None, cancelled: bool, replaying: bool
-    ) -> None:
-        self.workflow_id = workflow_id
-        self.step = step
-        self.attempt = number
-        self.key = key
-        self.cancelled = cancelled
-        self.replaying = replaying
-
-
 def current() -> Current:
     """Tell about the running workflow or step; `WrongContext` elsewhere."""
     running = attempt.get()
     if active.execution is None and running is not None:
-        return Current(
-            running.workflow_id,
-            step=running.step,
-            number=running.number,
-            key=running.key,
-            cancelled=running.cancelled,
-            replaying=False,
-        )
-    execution = _execution("current")
-    return Current(execution.workflow_id, step=None, number=0, key=None, cancelled=False, replaying=execution.replaying)
+        return Current(None, running)
+    return Current(_execution("current"), None)
+
+
+_FORMS: Final = {
+    "recv": 'what is sent there arrives here as an argument, or by "await handle.result()"',
+    "send": 'write "await engine.send(id, topic, message)"',
+    "call": "call the function itself, which is a plain call here",
+    "sleep": 'write "await asyncio.sleep(seconds)"',
+    "sleep_until": 'write "await asyncio.sleep(seconds)"',
+    "now": 'write "datetime.now(UTC)"',
+    "random": 'write "random.Random()"',
+    "uuid4": 'write "uuid.uuid4()"',
+    "scope": "it names the calls of a workflow, and there are none",
+    "current": "it tells about a running workflow or step",
+}
 
 
 def _execution(what: str) -> Execution:
     execution = active.execution
     if execution is None:
-        where = "a step" if attempt.get() is not None else "here"
-        raise WrongContext(f"everlog.{what} works in a workflow, and {where} is none")
+        running = attempt.get()
+        where = "this is none" if running is None else f"this is a step ({running.step})"
+        form = _FORMS[what]
+        if running is not None and what == "send":
+            form = "make the step an async def, which can send, or return what is to be sent"
+        raise WrongContext(f"everlog.{what} works in a workflow, and {where}; here {form}")
     return execution

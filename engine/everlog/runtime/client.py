@@ -10,21 +10,23 @@ from typing import Any, ParamSpec, Self, TypeVar, overload
 import msgspec
 
 from everlog.core import events
-from everlog.core.codec import ANY, SELF, Codec, JsonCodec, canonical
+from everlog.core.codec import ANY, SELF, Codec, JsonCodec
 from everlog.core.durations import SECOND
 from everlog.core.events import EndEvent, decode_event, encode_event, type_of
 from everlog.core.names import check_id, check_name, check_reason, check_topic, time_ordered_id
-from everlog.errors import EverlogError, IdInUse, InternalError, NotFound, StoreUnavailable, UsageError, WrongContext
+from everlog.errors import EverlogError, IdInUse, InternalError, NotFound, StoreUnavailable, UsageError
 from everlog.host import Host, SystemHost
-from everlog.replay.context import active
 from everlog.replay.definitions import Definition, Workflow, defining_packages
 from everlog.replay.drafting import beginning
+from everlog.replay.instances import recorded_instance, startable, unwrapped
 from everlog.replay.sizes import check_size
 from everlog.runtime.backends import Durability, open_store
 from everlog.runtime.commits import ending_commit
 from everlog.runtime.committer import PendingCommit, PendingCreate, PendingPost
 from everlog.runtime.handles import Handle
+from everlog.runtime.inputs import different_input
 from everlog.runtime.listing import Listing
+from everlog.runtime.outside import outside, refuse_in_workflow
 from everlog.runtime.shell import Shell
 from everlog.runtime.status import WorkflowStatus, status_of
 from everlog.store import (
@@ -68,6 +70,8 @@ class Client:
     ) -> None:
         if not isinstance(url, str) and not hasattr(url, "commit"):
             raise UsageError(f"a store is named by a URL, such as 'sqlite:///shop.db', got {url!r}")
+        if codec is not None and not all(callable(getattr(codec, name, None)) for name in ("encode", "decode")):
+            raise UsageError(f"codec must have encode and decode, as everlog's Codec says, got {codec!r}")
         if durability not in ("full", "process"):
             raise UsageError(f"durability must be 'full' or 'process', got {durability!r}")
         self._url = url
@@ -82,9 +86,14 @@ class Client:
     # -- opening and closing -----------------------------------------------------------------------------------------
 
     async def __aenter__(self) -> Self:
-        _refuse_in_workflow()
+        refuse_in_workflow()
         if self._shell is not None:
             raise UsageError("this engine or client is open already; make another for a second block")
+        if self.host.is_starting_child():
+            raise UsageError(
+                "this program is being imported by a process that is to run a step of it, and must not open an engine "
+                'there; put that under if __name__ == "__main__"'
+            )
         store = self._url if not isinstance(self._url, str) else await self._in_thread(partial(self._open, self._url))
         self._process = self.host.process_id()
         self._name = f"client-{self.host.token()[:16]}"
@@ -128,6 +137,7 @@ class Client:
 
     # -- what users call ---------------------------------------------------------------------------------------------
 
+    @outside
     async def start(self, fn: Definition[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Handle[T]:
         """Start a workflow and give its handle. When this returns, the start is durable.
 
@@ -139,11 +149,18 @@ class Client:
         what = f"input of workflow {definition.name}"
         payload = definition.signature.encode(self.codec, args, kwargs, what=what)
         check_size(payload, what)
-        outcome = await self._asked(partial(self._create, workflow_id, definition, payload))
+        created = events.WorkflowCreated(
+            name=definition.name,
+            input=msgspec.Raw(payload),
+            seed=self.host.token(),
+            instance=recorded_instance(definition, self.codec),
+        )
+        outcome = await self._asked(partial(self._create, workflow_id, created))
         if isinstance(outcome, Exists):
-            await self._must_be_same(workflow_id, definition, payload)
+            await self._must_be_same(workflow_id, created, definition)
         return Handle(self, workflow_id, definition.signature.result_type)
 
+    @outside
     async def run(self, fn: Definition[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Start a workflow and wait for its result; see `start` and `Handle.result`."""
         handle = await self.start(fn, *args, **kwargs)
@@ -153,10 +170,12 @@ class Client:
     def handle(self, id: str, /) -> Handle[Any]: ...
     @overload
     def handle(self, id: str, fn: Definition[..., T], /) -> Handle[T]: ...
+    @outside
     def handle(self, id: str, fn: Definition[..., Any] | None = None, /) -> Handle[Any]:
         """Give the handle of a workflow by its id; with `fn`, its result is of that workflow's type."""
         return Handle(self, check_id(id), ANY if fn is None else fn.signature.result_type)
 
+    @outside
     async def send(self, to: str, topic: str, message: object, /, *, key: str | None = None) -> None:
         """Send a message to a workflow; when this returns, it is in its inbox, and will be received once.
 
@@ -170,6 +189,7 @@ class Client:
             check_name(key, "the key of a message")
         await self._post(self._message(to, check_topic(topic), payload, key=key))
 
+    @outside
     def workflows(self, *, state: State | None = None, name: str | None = None) -> Listing[WorkflowStatus]:
         """Give the workflows, newest first, of one state or name where those are given."""
 
@@ -186,6 +206,7 @@ class Client:
 
         return Listing(page)
 
+    @outside
     async def cancel(self, *ids: str) -> list[str]:
         """Ask workflows to stop; give the ids of those that had not ended."""
         return [workflow_id for workflow_id in ids if await self.cancel_one(workflow_id, "")]
@@ -251,7 +272,7 @@ class Client:
     # -- inside ------------------------------------------------------------------------------------------------------
 
     def _open_shell(self) -> Shell:
-        _refuse_in_workflow()
+        refuse_in_workflow()
         if self._shell is None:
             raise UsageError("this engine or client is not open; use it inside: async with Engine(...) as engine")
         if self.host.process_id() != self._process:
@@ -296,14 +317,14 @@ class Client:
         answered: T = value
         return answered
 
-    def _create(self, workflow_id: str, definition: Workflow[..., Any], payload: bytes, resolve: Resolve) -> None:
+    def _create(self, workflow_id: str, created: events.WorkflowCreated, resolve: Resolve) -> None:
         shell = self._open_shell_here()
         now = shell.store.now()
-        created = events.WorkflowCreated(name=definition.name, input=msgspec.Raw(payload), seed=self.host.token())
         rows = [EventRow(1, type_of(created), now, encode_event(created))]
         worker = shell.worker
-        if worker is None or not worker.has_room() or definition.name not in worker.settings.workflows():
-            new = NewWorkflow(workflow_id=workflow_id, name=definition.name, state="queued", events=rows)
+        definition = None if worker is None else worker.settings.workflows().get(created.name)
+        if worker is None or definition is None or not worker.has_room():
+            new = NewWorkflow(workflow_id=workflow_id, name=created.name, state="queued", events=rows)
             shell.committer.create(PendingCreate(new, resolve))
             if worker is not None:
                 worker.claim_wanted = True
@@ -313,7 +334,7 @@ class Client:
         token = self.host.token()
         new = NewWorkflow(
             workflow_id=workflow_id,
-            name=definition.name,
+            name=created.name,
             state="running",
             events=rows,
             token=token,
@@ -327,27 +348,22 @@ class Client:
 
         shell.committer.create(PendingCreate(new, answer))
 
-    async def _must_be_same(self, workflow_id: str, definition: Workflow[..., Any], payload: bytes) -> None:
+    async def _must_be_same(
+        self, workflow_id: str, now: events.WorkflowCreated, definition: Workflow[..., Any]
+    ) -> None:
         rows: Sequence[EventRow] = await self.ask(partial(self.store.read, workflow_id, limit=1))
         created = decode_event(rows[0].payload)
         if not isinstance(created, events.WorkflowCreated):
             raise InternalError(f"the history of {workflow_id!r} does not begin with its creation")
-        if created.name != definition.name:
-            raise IdInUse(f"{workflow_id!r} is a workflow {created.name!r}, not {definition.name!r}; choose another id")
-        recorded = bytes(created.input)
-        if canonical(recorded) != canonical(payload) and not self._same_today(definition, recorded, payload):
+        if created.name != now.name:
+            raise IdInUse(f"{workflow_id!r} is a workflow {created.name!r}, not {now.name!r}; choose another id")
+        differing = different_input(created, now, definition, self.codec)
+        if differing is not None:
+            recorded, given = differing
             raise IdInUse(
                 f"{workflow_id!r} is a workflow {created.name!r} started with another input: recorded "
-                f"{recorded[:200].decode(errors='replace')}, now {payload[:200].decode(errors='replace')}"
+                f"{recorded[:200].decode(errors='replace')}, now {given[:200].decode(errors='replace')}"
             )
-
-    def _same_today(self, definition: Workflow[..., Any], recorded: bytes, payload: bytes) -> bool:
-        what = f"input of workflow {definition.name}"
-        completed = partial(definition.signature.completed, self.codec, what=what)
-        try:
-            return canonical(completed(recorded)) == canonical(completed(payload))
-        except (EverlogError, TypeError):
-            return False
 
     async def _post(self, message: NewMessage) -> None:
         outcome: PostOutcome = await self._asked(partial(self._post_here, message))
@@ -413,28 +429,17 @@ class Client:
             shell.submit(partial(_run_all, forget))
 
 
-def _refuse_in_workflow() -> None:
-    if active.execution is not None:
-        raise WrongContext(
-            f"the methods of an engine are not for workflow code (workflow {active.execution.workflow_id!r}): "
-            "use everlog.send, or call them in a step"
-        )
-
-
 def _startable(fn: Definition[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Workflow[..., Any]:
-    if not isinstance(fn, Workflow):
+    definition: Definition[..., Any] = unwrapped(fn)
+    if not isinstance(definition, Workflow):
         raise UsageError(f"only a workflow can be started, got {fn!r}; decorate the function with @workflow")
-    if fn.bound:
+    if definition.signature.unrecorded and (passed := definition.signature.passed_on(args, kwargs)):
         raise UsageError(
-            f"{fn.name} is a method of {fn.bound[0]!r}, which recovery could not find again; make the workflow a "
-            "function or a static method, and its steps methods"
+            f"workflow {definition.name} was started with a value for its unrecorded parameter "
+            f"{next(iter(passed))!r}, which a process that goes on with it after a crash would not have; leave it out: "
+            "it takes its default"
         )
-    if fn.signature.unrecorded and (passed := fn.signature.passed_on(args, kwargs)):
-        raise UsageError(
-            f"workflow {fn.name} was started with a value for its unrecorded parameter {next(iter(passed))!r}, which a "
-            "process that goes on with it after a crash would not have; leave it out: it takes its default"
-        )
-    return fn
+    return startable(definition)
 
 
 def _run_all(functions: Sequence[Callable[[], None]]) -> None:

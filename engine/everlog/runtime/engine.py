@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import platform
-import signal
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from functools import partial
@@ -19,15 +18,18 @@ from everlog.core.numbers import check_count
 from everlog.core.version import VERSION
 from everlog.errors import StoreError, UsageError
 from everlog.host import Driver, Host
-from everlog.replay.definitions import Workflow, registered_workflows
+from everlog.replay.definitions import Definition, Workflow, registered_workflows
 from everlog.replay.execution import Environment
 from everlog.replay.guards import install_guards
+from everlog.replay.instances import hosted, runnable, unwrapped
 from everlog.runtime.backends import Durability
 from everlog.runtime.builds import current_build
 from everlog.runtime.client import Client
 from everlog.runtime.leases import LeaseKeeper
+from everlog.runtime.outside import outside
 from everlog.runtime.shell import Shell
 from everlog.runtime.steps import StepRunner
+from everlog.runtime.stopping import called_when_told_to_end
 from everlog.runtime.strangers import Strangers
 from everlog.runtime.worker import Worker, WorkerSettings
 from everlog.store import Store
@@ -70,7 +72,7 @@ class Engine(Client):
             raise UsageError(f"guards must be 'off', 'warn' or 'raise', got {guards!r}")
         if isinstance(workflows, Workflow):  # pyright: ignore[reportUnnecessaryIsInstance] - users without a checker
             raise UsageError(f"workflows= takes a list of workflows, got {workflows!r}; write [{workflows.name}]")
-        self._workflows = None if workflows is None else {_checked(one).name: one for one in workflows}
+        self._workflows = None if workflows is None else {one.name: one for one in map(_checked, workflows)}
         self._concurrency = check_count(concurrency, what="concurrency")
         self._step_threads = check_count(step_threads, what="step_threads")
         self._lease = microseconds(lease, what="lease")
@@ -80,18 +82,15 @@ class Engine(Client):
         self._guards: Literal["off", "warn", "raise"] = guards
         self._keeper: LeaseKeeper | None = None
         self._keeper_driver: Driver | None = None
+        self._steps: StepRunner | None = None
         self._remove_guards: Callable[[], None] | None = None
 
+    @outside
     async def serve(self) -> None:
-        """Run workflows until SIGTERM or SIGINT; leaving the block then drains."""
-        loop, stopped = asyncio.get_running_loop(), asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stopped.set)
-        try:
+        """Run workflows until SIGTERM or SIGINT; leaving the block then drains. `UsageError` off the main thread."""
+        stopped = asyncio.Event()
+        with called_when_told_to_end(asyncio.get_running_loop(), stopped.set):
             await stopped.wait()
-        finally:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                loop.remove_signal_handler(number)
 
     # -- opening and closing -----------------------------------------------------------------------------------------
 
@@ -110,6 +109,8 @@ class Engine(Client):
         self.host.limit_threads(self._step_threads)
         offset = shell.store.now() - self.host.wall()
         steps = StepRunner(self.host, loop, self.codec, lambda: self.host.wall() + offset, shell.step_ended)
+        self._steps = steps
+        steps.post = self.send
         settings = WorkerSettings(worker=name, build=build, concurrency=self._concurrency, workflows=self._known)
         worker = Worker(settings, environment, shell.store, self.host, shell.committer, steps, shell.ended)
         shell.worker = worker
@@ -149,6 +150,8 @@ class Engine(Client):
         """On the engine's thread: give up the lease, and with it all that is still held."""
         if shell.worker is not None:
             shell.worker.let_all_go()
+        if self._steps is not None:
+            self._steps.close()
         if self._keeper_driver is not None:
             self._keeper_driver.stop()
         if self._keeper is not None:
@@ -163,14 +166,17 @@ class Engine(Client):
             await asyncio.sleep(0.005)
 
     def _known(self) -> Mapping[str, Workflow[..., Any]]:
-        return registered_workflows() if self._workflows is None else self._workflows
+        return runnable(registered_workflows() if self._workflows is None else self._workflows)
 
 
 def _checked(one: Workflow[..., Any]) -> Workflow[..., Any]:
     # Users without a type checker give anything.
-    if not isinstance(one, Workflow):  # pyright: ignore[reportUnnecessaryIsInstance]
+    definition: Definition[..., Any] = unwrapped(one)
+    if not isinstance(definition, Workflow):
         raise UsageError(f"workflows= takes workflows, got {one!r}; decorate the function with @workflow")
-    return one
+    if not definition.is_here:
+        raise UsageError(f"workflows= takes workflows whose code is here, and {definition.name!r} is only named")
+    return hosted(definition)
 
 
 def _set_lease(worker: Worker, held: bool) -> None:

@@ -13,6 +13,7 @@ from everlog.core.events import EndEvent
 from everlog.core.failures import rebuild
 from everlog.errors import EverlogError, NotFound, WorkflowCancelled, WorkflowFailed
 from everlog.runtime.listing import Listing
+from everlog.runtime.outside import outside
 from everlog.runtime.status import HistoryEvent, WorkflowStatus, history_event, status_of
 
 if TYPE_CHECKING:
@@ -38,6 +39,7 @@ class Handle(Generic[T_co]):
         """The id of the workflow."""
         return self._id
 
+    @outside
     async def result(self, *, timeout: Duration | None = None) -> T_co:
         """Wait for the end and give what the workflow returned.
 
@@ -50,6 +52,7 @@ class Handle(Generic[T_co]):
         result: T_co = self._outcome(end)
         return result
 
+    @outside
     async def status(self) -> WorkflowStatus:
         """Give where the workflow is, and why."""
 
@@ -62,6 +65,7 @@ class Handle(Generic[T_co]):
 
         return await self._client.ask(read)
 
+    @outside
     def history(self, *, after: int = 0) -> Listing[HistoryEvent]:
         """Give the events with seq > `after`, in order."""
 
@@ -74,10 +78,12 @@ class Handle(Generic[T_co]):
 
         return Listing(page)
 
+    @outside
     async def send(self, topic: str, message: object, /, *, key: str | None = None) -> None:
         """Send the workflow a message; see `Client.send`."""
         await self._client.send(self._id, topic, message, key=key)
 
+    @outside
     async def cancel(self, *, reason: str = "") -> None:
         """Ask the workflow to stop: `CancelledError` is raised where it waits. Nothing happens if it has ended."""
         await self._client.cancel_one(self._id, reason)

@@ -1,25 +1,28 @@
-"""Steps: runs attempts, async ones on the user's loop, plain ones in threads, and tells how each ended."""
+"""Steps: runs attempts, async ones on the user's loop, plain ones in threads or processes; tells how each ended."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, Final
 
+import msgspec
 from msgspec import Struct
 
 from everlog.core.codec import Codec
 from everlog.core.failures import describe
 from everlog.core.retry import next_delay
-from everlog.errors import StepTimeout
+from everlog.errors import StepFailed, StepInterrupted, StepTimeout
 from everlog.host import Host
+from everlog.processes import ProcessDied, ProcessPool, Request
 from everlog.replay.attempts import Attempt
 from everlog.replay.context import attempt as attempt_variable
 from everlog.replay.definitions import Step
 from everlog.replay.execution import StepEnd
 from everlog.replay.operations import StepOperation
 from everlog.replay.sizes import LARGE, check_size
+from everlog.runtime.process_steps import failure_of, request_of, result_of, run_here
 from everlog.runtime.residents import Resident
 
 MOST_CUT_SHORT: Final = 3
@@ -34,6 +37,8 @@ class Dispatch(Struct, eq=False):
     task: asyncio.Task[None] | None = None
     dropped: bool = False
     """Whether nobody wants the outcome any more: it was cancelled, timed out or given up."""
+    request: Request | None = None
+    """What was handed to a child process."""
 
 
 Report = Callable[[Dispatch, StepEnd | None], None]
@@ -53,14 +58,21 @@ class StepRunner:
         self._report = report
         self.running: dict[StepOperation, Dispatch] = {}
         """The attempts that were handed out and have not been reported, as the engine's thread knows them."""
+        self._pool: ProcessPool | None = None
+        self.post: Callable[..., Coroutine[Any, Any, None]] | None = None
+        """Sends a message from an async step."""
 
     def run(self, dispatches: Sequence[Dispatch]) -> None:
         """Begin attempts; the async ones with one wake-up of the user's loop."""
         on_loop: list[Dispatch] = []
         for dispatch in dispatches:
             self.running[dispatch.operation] = dispatch
+            execution, attempt = dispatch.resident.execution, dispatch.attempt
+            attempt.name, attempt.started_at = execution.definition.name, execution.began_at
             if isinstance(dispatch.operation.definition, Step):
                 on_loop.append(dispatch)
+            elif dispatch.operation.definition.process:
+                self._begin_in_process(dispatch)
             else:
                 self._begin_in_thread(dispatch)
         if on_loop and not self._host.post(self._loop, partial(self._begin, on_loop)):
@@ -68,15 +80,25 @@ class StepRunner:
                 self._report(dispatch, None)
 
     def drop(self, operations: Sequence[StepOperation]) -> None:
-        """Cancel the attempts of these operations and forget how they end. A thread cannot be stopped: it runs on."""
+        """Cancel the attempts of these operations and forget how they end.
+
+        A process is killed. A thread cannot be stopped: it runs on.
+        """
         cancelled: list[Dispatch] = []
         for operation in operations:
             dispatch = self.running.pop(operation, None)
             if dispatch is not None:
                 dispatch.dropped = dispatch.attempt.cancelled = True
+                if dispatch.request is not None:
+                    dispatch.request.withdraw()
                 cancelled.append(dispatch)
         if cancelled:
             self._host.post(self._loop, partial(_cancel, cancelled))
+
+    def close(self) -> None:
+        """End the processes that run steps; nothing is handed out after this."""
+        if self._pool is not None:
+            self._pool.close()
 
     def _begin(self, dispatches: Sequence[Dispatch]) -> None:
         for dispatch in dispatches:
@@ -92,6 +114,7 @@ class StepRunner:
         result: object
         try:
             attempt_variable.set(dispatch.attempt)
+            dispatch.attempt.post = self.post
             args, kwargs = self._arguments(operation)
             function: Any = operation.definition.__wrapped__
             if operation.timeout is None:
@@ -130,7 +153,7 @@ class StepRunner:
             self._host.post(self._loop, partial(self._watch, dispatch, begun_at))
 
     def _watch(self, dispatch: Dispatch, begun_at: Sequence[int]) -> None:
-        """End an attempt in a thread that takes too long, counted from when the thread began."""
+        """End an attempt in a thread or process that takes too long, counted from when it began there."""
         limit = dispatch.operation.timeout
         if dispatch.dropped or limit is None:
             return
@@ -141,6 +164,8 @@ class StepRunner:
             dispatch.attempt.cancelled = True
             end = self._failed(dispatch.operation, begun_at[0], _timeout(dispatch.operation))
             self._report_once(dispatch, end)
+            if dispatch.request is not None:
+                dispatch.request.withdraw()
 
     def _in_thread(self, dispatch: Dispatch, started_at: int) -> None:
         operation = dispatch.operation
@@ -148,11 +173,53 @@ class StepRunner:
         try:
             args, kwargs = self._arguments(operation)
             definition: Any = operation.definition
-            result = definition(*args, **kwargs)
+            result = definition.run_plainly(*args, **kwargs)
         except BaseException as error:  # noqa: BLE001 - a thread has nobody else to give it to
             self._report_once(dispatch, self._failed(operation, started_at, error))
         else:
             self._report_once(dispatch, self._returned(operation, started_at, result))
+
+    def _begin_in_process(self, dispatch: Dispatch) -> None:
+        operation = dispatch.operation
+        begun_at: list[int] = []
+        if self._pool is None:
+            self._pool = self._host.processes(run_here)
+        try:
+            payload = request_of(operation.definition, dispatch.attempt, operation.input, self._codec)
+        except Exception as error:  # noqa: BLE001 - a user's codec may raise anything; the step has not begun
+            self._report_once(dispatch, self._failed(operation, self._clock(), error))
+            return
+        dispatch.request = Request(
+            payload,
+            begun=lambda: begun_at.append(self._clock()),
+            answered=partial(self._answered, dispatch, begun_at),
+        )
+        self._pool.submit(dispatch.request)
+        if operation.timeout is not None:
+            self._host.post(self._loop, partial(self._watch, dispatch, begun_at))
+
+    def _answered(self, dispatch: Dispatch, begun_at: Sequence[int], answer: bytes | Exception) -> None:
+        """Take what a child process answered; one that died has left its attempt without an outcome."""
+        operation = dispatch.operation
+        started_at = begun_at[0] if begun_at else self._clock()
+        if dispatch.dropped:
+            return
+        if isinstance(answer, ProcessDied) and (operation.cut_short < MOST_CUT_SHORT or _is_once(operation)):
+            self._report(dispatch, None)
+        elif isinstance(answer, Exception):
+            error = _unanswered(operation, answer)
+            self._report_once(dispatch, self._failed(operation, started_at, error))
+        else:
+            self._report_once(dispatch, self._end_of(operation, started_at, answer))
+
+    def _end_of(self, operation: StepOperation, started_at: int, answer: bytes) -> StepEnd:
+        try:
+            result = result_of(operation.definition, answer, self._codec)
+        except BaseException as error:  # noqa: BLE001 - it is the step's, raised in another process
+            failed = self._failed(operation, started_at, error)
+            there = failure_of(answer)
+            return failed if there is None else msgspec.structs.replace(failed, failure=there)
+        return StepEnd(started_at=started_at, result=result)
 
     def _report_once(self, dispatch: Dispatch, end: StepEnd) -> None:
         if not dispatch.dropped:
@@ -198,6 +265,22 @@ def _is_cut_short(operation: StepOperation) -> bool:
     outcome. What is cancelled again and again cancels itself, and has failed."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0 and operation.cut_short < MOST_CUT_SHORT
+
+
+def _is_once(operation: StepOperation) -> bool:
+    return operation.definition.at_most_once
+
+
+def _unanswered(operation: StepOperation, why: Exception) -> StepInterrupted | StepFailed:
+    if isinstance(why, ProcessDied):
+        return StepInterrupted(
+            f"the process of step {operation.name!r} died {operation.cut_short + 1} times in attempt "
+            f"{operation.attempt}: {why}"
+        )
+    return StepFailed(
+        f"step {operation.name!r} could not be run in a process of its own: {why}. A child imports the program's main "
+        'module: what it does beside defining things belongs under if __name__ == "__main__"'
+    )
 
 
 def _timeout(operation: StepOperation) -> StepTimeout:

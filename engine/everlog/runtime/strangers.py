@@ -44,7 +44,8 @@ class Strangers:
                 self._warned.add(head.name)
                 log.warning(
                     "workflow %r (%r) is in this store, and this engine does not know %r: it is left alone until an "
-                    "engine runs that does; import the module that defines it, or name it in workflows=",
+                    "engine runs that does; import the module that defines it, register the object whose method it "
+                    "is (the name behind an @), or name it in workflows=",
                     head.workflow_id,
                     head.state,
                     head.name,

@@ -390,8 +390,9 @@ class Worker:
 
     def _dispatch(self, resident: Resident) -> None:
         if self._starting:
-            for operation in take_dispatches(resident.execution):
-                self._dispatches.append(Dispatch(resident, operation, Attempt(resident.workflow_id, operation)))
+            for one in take_dispatches(resident.execution):
+                attempt = Attempt(resident.workflow_id, one.name, one.identity, one.key, one.attempt)
+                self._dispatches.append(Dispatch(resident, one, attempt))
 
     def run_dispatches(self) -> None:
         """Begin the attempts that came of the last drains, all with one wake-up."""

@@ -20,10 +20,12 @@ import logging
 import selectors
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from contextvars import copy_context
 from random import Random
 from typing import Any, Final, TypeVar
 
 from everlog.host import Driver, Pump
+from everlog.processes import ProcessPool, Request, Target
 
 T = TypeVar("T")
 log: Final = logging.getLogger("everlog")
@@ -132,6 +134,12 @@ class SimulatedHost:
     def limit_threads(self, threads: int) -> None:
         pass
 
+    def processes(self, target: Target) -> ProcessPool:
+        return _SimulatedPool(self, target)
+
+    def is_starting_child(self) -> bool:
+        return False
+
     def hop(self) -> float:
         """Draw how long a wake-up takes."""
         return self.random.random() * LONGEST_HOP
@@ -147,6 +155,25 @@ async def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
         task.cancel()
     await asyncio.gather(*left, return_exceptions=True)
     await loop.shutdown_asyncgens()
+
+
+class _SimulatedPool:
+    """Answers requests in this very process, at some moment of virtual time."""
+
+    def __init__(self, host: SimulatedHost, target: Target) -> None:
+        self._host = host
+        self._target = target
+
+    def submit(self, request: Request) -> None:
+        def answer() -> None:
+            if request.is_with(lambda: None):
+                request.begun()
+                request.answered(copy_context().run(self._target, request.payload))
+
+        self._host.run_in_thread(answer)
+
+    def close(self) -> None:
+        pass
 
 
 class _SimulatedDriver:

@@ -1,0 +1,89 @@
+"""Current: what the running workflow or step is, and a logger that says nothing twice."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import MutableMapping
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from everlog.core.durations import as_datetime
+
+if TYPE_CHECKING:
+    from everlog.replay.attempts import Attempt
+    from everlog.replay.execution import Execution
+
+log: Final = logging.getLogger("everlog.workflow")
+
+
+class Current:
+    """What the running workflow or step is; of a step `step` is the name, and None where it is workflow code.
+
+    `started_at` is when the workflow began, and `tick` the time for which it was planned: the same, where nobody
+    planned another. `history_length` is the seq of the fact being delivered, in a step 0. `parking` is True while a
+    workflow is only dropped from memory: its `finally` blocks run then, and run again when it comes back.
+    """
+
+    __slots__ = (
+        "attempt",
+        "cancelled",
+        "history_length",
+        "key",
+        "logger",
+        "name",
+        "parking",
+        "replaying",
+        "started_at",
+        "step",
+        "workflow_id",
+    )
+
+    def __init__(self, execution: Execution | None, attempt: Attempt | None) -> None:
+        self.workflow_id: str
+        self.name: str
+        self.started_at: datetime
+        self.history_length = 0
+        self.step: str | None = None
+        self.attempt = 0
+        self.key: str | None = None
+        self.cancelled = False
+        self.replaying = False
+        self.parking = False
+        if execution is not None:
+            self.workflow_id, self.name = execution.workflow_id, execution.definition.name
+            self.started_at = as_datetime(execution.began_at)
+            self.history_length = execution.seq
+            self.parking = execution.torn_down
+            self.replaying = execution.replaying
+        elif attempt is not None:
+            self.workflow_id, self.name = attempt.workflow_id, attempt.name
+            self.started_at = as_datetime(attempt.started_at)
+            self.step, self.attempt, self.key = attempt.step, attempt.number, attempt.key
+            self.cancelled = attempt.cancelled
+        self.logger: logging.LoggerAdapter[logging.Logger] = _Logger(self, execution)
+
+    @property
+    def tick(self) -> datetime:
+        """The time for which the workflow was planned: when it began."""
+        return self.started_at
+
+    def __repr__(self) -> str:
+        step = "" if self.step is None else f", step {self.step!r}, attempt {self.attempt}"
+        return f"<Current workflow {self.workflow_id!r} ({self.name}){step}>"
+
+
+class _Logger(logging.LoggerAdapter[logging.Logger]):
+    """Names the workflow, and is silent about what happened before: in a replay, and while it is dropped."""
+
+    def __init__(self, current: Current, execution: Execution | None) -> None:
+        super().__init__(log, {"workflow_id": current.workflow_id, "workflow": current.name, "step": current.step})
+        self._execution = execution
+
+    def isEnabledFor(self, level: int) -> bool:  # noqa: N802 - the name is the standard library's
+        execution = self._execution
+        is_silent = execution is not None and (execution.replaying or execution.torn_down)
+        return not is_silent and super().isEnabledFor(level)
+
+    def process(self, msg: Any, kwargs: MutableMapping[str, Any]) -> tuple[Any, MutableMapping[str, Any]]:
+        kwargs["extra"] = {**(self.extra or {}), **kwargs.get("extra", {})}
+        return msg, kwargs

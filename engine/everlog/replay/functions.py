@@ -1,0 +1,64 @@
+"""Functions: what a decorator can tell of the function and the options that it is given. Makes no definition."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, Literal
+
+from everlog.core.durations import Duration, microseconds
+from everlog.core.names import check_name
+from everlog.core.retry import RetryPolicy
+from everlog.errors import InvalidDefinition
+
+Binds = Literal["instance", "class", "nothing"]
+"""What a definition in the body of a class is given first: `nothing` for a static method."""
+
+
+def binding_of(function: Any) -> Binds:
+    """Tell to what a function binds when it is looked up on an object."""
+    if isinstance(function, classmethod):
+        return "class"
+    return "nothing" if isinstance(function, staticmethod) else "instance"
+
+
+def is_async(function: Callable[..., Any]) -> bool:
+    """Tell whether calling it gives a coroutine."""
+    # The attribute itself is wanted, not whether it is callable.
+    called = getattr(function, "__call__", function)  # noqa: B004
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)
+
+
+def name_of(function: Callable[..., Any], name: str | None, kind: str) -> str:
+    """Give its name in the log; `InvalidDefinition` where it has none."""
+    if name is None:
+        inner = function.func if isinstance(function, functools.partial) else function
+        name = str(getattr(inner, "__qualname__", type(inner).__qualname__))
+        if "<lambda>" in name:
+            raise InvalidDefinition(f"a lambda has no name to find it by again; give the {kind} name=")
+    return check_name(name, f"the name of a {kind}")
+
+
+def checked_policy(retry: Any) -> RetryPolicy | None:
+    """Refuse what is no policy; users without a type checker give anything."""
+    if retry is not None and not isinstance(retry, RetryPolicy):
+        raise InvalidDefinition(f"retry must be a RetryPolicy, got {retry!r}; write RetryPolicy(max_attempts=...)")
+    return retry
+
+
+def checked_timeout(timeout: Duration | None) -> int | None:
+    """Give a timeout in microseconds."""
+    return None if timeout is None else microseconds(timeout, what="timeout of a step")
+
+
+def check_defaults(defaults: dict[str, Any], known: Any, kind: str) -> None:
+    """Refuse an option that a decorator does not take."""
+    unknown = defaults.keys() - known.__annotations__.keys()
+    if unknown:
+        raise InvalidDefinition(f"@{kind} takes no {sorted(unknown)[0]!r}; it takes {names_of(known)}")
+
+
+def names_of(known: Any) -> str:
+    """Give the names of a table of options, for a message."""
+    return ", ".join(known.__annotations__)
