@@ -23,6 +23,7 @@ from zlib import crc32
 from everlog.core.durations import LONGEST
 from everlog.errors import WrongContext
 from everlog.replay.branches import Branch, TaskBranch
+from everlog.replay.budgets import Interrupted, drain_within_budget
 from everlog.replay.divergence import TornDown
 from everlog.replay.stdlib import adapt_libraries
 from everlog.replay.tasks import WorkflowFuture, WorkflowTask
@@ -119,7 +120,13 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self._ready: deque[Handle] = deque()
         self._number = 0
         self._task_number = 0
-        self._thread: int | None = None
+        self.thread: int | None = None
+        """The thread that drains it now."""
+        self.drain_number = 0
+        self.interrupted = False
+        """Whether somebody interrupts, or has interrupted, a drain of it: see `budgets`."""
+        self.works_in: int | None = None
+        """The thread in which the code works while the drain waits for it, where that is another: a `def` workflow."""
         self._context = contextvars.Context()  # empty: that of whoever drives the engine is not in the log
         self._generators: dict[int, Any] = {}
         self._tasks: dict[int, WorkflowTask[Any]] = {}
@@ -139,7 +146,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self, callback: Callable[[*Ts], object], *args: *Ts, context: contextvars.Context | None = None
     ) -> Any:
         """Run the callback later in this drain."""
-        if self._thread != get_ident():
+        if self.thread != get_ident():
             self._refuse_foreign(callback)
         handle = Handle(callback, args, context)
         self._ready.append(handle)
@@ -177,8 +184,8 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     ) -> Any:
         """Start a task in a branch of its own."""
         if eager.get("eager_start"):
-            raise WrongContext(f"{self._name()}: eager tasks are not supported in a workflow; leave eager_start out")
-        if self._thread != get_ident():
+            raise WrongContext(f"{self.name()}: eager tasks are not supported in a workflow; leave eager_start out")
+        if self.thread != get_ident():
             self._refuse_foreign(coro)
         inner = contextvars.copy_context() if context is None else context
         task: WorkflowTask[Any] = WorkflowTask(
@@ -197,14 +204,14 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         """Run a plain step: what `asyncio.to_thread` comes down to. Anything else is refused."""
         if executor is not None:
             raise WrongContext(
-                f"{self._name()}: an executor of one's own does not survive a restart; "
+                f"{self.name()}: an executor of one's own does not survive a restart; "
                 "make the function a step and await everlog.call(step, ...)"
             )
         return self.create_task(self._owner.call_in_thread(func, args))
 
     def is_running(self) -> bool:
         """Tell whether the loop is being drained."""
-        return self._thread is not None
+        return self.thread is not None
 
     def is_closed(self) -> bool:
         """A workflow loop is never closed: it is dropped."""
@@ -239,12 +246,16 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         One that nobody retrieved is noticed when the collector comes by, so the code's own handler is not told of it.
         """
         collected = any(words in str(context.get("message")) for words in ("never retrieved", "was destroyed"))
-        if self._exception_handler is None or self._thread is None or collected:
+        if self._exception_handler is None or self.thread is None or collected:
             self._owner.report(context)
         else:
             self._exception_handler(self, context)
 
     # -- what the runtime calls --------------------------------------------------------------------------------------
+
+    def name(self) -> str:
+        """Give the name of the workflow, for a person."""
+        return f"workflow {self._owner.workflow_id!r}"
 
     def next_number(self) -> int:
         """Draw the next creation number of a future or a generator."""
@@ -270,14 +281,12 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         hooks = sys.get_asyncgen_hooks()
         events._set_running_loop(self)
         sys.set_asyncgen_hooks(firstiter=self._hold_generator, finalizer=_keep_generator)
-        self._thread = get_ident()
         adapt_libraries()
         try:
-            if first is not None:
-                self._context.run(first)
-            self._run_rounds()
+            drain_within_budget(self, self._run_rounds, first)
+        except Interrupted:
+            pass  # its workflow was told that it is stuck
         finally:
-            self._thread = None
             sys.set_asyncgen_hooks(*hooks)
             events._set_running_loop(outer)
 
@@ -285,6 +294,11 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         """Forget the workflow, which has ended here, so that it need not wait for the garbage collector."""
         self._owner = _Gone(self._owner.workflow_id)
         self._tasks.clear()
+
+    def was_interrupted(self, why: str) -> None:
+        """Take note that a drain is being interrupted, so that the workflow is stuck."""
+        self.interrupted = True
+        self._owner.was_touched(why)
 
     def make_ready(self, handle: Handle) -> None:
         """Put a handle that waited for a timer among the ready ones."""
@@ -318,11 +332,13 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
-    def _run_rounds(self) -> None:
+    def _run_rounds(self, first: Callable[[], object] | None) -> None:
+        if first is not None:
+            self._context.run(first)
         ready = self._ready
         rounds = repeats = 0
         known: dict[int, object] = {}
-        while ready:
+        while ready and not self.interrupted:
             progress = self.progress
             handles = list(ready)
             ready.clear()
@@ -354,7 +370,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     def _call_when(
         self, due_at: float, callback: Callback, args: tuple[Any, ...], context: contextvars.Context | None
     ) -> TimerHandle:
-        if self._thread != get_ident():
+        if self.thread != get_ident():
             self._refuse_foreign(callback)
         handle = TimerHandle(due_at / 1_000_000, callback, args, context)
         if due_at <= self.log_time:
@@ -369,12 +385,9 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
             self._prune_at = 2 * len(self._generators) + 64
         self._generators[self.next_number()] = generator
 
-    def _name(self) -> str:
-        return f"workflow {self._owner.workflow_id!r}"
-
     def _refuse_foreign(self, what: object) -> NoReturn:
         why = (
-            f"{self._name()} was to be woken by something that is not in its log: {what!r}. An asyncio primitive "
+            f"{self.name()} was to be woken by something that is not in its log: {what!r}. An asyncio primitive "
             "(Event, Lock, Queue, Future, ...) is shared with another workflow, a step or another thread; "
             "create it inside the workflow, and wait for others with everlog.recv"
         )
@@ -422,8 +435,7 @@ def _owner_of(callback: Callback) -> object:
 
 def _refusal(name: str, advice: str) -> Callable[..., NoReturn]:
     def refuse(self: WorkflowLoop, *args: object, **kwargs: object) -> NoReturn:
-        # The function becomes a method of the loop.
-        raise WrongContext(f"{self._name()}: loop.{name} cannot be replayed; {advice}")  # pyright: ignore[reportPrivateUsage]
+        raise WrongContext(f"{self.name()}: loop.{name} cannot be replayed; {advice}")
 
     return refuse
 

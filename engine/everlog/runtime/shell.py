@@ -85,6 +85,10 @@ class Shell:
         since = self._pumping_since
         return 0.0 if since is None else self.host.monotonic() - since
 
+    def thread(self) -> int:
+        """Give the thread that pumps, or did last; 0 before the first time."""
+        return self._pumping_in
+
     # -- on the engine's thread --------------------------------------------------------------------------------------
 
     def pump(self) -> float | None:
