@@ -3,25 +3,24 @@
 from __future__ import annotations
 
 import asyncio
-import logging
+import gc
 import random
 import re
+import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
-from pathlib import Path
+from itertools import count
 from typing import Any
 
 import pytest
 
-from everlog import Engine, workflow
+import everlog
+from everlog import Engine, StoreUnavailable, workflow
 from everlog.memory import MemoryStore
-from everlog.replay import budgets
 from everlog.replay.budgets import Interrupted, drains, interrupt
 from everlog.replay.loop import TimerHandle, WorkflowLoop
-from everlog.runtime import watching
 from everlog.runtime.watching import DrainWatcher
-from everlog.store import WorkerRow
 
 LEASE = 0.8
 """Seconds: small, so that the tests are quick. Nothing is asserted of the time, only of the order."""
@@ -143,10 +142,11 @@ def swallows(rounds: int) -> None:
             pass
 
 
+@pytest.mark.usefixtures("no_collector")
 @pytest.mark.parametrize("code", [computes, waits, swallows])
 def test_whenever_it_is_sent_only_the_drain_is_struck(code: Callable[[int], Any]) -> None:
     """Thousands of drains, each interrupted at a random moment, mostly near its end; one that is hit outside fails."""
-    drained = 4000
+    drained = 3000
     chance = random.Random(1)
     current: list[tuple[WorkflowLoop, int] | None] = [None]
     outside: list[BaseException] = []
@@ -155,7 +155,10 @@ def test_whenever_it_is_sent_only_the_drain_is_struck(code: Callable[[int], Any]
 
     def engine() -> None:
         try:
-            for _ in range(drained):
+            until = time.monotonic() + 20
+            for number in count():
+                if number >= drained and (interrupted or time.monotonic() > until):
+                    break
                 loop, owner = make_loop()
                 owner.pause = chance.choice([0, 0, 0.0001])
                 current[0] = (loop, loop.drain_number + 1)
@@ -187,16 +190,308 @@ def test_whenever_it_is_sent_only_the_drain_is_struck(code: Callable[[int], Any]
 
 
 @pytest.fixture
-def switches_often() -> Iterator[None]:
-    import sys
+def no_collector() -> Iterator[None]:
+    """What strikes amid a collection is only printed, and tried again."""
+    gc.disable()
+    yield
+    gc.enable()
 
+
+@pytest.fixture
+def switches_often() -> Iterator[None]:
     before = sys.getswitchinterval()
     sys.setswitchinterval(0.00002)
     yield
     sys.setswitchinterval(before)
 
 
-@pytest.mark.usefixtures("switches_often")
+@pytest.mark.usefixtures("no_collector", "switches_often")
 @pytest.mark.parametrize("code", [computes, waits, swallows])
 def test_the_same_where_threads_change_all_the_time(code: Callable[[int], Any]) -> None:
     test_whenever_it_is_sent_only_the_drain_is_struck(code)
+
+
+# -- the watcher, in made-up time
+
+
+class Watched:
+    """A watcher whose clock and thread are the test's."""
+
+    def __init__(self, *, lease: float = 8) -> None:
+        self.at = 100.0
+        self.busy_since: float | None = None
+        self.thread = threading.Thread(target=self._work, daemon=True)
+        self.loop, self.owner = make_loop()
+        self.begun = threading.Event()
+        self.over = threading.Event()
+        self.watcher = DrainWatcher(
+            monotonic=lambda: self.at,
+            lease=int(lease * 1_000_000),
+            thread=lambda: self.thread.ident or 0,
+            silence=lambda: 0.0 if self.busy_since is None else self.at - self.busy_since,
+        )
+
+    def _work(self) -> None:
+        def busy() -> None:
+            self.begun.set()
+            while not self.over.is_set():
+                computes(10)
+
+        self.loop.drain(busy)
+
+    def begin(self) -> None:
+        self.busy_since = self.at
+        self.thread.start()
+        assert self.begun.wait(10)
+
+    def look_for(self, seconds: float) -> None:
+        """Come by as often as is wanted."""
+        until = self.at + seconds
+        while self.at < until:
+            rest = self.watcher.pump()
+            assert rest is not None
+            self.at += rest
+
+    def end(self) -> None:
+        self.over.set()
+        self.thread.join(10)
+        assert not self.thread.is_alive()
+
+
+def said(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.name == "everlog"]
+
+
+def test_a_long_drain_is_reported_once_and_interrupted_after_half_a_lease(caplog: pytest.LogCaptureFixture) -> None:
+    watched = Watched(lease=8)
+    watched.begin()
+    watched.look_for(1.9)
+    assert said(caplog) == []
+    watched.look_for(1.5)
+    (report,) = said(caplog)
+    assert "'w' has been computing for more than 2 s" in report
+    assert f"{__file__}:" in report
+    assert "computes(10)" in report, "the stack"
+    assert "drain" not in report.replace("drain_within", "drain"), "the stack of the workflow's code, not of ours"
+    assert watched.owner.told == []
+    watched.look_for(1)
+    (why, *_) = watched.owner.told
+    assert re.search(rf"'w' was interrupted at {re.escape(__file__)}:\d+: .*half the lease \(4 s\)", why)
+    watched.end()
+    assert len(said(caplog)) == 1
+
+
+def test_many_short_drains_are_no_long_one(caplog: pytest.LogCaptureFixture) -> None:
+    watched = Watched()
+    watched.begin()
+    for _ in range(100):
+        watched.watcher.pump()
+        watched.at += 1
+        watched.loop.drain_number += 1
+    watched.end()
+    assert said(caplog) == []
+    assert watched.owner.told == []
+
+
+def test_a_process_that_stood_still_has_not_computed(caplog: pytest.LogCaptureFixture) -> None:
+    watched = Watched(lease=8)
+    watched.begin()
+    watched.watcher.pump()
+    watched.at += 3600
+    watched.watcher.pump()
+    (said_once,) = said(caplog)
+    assert "stood still" in said_once
+    assert watched.owner.told == []
+    watched.look_for(2)
+    assert watched.owner.told, "and now it computes"
+    watched.end()
+
+
+def test_what_computes_on_another_thread_for_the_drain_is_only_reported(caplog: pytest.LogCaptureFixture) -> None:
+    watched = Watched()
+    watched.loop.works_in = threading.get_ident()
+    watched.begin()
+    watched.look_for(100)
+    (report,) = said(caplog)
+    assert "test_what_computes_on_another_thread" in report, "the stack is that of the thread that works"
+    assert watched.owner.told == []
+    watched.end()
+
+
+def test_nobody_watches_his_own_thread() -> None:
+    def silence() -> float:
+        return 0.0
+
+    watcher = DrainWatcher(monotonic=time.monotonic, lease=1, thread=threading.get_ident, silence=silence)
+    assert watcher.pump() is None
+
+
+# -- engines
+
+
+FLAGS: dict[str, Any] = {}
+
+
+@workflow
+async def quick(n: int) -> int:
+    await asyncio.sleep(0.01)
+    return n
+
+
+@workflow
+async def waits_for_word() -> Any:
+    return await everlog.recv("word")
+
+
+@workflow
+async def computes_for_ever() -> None:
+    while True:
+        sum(range(100))
+
+
+@workflow
+async def swallows_everything() -> None:
+    while True:
+        try:
+            sum(range(100))
+        except BaseException:
+            FLAGS["swallowed"] = FLAGS.get("swallowed", 0) + 1
+
+
+@workflow
+async def has_others_compute() -> None:
+    async def computes() -> None:
+        while True:
+            sum(range(100))
+
+    async def cleans_up() -> None:
+        try:
+            await asyncio.sleep(100)
+        finally:
+            FLAGS["cleaned"] = True
+
+    async with asyncio.TaskGroup() as group:
+        group.create_task(cleans_up())
+        group.create_task(computes())
+
+
+@workflow
+async def computes_until_it_is_reported() -> str:
+    while not any("has been computing" in line for line in FLAGS["log"]()):
+        sum(range(100))
+    return "done"
+
+
+@workflow
+async def blocks_once() -> str:
+    if not FLAGS.get("blocked"):
+        FLAGS["blocked"] = True
+        FLAGS["gate"].acquire()  # code in C, which nothing interrupts
+    await asyncio.sleep(0.01)
+    return "done"
+
+
+ALL: list[Any] = [quick, waits_for_word, computes_for_ever, swallows_everything, has_others_compute]
+ALL += [computes_until_it_is_reported, blocks_once]
+
+
+@pytest.fixture(autouse=True)
+def no_flags() -> None:
+    FLAGS.clear()
+    FLAGS["gate"] = threading.Lock()
+    FLAGS["gate"].acquire()
+
+
+@pytest.mark.parametrize("flow", [computes_for_ever, swallows_everything, has_others_compute])
+def test_endless_code_is_stuck_with_its_line_and_the_others_finish(
+    flow: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        async with Engine(MemoryStore(), workflows=ALL, lease=LEASE, guards="off", grace=1) as engine:
+            others = [await engine.start(quick, n) for n in range(5)]
+            handle = await engine.start(flow.options(id="flow"))
+            others += [await engine.start(quick, n) for n in range(5, 10)]
+            assert [await other.result(timeout=30) for other in others] == list(range(10))
+            while (status := await handle.status()).state != "stuck":
+                await asyncio.sleep(0.01)
+            lines = flow.fn.__code__.co_firstlineno, flow.fn.__code__.co_firstlineno + 10
+            found = re.search(rf"was interrupted at {re.escape(__file__)}:(\d+)", status.why)
+            assert found, status.why
+            assert lines[0] < int(found[1]) < lines[1]
+            assert "step" in status.why, "what to do"
+            assert await engine.run(quick, 1) == 1
+
+    asyncio.run(main())
+    reported, stuck = [line for line in said(caplog) if "'flow'" in line]
+    assert "has been computing for more than" in reported
+    assert "is stuck" in stuck
+    if flow is has_others_compute:
+        assert FLAGS["cleaned"], "what was suspended is torn down as always"
+
+
+def test_a_long_computation_is_reported_and_ends(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("everlog.runtime.watching.BUDGET", 0.1)
+    FLAGS["log"] = lambda: said(caplog)
+
+    async def main() -> None:
+        async with Engine(MemoryStore(), workflows=ALL, lease=60, guards="off") as engine:
+            assert await engine.run(computes_until_it_is_reported) == "done"
+
+    asyncio.run(main())
+    assert len(said(caplog)) == 1
+
+
+def test_where_it_cannot_be_interrupted_the_lease_runs_out_and_a_peer_goes_on() -> None:
+    async def main() -> None:
+        store = MemoryStore()
+        first = Engine(store, workflows=ALL, lease=LEASE, guards="off", grace=1)
+        async with first:
+            bystander = await first.start(waits_for_word.options(id="bystander"))
+            starting = asyncio.ensure_future(first.start(blocks_once.options(id="flow")))
+            while not FLAGS.get("blocked"):
+                await asyncio.sleep(0.01)
+            (stalled,) = [row.worker for row in store.workers()]
+            async with Engine(store, workflows=ALL, lease=LEASE, guards="off", grace=1) as second:
+                assert await second.handle("flow").result(timeout=30) == "done"
+                await second.send("bystander", "word", 7)
+                assert await second.handle("bystander").result(timeout=30) == 7
+                assert stalled not in [row.worker for row in store.workers()], "it was declared dead"
+                # And it comes back, as a new worker that works.
+                FLAGS["gate"].release()
+                handle = await starting
+                assert await first.run(quick, 3) == 3
+                assert (await handle.status()).state == "completed"
+                assert await handle.result() == "done"
+                assert await bystander.result() == 7
+
+    asyncio.run(main())
+
+
+def test_an_engine_closes_while_its_thread_does_not_come_back(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("everlog.runtime.engine.CLOSING", 0.3)
+
+    async def main() -> None:
+        store = MemoryStore()
+        async with Engine(store, workflows=ALL, lease=LEASE, guards="off", grace=0) as engine:
+            waiting = asyncio.ensure_future(engine.run(blocks_once.options(id="flow")))
+            while not FLAGS.get("blocked"):
+                await asyncio.sleep(0.01)
+            closing = engine._shell
+        assert closing is not None
+        assert not closing.closed, "its thread is still away"
+        assert store.workers() == []
+        with pytest.raises(StoreUnavailable, match="closed"):
+            await asyncio.wait_for(waiting, 10)
+        assert any("without its thread" in line and f"'flow' at {__file__}:" in line for line in said(caplog))
+        async with Engine(store, workflows=ALL, lease=LEASE, guards="off") as second:
+            assert await second.handle("flow").result(timeout=30) == "done", "it was free at once"
+        FLAGS["gate"].release()
+        while not closing.closed:
+            await asyncio.sleep(0.01)
+        assert store.workers() == []
+
+    asyncio.run(main())

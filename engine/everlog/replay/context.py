@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 class _Active(threading.local):
     execution: Execution | None = None
+    amid: Execution | None = None
+    """Whose code the garbage collector runs amid: see `quarantine`."""
 
 
 active = _Active()
