@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator
+from contextlib import suppress
 from itertools import count
 from typing import Any
 
@@ -21,6 +22,7 @@ from everlog.memory import MemoryStore
 from everlog.replay.budgets import Interrupted, drains, interrupt
 from everlog.replay.loop import TimerHandle, WorkflowLoop
 from everlog.runtime.watching import DrainWatcher
+from tests.support import in_state, until
 
 LEASE = 0.8
 """Seconds: small, so that the tests are quick. Nothing is asserted of the time, only of the order."""
@@ -136,10 +138,8 @@ def waits(rounds: int) -> None:
 def swallows(rounds: int) -> None:
     """Compute, and swallow whatever strikes."""
     for _ in range(rounds):
-        try:
+        with suppress(BaseException):
             computes(5)
-        except BaseException:
-            pass
 
 
 @pytest.mark.usefixtures("no_collector")
@@ -403,17 +403,15 @@ def no_flags() -> None:
 
 
 @pytest.mark.parametrize("flow", [computes_for_ever, swallows_everything, has_others_compute])
-def test_endless_code_is_stuck_with_its_line_and_the_others_finish(
-    flow: Any, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_endless_code_is_stuck_with_its_line_and_the_others_finish(flow: Any, caplog: pytest.LogCaptureFixture) -> None:
     async def main() -> None:
         async with Engine(MemoryStore(), workflows=ALL, lease=LEASE, guards="off", grace=1) as engine:
             others = [await engine.start(quick, n) for n in range(5)]
             handle = await engine.start(flow.options(id="flow"))
             others += [await engine.start(quick, n) for n in range(5, 10)]
             assert [await other.result(timeout=30) for other in others] == list(range(10))
-            while (status := await handle.status()).state != "stuck":
-                await asyncio.sleep(0.01)
+            await in_state(handle, "stuck")
+            status = await handle.status()
             lines = flow.fn.__code__.co_firstlineno, flow.fn.__code__.co_firstlineno + 10
             found = re.search(rf"was interrupted at {re.escape(__file__)}:(\d+)", status.why)
             assert found, status.why
@@ -450,8 +448,7 @@ def test_where_it_cannot_be_interrupted_the_lease_runs_out_and_a_peer_goes_on() 
         async with first:
             bystander = await first.start(waits_for_word.options(id="bystander"))
             starting = asyncio.ensure_future(first.start(blocks_once.options(id="flow")))
-            while not FLAGS.get("blocked"):
-                await asyncio.sleep(0.01)
+            await until(lambda: FLAGS.get("blocked", False))
             (stalled,) = [row.worker for row in store.workers()]
             async with Engine(store, workflows=ALL, lease=LEASE, guards="off", grace=1) as second:
                 assert await second.handle("flow").result(timeout=30) == "done"
@@ -478,8 +475,7 @@ def test_an_engine_closes_while_its_thread_does_not_come_back(
         store = MemoryStore()
         async with Engine(store, workflows=ALL, lease=LEASE, guards="off", grace=0) as engine:
             waiting = asyncio.ensure_future(engine.run(blocks_once.options(id="flow")))
-            while not FLAGS.get("blocked"):
-                await asyncio.sleep(0.01)
+            await until(lambda: FLAGS.get("blocked", False))
             closing = engine._shell
         assert closing is not None
         assert not closing.closed, "its thread is still away"
@@ -490,8 +486,7 @@ def test_an_engine_closes_while_its_thread_does_not_come_back(
         async with Engine(store, workflows=ALL, lease=LEASE, guards="off") as second:
             assert await second.handle("flow").result(timeout=30) == "done", "it was free at once"
         FLAGS["gate"].release()
-        while not closing.closed:
-            await asyncio.sleep(0.01)
+        await until(lambda: closing.closed)
         assert store.workers() == []
 
     asyncio.run(main())

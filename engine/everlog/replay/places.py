@@ -33,7 +33,7 @@ def users_place(frame: FrameType | None) -> str:
 def users_stack(frame: FrameType | None) -> str:
     """Give the part of a stack that workflow code called, innermost last, as in a traceback."""
     called: list[tuple[FrameType, int]] = []
-    while frame is not None and not _is_drain(frame):
+    while frame is not None and not is_drain(frame):
         called.append((frame, frame.f_lineno))
         frame = frame.f_back
     while called and not is_of_users(called[-1][0]):
@@ -41,5 +41,6 @@ def users_stack(frame: FrameType | None) -> str:
     return "".join(StackSummary.extract(reversed(called)).format()).rstrip()
 
 
-def _is_drain(frame: FrameType) -> bool:
+def is_drain(frame: FrameType) -> bool:
+    """Tell whether all code above it is that of one workflow."""
     return frame.f_code.co_name == "drain_within_budget" and package_of(frame) == OURS

@@ -30,7 +30,7 @@ _kept: Final[list[Execution]] = []
 
 
 def refuse_operation(execution: Execution) -> None:
-    """Raise `TornDown` in code that is being dropped; return where its task has swallowed that: it is to wait for ever."""
+    """Raise `TornDown` in code that is being dropped; return where its task swallows that: it is to wait for ever."""
     task = asyncio.current_task(execution.loop)
     number = execution.refusals[task] = execution.refusals.get(task, 0) + 1
     if number <= SWALLOWED:
@@ -43,8 +43,8 @@ def keep_aside(execution: Execution) -> None:
     number = len(_kept)
     if number <= NAMED or number % 100 == 0:
         log.warning(
-            "workflow %r swallowed its teardown %d times; its code is kept aside in memory, suspended, and nothing that "
-            "it does is recorded (%d such are kept in this process); let BaseException pass",
+            "workflow %r swallowed its teardown %d times; its code is kept aside in memory, suspended, and nothing "
+            "that it does is recorded (%d such are kept in this process); let BaseException pass",
             execution.workflow_id,
             SWALLOWED,
             number,

@@ -166,7 +166,7 @@ class Engine(Client):
         holds is free; should it return, it can write nothing any more, and ends."""
         where = self._watcher.where() if self._watcher is not None else ""
         log.error(
-            "the engine is closed without its thread, which has been busy for %.0f s%s; what it held is free for others",
+            "the engine is closed without its thread, which has been busy for %.0f s%s; what it held is free",
             shell.silence(),
             where and f" with {where}",
         )

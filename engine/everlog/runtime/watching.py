@@ -1,4 +1,4 @@
-"""Watching: workflow code that does not return is reported, and then interrupted. Driven apart from the engine's thread.
+"""Watching: workflow code that does not return is reported, then interrupted. Driven apart from the engine's thread.
 
 All workflows of an engine share its thread, so one that computes for long holds up the others, and in the end the
 lease: others take its workflows over. The engine's thread pays nothing for being watched: the watcher comes by and sees
