@@ -361,7 +361,7 @@ class Execution:
                 self._cancel_leftovers()
                 if self.loop.interrupted:
                     break
-                if not self.loop.unfinished_tasks():
+                if not self.loop.unfinished_tasks() and not self.loop.open_generators():
                     self.main = None
                     self.loop.let_go()
                     return

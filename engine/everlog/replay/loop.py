@@ -325,10 +325,9 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         return [task for task in self._tasks.values() if not task.done()]
 
     def open_generators(self) -> list[Any]:
-        """Give the async generators that were begun and not finished, oldest first, and forget them."""
-        generators = [generator for generator in self._generators.values() if generator.ag_frame is not None]
-        self._generators.clear()
-        return generators
+        """Give the async generators that were begun and not finished, oldest first. They are held until they are."""
+        self._generators = {number: held for number, held in self._generators.items() if held.ag_frame is not None}
+        return list(self._generators.values())
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
