@@ -13,12 +13,10 @@ import secrets
 import socket
 import subprocess
 import sys
-import threading
 import time
 import uuid
 import warnings
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -99,17 +97,6 @@ def reads_its_process() -> Any:
     return os.getpid()
 
 
-def starts_a_thread() -> Any:
-    thread = threading.Thread(target=len, args=((),))
-    thread.start()
-    return thread.join()
-
-
-def has_an_executor() -> Any:
-    with ThreadPoolExecutor(1) as executor:
-        return executor.submit(len, ()).result()
-
-
 def opens_an_archive() -> Any:
     try:
         return gzip.open("/nowhere/at/all")
@@ -159,8 +146,6 @@ IMPURE: dict[str, Callable[[], Any]] = {
         reads_the_environment,
         looks_into_the_environment,
         reads_its_process,
-        starts_a_thread,
-        has_an_executor,
         opens_an_archive,
         opens_a_file,
         opens_a_path,

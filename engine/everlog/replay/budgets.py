@@ -5,8 +5,8 @@ strike nothing but the code of the one workflow. So each side first says what it
 
 - who interrupts says so (`loop.interrupted`), then looks whether that very drain still goes on, and then sends, all
   this under a lock;
-- a drain that ends says so (`loop.thread = None`), then looks whether somebody interrupts; if so it waits for the lock
-  and takes back what has not struck yet.
+- a drain that ends says so (`loop.drained_by = None`), then looks whether somebody interrupts; if so it waits for the
+  lock and takes back what has not struck yet.
 
 Whichever looks second sees the other, so nothing is sent once a drain has found that nobody interrupts it. A safe
 point is a call or a jump back: there is none between the end of the workflow's code and the first statement of the
@@ -46,12 +46,12 @@ def drain_within_budget(
     """
     thread = get_ident()
     loop.drain_number += 1
-    loop.thread = thread
+    loop.drained_by = thread
     try:
         drains[thread] = loop
         run(first)
     finally:
-        loop.thread = drains[thread] = None
+        loop.drained_by = drains[thread] = None
         if loop.interrupted:
             try:
                 _settle(thread)
@@ -69,7 +69,7 @@ def interrupt(loop: WorkflowLoop, thread: int, number: int, why: str) -> bool:
     """
     with _turn:
         before, loop.interrupted = loop.interrupted, True
-        if loop.thread != thread or loop.drain_number != number:
+        if loop.drained_by != thread or loop.drain_number != number:
             loop.interrupted = before
             return False
         loop.was_interrupted(why)

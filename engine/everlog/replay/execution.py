@@ -100,8 +100,6 @@ class Execution:
         self.undispatched: list[StepOperation] = []
         self.dropped_steps: list[StepOperation] = []
         self.randoms: dict[str, Random] = {}
-        self.refusals: dict[object, int] = {}
-        """How often each task asked for something when it was over."""
         self._due_number = 0
         self._keys_drawn: dict[str, int] = {}
         self._live_keys: dict[str, Operation] = {}
@@ -159,6 +157,7 @@ class Execution:
     def issue(self, operation: Operation) -> OperationFuture:
         """Open an operation that the code awaits; give the future that its fact ends."""
         if self.torn_down or self.ending:
+            self.called.pop(id(operation), None)
             refuse_operation(self)
             return OperationFuture(operation, loop=self.loop)  # which nothing will end
         if active.execution is not self:

@@ -1,8 +1,8 @@
 """Guards: notice workflow code that reads a clock, chance, a file or the environment, which a replay cannot repeat.
 
 Two nets, both only while workflow code runs on the thread, and only for calls that come from the user's code, straight
-or by way of a module that only passes them on: functions of `time`, `random`, `uuid`, `secrets`, `os` and `threading`
-are exchanged while an engine is open, and an audit hook sees files, sockets and processes. `datetime.now` cannot be
+or by way of a module that only passes them on: functions of `time`, `random`, `uuid`, `secrets` and `os` are
+exchanged while an engine is open, and an audit hook sees files, sockets and processes. `datetime.now` cannot be
 exchanged; the testing kit sees it (`everlog.testing.watch_calls`). A line is warned of once.
 
 Not meant is what is done for the workflow by the way: importing a module, logging, making a warning or a traceback,
@@ -21,14 +21,13 @@ import uuid
 import warnings
 from collections.abc import Callable
 from inspect import currentframe
-from threading import Thread
 from types import FrameType
 from typing import Any, Final, Literal
 
 from everlog.errors import WrongContext
+from everlog.replay.collector import is_collecting
 from everlog.replay.context import active
 from everlog.replay.places import is_drain, is_of_users, package_of
-from everlog.replay.quarantine import is_collecting
 
 Setting = Literal["off", "warn", "raise"]
 
@@ -52,7 +51,6 @@ _GUARDED: Final[list[tuple[Any, str, str, str]]] = [
     *((os, name, f"os.{name}", CHANCE) for name in ("urandom", "getrandom")),
     *((os, name, f"os.{name}", _OF_THE_MACHINE) for name in ("getpid", "getcwd", "cpu_count")),
     (type(os.environ), "__getitem__", "os.environ", _OF_THE_MACHINE),
-    (Thread, "start", "threading.Thread.start", "make the function a step and await everlog.call(step, ...)"),
 ]
 """Owner, attribute, name for people, advice. What this Python does not have is left out."""
 

@@ -120,13 +120,13 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self._ready: deque[Handle] = deque()
         self._number = 0
         self._task_number = 0
-        self.thread: int | None = None
-        """The thread that drains it now."""
+        self._thread: int | None = None
+        # For `budgets`: who drains it and the how manieth time, whether that is being interrupted, whether it may be, which
+        # is not so where the code runs on threads of its own.
+        self.drained_by: int | None = None
         self.drain_number = 0
         self.interrupted = False
-        """Whether somebody interrupts, or has interrupted, a drain of it: see `budgets`."""
-        self.works_in: int | None = None
-        """The thread in which the code works while the drain waits for it, where that is another: a `def` workflow."""
+        self.interruptible = True
         self._context = contextvars.Context()  # empty: that of whoever drives the engine is not in the log
         self._generators: dict[int, Any] = {}
         self._tasks: dict[int, WorkflowTask[Any]] = {}
@@ -146,7 +146,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self, callback: Callable[[*Ts], object], *args: *Ts, context: contextvars.Context | None = None
     ) -> Any:
         """Run the callback later in this drain."""
-        if self.thread != get_ident():
+        if self._thread != get_ident():
             self._refuse_foreign(callback)
         handle = Handle(callback, args, context)
         self._ready.append(handle)
@@ -185,7 +185,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         """Start a task in a branch of its own."""
         if eager.get("eager_start"):
             raise WrongContext(f"{self.name()}: eager tasks are not supported in a workflow; leave eager_start out")
-        if self.thread != get_ident():
+        if self._thread != get_ident():
             self._refuse_foreign(coro)
         inner = contextvars.copy_context() if context is None else context
         task: WorkflowTask[Any] = WorkflowTask(
@@ -211,7 +211,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
 
     def is_running(self) -> bool:
         """Tell whether the loop is being drained."""
-        return self.thread is not None
+        return self._thread is not None
 
     def is_closed(self) -> bool:
         """A workflow loop is never closed: it is dropped."""
@@ -246,7 +246,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         One that nobody retrieved is noticed when the collector comes by, so the code's own handler is not told of it.
         """
         collected = any(words in str(context.get("message")) for words in ("never retrieved", "was destroyed"))
-        if self._exception_handler is None or self.thread is None or collected:
+        if self._exception_handler is None or self._thread is None or collected:
             self._owner.report(context)
         else:
             self._exception_handler(self, context)
@@ -256,6 +256,10 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     def name(self) -> str:
         """Give the name of the workflow, for a person."""
         return f"workflow {self._owner.workflow_id!r}"
+
+    def code_thread(self) -> int | None:
+        """Give the thread in which the code of the workflow runs now."""
+        return self._thread
 
     def next_number(self) -> int:
         """Draw the next creation number of a future or a generator."""
@@ -281,12 +285,14 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         hooks = sys.get_asyncgen_hooks()
         events._set_running_loop(self)
         sys.set_asyncgen_hooks(firstiter=self._hold_generator, finalizer=_keep_generator)
+        self._thread = get_ident()
         adapt_libraries()
         try:
             drain_within_budget(self, self._run_rounds, first)
         except Interrupted:
             pass  # its workflow was told that it is stuck
         finally:
+            self._thread = None
             sys.set_asyncgen_hooks(*hooks)
             events._set_running_loop(outer)
 
@@ -369,7 +375,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     def _call_when(
         self, due_at: float, callback: Callback, args: tuple[Any, ...], context: contextvars.Context | None
     ) -> TimerHandle:
-        if self.thread != get_ident():
+        if self._thread != get_ident():
             self._refuse_foreign(callback)
         handle = TimerHandle(due_at / 1_000_000, callback, args, context)
         if due_at <= self.log_time:

@@ -71,7 +71,7 @@ class DrainWatcher:
         if self._seen_for >= self._budget and not self._is_reported:
             self._is_reported = True
             self._report(loop)
-        if self._seen_for < self._budget or self._silence() < self._longest or loop.works_in is not None:
+        if self._seen_for < self._budget or self._silence() < self._longest or not loop.interruptible:
             return self._budget / 4
         return self._interrupt(loop)
 
@@ -131,4 +131,4 @@ class DrainWatcher:
 
     def _frame(self, loop: WorkflowLoop) -> FrameType | None:
         frames = sys._current_frames()  # pyright: ignore[reportPrivateUsage]  # the documented way to another's stack
-        return frames.get(loop.works_in or self._thread())
+        return frames.get(loop.code_thread() or self._thread())
