@@ -391,8 +391,29 @@ async def blocks_once() -> str:
     return "done"
 
 
+@workflow
+async def computes_when_it_is_dropped() -> None:
+    try:
+        await everlog.recv("never")
+    finally:
+        FLAGS["begun"] = True
+        while FLAGS.get("hostile"):
+            sum(range(100))
+
+
+@workflow
+async def swallows_when_it_is_dropped() -> None:
+    try:
+        await everlog.recv("never")
+    finally:
+        while FLAGS.get("hostile"):
+            with suppress(BaseException):
+                sum(range(100))
+        await everlog.recv("never")
+
+
 ALL: list[Any] = [quick, waits_for_word, computes_for_ever, swallows_everything, has_others_compute]
-ALL += [computes_until_it_is_reported, blocks_once]
+ALL += [computes_until_it_is_reported, blocks_once, computes_when_it_is_dropped, swallows_when_it_is_dropped]
 
 
 @pytest.fixture(autouse=True)
@@ -439,6 +460,27 @@ def test_a_long_computation_is_reported_and_ends(
 
     asyncio.run(main())
     assert len(said(caplog)) == 1
+
+
+@pytest.mark.parametrize("flow", [computes_when_it_is_dropped, swallows_when_it_is_dropped])
+def test_endless_code_that_runs_at_the_teardown_is_interrupted_as_well(
+    flow: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("everlog.runtime.engine.CLOSING", 60)
+    FLAGS["hostile"] = True
+
+    async def main() -> None:
+        store = MemoryStore()
+        async with Engine(store, workflows=ALL, lease=LEASE, guards="off", grace=0) as engine:
+            await in_state(await engine.start(flow.options(id="flow")), "waiting")
+        assert store.workers() == []
+        FLAGS["hostile"] = False
+        async with Engine(store, workflows=ALL, lease=60, guards="off", grace=0) as engine:
+            assert await engine.run(quick, 1) == 1
+            await in_state(engine.handle("flow"), "waiting")
+
+    asyncio.run(main())
+    assert "has been computing for more than" in said(caplog)[0]
 
 
 def test_where_it_cannot_be_interrupted_the_lease_runs_out_and_a_peer_goes_on() -> None:

@@ -358,12 +358,12 @@ class Execution:
         try:
             for _ in range(SWALLOWED):
                 self._cancel_leftovers()
-                if self.loop.interrupted:
-                    break
                 if not self.loop.unfinished_tasks() and not self.loop.open_generators():
                     self.main = None
                     self.loop.let_go()
                     return
+                if self.loop.interrupted:
+                    break
         finally:
             active.execution = outer
             for operation in self.called.values():

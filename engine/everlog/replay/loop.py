@@ -121,8 +121,8 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self._number = 0
         self._task_number = 0
         self._thread: int | None = None
-        # For `budgets`: who drains it and the how manieth time, whether that is being interrupted, whether it may be, which
-        # is not so where the code runs on threads of its own.
+        # For `budgets`: which thread drains it, the number of that drain, whether it is interrupted, and whether it
+        # may be, which is not so where the code runs on threads of its own.
         self.drained_by: int | None = None
         self.drain_number = 0
         self.interrupted = False

@@ -171,7 +171,11 @@ class Engine(Client):
             where and f" with {where}",
         )
         self._stop_drivers()
-        await self._in_thread(self._give_up_lease)
+        try:
+            async with asyncio.timeout(CLOSING):
+                await self._in_thread(self._give_up_lease)
+        except TimeoutError:
+            log.warning("the database does not answer, so that the lease runs out by itself")
         self._give_up_asking(StoreUnavailable("this engine was closed before the answer was there; ask another"))
 
     def _retire(self, shell: Shell) -> None:
