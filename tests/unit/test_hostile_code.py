@@ -417,6 +417,7 @@ ENDS = {
     "close": "failed",
     "stop": "failed",
     "run": "failed",
+    "set": "completed",
 }
 
 

@@ -6,7 +6,7 @@ strike nothing but the code of the one workflow. So each side first says what it
 - who interrupts says so (`loop.interrupted`), then looks whether that very drain still goes on, and then sends, all
   this under a lock;
 - a drain that ends says so (`loop.drained_by = None`), then looks whether somebody interrupts; if so it waits for the
-  lock and takes back what has not struck yet.
+  lock, and has an exception of its own take the place of what has not struck yet.
 
 Whichever looks second sees the other, so nothing is sent once a drain has found that nobody interrupts it. A safe
 point is a call or a jump back: there is none between the end of the workflow's code and the first statement of the
@@ -18,8 +18,9 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
+from contextlib import suppress
 from threading import Lock, get_ident
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from everlog.replay.divergence import TornDown
 
@@ -29,6 +30,10 @@ if TYPE_CHECKING:
 
 class Interrupted(TornDown):
     """A drain took too long and was interrupted; its workflow is stuck. Not for workflow code to catch."""
+
+
+class _Settled(Interrupted):
+    """Nothing is on its way to this thread any more: there is room for one only, and this was the last."""
 
 
 drains: Final[dict[int, WorkflowLoop | None]] = {}
@@ -55,11 +60,16 @@ def drain_within_budget(
         if loop.interrupted:
             try:
                 _settle(thread)
+            except _Settled:
+                pass
             except Interrupted:
                 try:
                     _settle(thread)
+                except _Settled:
+                    pass
                 except Interrupted:
-                    _settle(thread)
+                    with suppress(_Settled):
+                        _settle(thread)
 
 
 def interrupt(loop: WorkflowLoop, thread: int, number: int, why: str) -> bool:
@@ -83,12 +93,15 @@ def begin_again(loop: WorkflowLoop) -> None:
         loop.interrupted = False
 
 
-def _settle(thread: int) -> None:
-    """Take back what was sent to this thread and has not struck yet."""
+def _settle(thread: int) -> NoReturn:
+    """Raise `_Settled` in this thread, in the place of whatever was sent to it and has not struck yet."""
     with _turn:
-        _raise_in(thread, None)
+        _raise_in(thread, _Settled)
+        while True:
+            pass
 
 
-def _raise_in(thread: int, error: type[BaseException] | None) -> None:
-    argument: Any = None if error is None else ctypes.py_object(error)
-    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), argument)
+def _raise_in(thread: int, error: type[BaseException]) -> None:
+    # Never "no exception", by which the interpreter would take one back: it remembers then for ever that one is to be
+    # raised, and does not find it. That slows all threads, and under Python 3.11 one that is traced stands still.
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(error))
