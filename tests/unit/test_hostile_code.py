@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 import logging
 import queue
@@ -21,6 +22,7 @@ import everlog
 from everlog import Engine, WorkflowFailed, step, workflow
 from everlog.memory import MemoryStore
 from everlog.replay import quarantine
+from everlog.replay.collector import is_collecting
 from everlog.testing.simulation import SimulatedHost
 from tests.support import in_state, kinds, make_store, projections_fit, run, simulate, until
 
@@ -342,6 +344,25 @@ def test_a_finaliser_that_the_collector_runs_is_nobodys_code(
     assert seen.count("step_completed") == 1
     assert len(refused) == 1
     assert isinstance(refused[0].exc_value, everlog.WrongContext)
+
+
+def test_the_collector_is_watched_without_a_line_of_python() -> None:
+    """Python code lets other threads run, amid code in C that does not expect it."""
+    (watch,) = [one for one in gc.callbacks if isinstance(one, functools.partial)]
+    called: list[str] = []
+
+    def profile(frame: Any, event: str, argument: Any) -> None:
+        if event == "call":
+            called.append(frame.f_code.co_name)
+
+    sys.setprofile(profile)
+    watch("start", {})
+    during = is_collecting()
+    watch("stop", {})
+    after = is_collecting()
+    sys.setprofile(None)
+    assert (during, after) == (True, False)
+    assert called == ["is_collecting", "is_collecting"]
 
 
 def test_what_was_suspended_is_never_left_to_the_collector() -> None:

@@ -1,43 +1,47 @@
-"""Collector: what a garbage collection runs amid the code of a workflow is no part of it. It collects nothing.
+"""Collector: whether this thread is inside a garbage collection, which no replay can repeat. It collects nothing.
 
-What the collector drops may have code that runs then: `__del__`, or the `finally` of a generator that nobody closed.
-Such code must not ask for anything durable: it would do so at another moment in each run, and perhaps in another
-workflow. So while a collection goes on amid the code of a workflow, a stand-in takes the place of the workflow on that
-thread, and whatever is asked of it is refused. Nobody pays for that but the collection.
+What the collector drops may have code that runs then, say `__del__`, or the `finally` of a generator that nobody
+closed. Such code must not ask for anything durable: it would do so at another moment in each run, and perhaps in
+another workflow.
+
+The collector is watched without a line of Python: it may come by amid code in C that believes that no other thread
+runs meanwhile (`ast.parse` of Python 3.11 fails with a SystemError), and Python code lets other threads run.
 """
 
 from __future__ import annotations
 
 import gc
-from typing import Any, Final, NoReturn
+from functools import partial
+from operator import methodcaller
+from threading import local
+from typing import Final
 
 from everlog.errors import WrongContext
-from everlog.replay.context import active
 
 
-class _Nobody:
-    """Stands for the workflow amid whose code the collector runs."""
+class _Collecting(local):
+    """Being asked for the attribute `start` or `stop`, it takes note. All of that happens in C."""
 
-    def __getattr__(self, name: str) -> NoReturn:
+    now = False
+    start = property(methodcaller("__setattr__", "now", True))
+    stop = property(methodcaller("__setattr__", "now", False))
+
+
+_collecting: Final = _Collecting()
+
+
+def is_collecting() -> bool:
+    """Tell whether this thread is inside a garbage collection."""
+    return _collecting.now
+
+
+def refuse_in_collector() -> None:
+    """Raise `WrongContext` inside a garbage collection."""
+    if _collecting.now:
         raise WrongContext(
             "the garbage collector dropped something whose clean-up asks for something durable, at a moment that no "
             "replay can repeat; close it where it is used, as by a with block"
         )
 
 
-_nobody: Final[Any] = _Nobody()
-
-
-def is_collecting() -> bool:
-    """Tell whether a garbage collection goes on amid the code of a workflow, on this thread."""
-    return active.execution is _nobody
-
-
-def _on_collection(phase: str, information: dict[str, int]) -> None:
-    if phase == "start" and active.execution is not None:
-        active.amid, active.execution = active.execution, _nobody
-    elif phase == "stop" and active.execution is _nobody:
-        active.execution, active.amid = active.amid, None
-
-
-gc.callbacks.append(_on_collection)
+gc.callbacks.append(partial(getattr, _collecting))  # called with the phase and, as the default, what is told of it

@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
 class _Active(threading.local):
     execution: Execution | None = None
-    amid: Execution | None = None
-    """Whose code the garbage collector runs amid: see `quarantine`."""
 
 
 active = _Active()
