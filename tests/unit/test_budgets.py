@@ -487,9 +487,10 @@ def test_endless_code_is_stuck_with_its_line_and_the_others_finish(flow: Any, ca
             assert await engine.run(quick, 1) == 1
 
     asyncio.run(main())
-    reported, stuck = [line for line in said(caplog) if "'flow'" in line]
-    assert "has been computing for more than" in reported
-    assert "is stuck" in stuck
+    told = [line for line in said(caplog) if "'flow'" in line]
+    (reported,) = [at for at, line in enumerate(told) if "has been computing for more than" in line]
+    (stuck,) = [at for at, line in enumerate(told) if "is stuck" in line]
+    assert reported < stuck
     if flow is has_others_compute:
         assert FLAGS["cleaned"], "what was suspended is torn down as always"
 
@@ -526,7 +527,7 @@ def test_endless_code_that_runs_at_the_teardown_is_interrupted_as_well(
             await in_state(engine.handle("flow"), "waiting")
 
     asyncio.run(main())
-    assert "has been computing for more than" in said(caplog)[0]
+    assert any("has been computing for more than" in line for line in said(caplog))
 
 
 def test_where_it_cannot_be_interrupted_the_lease_runs_out_and_a_peer_goes_on() -> None:
