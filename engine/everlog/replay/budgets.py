@@ -73,13 +73,13 @@ def drain_within_budget(
 
 
 def interrupt(loop: WorkflowLoop, thread: int, number: int, why: str) -> bool:
-    """Raise `Interrupted` in the code of a loop, and have its workflow stuck; False where that drain is over.
+    """Raise `Interrupted` in the code of a loop, and have its workflow stuck; False where that drain is over, or must not be.
 
     Called from another thread. The code may swallow it: then it may be sent again.
     """
     with _turn:
         before, loop.interrupted = loop.interrupted, True
-        if loop.drained_by != thread or loop.drain_number != number:
+        if loop.drained_by != thread or loop.drain_number != number or not loop.interruptible:
             loop.interrupted = before
             return False
         loop.was_interrupted(why)
