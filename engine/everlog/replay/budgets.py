@@ -73,7 +73,7 @@ def drain_within_budget(
 
 
 def interrupt(loop: WorkflowLoop, thread: int, number: int, why: str) -> bool:
-    """Raise `Interrupted` in the code of a loop, and have its workflow stuck; False where that drain is over, or may not.
+    """Raise `Interrupted` in the code of a loop, and have its workflow stuck; False where that drain is over or exempt.
 
     Called from another thread. The code may swallow it: then it may be sent again.
     """
