@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import datetime
+import gzip
+import importlib
 import logging
 import os
 import random
@@ -25,8 +28,15 @@ from everlog import Engine, NondeterminismWarning, WorkflowFailed, step, workflo
 from everlog.memory import MemoryStore
 from everlog.replay import guards
 from everlog.replay.guards import install_guards
+from everlog.testing import watch_calls
 from everlog.testing.simulation import SimulatedHost
 from tests.support import kill, make_store, opened, run
+
+
+@pytest.fixture(autouse=True)
+def a_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "reads_the_clock_at_import.py").write_text("import time\nAT = time.time()\n")
+    monkeypatch.syspath_prepend(tmp_path)
 
 
 @pytest.fixture(autouse=True)
@@ -45,6 +55,10 @@ def reads_the_clock() -> Any:
 
 def reads_another_clock() -> Any:
     return time.monotonic_ns()
+
+
+def asks_for_today() -> Any:
+    return datetime.date.today()  # noqa: DTZ011 - it calls time.time
 
 
 def sleeps_for_real() -> Any:
@@ -73,6 +87,21 @@ def draws_a_secret() -> Any:
 
 def reads_the_environment() -> Any:
     return os.getenv("HOME")
+
+
+def looks_into_the_environment() -> Any:
+    return os.environ["PATH"]
+
+
+def reads_its_process() -> Any:
+    return os.getpid()
+
+
+def opens_an_archive() -> Any:
+    try:
+        return gzip.open("/nowhere/at/all")
+    except OSError:
+        return None
 
 
 def opens_a_file() -> Any:
@@ -107,6 +136,7 @@ IMPURE: dict[str, Callable[[], Any]] = {
     for one in (
         reads_the_clock,
         reads_another_clock,
+        asks_for_today,
         sleeps_for_real,
         draws,
         chooses,
@@ -114,6 +144,9 @@ IMPURE: dict[str, Callable[[], Any]] = {
         draws_bytes,
         draws_a_secret,
         reads_the_environment,
+        looks_into_the_environment,
+        reads_its_process,
+        opens_an_archive,
         opens_a_file,
         opens_a_path,
         lists_a_directory,
@@ -160,9 +193,52 @@ def computes_a_time() -> Any:
     return [time.gmtime(0), time.strftime("%Y", time.gmtime(0))]
 
 
+class ReadsTheClock(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        record.at = time.time()
+        with open(__file__) as file:
+            file.readable()
+
+
+def logs_by_a_handler_of_its_own() -> Any:
+    logger, handler = logging.getLogger("tests.guards.handler"), ReadsTheClock()
+    logger.addHandler(handler)
+    logger.warning("a workflow may log")
+    logger.removeHandler(handler)
+
+
+def imports_a_module_that_reads_the_clock() -> Any:
+    sys.modules.pop("reads_the_clock_at_import", None)
+    return importlib.import_module("reads_the_clock_at_import").AT > 0
+
+
+def warns() -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.warn("a workflow may warn", UserWarning, stacklevel=1)
+
+
+class Finalised:
+    def __del__(self) -> None:
+        time.time()
+
+
+def drops_what_has_a_finaliser() -> Any:
+    Finalised()
+
+
+def prints() -> Any:
+    print("a workflow may print")
+
+
 PURE: dict[str, Callable[[], Any]] = {
     one.__name__: one
     for one in (
+        logs_by_a_handler_of_its_own,
+        imports_a_module_that_reads_the_clock,
+        warns,
+        drops_what_has_a_finaliser,
+        prints,
         logs,
         makes_a_zone,
         imports,
@@ -325,7 +401,8 @@ def test_an_imported_function_is_seen_if_it_was_imported_while_an_engine_was_ope
 
 
 def bare() -> list[Any]:
-    return [time.time, time.sleep, random.random, random.choice, uuid.uuid4, os.urandom, os.getenv, secrets.token_hex]
+    environment = type(os.environ).__getitem__
+    return [time.time, time.sleep, random.random, random.choice, uuid.uuid4, os.urandom, environment, secrets.token_hex]
 
 
 def test_everything_is_as_before_when_the_last_engine_has_closed() -> None:
@@ -390,3 +467,60 @@ def test_the_strictest_setting_of_the_open_engines_holds_in_whatever_order_they_
     assert notices() == "warn"
     another()
     assert notices() == "off"
+
+
+# -- the testing kit, which sees more
+
+
+NOW_UNDER_ANOTHER_NAME = time.time
+
+
+@workflow
+async def asks_for_the_date(how: str) -> str:
+    match how:
+        case "now":
+            return str(datetime.datetime.now())  # noqa: DTZ005 - naive or not, it is a clock
+        case "utc":
+            return str(datetime.datetime.now(datetime.UTC))
+        case "bare":
+            return str(NOW_UNDER_ANOTHER_NAME())
+        case "exists":
+            return str(os.path.exists("/tmp"))  # noqa: ASYNC240 - what the test is about
+        case "log":
+            logging.getLogger("tests.guards").warning("at %s", everlog.now())
+            return str(datetime.datetime.fromtimestamp(0, datetime.UTC))
+        case _:
+            raise AssertionError
+
+
+@step
+async def reads_the_date() -> str:
+    return str(datetime.datetime.now(datetime.UTC))
+
+
+@workflow
+async def has_the_date_read() -> str:
+    return await reads_the_date()
+
+
+@pytest.mark.parametrize("how", ["now", "utc", "bare", "exists"])
+def test_in_tests_calls_are_seen_that_cannot_be_exchanged(how: str) -> None:
+    async def program(engine: Engine) -> None:
+        await engine.run(asks_for_the_date, how)
+
+    with pytest.raises(WorkflowFailed, match=ADVICE) as failed, watch_calls():
+        run(program, workflows=[asks_for_the_date])
+    assert f"{__file__}:" in str(failed.value)
+    run(program, workflows=[asks_for_the_date])
+    with pytest.warns(NondeterminismWarning, match=ADVICE), watch_calls("warn"):
+        run(program, workflows=[asks_for_the_date])
+
+
+def test_in_tests_steps_and_the_standard_library_may_do_as_ever() -> None:
+    async def program(engine: Engine) -> None:
+        await engine.run(asks_for_the_date, "log")
+        await engine.run(has_the_date_read)
+
+    with watch_calls():
+        run(program, workflows=[asks_for_the_date, has_the_date_read])
+    assert sys.getprofile() is None

@@ -25,18 +25,18 @@ from everlog.errors import InternalError, NotEncodable, StepInterrupted, WrongCo
 from everlog.replay import asking
 from everlog.replay.applying import apply_event
 from everlog.replay.branches import Branch, keyed
+from everlog.replay.budgets import begin_again
 from everlog.replay.context import active
 from everlog.replay.definitions import Workflow
 from everlog.replay.divergence import CannotGoOn, TornDown
 from everlog.replay.loop import TimerHandle, WorkflowLoop
 from everlog.replay.operations import Operation, Phase, SendOperation, StepOperation, TimerOperation, WaitOperation
+from everlog.replay.quarantine import SWALLOWED, keep_aside, refuse_operation
 from everlog.replay.refusals import refuse_behind_workflows
 from everlog.replay.sizes import LARGE, check_size
 from everlog.replay.tasks import OperationFuture, WorkflowTask
 
 log: Final = logging.getLogger("everlog")
-SWALLOWED_TEARDOWNS: Final = 3
-_quarantine: Final[list[Execution]] = []
 
 
 class Environment(Struct, frozen=True, kw_only=True):
@@ -160,7 +160,9 @@ class Execution:
     def issue(self, operation: Operation) -> OperationFuture:
         """Open an operation that the code awaits; give the future that its fact ends."""
         if self.torn_down or self.ending:
-            raise TornDown
+            self.called.pop(id(operation), None)
+            refuse_operation(self)
+            return OperationFuture(operation, loop=self.loop)  # which nothing will end
         if active.execution is not self:
             raise WrongContext(
                 f"{operation.describe()} was called in workflow {self.workflow_id!r} and awaited outside of it; "
@@ -210,7 +212,8 @@ class Execution:
     def set_timer(self, due_at: int, handle: TimerHandle) -> None:
         """Open a timer operation that makes the handle ready when it fires."""
         if self.torn_down or self.ending:
-            raise TornDown
+            refuse_operation(self)
+            return
         identity = self.loop.branch().draw("timer")
         operation = TimerOperation(self, identity, None, due_at=due_at, handle=handle)
         handle.on_cancel = operation.cancel
@@ -355,25 +358,23 @@ class Execution:
         if self.torn_down:
             return
         self.torn_down = self.replaying = True
+        begin_again(self.loop)
         outer, active.execution = active.execution, self
         try:
-            for _ in range(SWALLOWED_TEARDOWNS):
+            for _ in range(SWALLOWED):
                 self._cancel_leftovers()
-                if not self.loop.unfinished_tasks():
+                if not self.loop.unfinished_tasks() and not self.loop.open_generators():
                     self.main = None
                     self.loop.let_go()
                     return
+                if self.loop.interrupted:
+                    break
         finally:
             active.execution = outer
             for operation in self.called.values():
                 if operation.coroutine is not None:
                     operation.coroutine.close()
-        log.warning(
-            "workflow %r swallowed its teardown %d times; its code is kept aside in memory",
-            self.workflow_id,
-            SWALLOWED_TEARDOWNS,
-        )
-        _quarantine.append(self)
+        keep_aside(self)
 
     def was_touched(self, why: str) -> None:
         """Have the workflow stuck at its next row: what it waits for was changed, and will never wake it."""

@@ -1,9 +1,12 @@
 """Guards: notice workflow code that reads a clock, chance, a file or the environment, which a replay cannot repeat.
 
-Two nets, both only while workflow code runs on the thread, and only for calls that come from outside the standard
-library, straight or by way of a module that only passes them on: functions of `time`, `random`, `uuid`, `secrets` and
-`os` are exchanged while an engine is open, and an audit hook sees files, sockets and processes. `datetime.now` cannot
-be exchanged; the testing kit sees it. A line is warned of once.
+Two nets, both only while workflow code runs on the thread, and only for calls that come from the user's code, straight
+or by way of a module that only passes them on: functions of `time`, `random`, `uuid`, `secrets` and `os` are
+exchanged while an engine is open, and an audit hook sees files, sockets and processes. `datetime.now` cannot be
+exchanged; the testing kit sees it (`everlog.testing.watch_calls`). A line is warned of once.
+
+Not meant is what is done for the workflow by the way: importing a module, logging, making a warning or a traceback,
+reading the zones of `zoneinfo`, a finaliser, a debugger.
 """
 
 from __future__ import annotations
@@ -22,59 +25,61 @@ from types import FrameType
 from typing import Any, Final, Literal
 
 from everlog.errors import WrongContext
+from everlog.replay.collector import is_collecting
 from everlog.replay.context import active
+from everlog.replay.places import is_drain, is_of_users, package_of
 
 Setting = Literal["off", "warn", "raise"]
 
-_CLOCK: Final = "use everlog.now(), or asyncio.sleep to wait"
-_CHANCE: Final = "use everlog.random()"
-_STEP: Final = "do it in a step"
-_GUARDED: Final[dict[Any, dict[str, str]]] = {
-    time: dict.fromkeys(("time", "time_ns", "monotonic", "monotonic_ns", "perf_counter", "perf_counter_ns"), _CLOCK)
-    | {"sleep": "use asyncio.sleep"},
-    random: dict.fromkeys(
-        [
-            "random",
-            "randint",
-            "randrange",
-            "choice",
-            "choices",
-            "shuffle",
-            "sample",
-            "uniform",
-            "gauss",
-            "betavariate",
-            "getrandbits",
-            "randbytes",
-            "expovariate",
-            "normalvariate",
-            "triangular",
-        ],
-        _CHANCE,
-    ),
-    uuid: dict.fromkeys(("uuid1", "uuid4"), "use everlog.uuid4()"),
-    secrets: dict.fromkeys(("token_bytes", "token_hex", "token_urlsafe", "choice", "randbelow"), _CHANCE),
-    os: {"urandom": _CHANCE, "getenv": "read it before the workflow starts and pass it in, or read it in a step"},
-}
-_AUDITED: Final = {
-    "open": _STEP,
-    "socket.connect": _STEP,
-    "socket.bind": _STEP,
-    "socket.getaddrinfo": _STEP,
-    "subprocess.Popen": _STEP,
-    "os.system": _STEP,
-    "os.listdir": _STEP,
-    "os.scandir": _STEP,
-    "os.remove": _STEP,
-    "os.rename": _STEP,
-    "os.mkdir": _STEP,
-    "sqlite3.connect": _STEP,
-    "urllib.Request": _STEP,
-}
-_STANDARD: Final = frozenset({*sys.stdlib_module_names, "everlog", "importlib"}) - {"__main__"}
+CLOCK: Final = "use everlog.now(), or asyncio.sleep to wait"
+CHANCE: Final = "use everlog.random()"
+IN_A_STEP: Final = "do it in a step"
+_OF_THE_MACHINE: Final = "read it before the workflow starts and pass it in, or read it in a step"
+_CLOCKS: Final = ("time", "monotonic", "perf_counter", "process_time", "thread_time")
+_DRAWS: Final = (
+    *("random", "randint", "randrange", "randbytes", "getrandbits", "choice", "choices", "shuffle", "sample"),
+    *("uniform", "triangular", "betavariate", "binomialvariate", "expovariate", "gammavariate", "gauss"),
+    *("lognormvariate", "normalvariate", "paretovariate", "vonmisesvariate", "weibullvariate"),
+)
+_SECRETS: Final = ("token_bytes", "token_hex", "token_urlsafe", "choice", "randbelow", "randbits")
+_GUARDED: Final[list[tuple[Any, str, str, str]]] = [
+    *((time, clock, f"time.{clock}", CLOCK) for name in _CLOCKS for clock in (name, f"{name}_ns")),
+    (time, "sleep", "time.sleep", "use asyncio.sleep"),
+    *((random, name, f"random.{name}", CHANCE) for name in _DRAWS),
+    *((secrets, name, f"secrets.{name}", CHANCE) for name in _SECRETS),
+    *((uuid, name, f"uuid.{name}", "use everlog.uuid4()") for name in ("uuid1", "uuid4", "uuid6", "uuid7")),
+    *((os, name, f"os.{name}", CHANCE) for name in ("urandom", "getrandom")),
+    *((os, name, f"os.{name}", _OF_THE_MACHINE) for name in ("getpid", "getcwd", "cpu_count")),
+    (type(os.environ), "__getitem__", "os.environ", _OF_THE_MACHINE),
+]
+"""Owner, attribute, name for people, advice. What this Python does not have is left out."""
 
-_THROUGH: Final = frozenset({"http", "pathlib", "shutil", "socket", "subprocess", "tempfile", "urllib"})
-"""Modules of the standard library that open files, sockets and processes for whoever calls them."""
+_FILES: Final = ("chmod", "chown", "link", "listdir", "mkdir", "remove", "rename", "rmdir", "scandir", "symlink")
+_PROCESSES: Final = ("exec", "fork", "forkpty", "posix_spawn", "spawn", "startfile", "system")
+_SOCKETS: Final = ("bind", "connect", "getaddrinfo", "gethostbyname", "gethostname", "sendto")
+_AUDITED: Final = {
+    **dict.fromkeys(("open", "os.truncate", "os.utime", "sqlite3.connect", "urllib.Request"), IN_A_STEP),
+    **dict.fromkeys([f"os.{name}" for name in (*_FILES, *_PROCESSES)], IN_A_STEP),
+    **dict.fromkeys([f"socket.{name}" for name in _SOCKETS], IN_A_STEP),
+    "subprocess.Popen": IN_A_STEP,
+}
+
+_THROUGH: Final = frozenset(
+    [
+        *("_collections_abc", "collections", "concurrent", "genericpath", "multiprocessing", "ntpath", "os", "pathlib"),
+        *("bz2", "configparser", "fileinput", "ftplib", "gzip", "http", "lzma", "posixpath", "shelve", "shutil"),
+        *("smtplib", "socket", "sqlite3", "ssl", "subprocess", "tarfile", "tempfile", "threading", "urllib", "zipfile"),
+    ]
+)
+"""Modules of the standard library that open files, sockets, processes and threads for whoever calls them."""
+
+_BY_THE_WAY: Final = frozenset(
+    [
+        *("importlib", "_frozen_importlib", "_frozen_importlib_external", "linecache", "logging", "traceback"),
+        *("warnings", "coverage", "debugpy", "pydevd", "_pydevd_bundle", "_pydevd_frame_eval"),
+    ]
+)
+"""Modules that do what they do beside the workflow: its story is the same whatever they find."""
 
 _settings: Final[list[Setting]] = []
 _noticed: Final[set[tuple[str, int]]] = set()
@@ -104,41 +109,37 @@ def install_guards(setting: Setting) -> Callable[[], None]:
 
 def _exchange() -> None:
     global _hooked
-    for module, functions in _GUARDED.items():
-        for name, advice in functions.items():
-            original = getattr(module, name, None)
-            if original is not None:
-                _originals.append((module, name, original))
-                setattr(module, name, _guarded(original, f"{module.__name__}.{name}", advice))
+    for owner, name, told, advice in _GUARDED:
+        original = getattr(owner, name, None)
+        if original is not None:
+            _originals.append((owner, name, original))
+            setattr(owner, name, _guarded(original, told, advice))
     if not _hooked:
         sys.addaudithook(_audit)
         _hooked = True
 
 
 def _restore() -> None:
-    for module, name, original in _originals:
-        setattr(module, name, original)
+    for owner, name, original in _originals:
+        setattr(owner, name, original)
     _originals.clear()
     _noticed.clear()
 
 
-def _guarded(original: Any, name: str, advice: str) -> Any:
+def _guarded(original: Any, told: str, advice: str) -> Any:
     @functools.wraps(original)
     def guarded(*args: Any, **kwargs: Any) -> Any:
         if active.execution is not None:
-            _notice(name, advice, currentframe())
+            notice(told, advice, _caller(currentframe()))
         return original(*args, **kwargs)
 
     return guarded
 
 
 def _audit(event: str, args: tuple[Any, ...]) -> None:
-    if event in _AUDITED and _settings and active.execution is not None:
-        frame = currentframe()
-        while frame is not None and frame.f_back is not None and _module(frame.f_back) in _THROUGH:
-            frame = frame.f_back
-        if event != "open" or not _is_zone(args[0]):
-            _notice(event, _AUDITED[event], frame)
+    advice = _AUDITED.get(event) if _settings and active.execution is not None else None
+    if advice is not None and not (event == "open" and _is_zone(args[0])):
+        notice(event, advice, _caller(currentframe()))
 
 
 def _is_zone(path: object) -> bool:
@@ -147,29 +148,59 @@ def _is_zone(path: object) -> bool:
     return isinstance(path, str) and path.startswith(zones)
 
 
-def _module(frame: FrameType) -> str:
-    name: str = frame.f_globals.get("__name__", "")
-    return name.partition(".")[0]
+def _caller(frame: FrameType | None) -> FrameType | None:
+    return None if frame is None else frame.f_back
 
 
-def _notice(what: str, advice: str, guard: FrameType | None) -> None:
+def notice(what: str, advice: str, frame: FrameType | None) -> None:
+    """Warn of, or refuse, what code of a workflow calls in that frame.
+
+    In replay only what is refused is refused again: the code went on from there.
+    """
     execution = active.execution
-    frame = guard.f_back if guard is not None else None
-    if execution is None or frame is None or execution.torn_down or _module(frame) in _STANDARD:
+    if execution is None or is_collecting() or execution.torn_down:
         return
-    file, line = frame.f_code.co_filename, frame.f_lineno
+    while frame is not None and package_of(frame) in _THROUGH:
+        frame = frame.f_back
+    if frame is None or not is_of_users(frame):
+        return
+    place = (frame.f_code.co_filename, frame.f_lineno)
+    refuses = "raise" in _settings
+    if (not refuses and (execution.replaying or place in _noticed)) or _is_by_the_way(frame):
+        return
     message = (
-        f"workflow {execution.workflow_id!r} calls {what} at {file}:{line}: a replay would see something else; {advice}"
+        f"workflow {execution.workflow_id!r} calls {what} at {place[0]}:{place[1]}{_called_from(frame)}: "
+        f"a replay would see something else; {advice}"
     )
-    if "raise" in _settings:
+    if refuses:
         raise WrongContext(message)
-    if not execution.replaying and (file, line) not in _noticed:
-        _noticed.add((file, line))
-        outer, active.execution = active.execution, None
-        try:
-            warnings.warn_explicit(message, NondeterminismWarning, file, line, module=frame.f_globals.get("__name__"))
-        finally:
-            active.execution = outer
+    _noticed.add(place)
+    outer, active.execution = active.execution, None
+    try:
+        warnings.warn_explicit(message, NondeterminismWarning, *place, module=frame.f_globals.get("__name__"))
+    finally:
+        active.execution = outer
+
+
+def _is_by_the_way(frame: FrameType | None) -> bool:
+    """Tell whether the code runs beside the workflow: an import, a handler of logging, a finaliser, a debugger."""
+    while frame is not None and not is_drain(frame):
+        if frame.f_code.co_name == "__del__" or package_of(frame) in _BY_THE_WAY:
+            return True
+        frame = frame.f_back
+    return False
+
+
+def _called_from(frame: FrameType) -> str:
+    """Give the user's own line where the call is made by a library."""
+    if "site-packages" not in frame.f_code.co_filename:
+        return ""
+    caller = frame.f_back
+    while caller is not None and not is_drain(caller):
+        if is_of_users(caller) and "site-packages" not in caller.f_code.co_filename:
+            return f", called from {caller.f_code.co_filename}:{caller.f_lineno}"
+        caller = caller.f_back
+    return ""
 
 
 class NondeterminismWarning(UserWarning):

@@ -12,11 +12,9 @@ import asyncio
 import contextvars
 import functools
 import math
-import sys
 from asyncio import events
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Coroutine, Generator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from itertools import count
 from threading import get_ident
 from typing import Any, Final, NoReturn, Protocol, TypeVar, TypeVarTuple
@@ -25,7 +23,10 @@ from zlib import crc32
 from everlog.core.durations import LONGEST
 from everlog.errors import WrongContext
 from everlog.replay.branches import Branch, TaskBranch
+from everlog.replay.budgets import Interrupted, drain_within_budget
+from everlog.replay.collector import refuse_in_collector
 from everlog.replay.divergence import TornDown
+from everlog.replay.generators import are_held, generators_held
 from everlog.replay.stdlib import adapt_libraries
 from everlog.replay.tasks import WorkflowFuture, WorkflowTask
 
@@ -123,6 +124,12 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         """Draws the next creation number of a future or a generator."""
         self._task_number = 0
         self._thread: int | None = None
+        # For `budgets`: which thread drains it, the number of that drain, whether it is interrupted, and whether it
+        # may be, which is not so where the code runs on threads of its own.
+        self.drained_by: int | None = None
+        self.drain_number = 0
+        self.interrupted = False
+        self.interruptible = True
         self._context = contextvars.Context()  # empty: that of whoever drives the engine is not in the log
         self._generators: dict[int, Any] = {}
         self._tasks: dict[int, WorkflowTask[Any]] = {}
@@ -180,7 +187,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     ) -> Any:
         """Start a task in a branch of its own."""
         if eager.get("eager_start"):
-            raise WrongContext(f"{self._name()}: eager tasks are not supported in a workflow; leave eager_start out")
+            raise WrongContext(f"{self.name()}: eager tasks are not supported in a workflow; leave eager_start out")
         if self._thread != get_ident():
             self._refuse_foreign(coro)
         inner = contextvars.copy_context() if context is None else context
@@ -200,7 +207,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         """Run a plain step: what `asyncio.to_thread` comes down to. Anything else is refused."""
         if executor is not None:
             raise WrongContext(
-                f"{self._name()}: an executor of one's own does not survive a restart; "
+                f"{self.name()}: an executor of one's own does not survive a restart; "
                 "make the function a step and await everlog.call(step, ...)"
             )
         return self.create_task(self._owner.call_in_thread(func, args))
@@ -249,6 +256,14 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
 
     # -- what the runtime calls --------------------------------------------------------------------------------------
 
+    def name(self) -> str:
+        """Give the name of the workflow, for a person."""
+        return f"workflow {self._owner.workflow_id!r}"
+
+    def code_thread(self) -> int | None:
+        """Give the thread in which the code of the workflow runs now."""
+        return self._thread
+
     def next_task_number(self) -> int:
         """Draw the next creation number of a task: apart, as versions of asyncio differ in the futures they make."""
         self._task_number += 1
@@ -256,6 +271,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
 
     def branch(self) -> Branch:
         """Give the branch of the code that is running: of its task, or of the task that registered the callback."""
+        refuse_in_collector()
         task = asyncio.current_task(self)
         if isinstance(task, WorkflowTask):
             return task.branch
@@ -264,7 +280,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
 
     def drain(self, first: Callable[[], object] | None = None) -> None:
         """Run `first`, then all that is ready, as the running loop of this thread."""
-        if sys.get_asyncgen_hooks().firstiter is not _hold_generator:
+        if not are_held():
             with generators_held():
                 self.drain(first)
             return
@@ -273,9 +289,9 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         self._thread = get_ident()
         adapt_libraries()
         try:
-            if first is not None:
-                self._context.run(first)
-            self._run_rounds()
+            drain_within_budget(self, self._run_rounds, first)
+        except Interrupted:
+            pass  # its workflow was told that it is stuck
         finally:
             self._thread = None
             events._set_running_loop(outer)
@@ -284,6 +300,11 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         """Forget the workflow, which has ended here, so that it need not wait for the garbage collector."""
         self._owner = _Gone(self._owner.workflow_id)
         self._tasks.clear()
+
+    def was_interrupted(self, why: str) -> None:
+        """Take note that a drain is being interrupted, so that the workflow is stuck."""
+        self.interrupted = True
+        self._owner.was_touched(why)
 
     def make_ready(self, handle: TimerHandle) -> None:
         """Put a handle that waited for a timer among the ready ones."""
@@ -311,18 +332,19 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         return [task for task in self._tasks.values() if not task.done()]
 
     def open_generators(self) -> list[Any]:
-        """Give the async generators that were begun and not finished, oldest first, and forget them."""
-        generators = [generator for generator in self._generators.values() if generator.ag_frame is not None]
-        self._generators.clear()
-        return generators
+        """Give the async generators that were begun and not finished, oldest first. They are held until they are."""
+        self._generators = {number: held for number, held in self._generators.items() if held.ag_frame is not None}
+        return list(self._generators.values())
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
-    def _run_rounds(self) -> None:
+    def _run_rounds(self, first: Callable[[], object] | None) -> None:
+        if first is not None:
+            self._context.run(first)
         ready = self._ready
         rounds = repeats = 0
         known: dict[int, object] = {}
-        while ready:
+        while ready and not self.interrupted:
             progress = self.progress
             handles = list(ready)
             ready.clear()
@@ -370,12 +392,9 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
             self._prune_at = 2 * len(self._generators) + 64
         self._generators[self.next_number()] = generator
 
-    def _name(self) -> str:
-        return f"workflow {self._owner.workflow_id!r}"
-
     def _refuse_foreign(self, what: object) -> NoReturn:
         why = (
-            f"{self._name()} was to be woken by something that is not in its log: {what!r}. An asyncio primitive "
+            f"{self.name()} was to be woken by something that is not in its log: {what!r}. An asyncio primitive "
             "(Event, Lock, Queue, Future, ...) is shared with another workflow, a step or another thread; "
             "create it inside the workflow, and wait for others with everlog.recv"
         )
@@ -409,27 +428,6 @@ class _Gone:
         pass
 
 
-@contextmanager
-def generators_held() -> Generator[None]:
-    """Have this thread's workflow loops hold the async generators that begin in them; once for many drains."""
-    hooks = sys.get_asyncgen_hooks()
-    sys.set_asyncgen_hooks(firstiter=_hold_generator, finalizer=_keep_generator)
-    try:
-        yield
-    finally:
-        sys.set_asyncgen_hooks(*hooks)
-
-
-def _hold_generator(generator: AsyncGenerator[Any, Any]) -> None:
-    loop = events._get_running_loop()
-    if isinstance(loop, WorkflowLoop):
-        loop.hold_generator(generator)
-
-
-def _keep_generator(generator: AsyncGenerator[Any, Any]) -> None:
-    """The loop holds every generator, so the collector never finds one."""
-
-
 def _owner_of(callback: Callback) -> object:
     """Give what comes back when the callback is called for again: its task or other object, or its code."""
     while isinstance(callback, functools.partial):
@@ -440,8 +438,7 @@ def _owner_of(callback: Callback) -> object:
 
 def _refusal(name: str, advice: str) -> Callable[..., NoReturn]:
     def refuse(self: WorkflowLoop, *args: object, **kwargs: object) -> NoReturn:
-        # The function becomes a method of the loop.
-        raise WrongContext(f"{self._name()}: loop.{name} cannot be replayed; {advice}")  # pyright: ignore[reportPrivateUsage]
+        raise WrongContext(f"{self.name()}: loop.{name} cannot be replayed; {advice}")
 
     return refuse
 

@@ -80,6 +80,8 @@ class Client:
         self._process = 0
         self._sent = 0
         self._name = ""
+        self._asking: set[asyncio.Future[Any]] = set()
+        """What users wait for that the engine's thread is to answer."""
         self.codec: Codec = codec if codec is not None else JsonCodec()
         self.host: Host = host if host is not None else SystemHost()
 
@@ -240,9 +242,11 @@ class Client:
             shell.answer(loop, partial(_set_result, future, end))
 
         shell.submit(lambda: forget.append(shell.when_ended(workflow_id, on_end)))
+        self._asking.add(future)
         try:
             return await future
         finally:
+            self._asking.discard(future)
             if not future.done() or future.cancelled():
                 self._forget(shell, forget)
 
@@ -294,7 +298,11 @@ class Client:
                 resolve(error)
 
         shell.submit(run)
-        value = await future
+        self._asking.add(future)
+        try:
+            value = await future
+        finally:
+            self._asking.discard(future)
         if isinstance(value, Exception):
             raise value
         return value
@@ -423,6 +431,11 @@ class Client:
         if self._shell is None or self._shell.closed:
             raise StoreUnavailable("this engine is closed; open another")
         return self._shell
+
+    def _give_up_asking(self, error: EverlogError) -> None:
+        """Tell all who wait for the engine's thread that it does not answer."""
+        for future in list(self._asking):
+            self.host.post(future.get_loop(), partial(_set_result, future, error))
 
     def _forget(self, shell: Shell, forget: list[Callable[[], None]]) -> None:
         if not shell.closed:

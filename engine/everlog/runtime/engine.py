@@ -16,7 +16,7 @@ from everlog.core.codec import Codec
 from everlog.core.durations import SECOND, Duration, microseconds
 from everlog.core.numbers import check_count
 from everlog.core.version import VERSION
-from everlog.errors import StoreError, UsageError
+from everlog.errors import StoreError, StoreUnavailable, UsageError
 from everlog.host import Driver, Host
 from everlog.replay.definitions import Definition, Workflow, registered_workflows
 from everlog.replay.execution import Environment
@@ -31,12 +31,13 @@ from everlog.runtime.shell import Shell
 from everlog.runtime.steps import StepRunner
 from everlog.runtime.stopping import called_when_told_to_end
 from everlog.runtime.strangers import Strangers
+from everlog.runtime.watching import DrainWatcher
 from everlog.runtime.worker import Worker, WorkerSettings
 from everlog.store import Store
 
 log: Final = logging.getLogger("everlog")
 CLOSING: Final = 5.0
-"""Seconds for the last commits once the grace time is over."""
+"""Seconds for the last commits once the grace time is over, and for the engine's thread to answer."""
 
 
 @final
@@ -81,8 +82,9 @@ class Engine(Client):
         self._grace = microseconds(grace, what="grace") / SECOND
         self._guards: Literal["off", "warn", "raise"] = guards
         self._keeper: LeaseKeeper | None = None
-        self._keeper_driver: Driver | None = None
         self._steps: StepRunner | None = None
+        self._watcher: DrainWatcher | None = None
+        self._drivers: list[Driver] = []
         self._remove_guards: Callable[[], None] | None = None
 
     @outside
@@ -128,23 +130,54 @@ class Engine(Client):
         self._keeper.on_round = lambda: shell.submit(partial(_look_for_strangers, strangers))
         worker.holds_lease = self._keeper.holds
         await self._in_thread(self._keeper.register)
-        self._keeper_driver = self.host.drive("everlog-lease", self._keeper)
+        self._watcher = DrainWatcher(
+            monotonic=self.host.monotonic, lease=self._lease, thread=shell.thread, silence=shell.silence
+        )
+        self._drivers = [
+            self.host.drive("everlog-lease", self._keeper),
+            self.host.drive("everlog-watch", self._watcher),
+        ]
         self._remove_guards = install_guards(self._guards)
 
     async def _end(self, shell: Shell) -> None:
         worker = shell.worker
         try:
             if worker is not None:
-                await self.ask(worker.drain)
+                shell.submit(worker.drain)
                 await self._until_empty(worker, self._grace)
                 if worker.residents:
-                    await self.ask(lambda: worker.hand_back_all(shell.store.now()))
-                    await self._until_empty(worker, CLOSING)
+                    shell.submit(lambda: worker.hand_back_all(shell.store.now()))
+                    await self._until_empty(worker, self._patience(shell))
         finally:
             if self._remove_guards is not None:
                 self._remove_guards()
             shell.submit(partial(self._retire, shell))
-        await super()._end(shell)
+        try:
+            async with asyncio.timeout(max(1.0, self._patience(shell))):
+                await super()._end(shell)
+        except TimeoutError:
+            await self._leave_behind(shell)
+
+    def _patience(self, shell: Shell) -> float:
+        """Give the seconds that the engine's thread still has to answer: it may be interrupted after half a lease."""
+        return max(CLOSING, self._lease / SECOND * 3 / 4) - shell.silence()
+
+    async def _leave_behind(self, shell: Shell) -> None:
+        """Close without the engine's thread, which does not return. Its lease is given up for it, so that all that it
+        holds is free; should it return, it can write nothing any more, and ends."""
+        where = self._watcher.where() if self._watcher is not None else ""
+        log.error(
+            "the engine is closed without its thread, which has been busy for %.0f s%s; what it held is free",
+            shell.silence(),
+            where and f" with {where}",
+        )
+        self._stop_drivers()
+        try:
+            async with asyncio.timeout(CLOSING):
+                await self._in_thread(self._give_up_lease)
+        except TimeoutError:
+            log.warning("the database does not answer, so that the lease runs out by itself")
+        self._give_up_asking(StoreUnavailable("this engine was closed before the answer was there; ask another"))
 
     def _retire(self, shell: Shell) -> None:
         """On the engine's thread: give up the lease, and with it all that is still held."""
@@ -152,13 +185,19 @@ class Engine(Client):
             shell.worker.let_all_go()
         if self._steps is not None:
             self._steps.close()
-        if self._keeper_driver is not None:
-            self._keeper_driver.stop()
+        self._stop_drivers()
+        self._give_up_lease()
+
+    def _give_up_lease(self) -> None:
         if self._keeper is not None:
             try:
                 self._keeper.retire()
             except StoreError as error:
                 log.warning("the lease could not be given up, it runs out by itself: %s", error)
+
+    def _stop_drivers(self) -> None:
+        for driver in self._drivers:
+            driver.stop()
 
     async def _until_empty(self, worker: Worker, seconds: float) -> None:
         until = self.host.monotonic() + seconds

@@ -20,7 +20,7 @@ from everlog.core.events import EndEvent, decode_event
 from everlog.errors import CorruptLog, EverlogError, NotFound, StoreError, StoreUnavailable
 from everlog.host import Driver, Host
 from everlog.replay.execution import StepEnd
-from everlog.replay.loop import generators_held
+from everlog.replay.generators import generators_held
 from everlog.runtime.committer import Committer
 from everlog.runtime.steps import Dispatch
 from everlog.runtime.worker import Worker
@@ -85,6 +85,10 @@ class Shell:
         """Give for how many seconds the engine's thread has not come back from what it is doing; 0 at rest."""
         since = self._pumping_since
         return 0.0 if since is None else self.host.monotonic() - since
+
+    def thread(self) -> int:
+        """Give the thread that pumps, or did last; 0 before the first time."""
+        return self._pumping_in
 
     # -- on the engine's thread --------------------------------------------------------------------------------------
 

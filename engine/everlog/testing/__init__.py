@@ -9,17 +9,19 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from everlog.testing.calls import watch_calls
     from everlog.testing.conformance import StoreConformance
     from everlog.testing.faults import Crash, FaultyStore
     from everlog.testing.store_machine import StoreMachine
 
-__all__ = ["Crash", "FaultyStore", "StoreConformance", "StoreMachine"]
+__all__ = ["Crash", "FaultyStore", "StoreConformance", "StoreMachine", "watch_calls"]
 
 _MODULES = {
     "Crash": "everlog.testing.faults",
     "FaultyStore": "everlog.testing.faults",
     "StoreConformance": "everlog.testing.conformance",
     "StoreMachine": "everlog.testing.store_machine",
+    "watch_calls": "everlog.testing.calls",
 }
 
 
