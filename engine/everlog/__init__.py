@@ -21,7 +21,7 @@ from everlog.errors import (
     WorkflowFailed,
     WrongContext,
 )
-from everlog.replay.definitions import Definition, Step, SyncStep, Workflow, step, workflow
+from everlog.replay.definitions import Definition, Step, SyncStep, SyncWorkflow, Workflow, step, workflow
 from everlog.replay.guards import NondeterminismWarning
 from everlog.replay.primitives import Current, call, current, now, random, recv, scope, send, sleep, sleep_until, uuid4
 from everlog.runtime.client import Client
@@ -55,6 +55,7 @@ __all__ = [
     "StoreError",
     "StoreUnavailable",
     "SyncStep",
+    "SyncWorkflow",
     "UsageError",
     "Workflow",
     "WorkflowCancelled",

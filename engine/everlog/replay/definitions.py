@@ -159,6 +159,11 @@ class Step(AnyStep[P, T]):
             execution = active.execution
             if execution is None:
                 return self._function(*self.bound, *args, **kwargs)
+            if active.strand is not None:
+                raise WrongContext(
+                    f"{self.name} is an async step: in blocking code write "
+                    f'"sync.call({self.__wrapped__.__name__}, ...)"'
+                )
             return asking.call_step(execution, self, args, kwargs)
 
     @property
@@ -182,11 +187,17 @@ class Step(AnyStep[P, T]):
 
 @final
 class SyncStep(AnyStep[P, T]):
-    """A plain function that runs in a thread, its result recorded, when a workflow calls it by `everlog.call`."""
+    """A plain function that runs in a thread, its result recorded, when a workflow calls it.
+
+    A plain workflow calls it as it is, an async one by `everlog.call`; elsewhere it is a plain call of the function.
+    """
 
     runs_in_thread: Final = True
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        if active.strand is not None:
+            outcome: T = active.strand.ask(asking.call_step(active.strand.execution, self, args, kwargs))
+            return outcome
         if active.execution is not None:
             raise WrongContext(
                 f"{self.name} is a plain step: in an async workflow write "
@@ -219,14 +230,44 @@ class SyncStep(AnyStep[P, T]):
         return self._bind(instance)
 
 
-@final
-class Workflow(Definition[P, T]):
-    """An async function that runs durably, by `engine.start(workflow, ...)`."""
+class AnyWorkflow(Definition[P, T_co]):
+    """What async and plain workflows share."""
 
     def __init__(self, function: Callable[..., Any], *, name: str | None = None) -> None:
         super().__init__(function, name, "workflow")
         self.id: str | None = None
         _register(self)
+
+    def _with(self: Self, options: WorkflowOptions) -> Self:
+        unknown = options.keys() - WorkflowOptions.__annotations__.keys()
+        if unknown:
+            raise InvalidDefinition(
+                f"a workflow has no option {sorted(unknown)[0]!r}; it has {_names(WorkflowOptions)}"
+            )
+        if "id" in options:
+            check_id(options["id"])
+        return self._changed(**options)
+
+    def _refused(self, *, is_async: bool) -> WrongContext:
+        """Give the error of whoever calls it as a function."""
+        name = self.__wrapped__.__name__
+        if active.execution is None:
+            return WrongContext(
+                f'{self.name} is a workflow: "await engine.start({name}, ...)" runs it durably, or with sync.Engine '
+                f'"engine.start({name}, ...)"; {name}.fn(...) is the bare function'
+            )
+        if is_async != (active.strand is None):
+            part = ""
+        elif is_async:
+            part = f', or call "await {name}.fn(...)" to run it as a part of this workflow'
+        else:
+            part = f', or call "{name}.fn(...)" to run it as a part of this workflow'
+        return WrongContext(f"{self.name} is a workflow, and this version has no child workflows: make it a step{part}")
+
+
+@final
+class Workflow(AnyWorkflow[P, T]):
+    """An async function that runs durably, by `engine.start(workflow, ...)`."""
 
     if TYPE_CHECKING:
 
@@ -236,16 +277,7 @@ class Workflow(Definition[P, T]):
     else:
 
         def __call__(self, /, *args, **kwargs):
-            name = self.__wrapped__.__name__
-            if active.execution is not None:
-                raise WrongContext(
-                    f"{self.name} is a workflow, and this version has no child workflows: make it a step, or call "
-                    f'"await {name}.fn(...)" to run it as a part of this workflow'
-                )
-            raise WrongContext(
-                f'{self.name} is a workflow: "await engine.start({name}, ...)" runs it durably; '
-                f"{name}.fn(...) is the bare function"
-            )
+            raise self._refused(is_async=True)
 
     @property
     def fn(self) -> Callable[P, Coroutine[Any, Any, T]]:
@@ -254,14 +286,24 @@ class Workflow(Definition[P, T]):
 
     def options(self, **options: Unpack[WorkflowOptions]) -> Workflow[P, T]:
         """Give the workflow with other options."""
-        unknown = options.keys() - WorkflowOptions.__annotations__.keys()
-        if unknown:
-            raise InvalidDefinition(
-                f"a workflow has no option {sorted(unknown)[0]!r}; it has {_names(WorkflowOptions)}"
-            )
-        if "id" in options:
-            check_id(options["id"])
-        return self._changed(**options)
+        return self._with(options)
+
+
+@final
+class SyncWorkflow(AnyWorkflow[P, T]):
+    """A plain function that runs durably, by `engine.start(workflow, ...)`: blocking code on threads of the engine."""
+
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        raise self._refused(is_async=False)
+
+    @property
+    def fn(self) -> Callable[P, T]:
+        """The function itself."""
+        return self._function
+
+    def options(self, **options: Unpack[WorkflowOptions]) -> SyncWorkflow[P, T]:
+        """Give the workflow with other options."""
+        return self._with(options)
 
 
 class StepDecorator(Protocol):
@@ -277,7 +319,11 @@ class StepDecorator(Protocol):
 class WorkflowDecorator(Protocol):
     """What `@workflow(...)` gives."""
 
-    def __call__(self, fn: Callable[P, Coroutine[Any, Any, T]], /) -> Workflow[P, T]: ...
+    @overload
+    # Both checkers resolve the overlap as wanted: an async function matches the first.
+    def __call__(self, fn: Callable[P, Coroutine[Any, Any, T]], /) -> Workflow[P, T]: ...  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
+    @overload
+    def __call__(self, fn: Callable[P, T], /) -> SyncWorkflow[P, T]: ...
 
 
 @overload
@@ -299,17 +345,21 @@ def step(fn: Any = None, /, **defaults: Any) -> Any:
         return functools.partial(step, **defaults)
     _check_defaults(defaults, StepDefaults, "step")
     function = _plain(fn, "step")
-    made: AnyStep[..., Any] = Step(function, **defaults) if _is_async(function) else SyncStep(function, **defaults)
+    made: AnyStep[..., Any] = Step(function, **defaults) if is_async(function) else SyncStep(function, **defaults)
     return made
 
 
 @overload
-def workflow(fn: Callable[P, Coroutine[Any, Any, T]], /, **defaults: Unpack[WorkflowDefaults]) -> Workflow[P, T]: ...
+# Both checkers resolve the overlap as wanted: an async function matches the first.
+def workflow(fn: Callable[P, Coroutine[Any, Any, T]], /, **defaults: Unpack[WorkflowDefaults]) -> Workflow[P, T]: ...  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
+@overload
+def workflow(fn: Callable[P, T], /, **defaults: Unpack[WorkflowDefaults]) -> SyncWorkflow[P, T]: ...
 @overload
 def workflow(**defaults: Unpack[WorkflowDefaults]) -> WorkflowDecorator: ...
 def workflow(fn: Any = None, /, **defaults: Any) -> Any:
-    """Make an async function a workflow: started by an engine, it is run to its end whatever happens to the process.
+    """Make a function a workflow: started by an engine, it is run to its end whatever happens to the process.
 
+    A plain function calls plain steps as they are, and waits for everything else by way of `everlog.sync`.
     `name` is its name in the log, by default the qualified name of the function; old histories are found by it.
     Raises `InvalidDefinition` for what cannot be a workflow.
     """
@@ -317,13 +367,13 @@ def workflow(fn: Any = None, /, **defaults: Any) -> Any:
         return functools.partial(workflow, **defaults)
     _check_defaults(defaults, WorkflowDefaults, "workflow")
     function = _plain(fn, "workflow")
-    if not _is_async(function):
-        raise InvalidDefinition(f"workflow {_name_of(function, None, 'workflow')!r} must be an async def function")
-    made: Workflow[..., Any] = Workflow(function, **defaults)
+    made: AnyWorkflow[..., Any] = (
+        Workflow(function, **defaults) if is_async(function) else SyncWorkflow(function, **defaults)
+    )
     return made
 
 
-_registry: Final[dict[str, Workflow[..., Any]]] = {}
+_registry: Final[dict[str, AnyWorkflow[..., Any]]] = {}
 
 
 _packages: Final[set[str]] = set()
@@ -334,12 +384,12 @@ def defining_packages() -> frozenset[str]:
     return frozenset(_packages)
 
 
-def registered_workflows() -> dict[str, Workflow[..., Any]]:
+def registered_workflows() -> dict[str, AnyWorkflow[..., Any]]:
     """Give all workflows that were defined in this process, by name."""
     return dict(_registry)
 
 
-def _register(defined: Workflow[..., Any]) -> None:
+def _register(defined: AnyWorkflow[..., Any]) -> None:
     before = _registry.get(defined.name)
     if before is not None:
         if before.__module__ != defined.__module__:
@@ -368,7 +418,8 @@ def _plain(function: Any, kind: str) -> Callable[..., Any]:
     return plain
 
 
-def _is_async(function: Callable[..., Any]) -> bool:
+def is_async(function: Callable[..., Any]) -> bool:
+    """Tell whether a function, or an object that is called like one, gives something to await."""
     # The attribute itself is wanted, not whether it is callable.
     called = getattr(function, "__call__", function)  # noqa: B004
     return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(called)

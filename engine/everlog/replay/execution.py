@@ -15,25 +15,29 @@ from functools import partial
 from random import Random
 from typing import Any, Final
 
-from msgspec import Raw, Struct
+from msgspec import Raw, Struct, field
 
 from everlog.core import events
 from everlog.core.codec import Codec, Mismatch
 from everlog.core.events import AnyEvent, EndEvent
 from everlog.core.failures import Failure, describe, rebuild
 from everlog.errors import InternalError, NotEncodable, StepInterrupted, WrongContext
+from everlog.host import strand_pool
 from everlog.replay import asking
 from everlog.replay.applying import apply_event
 from everlog.replay.branches import Branch, keyed
 from everlog.replay.context import active
-from everlog.replay.definitions import Workflow
+from everlog.replay.definitions import AnyWorkflow, SyncWorkflow
 from everlog.replay.divergence import CannotGoOn, TornDown
 from everlog.replay.loop import TimerHandle, WorkflowLoop
 from everlog.replay.operations import Operation, Phase, SendOperation, StepOperation, TimerOperation, WaitOperation
-from everlog.replay.tasks import OperationFuture, WorkflowTask
+from everlog.replay.strands import Strand
+from everlog.replay.tasks import OperationFuture, WorkflowFuture, WorkflowTask
 
 log: Final = logging.getLogger("everlog")
 SWALLOWED_TEARDOWNS: Final = 3
+MOST_REFUSALS: Final = 100
+"""So often may a task that is torn down ask for something before it is left waiting: its `finally` blocks may nest."""
 _quarantine: Final[list[Execution]] = []
 
 
@@ -49,6 +53,8 @@ class Environment(Struct, frozen=True, kw_only=True):
     worker: str = ""
     whole_input: int = 65_536
     """Step inputs of more bytes are recorded as digest, size and preview."""
+    run_strand: Callable[[Callable[[], None]], None] = field(default_factory=lambda: strand_pool().submit)
+    """Runs blocking code at once in a thread that is its own until it returns."""
 
 
 class StepEnd(Struct, frozen=True, kw_only=True, gc=False):
@@ -67,7 +73,7 @@ class Execution:
         self,
         workflow_id: str,
         created: events.WorkflowCreated,
-        definition: Workflow[..., Any],
+        definition: AnyWorkflow[..., Any],
         environment: Environment,
     ) -> None:
         self.workflow_id = workflow_id
@@ -100,6 +106,10 @@ class Execution:
         self.undispatched: list[StepOperation] = []
         self.dropped_steps: list[StepOperation] = []
         self.randoms: dict[str, Random] = {}
+        self.strands: dict[Strand, None] = {}
+        """The threads that blocking code of this workflow holds, by their strands; most of them stand still."""
+        self.running: Strand | None = None
+        """The strand that runs while the thread that drains stands still: for whoever looks at slow drains."""
         self._due_number = 0
         self._keys_drawn: dict[str, int] = {}
         self._live_keys: dict[str, Operation] = {}
@@ -143,8 +153,12 @@ class Execution:
         self.began = began
         self.began_at = self.loop.log_time
 
+        definition = self.definition
+
         async def run() -> Any:
-            return await self.definition.fn(*args, **kwargs)
+            if isinstance(definition, SyncWorkflow):
+                return await Strand(self, partial(definition.fn, *args, **kwargs)).run()
+            return await definition.fn(*args, **kwargs)
 
         def start() -> None:
             self.main = main = self.loop.create_task(run(), name=self.definition.name)
@@ -154,10 +168,11 @@ class Execution:
 
     # -- operations --------------------------------------------------------------------------------------------------
 
-    def issue(self, operation: Operation) -> OperationFuture:
+    def issue(self, operation: Operation) -> WorkflowFuture[Any]:
         """Open an operation that the code awaits; give the future that its fact ends."""
         if self.torn_down or self.ending:
-            raise TornDown
+            self.called.pop(id(operation), None)
+            return self._refuse()
         if active.execution is not self:
             raise WrongContext(
                 f"{operation.describe()} was called in workflow {self.workflow_id!r} and awaited outside of it; "
@@ -184,6 +199,15 @@ class Execution:
                 self.push_due(operation.due_at, operation)
         return operation.future
 
+    def _refuse(self) -> WorkflowFuture[Any]:
+        """Raise `TornDown`; code that swallows it again and again is given a future that nothing ends."""
+        task = asyncio.current_task(self.loop)
+        if isinstance(task, WorkflowTask):
+            task.refusals += 1
+            if task.refusals > MOST_REFUSALS:
+                return WorkflowFuture(loop=self.loop)
+        raise TornDown
+
     def draw_key(self, name: str, key: str) -> str:
         """Give the identity of an operation with a key; one that uses the key again is another operation."""
         drawn = keyed(name, key)
@@ -206,7 +230,8 @@ class Execution:
     def set_timer(self, due_at: int, handle: TimerHandle) -> None:
         """Open a timer operation that makes the handle ready when it fires."""
         if self.torn_down or self.ending:
-            raise TornDown
+            self._refuse()
+            return
         identity = self.loop.branch().draw("timer")
         operation = TimerOperation(self, identity, None, due_at=due_at, handle=handle)
         handle.on_cancel = operation.cancel
@@ -364,9 +389,10 @@ class Execution:
                 if operation.coroutine is not None:
                     operation.coroutine.close()
         log.warning(
-            "workflow %r swallowed its teardown %d times; its code is kept aside in memory",
+            "workflow %r swallowed its teardown %d times; its code is kept aside in memory%s",
             self.workflow_id,
             SWALLOWED_TEARDOWNS,
+            f", and {len(self.strands)} threads with it" if self.strands else "",
         )
         _quarantine.append(self)
 

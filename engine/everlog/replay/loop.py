@@ -23,6 +23,7 @@ from zlib import crc32
 from everlog.core.durations import LONGEST
 from everlog.errors import WrongContext
 from everlog.replay.branches import Branch, TaskBranch
+from everlog.replay.collector import refuse_in_collector
 from everlog.replay.divergence import TornDown
 from everlog.replay.stdlib import adapt_libraries
 from everlog.replay.tasks import WorkflowFuture, WorkflowTask
@@ -258,6 +259,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
 
     def branch(self) -> Branch:
         """Give the branch of the code that is running: of its task, or of the task that registered the callback."""
+        refuse_in_collector()
         task = asyncio.current_task(self)
         if isinstance(task, WorkflowTask):
             return task.branch
@@ -280,6 +282,10 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
             self._thread = None
             sys.set_asyncgen_hooks(*hooks)
             events._set_running_loop(outer)
+
+    def run_on(self, thread: int) -> None:
+        """Have the running drain go on in another thread, while this one stands still."""
+        self._thread = thread
 
     def let_go(self) -> None:
         """Forget the workflow, which has ended here, so that it need not wait for the garbage collector."""

@@ -62,6 +62,8 @@ class WorkflowTask(asyncio.Task[T]):
         self._hash = loop.salt + self.number
         self.own_branch = TaskBranch(parent, name or str(getattr(coroutine, "__name__", type(coroutine).__name__)))
         self._cancels = 0
+        self.refusals = 0
+        """How often it asked for something while it was torn down."""
         super().__init__(coroutine, loop=loop, name=name or f"Task-{self.number}", context=context)
 
     def __hash__(self) -> int:

@@ -18,7 +18,7 @@ from everlog.core.names import check_id, check_name, check_reason, check_topic
 from everlog.errors import EverlogError, IdInUse, InternalError, NotFound, StoreUnavailable, UsageError, WrongContext
 from everlog.host import Host, SystemHost
 from everlog.replay.context import active
-from everlog.replay.definitions import Definition, Workflow, defining_packages
+from everlog.replay.definitions import AnyWorkflow, Definition, defining_packages
 from everlog.runtime.backends import Durability, open_store
 from everlog.runtime.commits import ending_commit
 from everlog.runtime.committer import PendingCommit, PendingCreate, PendingPost
@@ -291,7 +291,7 @@ class Client:
         answered: T = value
         return answered
 
-    def _create(self, workflow_id: str, definition: Workflow[..., Any], payload: bytes, resolve: Resolve) -> None:
+    def _create(self, workflow_id: str, definition: AnyWorkflow[..., Any], payload: bytes, resolve: Resolve) -> None:
         shell = self._open_shell_here()
         now = shell.store.now()
         created = events.WorkflowCreated(name=definition.name, input=msgspec.Raw(payload), seed=self.host.token())
@@ -321,7 +321,7 @@ class Client:
 
         shell.committer.create(PendingCreate(new, answer))
 
-    async def _must_be_same(self, workflow_id: str, definition: Workflow[..., Any], payload: bytes) -> None:
+    async def _must_be_same(self, workflow_id: str, definition: AnyWorkflow[..., Any], payload: bytes) -> None:
         rows: Sequence[EventRow] = await self.ask(partial(self.store.read, workflow_id, limit=1))
         created = decode_event(rows[0].payload)
         if not isinstance(created, events.WorkflowCreated):
@@ -335,7 +335,7 @@ class Client:
                 f"{recorded[:200].decode(errors='replace')}, now {payload[:200].decode(errors='replace')}"
             )
 
-    def _same_today(self, definition: Workflow[..., Any], recorded: bytes, payload: bytes) -> bool:
+    def _same_today(self, definition: AnyWorkflow[..., Any], recorded: bytes, payload: bytes) -> bool:
         what = f"input of workflow {definition.name}"
         completed = partial(definition.signature.completed, self.codec, what=what)
         try:
@@ -415,8 +415,8 @@ def _refuse_in_workflow() -> None:
         )
 
 
-def _startable(fn: Definition[..., Any]) -> Workflow[..., Any]:
-    if not isinstance(fn, Workflow):
+def _startable(fn: Definition[..., Any]) -> AnyWorkflow[..., Any]:
+    if not isinstance(fn, AnyWorkflow):
         raise UsageError(f"only a workflow can be started, got {fn!r}; decorate the function with @workflow")
     if fn.bound:
         raise UsageError(
