@@ -92,7 +92,7 @@ class Host(Protocol):
         """Have the step pool use at most so many threads at once."""
         ...
 
-    def run_strand(self, function: Callable[[], None]) -> None:
+    def run_aside(self, function: Callable[[], None]) -> None:
         """Run the function at once in a thread that is its own until it returns; there is always one.
 
         Raises `RuntimeError` where the machine has no thread left.
@@ -105,7 +105,7 @@ class SystemHost:
 
     def __init__(self) -> None:
         self._pool = ThreadPool("everlog-step", limit=64)
-        self._strands = strand_pool()
+        self._aside = unlimited_pool()
         self._random = random.Random()
 
     def wall(self) -> int:
@@ -153,8 +153,8 @@ class SystemHost:
     def limit_threads(self, threads: int) -> None:
         self._pool.limit = threads
 
-    def run_strand(self, function: Callable[[], None]) -> None:
-        self._strands.submit(function)
+    def run_aside(self, function: Callable[[], None]) -> None:
+        self._aside.submit(function)
 
 
 class _ThreadDriver:
@@ -240,9 +240,9 @@ class ThreadPool:
             del function
 
 
-def strand_pool() -> ThreadPool:
-    """Give a pool for the strands of plain workflows: without a limit, since one may wait for another."""
-    return ThreadPool("everlog-strand", limit=None)
+def unlimited_pool() -> ThreadPool:
+    """Give a pool for what may wait for one another, as the strands of blocking workflow code do."""
+    return ThreadPool("everlog-aside", limit=None)
 
 
 def _identity(pid: int) -> dict[str, str]:

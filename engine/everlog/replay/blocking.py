@@ -1,4 +1,4 @@
-"""Blocking: the functions of `everlog.sync` that blocking workflow code calls. Each asks the task of its strand to wait."""
+"""Blocking: the functions of `everlog.sync` for blocking workflow code. Each has the task of its strand wait for it."""
 
 from __future__ import annotations
 
@@ -83,12 +83,12 @@ def sleep_until(when: datetime, /) -> None:
 
 
 @overload
-# Both checkers resolve the overlap as wanted: an async function matches the first.
-def map(fn: Callable[[A], Coroutine[Any, Any, T]], items: Iterable[A], /, *, limit: int | None = None) -> list[T]: ...  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
+# The checker resolves the overlap as wanted: an async function matches the first.
+def map(fn: Callable[[A], Coroutine[Any, Any, T]], items: Iterable[A], /, *, limit: int | None = None) -> list[T]: ...  # pyright: ignore[reportOverlappingOverload]
 @overload
 def map(fn: Callable[[A], T], items: Iterable[A], /, *, limit: int | None = None) -> list[T]: ...
 def map(fn: Callable[[A], Any], items: Iterable[A], /, *, limit: int | None = None) -> list[Any]:
-    """Call a function for each item, each in a branch of its own and at most `limit` at once; give the results in order.
+    """Call a function for each item, in a branch of its own, at most `limit` at once; give the results in order.
 
     A plain function runs as blocking code, one branch at a time until it waits; a step or an async function needs no
     thread. When one raises, the others are cancelled, and it is raised once they have ended.
@@ -103,7 +103,7 @@ def map(fn: Callable[[A], Any], items: Iterable[A], /, *, limit: int | None = No
 def submit(fn: Definition[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]: ...
 @overload
 def submit(fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]: ...
-def submit(fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
+def submit(fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
     """Begin to call a function in a branch of its own, and go on; see `map` for what it may be.
 
     It runs when the caller next waits for something. What has not ended when the workflow ends is cancelled.
@@ -184,9 +184,10 @@ def _branch(
         raise WrongContext(f"{fn!r} is a workflow, and this version has no child workflows: make it a step")
     if not callable(fn):
         raise UsageError(f"sync.map and sync.submit take a function, got {fn!r}")
-    if is_async(fn):
-        return partial(fn, *args, **kwargs)
-    return Strand(execution, partial(fn, *args, **kwargs)).run
+    function: Callable[..., Any] = fn
+    if is_async(function):
+        return lambda: function(*args, **kwargs)
+    return lambda: Strand(execution, partial(function, *args, **kwargs)).run()
 
 
 async def _step(
@@ -202,8 +203,11 @@ async def _step(
 async def _all(branches: list[Branch], label: str, free: asyncio.Semaphore | None, context: Context) -> list[Any]:
     try:
         async with asyncio.TaskGroup() as group:
-            create = partial(context.run, group.create_task)
-            tasks = [create(_when_free(free, branch), name=label) for branch in branches]
+
+            def begin(branch: Branch) -> asyncio.Task[Any]:
+                return group.create_task(_when_free(free, branch), name=label)
+
+            tasks = [context.run(begin, branch) for branch in branches]
     except BaseExceptionGroup as failed:
         first: BaseException = failed.exceptions[0]
     else:

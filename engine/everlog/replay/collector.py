@@ -1,4 +1,4 @@
-"""Collector: whether this thread is inside a garbage collection, whose moments no replay can repeat. It collects nothing.
+"""Collector: whether this thread is inside a garbage collection, which no replay can repeat. It collects nothing.
 
 What the collector drops may have code that runs then, say the `finally` of a generator that nobody closed. Such code
 must not ask for anything durable: it would do so at another moment in each run, and perhaps in another workflow.

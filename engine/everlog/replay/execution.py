@@ -22,7 +22,7 @@ from everlog.core.codec import Codec, Mismatch
 from everlog.core.events import AnyEvent, EndEvent
 from everlog.core.failures import Failure, describe, rebuild
 from everlog.errors import InternalError, NotEncodable, StepInterrupted, WrongContext
-from everlog.host import strand_pool
+from everlog.host import unlimited_pool
 from everlog.replay import asking
 from everlog.replay.applying import apply_event
 from everlog.replay.branches import Branch, keyed
@@ -53,7 +53,7 @@ class Environment(Struct, frozen=True, kw_only=True):
     worker: str = ""
     whole_input: int = 65_536
     """Step inputs of more bytes are recorded as digest, size and preview."""
-    run_strand: Callable[[Callable[[], None]], None] = field(default_factory=lambda: strand_pool().submit)
+    run_strand: Callable[[Callable[[], None]], None] = field(default_factory=lambda: unlimited_pool().submit)
     """Runs blocking code at once in a thread that is its own until it returns."""
 
 
@@ -153,12 +153,12 @@ class Execution:
         self.began = began
         self.began_at = self.loop.log_time
 
-        definition = self.definition
+        function: Any = self.definition.__wrapped__
 
         async def run() -> Any:
-            if isinstance(definition, SyncWorkflow):
-                return await Strand(self, partial(definition.fn, *args, **kwargs)).run()
-            return await definition.fn(*args, **kwargs)
+            if isinstance(self.definition, SyncWorkflow):
+                return await Strand(self, partial(function, *args, **kwargs)).run()
+            return await function(*args, **kwargs)
 
         def start() -> None:
             self.main = main = self.loop.create_task(run(), name=self.definition.name)

@@ -174,8 +174,7 @@ def _drop_frames(error: BaseException) -> None:
         seen.add(id(one))
         _clear(one.__traceback__)
         left += [one.__cause__, one.__context__]
-        if isinstance(one, BaseExceptionGroup):
-            left += one.exceptions
+        left += getattr(one, "exceptions", ())  # of a group
 
 
 def _clear(trace: TracebackType | None) -> None:

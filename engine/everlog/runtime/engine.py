@@ -106,7 +106,7 @@ class Engine(Client):
             python=platform.python_version(),
             build=build,
             worker=name,
-            run_strand=self.host.run_strand,
+            run_strand=self.host.run_aside,
         )
         self.host.limit_threads(self._step_threads)
         offset = shell.store.now() - self.host.wall()

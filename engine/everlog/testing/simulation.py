@@ -23,7 +23,7 @@ from contextlib import suppress
 from random import Random
 from typing import Any, Final, TypeVar
 
-from everlog.host import Driver, Pump, strand_pool
+from everlog.host import Driver, Pump, unlimited_pool
 
 T = TypeVar("T")
 log: Final = logging.getLogger("everlog")
@@ -71,7 +71,7 @@ class SimulatedHost:
         self._selector = _VirtualSelector()
         self.loop = loop if loop is not None else _VirtualLoop(self._selector)
         self._drivers: list[_SimulatedDriver] = []
-        self._strands = strand_pool()
+        self._aside = unlimited_pool()
         self.failure: BaseException | None = None
         self.crashed = False
 
@@ -133,8 +133,8 @@ class SimulatedHost:
     def limit_threads(self, threads: int) -> None:
         pass
 
-    def run_strand(self, function: Callable[[], None]) -> None:
-        self._strands.submit(function)  # a real thread; but while it runs, the one that drains waits for it
+    def run_aside(self, function: Callable[[], None]) -> None:
+        self._aside.submit(function)  # a real thread; but while it runs, the one that drains waits for it
 
     def hop(self) -> float:
         """Draw how long a wake-up takes."""
