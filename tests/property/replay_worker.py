@@ -23,6 +23,7 @@ from everlog.replay.drafting import take_dispatches
 from everlog.replay.execution import Environment, Execution
 
 DEFINING = "tests.property.interpreter"
+BLOCKING = "tests.property.blocking_interpreter"
 
 
 class Stirrer:
@@ -83,6 +84,7 @@ def main() -> None:
     """Answer until the input ends."""
     module: Any = importlib.import_module(DEFINING)
     module.steps_are_forbidden = True
+    importlib.import_module(BLOCKING)
     for name in sys.argv[2:]:
         importlib.import_module(name)
     stirrer = Stirrer(int(sys.argv[1]))
