@@ -15,7 +15,7 @@ from everlog.core.events import WorkflowCompleted, decode_event
 from tests.property.programs import Node, random_recipe, recipes
 from tests.property.recording import Replayer, record, record_seeds
 
-# The clean-up of a generator that nobody closed may fail, which Python tells nobody else; a group may refuse coroutines.
+# The clean-up of a generator that nobody closed may fail, which Python tells nobody; a group may refuse coroutines.
 pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning"),

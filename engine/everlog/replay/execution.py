@@ -33,12 +33,14 @@ from everlog.replay.loop import TimerHandle, WorkflowLoop
 from everlog.replay.operations import Operation, Phase, SendOperation, StepOperation, TimerOperation, WaitOperation
 from everlog.replay.strands import Strand
 from everlog.replay.tasks import OperationFuture, WorkflowFuture, WorkflowTask
+from everlog.replay.threads import refuse_own_threads
 
 log: Final = logging.getLogger("everlog")
 SWALLOWED_TEARDOWNS: Final = 3
 MOST_REFUSALS: Final = 100
 """So often may a task that is torn down ask for something before it is left waiting: its `finally` blocks may nest."""
 _quarantine: Final[list[Execution]] = []
+refuse_own_threads()
 
 
 class Environment(Struct, frozen=True, kw_only=True):
