@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import threading
 from collections.abc import Awaitable, Callable, Generator
@@ -270,42 +269,6 @@ def test_a_generator_that_is_open_when_the_workflow_is_dropped_ends_in_silence()
 
     assert dropped_and_resumed(flow, wake)[1] == "message"
     assert LOG == ["resumed", "closed"]
-
-
-class Circle:
-    """Is only dropped by the garbage collector."""
-
-    def __init__(self, inside: Any) -> None:
-        self.inside = inside
-        self.itself = self
-
-
-def test_what_the_collector_drops_asks_for_nothing_in_the_name_of_another_workflow() -> None:
-    @workflow(name="makes a circle")
-    def flow() -> None:
-        circle = Circle(numbers())
-        next(circle.inside)
-        del circle
-        sync.sleep(1)
-
-    @workflow(name="collects")
-    def other() -> str:
-        gc.collect()
-        sync.sleep(1)
-        return note("other")
-
-    unraised: list[BaseException] = []
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.unraisablehook", lambda unraisable: unraised.append(unraisable.exc_value))
-        gc.collect()
-        gc.disable()
-        try:
-            assert record(flow, other) == ["timer", "timer"]
-        finally:
-            gc.enable()
-    assert LOG == ["other"]
-    assert len(unraised) == 1
-    assert "the garbage collector dropped something" in str(unraised[0])
 
 
 # -- threads -----------------------------------------------------------------------------------------------------------

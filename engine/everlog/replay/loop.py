@@ -23,7 +23,6 @@ from zlib import crc32
 from everlog.core.durations import LONGEST
 from everlog.errors import WrongContext
 from everlog.replay.branches import Branch, TaskBranch
-from everlog.replay.collector import refuse_in_collector
 from everlog.replay.divergence import TornDown
 from everlog.replay.stdlib import adapt_libraries
 from everlog.replay.tasks import WorkflowFuture, WorkflowTask
@@ -259,7 +258,6 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
 
     def branch(self) -> Branch:
         """Give the branch of the code that is running: of its task, or of the task that registered the callback."""
-        refuse_in_collector()
         task = asyncio.current_task(self)
         if isinstance(task, WorkflowTask):
             return task.branch

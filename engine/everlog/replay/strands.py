@@ -20,7 +20,6 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from everlog.errors import InvalidDefinition, UsageError
-from everlog.replay.collector import refuse_in_collector
 from everlog.replay.context import active
 from everlog.replay.divergence import CannotGoOn, TornDown
 
@@ -119,7 +118,6 @@ class Strand:
 
     def ask(self, request: Awaitable[T]) -> T:
         """Have the task of this strand await something; give or raise its outcome."""
-        refuse_in_collector()
         self._request = request
         self._loops_turn.release()
         self._strands_turn.acquire()
