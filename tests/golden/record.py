@@ -26,6 +26,7 @@ STARTED: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "golden-clean-up": (workflows.clean_up, ()),
     "golden-failure": (workflows.failure, ("on purpose",)),
     "golden-cancel": (workflows.cancel, ()),
+    "golden-blocking": (workflows.blocking, ([3, 1, 2],)),
     "golden-waiting": (workflows.waiting, ()),
 }
 
