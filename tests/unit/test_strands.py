@@ -116,6 +116,20 @@ def test_all_branches_give_their_threads_back_when_it_is_dropped() -> None:
     assert len(executions._quarantine) == quarantined
 
 
+def test_being_dropped_is_no_cancellation() -> None:
+    @workflow(name="waits for a branch")
+    def flow() -> str:
+        future = sync.submit(lambda: str(sync.recv("go on")))
+        try:
+            return future.result()
+        except asyncio.CancelledError:
+            LOG.append("cancelled")
+            raise
+
+    assert dropped_and_resumed(flow, wake)[1] == "message"
+    assert LOG == ["resumed"]
+
+
 def swallow(ask: Callable[[], object]) -> str:
     """Swallow whatever is raised, again and again, until there is an answer."""
     while True:

@@ -102,6 +102,9 @@ def map(fn: Callable[[A], Any], items: Iterable[A], /, *, limit: int | None = No
 @overload
 def submit(fn: Definition[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]: ...
 @overload
+# The checker resolves the overlap as wanted: an async function matches here.
+def submit(fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]: ...  # pyright: ignore[reportOverlappingOverload]
+@overload
 def submit(fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]: ...
 def submit(fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
     """Begin to call a function in a branch of its own, and go on; see `map` for what it may be.
