@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import subprocess
+import sys
 import threading
 from collections.abc import Awaitable, Callable, Generator
 from typing import Any
@@ -308,6 +310,13 @@ def test_where_the_machine_has_no_thread_the_workflow_is_stuck_and_the_history_u
     why, events = host.run(main())
     assert "needs a thread for its blocking code, and there is none: can't start new thread" in why
     assert events == ["workflow_created", "workflow_began"]
+
+
+def test_the_garbage_collector_is_left_alone() -> None:
+    """A Python function among its callbacks lets threads switch in the midst of C code that does not expect it: under
+    3.11 `ast.parse` in two threads at once then fails with SystemError, in whatever step it is."""
+    program = "import gc, everlog.sync, everlog.testing, sys; sys.exit(len(gc.callbacks))"
+    assert subprocess.run([sys.executable, "-c", program], timeout=30, check=False).returncode == 0
 
 
 def test_threads_are_used_again() -> None:
