@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from everlog.replay import definitions
+from everlog.replay import registry
 
 # A shared machine may stop for seconds at any moment, which says nothing about the code: no deadline, no such check.
 PATIENT = settings(deadline=None, derandomize=False, print_blob=True, suppress_health_check=[HealthCheck.too_slow])
@@ -31,7 +31,7 @@ def pytest_collectstart(collector: pytest.Collector) -> None:
 
 def pytest_collectreport(report: pytest.CollectReport) -> None:
     if report.nodeid.endswith(".py"):
-        for name, workflow in definitions.registered_workflows().items():
+        for name, workflow in registry.registered_workflows().items():
             of_a_test = workflow.__module__.rpartition(".")[2].startswith("test_")
             (_own.setdefault(report.nodeid, {}) if of_a_test else _shared)[name] = workflow
 
@@ -41,5 +41,5 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 
 def _register(own: dict[str, Any]) -> None:
-    definitions._registry.clear()
-    definitions._registry.update(_shared | own)
+    registry._registry.clear()
+    registry._registry.update(_shared | own)

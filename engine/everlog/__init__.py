@@ -25,16 +25,16 @@ from everlog.replay.current import Current
 from everlog.replay.definitions import (
     Definition,
     Step,
-    StepOptions,
     SyncStep,
+    SyncWorkflow,
     Workflow,
-    WorkflowOptions,
     step,
     workflow,
 )
 from everlog.replay.guards import NondeterminismWarning
 from everlog.replay.instances import register
 from everlog.replay.named import named
+from everlog.replay.options import StepOptions, WorkflowOptions
 from everlog.replay.primitives import call, current, now, random, recv, scope, send, sleep, sleep_until, uuid4
 from everlog.runtime.client import Client
 from everlog.runtime.engine import Engine
@@ -68,6 +68,7 @@ __all__ = [
     "StoreError",
     "StoreUnavailable",
     "SyncStep",
+    "SyncWorkflow",
     "UsageError",
     "Workflow",
     "WorkflowCancelled",

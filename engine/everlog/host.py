@@ -23,6 +23,7 @@ from typing import Final, Protocol
 from everlog.processes import ProcessPool, SystemProcessPool, Target, is_importing_main
 
 LONGEST_REST: Final = 3600.0
+IDLE_THREAD: Final = 10.0
 log: Final = logging.getLogger("everlog")
 
 
@@ -101,12 +102,20 @@ class Host(Protocol):
         """Tell whether this is a process of such a pool that is still importing the program."""
         ...
 
+    def run_aside(self, function: Callable[[], None]) -> None:
+        """Run the function at once in a thread that is its own until it returns; there is always one.
+
+        Raises `RuntimeError` where the machine has no thread left.
+        """
+        ...
+
 
 class SystemHost:
     """The machine itself."""
 
     def __init__(self) -> None:
-        self._pool = _ThreadPool()
+        self._pool = ThreadPool("everlog-step", limit=64)
+        self._aside = unlimited_pool()
         self._random = random.Random()
 
     def wall(self) -> int:
@@ -160,6 +169,9 @@ class SystemHost:
     def is_starting_child(self) -> bool:
         return is_importing_main()
 
+    def run_aside(self, function: Callable[[], None]) -> None:
+        self._aside.submit(function)
+
 
 class _ThreadDriver:
     """Drives a pump on a daemon thread of its own."""
@@ -195,31 +207,46 @@ class _ThreadDriver:
             self._woken = False
 
 
-class _ThreadPool:
-    """Daemon threads made when needed, up to a limit; unlike an executor's, they never hold up the exit."""
+class ThreadPool:
+    """Daemon threads made when needed, up to a limit; unlike an executor's, they never hold up the exit.
 
-    def __init__(self) -> None:
-        self.limit = 64
+    A thread that has had nothing to do for `IDLE_THREAD` seconds ends. Without a limit no function waits for another.
+    """
+
+    def __init__(self, name: str, *, limit: int | None) -> None:
+        self._name = name
+        self.limit = limit
         self._waiting: deque[Callable[[], None]] = deque()
         self._condition = threading.Condition()
         self._threads = 0
         self._idle = 0
 
     def submit(self, function: Callable[[], None]) -> None:
+        """Have a thread run the function, as soon as one is free. Raises `RuntimeError` where none can be made."""
         with self._condition:
             self._waiting.append(function)
             if self._idle >= len(self._waiting):
                 self._condition.notify()
-            elif self._threads < self.limit:
-                self._threads += 1
-                threading.Thread(target=self._work, name=f"everlog-step-{self._threads}", daemon=True).start()
+            elif self.limit is None or self._threads < self.limit:
+                self._begin_thread()
+
+    def _begin_thread(self) -> None:
+        self._threads += 1
+        try:
+            threading.Thread(target=self._work, name=f"{self._name}-{self._threads}", daemon=True).start()
+        except RuntimeError:
+            self._threads -= 1
+            if self._threads and self.limit is not None:
+                return  # one of the others takes it
+            self._waiting.pop()
+            raise
 
     def _work(self) -> None:
         while True:
             with self._condition:
                 while not self._waiting:
                     self._idle += 1
-                    woken = self._condition.wait(timeout=10)
+                    woken = self._condition.wait(timeout=IDLE_THREAD)
                     self._idle -= 1
                     if not woken and not self._waiting:
                         self._threads -= 1
@@ -227,6 +254,11 @@ class _ThreadPool:
                 function = self._waiting.popleft()
             function()
             del function
+
+
+def unlimited_pool() -> ThreadPool:
+    """Give a pool for what may wait for one another, as the strands of blocking workflow code do."""
+    return ThreadPool("everlog-aside", limit=None)
 
 
 def _identity(pid: int) -> dict[str, str]:

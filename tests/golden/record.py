@@ -27,6 +27,7 @@ STARTED: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "golden-failure": (workflows.failure, ("on purpose",)),
     "golden-cancel": (workflows.cancel, ()),
     "golden-values": (workflows.values, ()),
+    "golden-blocking": (workflows.blocking, ([3, 1, 2],)),
     "golden-waiting": (workflows.waiting, ()),
 }
 

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from typing_extensions import TypedDict
 
 import everlog
-from everlog import RetryPolicy, step, workflow
+from everlog import RetryPolicy, step, sync, workflow
 
 
 class Size(enum.Enum):
@@ -319,3 +319,33 @@ async def waiting() -> None:
         group.create_task(everlog.recv("never"))
         group.create_task(everlog.recv("never", timeout=500_000))
         group.create_task(work.options(retry=RetryPolicy(max_attempts=2))(1, 0))
+
+
+@workflow(name="golden blocking")
+def blocking(numbers: list[int]) -> list[Any]:
+    """Blocking code: branches, futures, a timeout, a message to itself, clean-up."""
+
+    def one(number: int) -> int:
+        sync.sleep(number / 10)
+        return sync.call(work, number, 0.1) + len(render(f"{number}"))
+
+    told: list[Any] = [sync.map(one, numbers, limit=2), sync.map(render, ["a", "b"]), sync.map(measure, ["abc"])]
+    future, other = sync.submit(one, 50), sync.submit(one, 600)
+    sync.send("golden-blocking", "topic", "message")
+    told += [sync.recv("topic", type=str), sync.recv("topic", timeout=0, default="nothing")]
+    try:
+        with sync.timeout(20), everlog.scope("scope of its own"):
+            future.result(timeout=1)
+    except TimeoutError:
+        told += [future.done(), future.result(), other.cancel()]
+    try:
+        other.result()
+    except asyncio.CancelledError:
+        told.append("cancelled")
+    try:
+        sync.call(fail, "on purpose")
+    except ValueError as error:
+        told.append(str(error))
+    finally:
+        told.append([sync.random().randrange(100), str(sync.uuid4()), render.options(key="key #1")("last").decode()])
+    return told

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable
+import contextlib
+from collections.abc import AsyncGenerator, Callable, Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -64,6 +65,20 @@ async def once(value: int, delay: float, failures: int, seen: int) -> int:
     return value
 
 
+@step
+def single_plain(values: list[int]) -> int:
+    """Give the first of these."""
+    note_attempt()
+    return values[0]
+
+
+@step
+async def single_async(values: list[int]) -> int:
+    """The same on the loop."""
+    note_attempt()
+    return values[0]
+
+
 @workflow
 async def interpret(program: Node, other: str, base: str) -> list[Any]:
     """Run the program; give the trace, whatever happened. `base` is this workflow's id, `other` that of another."""
@@ -87,13 +102,44 @@ def told(outcome: Any) -> Any:
     return name_of(outcome) if isinstance(outcome, BaseException) else outcome
 
 
-class Machine:
-    """Runs the nodes of one program. Every kind of node is a method."""
+class Observer:
+    """Writes down what can be observed, in either colour."""
 
     def __init__(self, base: str, other: str) -> None:
         self.trace: list[Any] = []
         self.names = {"self": base, "other": other, "nobody": f"{base}-nobody"}
         self.began = everlog.now()
+
+    def note(self, *what: Any) -> None:
+        """Write down what was observed, and when by the time of the log."""
+        self.trace.append([(everlog.now() - self.began) // timedelta(microseconds=1), *what])
+
+    def singles(self, node: Node) -> list[list[int]]:
+        """Give the inputs of the steps of a spread."""
+        return [[value, len(self.trace)] for value in range(node["value"] % 4)]
+
+    def failure(self) -> Exception:
+        """Give what a program raises on purpose."""
+        return Broken("on purpose")
+
+
+def options_of(node: Node) -> dict[str, Any]:
+    """Give the options of a step node."""
+    options: dict[str, Any] = {}
+    if node["attempts"] > 1:
+        options["retry"] = RetryPolicy(max_attempts=node["attempts"], first_delay=node["delay"], backoff=2)
+    if node.get("limit"):
+        options["timeout"] = node["limit"]
+    if node.get("key"):
+        options["key"] = node["key"]
+    return options
+
+
+class Machine(Observer):
+    """Runs the nodes of one program. Every kind of node is a method."""
+
+    def __init__(self, base: str, other: str) -> None:
+        super().__init__(base, other)
         self.queues = [asyncio.Queue[int](2), asyncio.Queue[int]()]
         self.events = [asyncio.Event(), asyncio.Event()]
         self.locks = [asyncio.Lock(), asyncio.Lock()]
@@ -101,10 +147,6 @@ class Machine:
         self.conditions = [asyncio.Condition(), asyncio.Condition()]
         self.barrier = asyncio.Barrier(2)
         self.tasks: list[asyncio.Task[Any]] = []
-
-    def note(self, *what: Any) -> None:
-        """Write down what was observed, and when by the time of the log."""
-        self.trace.append([(everlog.now() - self.began) // timedelta(microseconds=1), *what])
 
     async def run(self, node: Node) -> Any:
         """Run one node and give its value."""
@@ -139,7 +181,7 @@ class Machine:
         return [everlog.random().randrange(1000), str(everlog.uuid4()), everlog.now().isoformat()]
 
     async def do_fail(self, node: Node) -> Any:
-        raise Broken("on purpose")
+        raise self.failure()
 
     async def do_scope(self, node: Node) -> Any:
         with everlog.scope(node["label"]):
@@ -163,14 +205,7 @@ class Machine:
     # -- steps and messages ------------------------------------------------------------------------------------------
 
     async def do_step(self, node: Node) -> Any:
-        options: dict[str, Any] = {}
-        if node["attempts"] > 1:
-            options["retry"] = RetryPolicy(max_attempts=node["attempts"], first_delay=node["delay"], backoff=2)
-        if node.get("limit"):
-            options["timeout"] = node["limit"]
-        if node.get("key"):
-            options["key"] = node["key"]
-        seen = len(self.trace)
+        options, seen = options_of(node), len(self.trace)
         if node["how"] in ("async", "once"):
             given = work if node["how"] == "async" else once
             return await given.options(**options)(node["value"], node["seconds"], node["failures"], seen)
@@ -196,6 +231,60 @@ class Machine:
     async def do_gather(self, node: Node) -> Any:
         made = [self.task(child) if node["tasks"] else self.run(child) for child in node["of"]]
         return [told(one) for one in await asyncio.gather(*made, return_exceptions=node["all"])]
+
+    async def do_map(self, node: Node) -> Any:
+        async def guarded(child: Node) -> Any:
+            try:
+                return await self.run(child)
+            except Exception as error:
+                if not node["all"] or node["mixed"]:
+                    raise
+                return told(error)
+
+        return await self.mapped(guarded, node["of"], node, "guarded" if node["all"] and not node["mixed"] else "run")
+
+    async def do_spread(self, node: Node) -> Any:
+        single = (single_plain, single_async)[node["index"]]
+
+        async def spread(values: list[int]) -> int:
+            return await everlog.call(single, values)
+
+        return await self.mapped(spread, self.singles(node), node, single.name)
+
+    async def mapped(self, fn: Callable[[Any], Any], items: Iterable[Any], node: Node, label: str) -> list[Any]:
+        """Do what `sync.map` does in blocking code."""
+        free = asyncio.Semaphore(node["most"]) if node["most"] else None
+
+        async def one(item: Any) -> Any:
+            async with free or contextlib.nullcontext():
+                return await fn(item)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(one(item), name=label) for item in items]
+        except BaseExceptionGroup as failed:
+            first = failed.exceptions[0]
+        else:
+            return [task.result() for task in tasks]
+        raise first
+
+    async def do_several(self, node: Node) -> Any:
+        tasks = [self.task({**child, "name": None}) for child in node["of"]]
+        values: list[Any] = []
+        for task in tasks:
+            try:
+                values.append(await self.outcome(task, node["seconds"]))
+            except Exception as error:
+                values.append(told(error))
+        return [values, [task.done() for task in tasks]]
+
+    async def outcome(self, task: asyncio.Task[Any], seconds: float | None) -> Any:
+        """Do what `sync.Future.result` does in blocking code."""
+        if not task.done():
+            await asyncio.wait([task], timeout=seconds)
+        if not task.done():
+            raise TimeoutError
+        return task.result()
 
     async def do_group(self, node: Node) -> Any:
         values: list[Any] = []
@@ -239,7 +328,10 @@ class Machine:
     async def do_join(self, node: Node) -> Any:
         here = hash(asyncio.current_task())
         younger = [task for task in self.tasks if hash(task) > here]  # never in a circle, which asyncio cannot cancel
-        return await younger[node["index"] % len(younger)] if younger else 0
+        if not younger:
+            return 0
+        task = younger[node["index"] % len(younger)]
+        return await (self.outcome(task, None) if node.get("gently") else task)
 
     async def do_cancel(self, node: Node) -> Any:
         return bool(self.tasks) and self.tasks[node["index"] % len(self.tasks)].cancel()

@@ -22,6 +22,11 @@ LEAVES += ["join", "cancel", "condition", "barrier", "drained", "everyone"]
 INNER = ["sequence"] * 4 + ["gather", "group", "wait", "completed", "timeout", "wait_for", "nursery", "move_on"] * 2
 INNER += ["guard", "guard", "swallow", "scope", "spawn", "shield", "later", "callback", "generator", "generator"]
 INNER += ["lock", "semaphore", "notify", "poll", "fail_after"]
+BLOCKING_LEAVES = ["step"] * 8 + ["sleep"] * 3 + ["recv"] * 2 + ["send", "draw", "fail", "join", "cancel", "spread"]
+BLOCKING_INNER = ["sequence"] * 3 + ["map"] * 4 + ["several", "timeout"] * 2 + ["guard", "swallow", "scope", "spawn"]
+BLOCKING_INNER += ["generator"]
+"""The kinds that have a blocking form as well; `interpreter` runs them in async code, `blocking_interpreter` not so."""
+BLOCKING_UNTIMED = ["sequence", "map", "guard", "scope", "generator"]
 UNTIMED = ["sequence", "gather", "guard", "scope", "generator"]
 """The kinds whose outcome does not depend on when things happen, as long as all of a program are of these."""
 
@@ -29,8 +34,9 @@ UNTIMED = ["sequence", "gather", "guard", "scope", "generator"]
 class Programmer:
     """Draws one program."""
 
-    def __init__(self, chance: Random, nodes: int, *, timed: bool = True) -> None:
+    def __init__(self, chance: Random, nodes: int, *, timed: bool = True, blocking: bool = False) -> None:
         self.chance = chance
+        self.blocking = blocking
         self.left = nodes
         self.timed = timed
         self.number = 0
@@ -48,11 +54,14 @@ class Programmer:
         self.number += 1
         leaf = depth > 5 or self.left <= 0 or self.chance.random() < 0.2 + 0.1 * depth
         if not self.timed:
-            kind = self.chance.choice(["step", "step", "step", "step", "fail", "sleep"] if leaf else UNTIMED)
+            inner = BLOCKING_UNTIMED if self.blocking else UNTIMED
+            kind = self.chance.choice(["step", "step", "step", "step", "fail", "sleep"] if leaf else inner)
+        elif self.blocking:
+            kind = self.chance.choice(BLOCKING_LEAVES if leaf else BLOCKING_INNER)
         else:
             kind = self.chance.choice(LEAVES if leaf else INNER)
         drawn = {"do": kind, "id": self.number, **getattr(self, f"draw_{kind}", self.draw_nothing)(depth + 1)}
-        if self.chance.random() < 0.3:
+        if self.chance.random() < 0.3 and not self.blocking:
             drawn["name"] = self.chance.choice(["ship", "bill", "a/b#2"])
         return drawn
 
@@ -109,7 +118,7 @@ class Programmer:
         return drawn
 
     def draw_join(self, depth: int) -> Node:
-        return {"index": self.chance.randrange(8)}
+        return {"index": self.chance.randrange(8), "gently": self.blocking}
 
     draw_cancel = draw_join
 
@@ -133,6 +142,20 @@ class Programmer:
             "all": self.chance.random() < 0.5 or not self.timed,
             "tasks": self.chance.random() < 0.3,
         }
+
+    def draw_map(self, depth: int) -> Node:
+        return {
+            "of": self.several(depth),
+            "all": self.chance.random() < 0.5 or not self.timed,
+            "most": self.chance.choice([None, None, 1, 2]),
+            "mixed": self.timed and self.chance.random() < 0.3,
+        }
+
+    def draw_spread(self, depth: int) -> Node:
+        return {"value": self.chance.randrange(10), "index": self.index(), "most": self.chance.choice([None, 1, 2])}
+
+    def draw_several(self, depth: int) -> Node:
+        return {"of": self.several(depth), "seconds": self.maybe(LIMITS)}
 
     def draw_group(self, depth: int) -> Node:
         return {"of": self.several(depth), "body": self.node(depth)}
@@ -169,7 +192,7 @@ class Programmer:
 
     def draw_timeout(self, depth: int) -> Node:
         drawn: Node = {"seconds": self.maybe(LIMITS), "body": self.node(depth), "again": None}
-        if self.chance.random() < 0.3:
+        if not self.blocking and self.chance.random() < 0.3:
             drawn |= {"again": self.chance.choice(LIMITS), "then": self.node(depth)}
         return drawn
 
@@ -196,12 +219,20 @@ class Programmer:
         }
 
 
-def random_recipe(chance: Random, *, nodes: int = 16, timed: bool = True, alone: bool = False) -> dict[str, Any]:
-    """Draw one or two programs, and what comes from outside while they run: messages and cancels."""
+def random_recipe(
+    chance: Random, *, nodes: int = 16, timed: bool = True, alone: bool = False, blocking: bool = False
+) -> dict[str, Any]:
+    """Draw one or two programs, and what comes from outside while they run: messages and cancels.
+
+    With `blocking` they are run as blocking code; of two sometimes only one is.
+    """
     count = 2 if timed and not alone and chance.random() < 0.3 else 1
     recipe: dict[str, Any] = {
         "seed": chance.randrange(2**32),
-        "programs": [Programmer(chance, chance.randint(1, nodes), timed=timed).program() for _ in range(count)],
+        "programs": [
+            Programmer(chance, chance.randint(1, nodes), timed=timed, blocking=blocking).program() for _ in range(count)
+        ],
+        "blocking": [blocking and (number == 0 or chance.random() < 0.5) for number in range(count)],
         "outside": [],
     }
     for _ in range(chance.randint(0, 5) if timed else 0):

@@ -13,13 +13,15 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from everlog import Engine, Handle, NotFound, WorkflowCancelled, WorkflowFailed
+from everlog import Engine, Handle, NotFound, SyncWorkflow, Workflow, WorkflowCancelled, WorkflowFailed
 from everlog.memory import MemoryStore
 from everlog.store import ENDED, Head
 from everlog.testing.simulation import SimulatedHost
+from tests.property.blocking_interpreter import interpret_blocking
 from tests.property.interpreter import interpret
 from tests.property.programs import random_recipe
 
+INTERPRETERS = (interpret, interpret_blocking)
 PATIENCE = 60
 """Seconds of virtual time after which a program is cancelled, and after which it is cancelled again."""
 ROOT = Path(__file__).parents[2]
@@ -32,9 +34,9 @@ def record(recipe: dict[str, Any]) -> list[dict[str, Any]]:
     ids = [f"program-{number}" for number in range(len(recipe["programs"]))]
 
     async def main() -> None:
-        async with Engine(store, host=host, guards="off", workflows=[interpret]) as engine:
+        async with Engine(store, host=host, guards="off", workflows=INTERPRETERS) as engine:
             handles: list[Handle[Any]] = [
-                await engine.start(interpret.options(id=one), program, ids[number - 1], one)
+                await engine.start(interpreter_of(recipe, number).options(id=one), program, ids[number - 1], one)
                 for number, (one, program) in enumerate(zip(ids, recipe["programs"], strict=True))
             ]
             await disturb(handles, recipe["outside"])
@@ -44,6 +46,11 @@ def record(recipe: dict[str, Any]) -> list[dict[str, Any]]:
     if host.failure is not None:
         raise host.failure
     return [history(store, one) for one in ids]
+
+
+def interpreter_of(recipe: dict[str, Any], number: int) -> Workflow[..., list[Any]] | SyncWorkflow[..., list[Any]]:
+    """Give the workflow that runs a program of a recipe."""
+    return interpret_blocking if recipe["blocking"][number] else interpret
 
 
 async def disturb(handles: Sequence[Handle[Any]], outside: Sequence[dict[str, Any]]) -> None:
@@ -126,7 +133,8 @@ class Replayer:
         assert answer["ok"], f"{recorded.get('from', recorded['id'])}: {answer['why']}"
 
     def _begin(self, python: str, number: int) -> subprocess.Popen[str]:
-        environment = {**os.environ, "PYTHONHASHSEED": str(4711 + number), "PYTHONPATH": str(ROOT)}
+        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+        environment = {**os.environ, "PYTHONHASHSEED": str(4711 + number), "PYTHONPATH": path}
         if number % 2:
             environment["PYTHONMALLOC"] = "malloc"
         worker = str(Path(__file__).with_name("replay_worker.py"))

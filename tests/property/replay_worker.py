@@ -17,12 +17,13 @@ from typing import Any
 from everlog.core.codec import JsonCodec
 from everlog.core.events import AnyEvent, WorkflowCreated, decode_event
 from everlog.core.state import fold
-from everlog.replay.definitions import defining_packages, registered_workflows
 from everlog.replay.divergence import CannotGoOn
 from everlog.replay.drafting import take_dispatches
 from everlog.replay.execution import Environment, Execution
+from everlog.replay.registry import defining_packages, registered_workflows
 
 DEFINING = "tests.property.interpreter"
+BLOCKING = "tests.property.blocking_interpreter"
 
 
 class Stirrer:
@@ -83,6 +84,7 @@ def main() -> None:
     """Answer until the input ends."""
     module: Any = importlib.import_module(DEFINING)
     module.steps_are_forbidden = True
+    importlib.import_module(BLOCKING)
     for name in sys.argv[2:]:
         importlib.import_module(name)
     stirrer = Stirrer(int(sys.argv[1]))

@@ -22,14 +22,19 @@ from everlog.core.events import StepCompleted, StepFailed, WorkflowCompleted, de
 from everlog.memory import MemoryStore
 from everlog.testing.faults import Fault, FaultyStore
 from everlog.testing.simulation import SimulatedHost
-from tests.property.interpreter import interpret, runs
+from tests.property.interpreter import runs
 from tests.property.programs import random_recipe
-from tests.property.recording import Replayer, history, until_ended
+from tests.property.recording import INTERPRETERS, Replayer, history, interpreter_of, until_ended
 
 LONG = os.environ.get("EVERLOG_LONG") == "1"
 ID = "program"
 
-pytestmark = pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning"),
+    # The clean-up of a generator of blocking code that nobody closed may fail, which Python tells nobody else.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+in_both_colours = pytest.mark.parametrize("blocking", [False, True], ids=["async", "blocking"])
 
 
 @pytest.fixture(scope="module")
@@ -78,7 +83,7 @@ class Life:
             await self._die(host, fault)
             host = self.host.sibling()
         counting = FaultyStore(self.store)
-        async with Engine(counting, host=host, guards="off", workflows=[interpret]) as engine:
+        async with Engine(counting, host=host, guards="off", workflows=INTERPRETERS) as engine:
             await self._use(engine)
         if host.failure is not None:
             raise host.failure
@@ -86,7 +91,7 @@ class Life:
 
     async def _die(self, host: MortalHost, fault: Fault) -> None:
         """Be a process that dies at this fault, or at its end."""
-        engine = Engine(FaultyStore(self.store, fault), host=host, guards="off", workflows=[interpret])
+        engine = Engine(FaultyStore(self.store, fault), host=host, guards="off", workflows=INTERPRETERS)
         others = asyncio.all_tasks()
         lives = [asyncio.create_task(self._be(engine)), asyncio.create_task(host.dead.wait())]
         await asyncio.wait(lives, return_when=asyncio.FIRST_COMPLETED)
@@ -109,7 +114,7 @@ class Life:
 
     async def _use(self, engine: Engine) -> None:
         program = self.recipe["programs"][0]
-        handle: Handle[Any] = await engine.start(interpret.options(id=ID), program, ID, ID)
+        handle: Handle[Any] = await engine.start(interpreter_of(self.recipe, 0).options(id=ID), program, ID, ID)
         for number, one in enumerate(self.recipe["outside"]):
             await asyncio.sleep(one["after"])
             if one["do"] == "cancel":
@@ -167,16 +172,20 @@ def value_of(recorded: dict[str, Any]) -> Any:
     return json.loads(bytes(last.result))[-1][1:]
 
 
-def test_nothing_is_lost_or_repeated_by_a_crash_at_any_commit(replayer: Replayer) -> None:
-    recipes = (random_recipe(Random(seed), nodes=10, alone=True) for seed in range(600 if LONG else 40))
+@in_both_colours
+def test_nothing_is_lost_or_repeated_by_a_crash_at_any_commit(replayer: Replayer, blocking: bool) -> None:
+    seeds = range(600 if LONG else 40)
+    recipes = (random_recipe(Random(seed), nodes=10, alone=True, blocking=blocking) for seed in seeds)
     histories = (recorded for recipe in recipes for _, recorded in crash_everywhere(recipe))
     assert replayer.check(histories) > 400
 
 
-def test_a_crash_at_any_commit_does_not_change_the_result(replayer: Replayer) -> None:
+@in_both_colours
+def test_a_crash_at_any_commit_does_not_change_the_result(replayer: Replayer, blocking: bool) -> None:
     def histories() -> Iterator[dict[str, Any]]:
         for seed in range(600 if LONG else 40):
-            for undisturbed, recorded in crash_everywhere(random_recipe(Random(seed), nodes=12, timed=False)):
+            recipe = random_recipe(Random(seed), nodes=12, timed=False, blocking=blocking)
+            for undisturbed, recorded in crash_everywhere(recipe):
                 assert value_of(recorded) == value_of(undisturbed), recorded["from"]
                 yield recorded
 
@@ -184,11 +193,12 @@ def test_a_crash_at_any_commit_does_not_change_the_result(replayer: Replayer) ->
 
 
 @pytest.mark.long
-def test_nothing_is_lost_or_repeated_by_two_crashes(replayer: Replayer) -> None:
+@in_both_colours
+def test_nothing_is_lost_or_repeated_by_two_crashes(replayer: Replayer, blocking: bool) -> None:
     def histories() -> Iterator[dict[str, Any]]:
         for seed in range(3000):
             chance = Random(seed)
-            recipe = random_recipe(chance, nodes=10, alone=True)
+            recipe = random_recipe(chance, nodes=10, alone=True, blocking=blocking)
             faults = [
                 Fault(commit=chance.randint(1, 8), when=chance.choice(["before", "after"]), kind="crash")  # type: ignore[arg-type]
                 for _ in range(2)

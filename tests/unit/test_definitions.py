@@ -12,7 +12,18 @@ from typing import Any
 import pytest
 
 import everlog
-from everlog import InvalidDefinition, RetryPolicy, Step, SyncStep, UsageError, Workflow, WrongContext, step, workflow
+from everlog import (
+    InvalidDefinition,
+    RetryPolicy,
+    Step,
+    SyncStep,
+    SyncWorkflow,
+    UsageError,
+    Workflow,
+    WrongContext,
+    step,
+    workflow,
+)
 
 
 async def fetch(url: str, *, retries: int = 3) -> str:
@@ -112,9 +123,11 @@ def test_a_lambda_needs_a_name() -> None:
     assert step(lambda: 1, name="one").name == "one"
 
 
-def test_a_plain_function_can_be_no_workflow_here() -> None:
-    with pytest.raises(InvalidDefinition, match="async def"):
-        workflow(parse)  # type: ignore[call-overload]
+def test_a_plain_function_is_a_workflow_of_its_own_kind() -> None:
+    parsing = workflow(parse, name="parsing")
+    assert isinstance(parsing, SyncWorkflow)
+    assert inspect.signature(parsing) == inspect.signature(parse)
+    assert isinstance(workflow(name="fetching")(fetch), Workflow)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ PATIENCE = 60
 SAID = {
     "booking.py": "given back: train for 30 nights",
     "fan_out.py": "here.txt",
+    "nightly.py": "monday: 18 rows from 4 regions\n18 rows",
 }
 """A piece of what each says where it needs nobody."""
 

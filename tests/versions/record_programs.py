@@ -1,4 +1,4 @@
-"""Records the programs of some seeds under the Python that runs it: prints one history as JSON on each line."""
+"""Records the programs of some seeds, in both colours, under the Python that runs it: one history as JSON a line."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ def main() -> None:
     """Take the first seed, their number, and the most nodes of a program."""
     first, number, nodes = map(int, sys.argv[1:4])
     logging.disable(logging.CRITICAL)
-    for recorded in record_seeds(range(first, first + number), nodes=nodes):
-        print(json.dumps(recorded))
+    for blocking in (False, True):
+        for recorded in record_seeds(range(first, first + number), nodes=nodes, blocking=blocking):
+            print(json.dumps(recorded))
 
 
 if __name__ == "__main__":

@@ -44,6 +44,6 @@ def test_a_history_replays_under_another_python(recorded: tuple[str, list[dict[s
         pytest.skip("the same Python")
     replayer = Replayer(2, python=python)
     try:
-        assert replayer.check(histories) == len(histories) >= 300
+        assert replayer.check(histories) == len(histories) >= 600
     finally:
         replayer.close()

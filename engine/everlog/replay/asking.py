@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 from everlog.core import events
 from everlog.core.codec import SELF, digest
 from everlog.core.durations import Duration, microseconds
-from everlog.core.names import check_id, check_topic
-from everlog.errors import WrongContext
+from everlog.core.names import check_id, check_name, check_topic
+from everlog.errors import UsageError, WrongContext
 from everlog.replay.divergence import TornDown
 from everlog.replay.importable import reference
 from everlog.replay.instances import unwrapped, with_class
@@ -32,7 +32,11 @@ Finish = Callable[["Execution", Any, Any], Any]
 
 
 def call_step(
-    execution: Execution, step: AnyStep[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    execution: Execution,
+    step: AnyStep[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    called_at: Site | None = None,
 ) -> Coroutine[Any, Any, Any]:
     """Draw the operation of a step call; awaiting it gives what the step returned or raises what it raised."""
     step, args = with_class(step, args)
@@ -41,7 +45,9 @@ def call_step(
     codec, bound = execution.environment.codec, step.bound
     encoded = step.signature.encode(codec, args, kwargs, what=f"input of step {step.name}")
     identity = execution.draw_key(step.name, step.key) if step.key else execution.loop.branch().draw(step.name)
-    operation = StepOperation(execution, identity, _site(), definition=step, bound=bound, input=encoded, key=step.key)
+    operation = StepOperation(
+        execution, identity, called_at or site(), definition=step, bound=bound, input=encoded, key=step.key
+    )
     if step.signature.unrecorded:
         operation.passed = step.signature.passed_on(args, kwargs)
     if len(encoded) > execution.environment.whole_input:
@@ -55,10 +61,12 @@ def receive(
     execution: Execution, topic: str, declared: object, timeout: Duration | None, default: object
 ) -> Coroutine[Any, Any, Any]:
     """Draw the operation of a `recv`."""
+    if default is not NO_DEFAULT and timeout is None:
+        raise UsageError("recv: default= needs timeout=; without a timeout it would never be given")
     check_topic(topic)
     due_at = None if timeout is None else execution.loop.log_time + microseconds(timeout, what="timeout of recv")
     identity = execution.loop.branch().draw("recv")
-    operation = WaitOperation(execution, identity, _site(), topic=topic, due_at=due_at)
+    operation = WaitOperation(execution, identity, site(), topic=topic, due_at=due_at)
 
     def finish(execution: Execution, operation: WaitOperation, event: Any) -> Any:
         if isinstance(event, events.MessageReceived):
@@ -74,13 +82,15 @@ def send(execution: Execution, to: str, topic: str, message: object, key: str | 
     """Draw the operation of a `send`."""
     check_id(to)
     check_topic(topic)
+    if key is not None:
+        check_name(key, "the key of a message")
     what = f"message on topic {topic!r}"
     payload = execution.environment.codec.encode(message, SELF, what=what)
     if len(payload) >= LARGE:
         check_size(payload, what, silent=execution.replaying)
     identity = execution.loop.branch().draw("send")
     operation = SendOperation(
-        execution, identity, _site(), to=to, topic=topic, payload=payload, declared=type(message), key=key
+        execution, identity, site(), to=to, topic=topic, payload=payload, declared=type(message), key=key
     )
     return _ask(execution, operation, _finish_send, "send")
 
@@ -133,12 +143,12 @@ def _finish_send(execution: Execution, operation: SendOperation, event: Any) -> 
         raise execution.raise_recorded(event.error)
 
 
-def _site() -> Site | None:
+def site(depth: int = 3) -> Site | None:
     """Give the nearest place outside this package: the user's call.
 
     The file is taken from the module, not from the code object: reading that would wake every audit hook.
     """
-    frame: FrameType | None = sys._getframe(3)  # pyright: ignore[reportPrivateUsage] - the frames between are known
+    frame: FrameType | None = sys._getframe(depth)  # pyright: ignore[reportPrivateUsage] - the frames between are known
     while frame is not None:
         names = frame.f_globals
         module: str = names.get("__name__", "")

@@ -9,14 +9,17 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from everlog.replay.attempts import Attempt
     from everlog.replay.execution import Execution
+    from everlog.replay.strands import Strand
 
 
 class _Active(threading.local):
     execution: Execution | None = None
+    strand: Strand | None = None
 
 
 active = _Active()
-"""`active.execution` is set exactly while the code of a workflow runs on this thread."""
+"""`active.execution` is set exactly while the code of a workflow runs on this thread, `active.strand` also, where that
+is blocking code."""
 
 attempt: ContextVar[Attempt | None] = ContextVar("everlog_attempt", default=None)
 """The attempt of a step that runs in this context."""

@@ -16,7 +16,6 @@ from typing import (
     Generic,
     ParamSpec,
     Protocol,
-    TypedDict,
     TypeVar,
     Unpack,
     cast,
@@ -41,7 +40,9 @@ from everlog.replay.functions import (
     name_of,
     names_of,
 )
-from everlog.replay.importable import check_importable, is_interactive
+from everlog.replay.importable import check_importable
+from everlog.replay.options import StepDefaults, StepOptions, WorkflowDefaults, WorkflowOptions
+from everlog.replay.registry import note_package, register_workflow
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -51,39 +52,6 @@ T_co = TypeVar("T_co", covariant=True)
 Self = TypeVar("Self", bound="Definition[..., Any]")
 
 log: Final = logging.getLogger("everlog")
-
-
-class StepDefaults(TypedDict, total=False):
-    """What `@step` takes."""
-
-    name: str
-    retry: RetryPolicy | None
-    timeout: Duration | None
-    at_most_once: bool
-    unrecorded: Sequence[str]
-    process: bool
-
-
-class StepOptions(TypedDict, total=False):
-    """What `step.options` takes."""
-
-    key: str
-    name: str
-    retry: RetryPolicy | None
-    timeout: Duration | None
-
-
-class WorkflowDefaults(TypedDict, total=False):
-    """What `@workflow` takes."""
-
-    name: str
-    unrecorded: Sequence[str]
-
-
-class WorkflowOptions(TypedDict, total=False):
-    """What `workflow.options` takes."""
-
-    id: str
 
 
 class Definition(Generic[P, T_co]):
@@ -98,7 +66,7 @@ class Definition(Generic[P, T_co]):
         self, function: Callable[..., Any], name: str | None, kind: str, unrecorded: Sequence[str] = ()
     ) -> None:
         self._function = function
-        _packages.add(str(getattr(function, "__module__", "")).partition(".")[0])
+        note_package(function)
         self.name: str = name_of(function, name, kind)
         needs_defaults, of = kind == "workflow", f"{kind} {self.name}"
         unrecorded = check_unrecorded(function, unrecorded, of, needs_defaults=needs_defaults)
@@ -151,7 +119,8 @@ class Definition(Generic[P, T_co]):
             return self
         return self.bound_to(owner if self.binds == "class" else instance)
 
-    def _bare(self) -> Callable[..., Any]:
+    def bare(self) -> Callable[..., Any]:
+        """Give the function itself, bound as this is."""
         return MethodType(self._function, self.bound[0]) if self.bound else self._function
 
 
@@ -227,12 +196,17 @@ class Step(AnyStep[P, T]):
             if execution is None:
                 self._refuse_key()
                 return self._function(*self.bound, *args, **kwargs)
+            if active.strand is not None:
+                raise WrongContext(
+                    f"{self.name} is an async step: in blocking code write "
+                    f'"sync.call({self.__wrapped__.__name__}, ...)"'
+                )
             return asking.call_step(execution, self, args, kwargs)
 
     @property
     def fn(self) -> Callable[P, Coroutine[Any, Any, T]]:
         """The function itself."""
-        return self._bare()
+        return self.bare()
 
     def options(self, **options: Unpack[StepOptions]) -> Step[P, T]:
         """Give the step with other options; a key left out is inherited, `None` means no limit."""
@@ -250,11 +224,17 @@ class Step(AnyStep[P, T]):
 
 @final
 class SyncStep(AnyStep[P, T]):
-    """A plain function that runs in a thread, its result recorded, when a workflow calls it by `everlog.call`."""
+    """A plain function that runs in a thread, its result recorded, when a workflow calls it.
+
+    A plain workflow calls it as it is, an async one by `everlog.call`; elsewhere it is a plain call of the function.
+    """
 
     runs_in_thread: Final = True
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        if active.strand is not None:
+            outcome: T = active.strand.ask(asking.call_step(active.strand.execution, self, args, kwargs))
+            return outcome
         if active.execution is not None:
             raise WrongContext(
                 f"{self.name} is a plain step: in an async workflow write "
@@ -276,7 +256,7 @@ class SyncStep(AnyStep[P, T]):
     @property
     def fn(self) -> Callable[P, T]:
         """The function itself."""
-        return self._bare()
+        return self.bare()
 
     def options(self, **options: Unpack[StepOptions]) -> SyncStep[P, T]:
         """Give the step with other options; a key left out is inherited, `None` means no limit."""
@@ -292,9 +272,8 @@ class SyncStep(AnyStep[P, T]):
         return self._got(instance, owner)
 
 
-@final
-class Workflow(Definition[P, T]):
-    """An async function that runs durably, by `engine.start(workflow, ...)`."""
+class AnyWorkflow(Definition[P, T_co]):
+    """What async and plain workflows share."""
 
     def __init__(
         self,
@@ -309,34 +288,9 @@ class Workflow(Definition[P, T]):
         self.is_here = is_here
         """False where only its name is known here, and its code is elsewhere."""
         if is_here:
-            _register(self)
+            register_workflow(self)
 
-    if TYPE_CHECKING:
-
-        async def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> T:
-            raise NotImplementedError
-
-    else:
-
-        def __call__(self, /, *args, **kwargs):
-            name = self.__wrapped__.__name__
-            if active.execution is not None:
-                raise WrongContext(
-                    f"{self.name} is a workflow, and this version has no child workflows: make it a step, or call "
-                    f'"await {name}.fn(...)" to run it as a part of this workflow'
-                )
-            raise WrongContext(
-                f'{self.name} is a workflow: "await engine.start({name}, ...)" runs it durably; '
-                f"{name}.fn(...) is the bare function"
-            )
-
-    @property
-    def fn(self) -> Callable[P, Coroutine[Any, Any, T]]:
-        """The function itself."""
-        return self._bare()
-
-    def options(self, **options: Unpack[WorkflowOptions]) -> Workflow[P, T]:
-        """Give the workflow with other options."""
+    def _with(self: Self, options: WorkflowOptions) -> Self:
         unknown = options.keys() - WorkflowOptions.__annotations__.keys()
         if unknown:
             raise InvalidDefinition(
@@ -346,12 +300,78 @@ class Workflow(Definition[P, T]):
             check_id(options["id"])
         return self.changed(**options)
 
+    def _refused(self, *, is_async: bool) -> WrongContext:
+        """Give the error of whoever calls it as a function."""
+        name = self.__wrapped__.__name__
+        if active.execution is None:
+            return WrongContext(
+                f'{self.name} is a workflow: "await engine.start({name}, ...)" runs it durably, or with sync.Engine '
+                f'"engine.start({name}, ...)"; {name}.fn(...) is the bare function'
+            )
+        if is_async != (active.strand is None):
+            part = ""
+        elif is_async:
+            part = f', or call "await {name}.fn(...)" to run it as a part of this workflow'
+        else:
+            part = f', or call "{name}.fn(...)" to run it as a part of this workflow'
+        return WrongContext(f"{self.name} is a workflow, and this version has no child workflows: make it a step{part}")
+
+
+@final
+class Workflow(AnyWorkflow[P, T]):
+    """An async function that runs durably, by `engine.start(workflow, ...)`."""
+
+    if TYPE_CHECKING:
+
+        async def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> T:
+            raise NotImplementedError
+
+    else:
+
+        def __call__(self, /, *args, **kwargs):
+            raise self._refused(is_async=True)
+
+    @property
+    def fn(self) -> Callable[P, Coroutine[Any, Any, T]]:
+        """The function itself."""
+        return self.bare()
+
+    def options(self, **options: Unpack[WorkflowOptions]) -> Workflow[P, T]:
+        """Give the workflow with other options."""
+        return self._with(options)
+
     @overload
     def __get__(self, instance: None, owner: type, /) -> Workflow[P, T]: ...
     @overload
     def __get__(self: Workflow[Concatenate[S, Q], T], instance: S, owner: type, /) -> Workflow[Q, T]: ...
     @overload
     def __get__(self, instance: object, owner: type, /) -> Workflow[P, T]: ...
+    def __get__(self, instance: Any, owner: type, /) -> Any:
+        return self._got(instance, owner)
+
+
+@final
+class SyncWorkflow(AnyWorkflow[P, T]):
+    """A plain function that runs durably, by `engine.start(workflow, ...)`: blocking code on threads of the engine."""
+
+    def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> T:
+        raise self._refused(is_async=False)
+
+    @property
+    def fn(self) -> Callable[P, T]:
+        """The function itself."""
+        return self.bare()
+
+    def options(self, **options: Unpack[WorkflowOptions]) -> SyncWorkflow[P, T]:
+        """Give the workflow with other options."""
+        return self._with(options)
+
+    @overload
+    def __get__(self, instance: None, owner: type, /) -> SyncWorkflow[P, T]: ...
+    @overload
+    def __get__(self: SyncWorkflow[Concatenate[S, Q], T], instance: S, owner: type, /) -> SyncWorkflow[Q, T]: ...
+    @overload
+    def __get__(self, instance: object, owner: type, /) -> SyncWorkflow[P, T]: ...
     def __get__(self, instance: Any, owner: type, /) -> Any:
         return self._got(instance, owner)
 
@@ -369,7 +389,11 @@ class StepDecorator(Protocol):
 class WorkflowDecorator(Protocol):
     """What `@workflow(...)` gives."""
 
-    def __call__(self, fn: Callable[P, Coroutine[Any, Any, T]], /) -> Workflow[P, T]: ...
+    @overload
+    # Both checkers resolve the overlap as wanted: an async function matches the first.
+    def __call__(self, fn: Callable[P, Coroutine[Any, Any, T]], /) -> Workflow[P, T]: ...  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
+    @overload
+    def __call__(self, fn: Callable[P, T], /) -> SyncWorkflow[P, T]: ...
 
 
 @overload
@@ -400,12 +424,16 @@ def step(fn: Any = None, /, **defaults: Any) -> Any:
 
 
 @overload
-def workflow(fn: Callable[P, Coroutine[Any, Any, T]], /, **defaults: Unpack[WorkflowDefaults]) -> Workflow[P, T]: ...
+# Both checkers resolve the overlap as wanted: an async function matches the first.
+def workflow(fn: Callable[P, Coroutine[Any, Any, T]], /, **defaults: Unpack[WorkflowDefaults]) -> Workflow[P, T]: ...  # type: ignore[overload-overlap]  # pyright: ignore[reportOverlappingOverload]
+@overload
+def workflow(fn: Callable[P, T], /, **defaults: Unpack[WorkflowDefaults]) -> SyncWorkflow[P, T]: ...
 @overload
 def workflow(**defaults: Unpack[WorkflowDefaults]) -> WorkflowDecorator: ...
 def workflow(fn: Any = None, /, **defaults: Any) -> Any:
-    """Make an async function a workflow: started by an engine, it is run to its end whatever happens to the process.
+    """Make a function a workflow: started by an engine, it is run to its end whatever happens to the process.
 
+    A plain function calls plain steps as they are, and waits for everything else by way of `everlog.sync`.
     `name` is its name in the log, by default the qualified name of the function; old histories are found by it.
     The parameters named in `unrecorded` are in no input: they always take their defaults, and must have some.
     Raises `InvalidDefinition` for what cannot be a workflow.
@@ -414,42 +442,11 @@ def workflow(fn: Any = None, /, **defaults: Any) -> Any:
         return functools.partial(workflow, **defaults)
     check_defaults(defaults, WorkflowDefaults, "workflow")
     function = _plain(fn, "workflow")
-    if not is_async(function):
-        raise InvalidDefinition(f"workflow {name_of(function, None, 'workflow')!r} must be an async def function")
-    made: Workflow[..., Any] = Workflow(function, **defaults)
+    made: AnyWorkflow[..., Any] = (
+        Workflow(function, **defaults) if is_async(function) else SyncWorkflow(function, **defaults)
+    )
     made.binds = binding_of(fn)
     return made
-
-
-_registry: Final[dict[str, Workflow[..., Any]]] = {}
-
-
-_packages: Final[set[str]] = set()
-
-
-def defining_packages() -> frozenset[str]:
-    """Give the top-level packages that define workflows or steps: their exceptions are rebuilt from the log."""
-    return frozenset(_packages)
-
-
-def registered_workflows() -> dict[str, Workflow[..., Any]]:
-    """Give all workflows that were defined in this process, by name."""
-    return dict(_registry)
-
-
-def _register(defined: Workflow[..., Any]) -> None:
-    before = _registry.get(defined.name)
-    if before is not None:
-        if before.__module__ != defined.__module__:
-            raise InvalidDefinition(
-                f"two workflows are called {defined.name!r}: {before.where()} and {defined.where()}; "
-                "give one of them name="
-            )
-        # Whoever runs a cell again is to see it; a module that is loaded again is as usual.
-        level = logging.WARNING if is_interactive() else logging.INFO
-        text = "workflow %r is defined again at %s, and replaces %s"
-        log.log(level, text, defined.name, defined.where(), before.where())
-    _registry[defined.name] = defined
 
 
 def _plain(function: Any, kind: str) -> Callable[..., Any]:

@@ -13,8 +13,11 @@ class CannotGoOn(BaseException):
         self.why = why
 
 
-class TornDown(BaseException):
-    """The workflow is being dropped from memory; raised by its operations. Not for workflow code to catch."""
+class TornDown(GeneratorExit):
+    """The workflow is being dropped from memory; raised by its operations. Not for workflow code to catch.
+
+    Of this kind, since it is what generators may raise when they are closed, as those of blocking code are then.
+    """
 
 
 def divergence(

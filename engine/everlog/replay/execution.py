@@ -15,26 +15,29 @@ from functools import partial
 from random import Random
 from typing import Any, Final
 
-from msgspec import Raw, Struct
+from msgspec import Raw, Struct, field
 
 from everlog.core import events
 from everlog.core.codec import Codec, Mismatch
 from everlog.core.events import AnyEvent, EndEvent
 from everlog.core.failures import Failure, describe, rebuild
 from everlog.errors import InternalError, NotEncodable, StepInterrupted, WrongContext
+from everlog.host import unlimited_pool
 from everlog.replay import asking
 from everlog.replay.applying import apply_event
 from everlog.replay.branches import Branch, keyed
 from everlog.replay.budgets import begin_again
 from everlog.replay.context import active
-from everlog.replay.definitions import Workflow
+from everlog.replay.definitions import AnyWorkflow, SyncWorkflow
 from everlog.replay.divergence import CannotGoOn, TornDown
 from everlog.replay.loop import TimerHandle, WorkflowLoop
 from everlog.replay.operations import Operation, Phase, SendOperation, StepOperation, TimerOperation, WaitOperation
 from everlog.replay.quarantine import SWALLOWED, keep_aside, refuse_operation
 from everlog.replay.refusals import refuse_behind_workflows
 from everlog.replay.sizes import LARGE, check_size
+from everlog.replay.strands import Strand
 from everlog.replay.tasks import OperationFuture, WorkflowTask
+from everlog.replay.threads import refuse_own_threads
 
 log: Final = logging.getLogger("everlog")
 
@@ -51,6 +54,8 @@ class Environment(Struct, frozen=True, kw_only=True):
     worker: str = ""
     whole_input: int = 65_536
     """Step inputs of more bytes are recorded as digest, size and preview."""
+    run_strand: Callable[[Callable[[], None]], None] = field(default_factory=lambda: unlimited_pool().submit)
+    """Runs blocking code at once in a thread that is its own until it returns."""
 
 
 class StepEnd(Struct, frozen=True, kw_only=True, gc=False):
@@ -69,7 +74,7 @@ class Execution:
         self,
         workflow_id: str,
         created: events.WorkflowCreated,
-        definition: Workflow[..., Any],
+        definition: AnyWorkflow[..., Any],
         environment: Environment,
     ) -> None:
         self.workflow_id = workflow_id
@@ -102,6 +107,10 @@ class Execution:
         self.undispatched: list[StepOperation] = []
         self.dropped_steps: list[StepOperation] = []
         self.randoms: dict[str, Random] = {}
+        self.strands: dict[Strand, None] = {}
+        """The threads that blocking code of this workflow holds, by their strands; most of them stand still."""
+        self.running: Strand | None = None
+        """The strand that runs while the thread that drains stands still: for whoever looks at slow drains."""
         self._due_number = 0
         self._keys_drawn: dict[str, int] = {}
         self._live_keys: dict[str, Operation] = {}
@@ -146,8 +155,14 @@ class Execution:
         self.began = began
         self.began_at = self.loop.log_time
 
+        function: Any = self.definition.bare()
+        is_blocking = isinstance(self.definition, SyncWorkflow)
+        self.loop.interruptible = not is_blocking  # an interrupt could let two threads of a workflow run at once
+
         async def run() -> Any:
-            return await self.definition.fn(*args, **kwargs)
+            if is_blocking:
+                return await Strand(self, partial(function, *args, **kwargs)).run()
+            return await function(*args, **kwargs)
 
         def start() -> None:
             self.main = main = self.loop.create_task(run(), name=self.definition.name)
@@ -426,3 +441,4 @@ class Execution:
 
 
 refuse_behind_workflows()
+refuse_own_threads()

@@ -296,6 +296,10 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
             self._thread = None
             events._set_running_loop(outer)
 
+    def run_on(self, thread: int) -> None:
+        """Have the running drain go on in another thread, while this one stands still."""
+        self._thread = thread
+
     def let_go(self) -> None:
         """Forget the workflow, which has ended here, so that it need not wait for the garbage collector."""
         self._owner = _Gone(self._owner.workflow_id)

@@ -8,17 +8,17 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import datetime
 from random import Random
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, cast, overload
 
 from everlog.core.codec import ANY
 from everlog.core.durations import SECOND, Duration, as_datetime, from_datetime, microseconds
 from everlog.core.names import check_name
-from everlog.errors import UsageError, WrongContext
+from everlog.errors import WrongContext
 from everlog.replay import asking
 from everlog.replay.asking import NO_DEFAULT
 from everlog.replay.context import active, attempt
 from everlog.replay.current import Current
-from everlog.replay.definitions import AnyStep, Workflow
+from everlog.replay.definitions import AnyStep, AnyWorkflow
 from everlog.replay.instances import unwrapped
 from everlog.replay.tasks import WorkflowTask
 
@@ -57,9 +57,7 @@ else:  # an operation is drawn where it is called, not where it is awaited
         After `timeout` (seconds or timedelta; durable; 0 only looks) gives `default`, or raises `TimeoutError` where
         there is none. `type` is any type form; a message that does not fit it makes the workflow stuck, not lost.
         """
-        if default is not NO_DEFAULT and timeout is None:
-            raise UsageError("recv: default= needs timeout=; without a timeout it would never be given")
-        return asking.receive(_execution("recv"), topic, type, timeout, default)
+        return asking.receive(_awaiting("recv"), topic, type, timeout, default)
 
     def send(to, topic, message, /, *, key=None):
         """Send a message to a workflow. When this returns it is in the other's inbox, exactly once.
@@ -67,30 +65,44 @@ else:  # an operation is drawn where it is called, not where it is awaited
         With a `key`, messages of the same key to the same workflow are one. In an async step it is sent whenever the
         step runs, so give it a key there. Raises `NotFound` where there is no such workflow, or it has ended.
         """
-        if key is not None:
-            check_name(key, "the key of a message")
         running = attempt.get()
         if active.execution is None and running is not None and running.post is not None:
             return running.post(to, topic, message, key=key)
-        return asking.send(_execution("send"), to, topic, message, key)
-
-    def sleep(duration, /):
-        """Sleep durably: the same as `asyncio.sleep`, but also takes a `timedelta`."""
-        _execution("sleep")
-        return asyncio.sleep(microseconds(duration, what="the duration of sleep") / SECOND)
-
-    def sleep_until(when, /):
-        """Sleep durably until a moment; returns at once if it has passed."""
-        due_at = from_datetime(when, what="the moment of sleep_until")
-        return asyncio.sleep(max(0, due_at - _execution("sleep_until").loop.log_time) / SECOND)
+        return asking.send(_awaiting("send"), to, topic, message, key)
 
     def call(fn, /, *args, **kwargs):
         """Call a step, async or plain; a plain one runs in a thread, as by `asyncio.to_thread`."""
-        fn = unwrapped(fn)
-        if not isinstance(fn, AnyStep):
-            hint = "; this version has no child workflows" if isinstance(fn, Workflow) else "; decorate it with @step"
-            raise WrongContext(f"everlog.call takes a step, got {fn!r}{hint}")
-        return asking.call_step(_execution("call"), fn, args, kwargs)
+        execution = _awaiting("call")
+        return asking.call_step(execution, check_step(fn, "everlog.call"), args, kwargs)
+
+    def sleep(duration, /):
+        """Sleep durably: the same as `asyncio.sleep`, but also takes a `timedelta`."""
+        _awaiting("sleep")
+        return asyncio.sleep(sleeping_time(duration))
+
+    def sleep_until(when, /):
+        """Sleep durably until a moment; returns at once if it has passed."""
+        return asyncio.sleep(time_until(when, _awaiting("sleep_until")))
+
+
+def check_step(fn: object, what: str) -> AnyStep[..., Any]:
+    """Give back what is a step; `WrongContext` for anything else."""
+    fn = unwrapped(fn)
+    if isinstance(fn, AnyStep):
+        return cast("AnyStep[..., Any]", fn)
+    hint = "; this version has no child workflows" if isinstance(fn, AnyWorkflow) else "; decorate it with @step"
+    raise WrongContext(f"{what} takes a step, got {fn!r}{hint}")
+
+
+def sleeping_time(duration: Duration) -> float:
+    """Give the seconds of a durable sleep."""
+    return microseconds(duration, what="the duration of sleep") / SECOND
+
+
+def time_until(when: datetime, execution: Execution) -> float:
+    """Give the seconds until a moment, by the time of the log; 0 if it has passed."""
+    due_at = from_datetime(when, what="the moment of sleep_until")
+    return max(0, due_at - execution.loop.log_time) / SECOND
 
 
 def now() -> datetime:
@@ -114,7 +126,7 @@ def uuid4() -> uuid.UUID:
 def scope(name: str, /) -> Generator[None]:
     """Open a named branch: what is called inside is named under it, whatever comes before or after."""
     execution = _execution("scope")
-    task = asyncio.current_task(execution.loop)
+    task = asyncio.current_task(execution.loop) if active.strand is None else active.strand.task
     if not isinstance(task, WorkflowTask):
         raise WrongContext("everlog.scope works in a task of a workflow, not in a callback")
     outer = task.branch
@@ -145,6 +157,16 @@ _FORMS: Final = {
     "scope": "it names the calls of a workflow, and there are none",
     "current": "it tells about a running workflow or step",
 }
+
+
+def _awaiting(what: str) -> Execution:
+    execution = _execution(what)
+    if active.strand is not None:
+        raise WrongContext(
+            f"everlog.{what} gives something to await, which blocking code cannot: write sync.{what}(...) here, "
+            "after: from everlog import sync"
+        )
+    return execution
 
 
 def _execution(what: str) -> Execution:

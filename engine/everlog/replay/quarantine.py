@@ -45,10 +45,11 @@ def keep_aside(execution: Execution) -> None:
     number = len(_kept)
     if number <= NAMED or number % 100 == 0:
         log.warning(
-            "workflow %r swallowed its teardown %d times; its code is kept aside in memory, suspended, and nothing "
+            "workflow %r swallowed its teardown %d times; its code is kept aside in memory, suspended%s, and nothing "
             "that it does is recorded (%d such are kept in this process); let BaseException pass",
             execution.workflow_id,
             SWALLOWED,
+            f", with {len(execution.strands)} threads" if execution.strands else "",
             number,
         )
 

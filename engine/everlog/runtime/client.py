@@ -16,9 +16,10 @@ from everlog.core.events import EndEvent, decode_event, encode_event, type_of
 from everlog.core.names import check_id, check_name, check_reason, check_topic, time_ordered_id
 from everlog.errors import EverlogError, IdInUse, InternalError, NotFound, StoreUnavailable, UsageError
 from everlog.host import Host, SystemHost
-from everlog.replay.definitions import Definition, Workflow, defining_packages
+from everlog.replay.definitions import AnyWorkflow, Definition
 from everlog.replay.drafting import beginning
 from everlog.replay.instances import recorded_instance, startable, unwrapped
+from everlog.replay.registry import defining_packages
 from everlog.replay.sizes import check_size
 from everlog.runtime.backends import Durability, open_store
 from everlog.runtime.commits import ending_commit
@@ -357,7 +358,7 @@ class Client:
         shell.committer.create(PendingCreate(new, answer))
 
     async def _must_be_same(
-        self, workflow_id: str, now: events.WorkflowCreated, definition: Workflow[..., Any]
+        self, workflow_id: str, now: events.WorkflowCreated, definition: AnyWorkflow[..., Any]
     ) -> None:
         rows: Sequence[EventRow] = await self.ask(partial(self.store.read, workflow_id, limit=1))
         created = decode_event(rows[0].payload)
@@ -442,9 +443,9 @@ class Client:
             shell.submit(partial(_run_all, forget))
 
 
-def _startable(fn: Definition[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> Workflow[..., Any]:
+def _startable(fn: Definition[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> AnyWorkflow[..., Any]:
     definition: Definition[..., Any] = unwrapped(fn)
-    if not isinstance(definition, Workflow):
+    if not isinstance(definition, AnyWorkflow):
         raise UsageError(f"only a workflow can be started, got {fn!r}; decorate the function with @workflow")
     if definition.signature.unrecorded and (passed := definition.signature.passed_on(args, kwargs)):
         raise UsageError(

@@ -18,10 +18,11 @@ from everlog.core.numbers import check_count
 from everlog.core.version import VERSION
 from everlog.errors import StoreError, StoreUnavailable, UsageError
 from everlog.host import Driver, Host
-from everlog.replay.definitions import Definition, Workflow, registered_workflows
+from everlog.replay.definitions import AnyWorkflow, Definition
 from everlog.replay.execution import Environment
 from everlog.replay.guards import install_guards
 from everlog.replay.instances import hosted, runnable, unwrapped
+from everlog.replay.registry import registered_workflows
 from everlog.runtime.backends import Durability
 from everlog.runtime.builds import current_build
 from everlog.runtime.client import Client
@@ -58,7 +59,7 @@ class Engine(Client):
         url: str | Store,
         /,
         *,
-        workflows: Iterable[Workflow[..., Any]] | None = None,
+        workflows: Iterable[AnyWorkflow[..., Any]] | None = None,
         concurrency: int = 1000,
         step_threads: int = 64,
         lease: Duration = 10,
@@ -71,7 +72,7 @@ class Engine(Client):
         super().__init__(url, codec=codec, durability=durability, host=host)
         if guards not in ("off", "warn", "raise"):
             raise UsageError(f"guards must be 'off', 'warn' or 'raise', got {guards!r}")
-        if isinstance(workflows, Workflow):  # pyright: ignore[reportUnnecessaryIsInstance] - users without a checker
+        if isinstance(workflows, AnyWorkflow):  # pyright: ignore[reportUnnecessaryIsInstance] - users without a checker
             raise UsageError(f"workflows= takes a list of workflows, got {workflows!r}; write [{workflows.name}]")
         self._workflows = None if workflows is None else {one.name: one for one in map(_checked, workflows)}
         self._concurrency = check_count(concurrency, what="concurrency")
@@ -107,6 +108,7 @@ class Engine(Client):
             python=platform.python_version(),
             build=build,
             worker=name,
+            run_strand=self.host.run_aside,
         )
         self.host.limit_threads(self._step_threads)
         offset = shell.store.now() - self.host.wall()
@@ -204,14 +206,14 @@ class Engine(Client):
         while worker.residents and self.host.monotonic() < until:  # noqa: ASYNC110 - it is emptied on another thread
             await asyncio.sleep(0.005)
 
-    def _known(self) -> Mapping[str, Workflow[..., Any]]:
+    def _known(self) -> Mapping[str, AnyWorkflow[..., Any]]:
         return runnable(registered_workflows() if self._workflows is None else self._workflows)
 
 
-def _checked(one: Workflow[..., Any]) -> Workflow[..., Any]:
+def _checked(one: AnyWorkflow[..., Any]) -> AnyWorkflow[..., Any]:
     # Users without a type checker give anything.
     definition: Definition[..., Any] = unwrapped(one)
-    if not isinstance(definition, Workflow):
+    if not isinstance(definition, AnyWorkflow):
         raise UsageError(f"workflows= takes workflows, got {one!r}; decorate the function with @workflow")
     if not definition.is_here:
         raise UsageError(f"workflows= takes workflows whose code is here, and {definition.name!r} is only named")

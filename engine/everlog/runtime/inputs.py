@@ -7,12 +7,13 @@ from typing import Any
 from everlog.core.codec import Codec, canonical
 from everlog.core.events import WorkflowCreated
 from everlog.errors import EverlogError
-from everlog.replay.definitions import Workflow, registered_workflows
+from everlog.replay.definitions import AnyWorkflow
 from everlog.replay.instances import runnable
+from everlog.replay.registry import registered_workflows
 
 
 def different_input(
-    recorded: WorkflowCreated, now: WorkflowCreated, definition: Workflow[..., Any], codec: Codec
+    recorded: WorkflowCreated, now: WorkflowCreated, definition: AnyWorkflow[..., Any], codec: Codec
 ) -> tuple[bytes, bytes] | None:
     """Give the first difference of two starts of a workflow, what was recorded and what is now; None for the same.
 
@@ -27,7 +28,7 @@ def different_input(
     return before, after
 
 
-def _same_today(definition: Workflow[..., Any], recorded: bytes, given: bytes, codec: Codec) -> bool:
+def _same_today(definition: AnyWorkflow[..., Any], recorded: bytes, given: bytes, codec: Codec) -> bool:
     if not definition.is_here:
         here = runnable(registered_workflows()).get(definition.name)
         if here is None:

@@ -22,11 +22,15 @@ class Listing(Generic[T_co]):
     async def __aiter__(self) -> AsyncIterator[T_co]:
         mark: object = None
         while True:
-            items, mark = await self._page(mark)
+            items, mark = await self.page(mark)
             for item in items:
                 yield item
             if mark is None:
                 return
+
+    async def page(self, mark: object) -> tuple[Sequence[T_co], object]:
+        """Give the page after a mark, None for the first, and the mark of the next page, None after the last."""
+        return await self._page(mark)
 
     async def _all(self) -> list[T_co]:
         return [item async for item in self]

@@ -21,7 +21,7 @@ from everlog.core.failures import describe
 from everlog.errors import CorruptLog, EverlogError, InternalError, NotFound, StoreUnavailable
 from everlog.host import Host
 from everlog.replay.attempts import Attempt
-from everlog.replay.definitions import Workflow
+from everlog.replay.definitions import AnyWorkflow
 from everlog.replay.divergence import CannotGoOn
 from everlog.replay.drafting import (
     RUNNING,
@@ -76,7 +76,7 @@ class WorkerSettings(Struct, frozen=True, kw_only=True):
     worker: str
     build: str
     concurrency: int
-    workflows: Callable[[], Mapping[str, Workflow[..., Any]]]
+    workflows: Callable[[], Mapping[str, AnyWorkflow[..., Any]]]
 
 
 class Worker:
@@ -135,7 +135,7 @@ class Worker:
         """Tell whether as many workflows are held as may be."""
         return len(self.residents) >= self.settings.concurrency
 
-    def adopt(self, workflow_id: str, token: str, history: History, definition: Workflow[..., Any]) -> None:
+    def adopt(self, workflow_id: str, token: str, history: History, definition: AnyWorkflow[..., Any]) -> None:
         """Hold a workflow that was just created here, and run it to its first wait."""
         self._take(workflow_id, token, history, (), definition)
 
@@ -158,7 +158,7 @@ class Worker:
         for claimed in answer.claimed:
             self._take_claimed(claimed, known[claimed.head.name])
 
-    def _take_claimed(self, claimed: Claimed, definition: Workflow[..., Any]) -> None:
+    def _take_claimed(self, claimed: Claimed, definition: AnyWorkflow[..., Any]) -> None:
         head, token = claimed.head, claimed.head.token
         if token is None:
             raise InternalError(f"the store claimed {head.workflow_id!r} without a token")
@@ -180,7 +180,7 @@ class Worker:
         token: str,
         history: History,
         inbox: Sequence[InboxRow],
-        definition: Workflow[..., Any],
+        definition: AnyWorkflow[..., Any],
         head: Head | None = None,
     ) -> None:
         created = history[0][2]

@@ -24,7 +24,7 @@ from contextvars import copy_context
 from random import Random
 from typing import Any, Final, TypeVar
 
-from everlog.host import Driver, Pump
+from everlog.host import Driver, Pump, unlimited_pool
 from everlog.processes import ProcessPool, Request, Target
 
 T = TypeVar("T")
@@ -73,6 +73,7 @@ class SimulatedHost:
         self._selector = _VirtualSelector()
         self.loop = loop if loop is not None else _VirtualLoop(self._selector)
         self._drivers: list[_SimulatedDriver] = []
+        self._aside = unlimited_pool()
         self.failure: BaseException | None = None
         self.crashed = False
 
@@ -139,6 +140,9 @@ class SimulatedHost:
 
     def is_starting_child(self) -> bool:
         return False
+
+    def run_aside(self, function: Callable[[], None]) -> None:
+        self._aside.submit(function)  # a real thread; but while it runs, the one that drains waits for it
 
     def hop(self) -> float:
         """Draw how long a wake-up takes."""

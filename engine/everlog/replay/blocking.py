@@ -1,0 +1,262 @@
+"""Blocking: the functions of `everlog.sync` for blocking workflow code. Each has the task of its strand wait for it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable
+from contextlib import AbstractContextManager
+from contextvars import Context, copy_context
+from datetime import datetime
+from functools import partial
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, final, overload
+
+from everlog.core.codec import ANY
+from everlog.core.durations import SECOND, Duration, microseconds
+from everlog.core.numbers import check_count
+from everlog.errors import UsageError, WrongContext
+from everlog.replay import asking
+from everlog.replay.asking import NO_DEFAULT
+from everlog.replay.context import active, attempt
+from everlog.replay.definitions import AnyStep, AnyWorkflow, Definition
+from everlog.replay.functions import is_async
+from everlog.replay.operations import Site
+from everlog.replay.primitives import check_step, sleeping_time, time_until
+from everlog.replay.strands import Strand
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeForm
+
+    from everlog.replay.execution import Execution
+
+P = ParamSpec("P")
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+A = TypeVar("A")
+D = TypeVar("D")
+Branch = Callable[[], Coroutine[Any, Any, Any]]
+
+
+@overload
+def recv(topic: str, /, *, timeout: Duration | None = None) -> Any: ...
+@overload
+def recv(topic: str, /, *, timeout: Duration, default: object) -> Any: ...
+@overload
+def recv(topic: str, /, *, type: TypeForm[T], timeout: Duration | None = None) -> T: ...
+@overload
+def recv(topic: str, /, *, type: TypeForm[T], timeout: Duration, default: D) -> T | D: ...
+def recv(topic: str, /, *, type: Any = ANY, timeout: Duration | None = None, default: Any = NO_DEFAULT) -> Any:
+    """Wait for the next message on a topic: each is received once, those of one sender in the order sent.
+
+    After `timeout` (seconds or timedelta; durable; 0 only looks) gives `default`, or raises `TimeoutError` where
+    there is none. `type` is any type form; a message that does not fit it makes the workflow stuck, not lost.
+    """
+    strand = _strand("recv")
+    return strand.ask(asking.receive(strand.execution, topic, type, timeout, default))
+
+
+def send(to: str, topic: str, message: object, /, *, key: str | None = None) -> None:
+    """Send a message to a workflow. When this returns it is in the other's inbox, exactly once.
+
+    With a `key`, messages of the same key to the same workflow are one. Raises `NotFound` where there is no such
+    workflow, or it has ended.
+    """
+    strand = _strand("send")
+    strand.ask(asking.send(strand.execution, to, topic, message, key))
+
+
+def call(fn: AnyStep[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call a step, async or plain; a plain one can as well be called as it is."""
+    strand = _strand("call")
+    result: T = strand.ask(asking.call_step(strand.execution, check_step(fn, "sync.call"), args, kwargs))
+    return result
+
+
+def sleep(duration: Duration, /) -> None:
+    """Sleep durably, for seconds or a `timedelta`."""
+    _strand("sleep").ask(asyncio.sleep(sleeping_time(duration)))
+
+
+def sleep_until(when: datetime, /) -> None:
+    """Sleep durably until a moment; returns at once if it has passed."""
+    strand = _strand("sleep_until")
+    strand.ask(asyncio.sleep(time_until(when, strand.execution)))
+
+
+@overload
+# The checker resolves the overlap as wanted: an async function matches the first.
+def map(fn: Callable[[A], Coroutine[Any, Any, T]], items: Iterable[A], /, *, limit: int | None = None) -> list[T]: ...  # pyright: ignore[reportOverlappingOverload]
+@overload
+def map(fn: Callable[[A], T], items: Iterable[A], /, *, limit: int | None = None) -> list[T]: ...
+def map(fn: Callable[[A], Any], items: Iterable[A], /, *, limit: int | None = None) -> list[Any]:
+    """Call a function for each item, in a branch of its own, at most `limit` at once; give the results in order.
+
+    A plain function runs as blocking code, one branch at a time until it waits; a step or an async function needs no
+    thread. When one raises, the others are cancelled, and it is raised once they have ended.
+    """
+    strand, called_at = _strand("map"), asking.site(1)
+    free = None if limit is None else asyncio.Semaphore(check_count(limit, what="limit of sync.map"))
+    branches = [_branch(strand.execution, fn, (item,), {}, called_at) for item in items]
+    return strand.ask(_all(branches, _label(fn), free, copy_context()))
+
+
+@overload
+def submit(fn: Definition[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]: ...
+@overload
+# The checker resolves the overlap as wanted: an async function matches here.
+def submit(fn: Callable[P, Coroutine[Any, Any, T]], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]: ...  # pyright: ignore[reportOverlappingOverload]
+@overload
+def submit(fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]: ...
+def submit(fn: Any, /, *args: Any, **kwargs: Any) -> Future[Any]:
+    """Begin to call a function in a branch of its own, and go on; see `map` for what it may be.
+
+    It runs when the caller next waits for something. What has not ended when the workflow ends is cancelled.
+    """
+    strand = _strand("submit")
+    branch = _branch(strand.execution, fn, args, kwargs, asking.site(1))
+    return Future(strand.execution, strand.execution.loop.create_task(branch(), name=_label(fn)))
+
+
+@final
+class Future(Generic[T_co]):
+    """What `submit` has begun. It belongs to the workflow that made it."""
+
+    def __init__(self, execution: Execution, task: asyncio.Task[T_co]) -> None:
+        self._execution = execution
+        self._task = task
+
+    def __repr__(self) -> str:
+        return f"<Future {self._task.get_name()!r}, {'done' if self._task.done() else 'pending'}>"
+
+    def result(self, *, timeout: Duration | None = None) -> T_co:
+        """Wait for the end; give what the function returned or raise what it raised.
+
+        Raises `TimeoutError` after `timeout` (seconds or timedelta; durable; 0 only looks): the function goes on.
+        Whoever is cancelled while waiting here cancels nothing else.
+        """
+        strand = self._strand("result")
+        seconds = None if timeout is None else microseconds(timeout, what="timeout of result") / SECOND
+        return strand.ask(_outcome(self._task, seconds))
+
+    def done(self) -> bool:
+        """Tell whether it has ended."""
+        self._strand("done")
+        return self._task.done()
+
+    def cancel(self) -> bool:
+        """Have `asyncio.CancelledError` raised where it waits; False where it has ended."""
+        self._strand("cancel")
+        return self._task.cancel()
+
+    def _strand(self, what: str) -> Strand:
+        strand = _strand(f"Future.{what}")
+        if strand.execution is not self._execution:
+            raise WrongContext(
+                f"sync.Future.{what}: it belongs to workflow {self._execution.workflow_id!r}, and this is workflow "
+                f"{strand.execution.workflow_id!r}; send messages between workflows"
+            )
+        return strand
+
+
+def timeout(duration: Duration | None, /) -> AbstractContextManager[None]:
+    """Raise `TimeoutError` in the block when this time is over; durable. Seconds, a `timedelta`, or None for never."""
+    _strand("timeout")
+    return _Timeout(None if duration is None else microseconds(duration, what="the duration of timeout") / SECOND)
+
+
+class _Timeout:
+    def __init__(self, seconds: float | None) -> None:
+        self._limit = asyncio.timeout(seconds)
+
+    def __enter__(self) -> None:
+        _strand("timeout").ask(self._limit.__aenter__())
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        _strand("timeout").ask(self._limit.__aexit__(kind, error, trace))
+
+
+def _branch(
+    execution: Execution, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], called_at: Site | None
+) -> Branch:
+    """Give what makes the coroutine of a branch, in the branch."""
+    if isinstance(fn, AnyStep):
+        step = cast("AnyStep[..., Any]", fn)
+        return lambda: _step(execution, step, args, kwargs, called_at)
+    if isinstance(fn, AnyWorkflow):
+        raise WrongContext(f"{fn!r} is a workflow, and this version has no child workflows: make it a step")
+    if not callable(fn):
+        raise UsageError(f"sync.map and sync.submit take a function, got {fn!r}")
+    function: Callable[..., Any] = fn
+    if is_async(function):
+        return lambda: function(*args, **kwargs)
+    return lambda: Strand(execution, partial(function, *args, **kwargs)).run()
+
+
+async def _step(
+    execution: Execution,
+    step: AnyStep[..., Any],
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    called_at: Site | None,
+) -> Any:
+    return await asking.call_step(execution, step, args, kwargs, called_at)
+
+
+async def _all(branches: list[Branch], label: str, free: asyncio.Semaphore | None, context: Context) -> list[Any]:
+    try:
+        async with asyncio.TaskGroup() as group:
+
+            def begin(branch: Branch) -> asyncio.Task[Any]:
+                return group.create_task(_when_free(free, branch), name=label)
+
+            tasks = [context.run(begin, branch) for branch in branches]
+    except BaseExceptionGroup as failed:
+        first: BaseException = failed.exceptions[0]
+    else:
+        return [task.result() for task in tasks]
+    raise first
+
+
+async def _when_free(free: asyncio.Semaphore | None, branch: Branch) -> Any:
+    if free is None:
+        return await branch()
+    async with free:
+        return await branch()
+
+
+async def _outcome(task: asyncio.Task[T], seconds: float | None) -> T:
+    if not task.done():
+        await asyncio.wait([task], timeout=seconds)
+    if not task.done():
+        raise TimeoutError(f"{task.get_name()!r} has not ended in time; it goes on")
+    return task.result()
+
+
+def _label(fn: Any) -> str:
+    if isinstance(fn, Definition):
+        return cast("Definition[..., Any]", fn).name
+    function = fn.func if isinstance(fn, partial) else fn
+    return str(getattr(function, "__name__", type(function).__name__))
+
+
+def _strand(what: str) -> Strand:
+    strand = active.strand
+    if strand is not None:
+        return strand
+    if active.execution is not None:
+        hint = _ASYNC.get(what, f"await everlog.{what}(...)")
+        raise WrongContext(f"sync.{what} blocks, and this is async code: write {hint} here")
+    where = "a step" if attempt.get() is not None else "here"
+    raise WrongContext(f"sync.{what} works in a plain workflow, and {where} is none")
+
+
+_ASYNC = {
+    "map": "await asyncio.gather(...)",
+    "submit": "asyncio.create_task(...)",
+    "timeout": "async with asyncio.timeout(...):",
+    "Future.result": "await of a task of asyncio",
+    "Future.done": "a task of asyncio",
+    "Future.cancel": "a task of asyncio",
+}

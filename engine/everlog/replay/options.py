@@ -1,0 +1,42 @@
+"""Options: what the decorators and `options` take, for the type checkers. Nothing is checked here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypedDict
+
+from everlog.core.durations import Duration
+from everlog.core.retry import RetryPolicy
+
+
+class StepDefaults(TypedDict, total=False):
+    """What `@step` takes."""
+
+    name: str
+    retry: RetryPolicy | None
+    timeout: Duration | None
+    at_most_once: bool
+    unrecorded: Sequence[str]
+    process: bool
+
+
+class StepOptions(TypedDict, total=False):
+    """What `step.options` takes."""
+
+    key: str
+    name: str
+    retry: RetryPolicy | None
+    timeout: Duration | None
+
+
+class WorkflowDefaults(TypedDict, total=False):
+    """What `@workflow` takes."""
+
+    name: str
+    unrecorded: Sequence[str]
+
+
+class WorkflowOptions(TypedDict, total=False):
+    """What `workflow.options` takes."""
+
+    id: str

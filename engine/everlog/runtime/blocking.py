@@ -1,0 +1,217 @@
+"""Blocking engine, client, handle and listing: each method has the async one run on a loop aside, and waits for it."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterable, Iterator, Sequence
+from threading import Event, current_thread, main_thread
+from types import TracebackType
+from typing import Any, Generic, Literal, ParamSpec, Self, TypeVar, final, overload
+
+from everlog.core.codec import Codec
+from everlog.core.durations import Duration
+from everlog.errors import UsageError
+from everlog.host import Host
+from everlog.replay.definitions import AnyWorkflow, Definition
+from everlog.runtime import client, engine, handles, listing
+from everlog.runtime.backends import Durability
+from everlog.runtime.portal import Portal, refuse_where_nobody_may_block
+from everlog.runtime.status import HistoryEvent, WorkflowStatus
+from everlog.store import State, Store
+
+P = ParamSpec("P")
+T = TypeVar("T")
+T_co = TypeVar("T_co", covariant=True)
+
+
+class Client:
+    """A connection to a store for blocking code: `with sync.Client(url) as client`. See `everlog.Client`.
+
+    It may be used from several threads at once; not from workflow code, and not from a thread whose event loop it
+    would stall. Ctrl-C interrupts what waits.
+    """
+
+    def __init__(
+        self,
+        url: str | Store,
+        /,
+        *,
+        codec: Codec | None = None,
+        durability: Durability = "full",
+        host: Host | None = None,
+    ) -> None:
+        self._take(client.Client(url, codec=codec, durability=durability, host=host))
+
+    def _take(self, wrapped: client.Client) -> None:
+        self._client = wrapped
+        self._portal = Portal(wrapped.host)
+
+    def __enter__(self) -> Self:
+        self._portal.open()
+        try:
+            self._portal.call(self._client.__aenter__)
+        except BaseException:
+            self._portal.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._portal.call(lambda: self._client.__aexit__(kind, error, trace))
+        finally:
+            self._portal.close()
+
+    def start(self, fn: Definition[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Handle[T]:
+        """Start a workflow and give its handle. When this returns, the start is durable.
+
+        With an id (`fn.options(id=...)`) it starts once: the same id, function and input give the same workflow;
+        another function or input is `IdInUse`. Raises `NotEncodable` for an input that cannot be recorded.
+        """
+        return Handle(self._portal, self._portal.call(lambda: self._client.start(fn, *args, **kwargs)))
+
+    def run(self, fn: Definition[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        """Start a workflow and wait for its result; see `start` and `Handle.result`."""
+        return self._portal.call(lambda: self._client.run(fn, *args, **kwargs))
+
+    @overload
+    def handle(self, id: str, /) -> Handle[Any]: ...
+    @overload
+    def handle(self, id: str, fn: Definition[..., T], /) -> Handle[T]: ...
+    def handle(self, id: str, fn: Definition[..., Any] | None = None, /) -> Handle[Any]:
+        """Give the handle of a workflow by its id; with `fn`, its result is of that workflow's type."""
+        return Handle(self._portal, self._client.handle(id) if fn is None else self._client.handle(id, fn))
+
+    def send(self, to: str, topic: str, message: object, /, *, key: str | None = None) -> None:
+        """Send a message to a workflow; when this returns, it is in its inbox, and will be received once.
+
+        With a `key`, messages of the same key to the same workflow are one, also when sent again later.
+        Raises `NotFound` where there is no such workflow, or it has ended.
+        """
+        self._portal.call(lambda: self._client.send(to, topic, message, key=key))
+
+    def workflows(self, *, state: State | None = None, name: str | None = None) -> Listing[WorkflowStatus]:
+        """Give the workflows, newest first, of one state or name where those are given."""
+        return Listing(self._portal, self._client.workflows(state=state, name=name))
+
+    def cancel(self, *ids: str) -> list[str]:
+        """Ask workflows to stop; give the ids of those that had not ended."""
+        return self._portal.call(lambda: self._client.cancel(*ids))
+
+
+@final
+class Engine(Client):
+    """Runs workflows inside this process: `with sync.Engine("sqlite:///shop.db") as engine`. See `everlog.Engine`.
+
+    Async steps run on an event loop in the background.
+    """
+
+    def __init__(
+        self,
+        url: str | Store,
+        /,
+        *,
+        workflows: Iterable[AnyWorkflow[..., Any]] | None = None,
+        concurrency: int = 1000,
+        step_threads: int = 64,
+        lease: Duration = 10,
+        grace: Duration = 30,
+        codec: Codec | None = None,
+        guards: Literal["off", "warn", "raise"] = "warn",
+        durability: Durability = "full",
+        host: Host | None = None,
+    ) -> None:
+        self._take(
+            engine.Engine(
+                url,
+                workflows=workflows,
+                concurrency=concurrency,
+                step_threads=step_threads,
+                lease=lease,
+                grace=grace,
+                codec=codec,
+                guards=guards,
+                durability=durability,
+                host=host,
+            )
+        )
+
+    def serve(self) -> None:
+        """Run workflows until SIGTERM or SIGINT; leaving the block then drains. On the main thread only."""
+        refuse_where_nobody_may_block()
+        if current_thread() is not main_thread():
+            raise UsageError("serve waits for signals, which only the main thread gets; wait there, or in another way")
+        stopped = Event()
+
+        def stop(number: int, frame: object) -> None:
+            stopped.set()
+
+        numbers = (signal.SIGTERM, signal.SIGINT)
+        before = [signal.signal(number, stop) for number in numbers]
+        try:
+            stopped.wait()
+        finally:
+            for number, handler in zip(numbers, before, strict=True):
+                signal.signal(number, handler)
+
+
+@final
+class Handle(Generic[T_co]):
+    """One workflow. Making a handle asks nothing; each method says when there is no such workflow by `NotFound`."""
+
+    def __init__(self, portal: Portal, handle: handles.Handle[T_co]) -> None:
+        self._portal = portal
+        self._handle = handle
+
+    def __repr__(self) -> str:
+        return repr(self._handle)
+
+    @property
+    def id(self) -> str:
+        """The id of the workflow."""
+        return self._handle.id
+
+    def result(self, *, timeout: Duration | None = None) -> T_co:
+        """Wait for the end and give what the workflow returned.
+
+        Raises `WorkflowFailed` with the original as its cause, `WorkflowCancelled`, or `TimeoutError` when
+        `timeout` is over: then the workflow goes on, and the waiter gave up.
+        """
+        return self._portal.call(lambda: self._handle.result(timeout=timeout))
+
+    def status(self) -> WorkflowStatus:
+        """Give where the workflow is, and why."""
+        return self._portal.call(self._handle.status)
+
+    def history(self, *, after: int = 0) -> Listing[HistoryEvent]:
+        """Give the events with seq > `after`, in order."""
+        return Listing(self._portal, self._handle.history(after=after))
+
+    def send(self, topic: str, message: object, /, *, key: str | None = None) -> None:
+        """Send the workflow a message; see `Client.send`."""
+        self._portal.call(lambda: self._handle.send(topic, message, key=key))
+
+    def cancel(self, *, reason: str = "") -> None:
+        """Ask the workflow to stop: `CancelledError` is raised where it waits. Nothing happens if it has ended."""
+        self._portal.call(lambda: self._handle.cancel(reason=reason))
+
+
+@final
+class Listing(Generic[T_co]):
+    """Many of one kind, read page by page: `for one in listing`, or `list(listing)`. Each reading asks anew."""
+
+    def __init__(self, portal: Portal, listed: listing.Listing[T_co]) -> None:
+        self._portal = portal
+        self._listed = listed
+
+    def __iter__(self) -> Iterator[T_co]:
+        mark: object = None
+        while True:
+            items, mark = self._page(mark)
+            yield from items
+            if mark is None:
+                return
+
+    def _page(self, mark: object) -> tuple[Sequence[T_co], object]:
+        return self._portal.call(lambda: self._listed.page(mark))

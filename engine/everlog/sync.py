@@ -1,0 +1,43 @@
+"""Everlog for blocking code: the names of `everlog` that wait, without `await`. It adds no mechanism of its own.
+
+    from everlog import step, sync, workflow
+
+    @workflow
+    def etl(day: str, regions: list[str]) -> int:
+        counts = sync.map(load_region, regions, limit=4)
+        sync.call(notify, f"{sum(counts)} rows")
+        return sum(counts)
+
+    with sync.Engine("sqlite:///etl.db") as engine:
+        print(engine.run(etl, "2026-11-21", ["eu", "us"]))
+
+`map`, `submit` and `timeout` stand for what asyncio does in async code. What never waits is the same in both.
+"""
+
+from everlog.replay.blocking import Future, call, recv, send, sleep, sleep_until, submit, timeout
+from everlog.replay.blocking import map as map  # noqa: A004 - it is called sync.map, and imported as a part of sync only
+from everlog.replay.current import Current
+from everlog.replay.primitives import current, now, random, scope, uuid4
+from everlog.runtime.blocking import Client, Engine, Handle, Listing
+
+__all__ = [
+    "Client",
+    "Current",
+    "Engine",
+    "Future",
+    "Handle",
+    "Listing",
+    "call",
+    "current",
+    "map",
+    "now",
+    "random",
+    "recv",
+    "scope",
+    "send",
+    "sleep",
+    "sleep_until",
+    "submit",
+    "timeout",
+    "uuid4",
+]
