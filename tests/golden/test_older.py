@@ -160,7 +160,7 @@ async def passes_a_required_field(parcel: Parcel) -> Any:
     [
         (weighs_in_kilos, ["seq 4", "print_label", '"grams":250', '"grams":0']),
         (returns_another_default, ["seq 7", "the code ended otherwise", "red"]),
-        (prints_a_price, ["no longer fits the code", "result of step print_label", "'price' is missing", "default"]),
+        (prints_a_price, ["does not fit the code", "result of step print_label", "'price' is missing", "default"]),
         (takes_a_number, ["the recorded input no longer fits workflow", "$.parcel", "expected int"]),
         (passes_a_required_field, ["seq 3", "weigh", '"scale":"exact"']),
     ],

@@ -193,8 +193,8 @@ def test_a_database_that_is_locked_when_an_engine_opens_is_named(
     ("url", "told"),
     [
         ("everlog.db", "sqlite:///everlog.db"),
-        ("", "named by a URL"),
-        ("mysql://localhost/everlog", "'mysql'"),
+        ("", "named by a URL, got ''; write for example sqlite:///shop.db"),
+        ("mysql://localhost/everlog", "Install the package of a backend for 'mysql', or use one that is there"),
         ("sqlite", "named by a URL"),
         ("/tmp/everlog.db", "named by a URL"),
     ],
@@ -367,12 +367,14 @@ def test_inputs_that_cannot_be_recorded_or_do_not_fit_are_refused_and_nothing_is
             await start(orders, "tea")
         with pytest.raises(TypeError, match="one"):
             await start(adds)
-        with pytest.raises(TypeError, match="nothing"):
+        with pytest.raises(TypeError, match=r"'nothing'; options go through options\(\.\.\.\)"):
             await start(adds, 1, nothing=2)
         with pytest.raises(UsageError, match="@workflow"):
             await start(adds.fn, 1)
         with pytest.raises(UsageError, match="@workflow"):
             await start(lambda: 1)
+        with pytest.raises(UsageError, match="decorate a function that calls it with @workflow"):
+            await start(step(len, name="bad_input.length"), "tea")
         assert engine.store.changes() == changes
         assert await engine.workflows() == []
 

@@ -9,7 +9,7 @@ import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextvars import ContextVar
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -468,7 +468,10 @@ IN_BLOCKING_CODE: list[tuple[Callable[[], Any], str]] = [
     (lambda: sync.map(double, [1], limit=0), "limit of sync.map must be a whole number of at least 1, got 0"),
     (lambda: sync.recv("a", default=1), "default= needs timeout="),
     (starts_a_thread, "a thread of one's own is not for workflow code.*sync.map"),
-    (uses_an_executor, r"ThreadPoolExecutor\.submit is not for workflow code"),
+    (
+        uses_an_executor,
+        r'ThreadPoolExecutor\.submit is not for workflow code.*in a def workflow "sync\.map\(step, items\)"',
+    ),
 ]
 
 
@@ -483,14 +486,14 @@ def test_what_blocking_code_cannot_do_is_refused_at_the_call(wrong: Callable[[],
 
 IN_ASYNC_CODE: list[tuple[Callable[[], Any], str]] = [
     (lambda: double(1), r"await everlog\.call\(double, \.\.\.\)"),
-    (lambda: sync.call(wait, 1), r"sync\.call blocks, and this is async code: write await everlog\.call"),
-    (lambda: sync.recv("a"), r"write await everlog\.recv"),
-    (lambda: sync.send("a", "b", 1), r"write await everlog\.send"),
-    (lambda: sync.sleep(1), r"write await everlog\.sleep"),
-    (lambda: sync.sleep_until(everlog.now()), r"write await everlog\.sleep_until"),
-    (lambda: sync.map(double, [1]), r"write await asyncio\.gather"),
-    (lambda: sync.submit(double, 1), r"write asyncio\.create_task"),
-    (lambda: sync.timeout(1), r"write async with asyncio\.timeout"),
+    (lambda: sync.call(wait, 1), r'sync\.call blocks, and this is async code; here write "await everlog\.call'),
+    (lambda: sync.recv("a"), r'write "await everlog\.recv'),
+    (lambda: sync.send("a", "b", 1), r'write "await everlog\.send'),
+    (lambda: sync.sleep(1), r'write "await everlog\.sleep\('),
+    (lambda: sync.sleep_until(everlog.now()), r'write "await everlog\.sleep_until'),
+    (lambda: sync.map(double, [1]), r'write "await asyncio\.gather'),
+    (lambda: sync.submit(double, 1), r'write "asyncio\.create_task'),
+    (lambda: sync.timeout(1), r'write "async with asyncio\.timeout'),
     (lambda: another(), r"no child workflows: make it a step$"),
     (starts_a_thread, "a thread of one's own is not for workflow code"),
     (uses_an_executor, r"ThreadPoolExecutor\.submit is not for workflow code"),
@@ -519,23 +522,36 @@ def test_an_async_branch_of_blocking_code_is_async_code() -> None:
     assert result_of(flow) == ["nothing"]
 
 
-@pytest.mark.parametrize("function", [lambda: sync.recv("a"), lambda: sync.map(double, []), lambda: sync.timeout(1)])
-def test_outside_of_workflows_the_functions_of_sync_are_refused(function: Callable[[], Any]) -> None:
-    with pytest.raises(WrongContext, match="works in a plain workflow, and here is none"):
+ELSEWHERE: list[tuple[Callable[[], Any], str]] = [
+    (lambda: sync.recv("a"), r"handle\.result\(\)"),
+    (lambda: sync.send("a", "b", 1), r"engine\.send\(id, topic, message\)"),
+    (lambda: sync.call(double, 1), "a plain call here"),
+    (lambda: sync.sleep(1), r"time\.sleep\(seconds\)"),
+    (lambda: sync.sleep_until(datetime.now(UTC)), r"time\.sleep\(seconds\)"),
+    (lambda: sync.map(double, []), r"concurrent\.futures"),
+    (lambda: sync.submit(double, 1), r"concurrent\.futures"),
+    (lambda: sync.timeout(1), "a timeout of its own"),
+]
+
+
+@pytest.mark.parametrize(("function", "advice"), ELSEWHERE)
+def test_outside_of_workflows_the_functions_of_sync_are_refused(function: Callable[[], Any], advice: str) -> None:
+    with pytest.raises(WrongContext, match=f"works in a def workflow, and this is none; here .*{advice}"):
         function()
 
 
 def test_in_a_step_too() -> None:
     @step
-    def receives() -> None:
-        sync.recv("a")
+    def sends() -> None:
+        sync.send("a", "b", 1)
 
     def flow() -> None:
-        receives()
+        sends()
 
     error = result_of(flow)
     assert isinstance(error, WrongContext)
-    assert "a step is none" in str(error)
+    assert "sync.send works in a def workflow, and this is a step (" in str(error)
+    assert 'make the step an async def and write "await everlog.send(' in str(error)
 
 
 def test_a_workflow_is_not_called_outside() -> None:
@@ -546,7 +562,9 @@ def test_a_workflow_is_not_called_outside() -> None:
 def test_loops_of_ones_own_are_refused() -> None:
     def flow() -> None:
         coroutine = a_coroutine()
-        with pytest.raises(WrongContext, match=r"asyncio\.run is not for workflow code"):
+        with pytest.raises(
+            WrongContext, match=r'asyncio\.run is not for workflow code.*in a def workflow write "sync\.submit'
+        ):
             asyncio.run(coroutine)
         coroutine.close()
 
@@ -571,6 +589,14 @@ def test_guards_see_blocking_code() -> None:
         return sync.map(lambda _: time.time(), [1])
 
     with pytest.warns(NondeterminismWarning, match=r"calls time\.time at .*test_blocking\.py:\d+"):
+        result_of(flow)
+
+
+def test_the_guards_name_the_durable_sleep_of_blocking_code() -> None:
+    def flow() -> None:
+        time.sleep(0)
+
+    with pytest.warns(NondeterminismWarning, match=r"holds up all workflows.*in a def workflow sync\.sleep"):
         result_of(flow)
 
 

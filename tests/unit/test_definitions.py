@@ -117,6 +117,12 @@ def test_what_cannot_be_run_durably_cannot_be_defined(decorate: Any, wrong: Any)
         decorate(wrong)
 
 
+def test_a_bare_name_is_told_its_option() -> None:
+    given: Any = step
+    with pytest.raises(InvalidDefinition, match=r"got 'fetch'; write @step\(name='fetch'\)"):
+        given("fetch")
+
+
 def test_a_lambda_needs_a_name() -> None:
     with pytest.raises(InvalidDefinition, match="name="):
         step(lambda: 1)

@@ -96,7 +96,10 @@ IN_A_WORKFLOW: dict[str, tuple[Callable[[], Any], str]] = {
 }
 
 OUTSIDE: dict[str, tuple[Callable[[], Any], str]] = {
-    "everlog.recv": (lambda: everlog.recv("x"), "handle.result()"),
+    "everlog.recv": (
+        lambda: everlog.recv("x"),
+        'take what is wanted as an argument, or wait for a result by "await handle.',
+    ),
     "everlog.sleep": (lambda: everlog.sleep(1), "await asyncio.sleep(seconds)"),
     "everlog.sleep_until": (lambda: everlog.sleep_until(datetime.now(UTC)), "await asyncio.sleep(seconds)"),
     "everlog.call": (lambda: everlog.call(charge, "x"), "a plain call here"),
@@ -115,7 +118,7 @@ OUTSIDE: dict[str, tuple[Callable[[], Any], str]] = {
 }
 OUTSIDE_ONLY: dict[str, tuple[Callable[[], Any], str]] = {
     "everlog.send": (lambda: everlog.send("x", "topic", 1), "await engine.send("),
-    "everlog.current": (everlog.current, "running workflow or step"),
+    "everlog.current": (everlog.current, "works in a workflow or a step, and this is none"),
 }
 IN_A_PLAIN_STEP: dict[str, tuple[Callable[[], Any], str]] = {
     "everlog.send": (lambda: everlog.send("x", "topic", 1), "async def"),
@@ -312,6 +315,32 @@ def test_what_was_called_and_never_awaited_is_reported_with_its_line(caplog: pyt
     said = [record.getMessage() for record in caplog.records if "never awaited" in record.getMessage()]
     assert [f"{__file__}:{line + number}" in text for number, text in zip((2, 3), said, strict=True)] == [True, True]
     assert RAN == []
+
+
+@step
+async def forgets_declared() -> str:
+    forgotten: Any = nothing()
+    return forgotten  # type: ignore[no-any-return]
+
+
+@step
+async def forgets_undeclared() -> Any:
+    return nothing()
+
+
+@workflow
+async def returns_what_was_forgotten(is_declared: bool) -> Any:
+    return await (forgets_declared() if is_declared else forgets_undeclared())
+
+
+@pytest.mark.filterwarnings("ignore:coroutine 'nothing' was never awaited:RuntimeWarning")
+@pytest.mark.parametrize("is_declared", [True, False])
+def test_a_result_that_was_not_awaited_is_told_so(is_declared: bool) -> None:
+    async def program(given: Engine) -> None:
+        with pytest.raises(WorkflowFailed, match='not awaited: write "await" before the call'):
+            await given.run(returns_what_was_forgotten, is_declared)
+
+    run(program, workflows=[returns_what_was_forgotten])
 
 
 def test_asyncio_run_and_executors_are_as_ever_elsewhere() -> None:

@@ -96,8 +96,8 @@ class JsonCodec:
             return _named(plain, shape) if is_object(plain) else shape.decode(plain)
         except Trouble as trouble:
             raise Mismatch(
-                f"{what}, at {trouble.path}: {trouble.problem}; it was recorded under another declaration: restore "
-                "that, or give new fields a default",
+                f"{what}, at {trouble.path}: {trouble.problem}; it was recorded under another declaration, or "
+                "sent as something else: declare what it is, and give new fields a default",
                 path=trouble.path,
                 expected=trouble.expected,
                 found=trouble.found,

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Collection
+from types import CoroutineType
 from typing import Any, Final, TypeGuard, cast
 
 Convert = Callable[[object], object]
 
 MAX_BITS: Final = 13_000
 """Longer integers are written in hexadecimal: Python refuses to read and write more than 4300 digits in decimal."""
+AWAIT: Final = 'it was called and not awaited: write "await" before the call'
 _ONLY_TEXT: Final = frozenset[type]({str})
 SMALLEST: Final = -0x8000000000000000
 LARGEST: Final = 0x7FFFFFFFFFFFFFFF
@@ -58,9 +60,9 @@ def type_text(kind: type) -> str:
 def unfit(expected: str, value: object) -> Trouble:
     """Say that a value to be encoded is not of the declared type."""
     found = f"{type_text(type(value))} ({short(value)})"
+    right = AWAIT if isinstance(value, CoroutineType) else "convert the value, or change the annotation"
     return Trouble(
-        f"declared {expected}, found {found}, which would not come back as the same type; "
-        "convert the value, or change the annotation",
+        f"declared {expected}, found {found}, which would not come back as the same type; {right}",
         expected=expected,
         found=found,
     )

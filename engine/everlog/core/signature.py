@@ -139,7 +139,8 @@ class Signature:
         try:
             return self._signature.bind(*args, **kwargs).arguments
         except TypeError as error:
-            raise TypeError(f"{self._name}() {error}") from None
+            hint = "; options go through options(...)" if "unexpected keyword argument" in str(error) else ""
+            raise TypeError(f"{self._name}() {error}{hint}") from None
 
     def _lacks(self, name: str, what: str) -> Mismatch:
         return Mismatch(

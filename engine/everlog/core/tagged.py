@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections import deque
 from functools import partial
-from types import NoneType
+from types import CoroutineType, NoneType
 from typing import Final, cast
 
 from everlog.core.collected import MAPPINGS, decode_deque, decode_mapping, encode_deque, encode_mapping
 from everlog.core.plain import (
+    AWAIT,
     Convert,
     Trouble,
     decode_float,
@@ -66,7 +67,8 @@ def _without_encoding(value: object) -> Trouble:
             "it (an annotation that cannot be resolved at run time, such as a name imported only for type checking, "
             "counts as none)"
         )
-    return Trouble(f"{name} has no encoding; pass what identifies or describes it, such as an id or a path")
+    right = AWAIT if kind is CoroutineType else "pass what identifies or describes it, such as an id or a path"
+    return Trouble(f"{name} has no encoding; {right}")
 
 
 def is_declarable(kind: type) -> bool:

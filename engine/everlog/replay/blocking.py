@@ -9,7 +9,7 @@ from contextvars import Context, copy_context
 from datetime import datetime
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Generic, ParamSpec, TypeVar, cast, final, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar, cast, final, overload
 
 from everlog.core.codec import ANY
 from everlog.core.durations import SECOND, Duration, microseconds
@@ -246,17 +246,34 @@ def _strand(what: str) -> Strand:
     if strand is not None:
         return strand
     if active.execution is not None:
-        hint = _ASYNC.get(what, f"await everlog.{what}(...)")
-        raise WrongContext(f"sync.{what} blocks, and this is async code: write {hint} here")
-    where = "a step" if attempt.get() is not None else "here"
-    raise WrongContext(f"sync.{what} works in a plain workflow, and {where} is none")
+        hint = _ASYNC.get(what, f'write "await everlog.{what}(...)"')
+        raise WrongContext(f"sync.{what} blocks, and this is async code; here {hint}")
+    running = attempt.get()
+    where = "this is none" if running is None else f"this is a step ({running.step})"
+    form = _IN_A_STEP_TO_SEND if running is not None and what == "send" else _ELSEWHERE.get(what, _OF_A_FUTURE)
+    raise WrongContext(f"sync.{what} works in a def workflow, and {where}; here {form}")
 
 
-_ASYNC = {
-    "map": "await asyncio.gather(...)",
-    "submit": "asyncio.create_task(...)",
-    "timeout": "async with asyncio.timeout(...):",
-    "Future.result": "await of a task of asyncio",
-    "Future.done": "a task of asyncio",
-    "Future.cancel": "a task of asyncio",
+_ASYNC: Final = {
+    "map": 'write "await asyncio.gather(...)"',
+    "submit": 'write "asyncio.create_task(...)"',
+    "timeout": 'write "async with asyncio.timeout(...):"',
+    "Future.result": "make a task by asyncio.create_task, and await it",
+    "Future.done": "make a task by asyncio.create_task",
+    "Future.cancel": "make a task by asyncio.create_task",
+}
+
+_OF_A_FUTURE: Final = "nothing of the workflow runs; return from it what is wanted"
+_IN_A_STEP_TO_SEND: Final = (
+    'make the step an async def and write "await everlog.send(id, topic, message)", or return it'
+)
+_ELSEWHERE: Final = {
+    "recv": "take what is wanted as an argument, or wait for a result by handle.result()",
+    "send": 'write "engine.send(id, topic, message)"',
+    "call": "call the step itself, which is a plain call here",
+    "sleep": 'write "time.sleep(seconds)"',
+    "sleep_until": 'write "time.sleep(seconds)"',
+    "map": "use concurrent.futures, or a loop",
+    "submit": "use concurrent.futures",
+    "timeout": "give what waits a timeout of its own",
 }

@@ -456,7 +456,8 @@ def _plain(function: Any, kind: str) -> Callable[..., Any]:
     if isinstance(function, Definition):
         raise InvalidDefinition(f"{function!r} is defined already; it cannot be made a {kind}")
     if not callable(function):
-        raise InvalidDefinition(f"only a function can be a {kind}, got {function!r}")
+        right = f"; write @{kind}(name={function!r})" if isinstance(function, str) else ""
+        raise InvalidDefinition(f"only a function can be a {kind}, got {function!r}{right}")
     if isinstance(function, type):
         raise InvalidDefinition(f"{function!r} is a class, which cannot be a {kind}; write a function that makes one")
     # The attribute itself is wanted, not whether it is callable.

@@ -426,8 +426,8 @@ class Execution:
             return self.environment.codec.decode(payload, declared, what=what)
         except Mismatch as error:
             self.broken = CannotGoOn(
-                f"workflow {self.workflow_id!r}: a recorded value no longer fits the code: {error}. "
-                "Deploy code whose types fit the history, and it goes on by itself."
+                f"workflow {self.workflow_id!r}: a recorded value does not fit the code: {error}. "
+                "Its history is untouched. Deploy code whose types fit it, and the workflow goes on by itself."
             )
             raise self.broken from error
 

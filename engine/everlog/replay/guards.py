@@ -31,10 +31,16 @@ from everlog.replay.places import is_drain, is_of_users, package_of
 
 Setting = Literal["off", "warn", "raise"]
 
-CLOCK: Final = "use everlog.now(), or asyncio.sleep to wait"
-CHANCE: Final = "use everlog.random()"
-IN_A_STEP: Final = "do it in a step"
-_OF_THE_MACHINE: Final = "read it before the workflow starts and pass it in, or read it in a step"
+CLOCK: Final = "a replay would see another time; use everlog.now()"
+CHANCE: Final = "a replay would draw something else; use everlog.random()"
+IN_A_STEP: Final = "a replay would do it again, and see something else; do it in a step"
+_UUID: Final = "a replay would draw another; use everlog.uuid4()"
+_SLEEP: Final = (
+    "it holds up all workflows of this engine, and is no durable sleep; use asyncio.sleep, in a def workflow sync.sleep"
+)
+_OF_THE_MACHINE: Final = (
+    "a replay would see something else; read it before the workflow starts and pass it in, or read it in a step"
+)
 _CLOCKS: Final = ("time", "monotonic", "perf_counter", "process_time", "thread_time")
 _DRAWS: Final = (
     *("random", "randint", "randrange", "randbytes", "getrandbits", "choice", "choices", "shuffle", "sample"),
@@ -44,10 +50,10 @@ _DRAWS: Final = (
 _SECRETS: Final = ("token_bytes", "token_hex", "token_urlsafe", "choice", "randbelow", "randbits")
 _GUARDED: Final[list[tuple[Any, str, str, str]]] = [
     *((time, clock, f"time.{clock}", CLOCK) for name in _CLOCKS for clock in (name, f"{name}_ns")),
-    (time, "sleep", "time.sleep", "use asyncio.sleep"),
+    (time, "sleep", "time.sleep", _SLEEP),
     *((random, name, f"random.{name}", CHANCE) for name in _DRAWS),
     *((secrets, name, f"secrets.{name}", CHANCE) for name in _SECRETS),
-    *((uuid, name, f"uuid.{name}", "use everlog.uuid4()") for name in ("uuid1", "uuid4", "uuid6", "uuid7")),
+    *((uuid, name, f"uuid.{name}", _UUID) for name in ("uuid1", "uuid4", "uuid6", "uuid7")),
     *((os, name, f"os.{name}", CHANCE) for name in ("urandom", "getrandom")),
     *((os, name, f"os.{name}", _OF_THE_MACHINE) for name in ("getpid", "getcwd", "cpu_count")),
     (type(os.environ), "__getitem__", "os.environ", _OF_THE_MACHINE),
@@ -168,10 +174,7 @@ def notice(what: str, advice: str, frame: FrameType | None) -> None:
     refuses = "raise" in _settings
     if (not refuses and (execution.replaying or place in _noticed)) or _is_by_the_way(frame):
         return
-    message = (
-        f"workflow {execution.workflow_id!r} calls {what} at {place[0]}:{place[1]}{_called_from(frame)}: "
-        f"a replay would see something else; {advice}"
-    )
+    message = f"workflow {execution.workflow_id!r} calls {what} at {place[0]}:{place[1]}{_called_from(frame)}: {advice}"
     if refuses:
         raise WrongContext(message)
     _noticed.add(place)

@@ -146,16 +146,16 @@ def current() -> Current:
 
 
 _FORMS: Final = {
-    "recv": 'what is sent there arrives here as an argument, or by "await handle.result()"',
+    "recv": 'take what is wanted as an argument, or wait for a result by "await handle.result()"',
     "send": 'write "await engine.send(id, topic, message)"',
-    "call": "call the function itself, which is a plain call here",
+    "call": "call the step itself, which is a plain call here",
     "sleep": 'write "await asyncio.sleep(seconds)"',
     "sleep_until": 'write "await asyncio.sleep(seconds)"',
     "now": 'write "datetime.now(UTC)"',
     "random": 'write "random.Random()"',
     "uuid4": 'write "uuid.uuid4()"',
-    "scope": "it names the calls of a workflow, and there are none",
-    "current": "it tells about a running workflow or step",
+    "scope": "leave it out: it names the calls of a workflow, and there are none",
+    "current": "there is nothing that it could tell about",
 }
 
 
@@ -176,6 +176,7 @@ def _execution(what: str) -> Execution:
         where = "this is none" if running is None else f"this is a step ({running.step})"
         form = _FORMS[what]
         if running is not None and what == "send":
-            form = "make the step an async def, which can send, or return what is to be sent"
-        raise WrongContext(f"everlog.{what} works in a workflow, and {where}; here {form}")
+            form = "make the step an async def, where it works too, or return what is to be sent"
+        places = "a workflow or a step" if what == "current" else "a workflow"
+        raise WrongContext(f"everlog.{what} works in {places}, and {where}; here {form}")
     return execution

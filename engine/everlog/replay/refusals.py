@@ -14,8 +14,12 @@ from typing import Any, Final
 from everlog.errors import WrongContext
 from everlog.replay.context import active
 
-_LOOP: Final = "a workflow has a loop of its own: await the coroutine"
-_EXECUTOR: Final = 'make the function a step and write "await everlog.call(step, ...)"'
+_LOOP: Final = (
+    'a workflow has a loop of its own: await the coroutine, in a def workflow write "sync.submit(fn, ...).result()"'
+)
+_EXECUTOR: Final = (
+    'make the function a step and write "await everlog.call(step, ...)", in a def workflow "sync.map(step, items)"'
+)
 
 
 def refuse_behind_workflows() -> None:

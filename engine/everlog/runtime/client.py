@@ -16,7 +16,7 @@ from everlog.core.events import EndEvent, decode_event, encode_event, type_of
 from everlog.core.names import check_id, check_name, check_reason, check_topic, time_ordered_id
 from everlog.errors import EverlogError, IdInUse, InternalError, NotFound, StoreUnavailable, UsageError
 from everlog.host import Host, SystemHost
-from everlog.replay.definitions import AnyWorkflow, Definition
+from everlog.replay.definitions import AnyStep, AnyWorkflow, Definition
 from everlog.replay.drafting import beginning
 from everlog.replay.instances import recorded_instance, startable, unwrapped
 from everlog.replay.registry import defining_packages
@@ -446,7 +446,8 @@ class Client:
 def _startable(fn: Definition[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> AnyWorkflow[..., Any]:
     definition: Definition[..., Any] = unwrapped(fn)
     if not isinstance(definition, AnyWorkflow):
-        raise UsageError(f"only a workflow can be started, got {fn!r}; decorate the function with @workflow")
+        right = "decorate a function that calls it" if isinstance(definition, AnyStep) else "decorate the function"
+        raise UsageError(f"only a workflow can be started, got {fn!r}; {right} with @workflow")
     if definition.signature.unrecorded and (passed := definition.signature.passed_on(args, kwargs)):
         raise UsageError(
             f"workflow {definition.name} was started with a value for its unrecorded parameter "
