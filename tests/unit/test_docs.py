@@ -6,12 +6,18 @@ on with its database.
 
 from __future__ import annotations
 
+import ast
+import inspect
 import re
 import subprocess
 import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
+
+from everlog import Current, Engine, RetryPolicy, StepOptions, WorkflowOptions
+from everlog.replay.options import StepDefaults, WorkflowDefaults
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = re.compile(r'^```python title="(?P<name>[\w./-]+)"[^\n]*\n(?P<text>.*?)^```', re.MULTILINE | re.DOTALL)
@@ -35,3 +41,93 @@ def test_the_programs_of_a_page_run(page: Path, tmp_path: Path) -> None:
             [sys.executable, name], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False
         )
         assert run.returncode == 0, f"{name} ended with {run.returncode}\n{run.stdout}\n{run.stderr}"
+
+
+def section(page: str, heading: str) -> str:
+    """The text of a page from a heading to the next one of the same level."""
+    text = (ROOT / page).read_text()
+    level = heading.partition(" ")[0]
+    return text.split(f"\n{heading}\n", 1)[1].split(f"\n{level} ", 1)[0]
+
+
+# -- the guide names every option
+
+
+@pytest.mark.parametrize(
+    ("heading", "names"),
+    [
+        (
+            "## Workflows",
+            {f"{name}=" for name in (*WorkflowDefaults.__annotations__, *WorkflowOptions.__annotations__)},
+        ),
+        ("## Steps", {f"{name}=" for name in (*StepDefaults.__annotations__, *StepOptions.__annotations__)}),
+        ("## Steps", {f"{name}=" for name in inspect.signature(RetryPolicy).parameters}),
+        ("## Steps", {*Current.__slots__, "tick"}),
+        (
+            "## Running and shutting down",
+            {f"{name}=" for name in inspect.signature(Engine).parameters if name not in ("url", "host")},
+        ),
+    ],
+)
+def test_the_guide_names_every_option(heading: str, names: set[str]) -> None:
+    spans = re.findall(r"`[^`\n]+`", section("docs/guide.md", heading))
+    named = {found for span in spans for found in re.findall(r"\w+=?", span)}
+    assert names - named == set()
+
+
+# -- the page about the architecture names every module, in an order in which they can be read
+
+
+def modules_in_reading_order() -> list[str]:
+    """The modules that the page names, as they are imported."""
+    named: list[str] = []
+    folder = ""
+    for line in section("docs/architecture.md", "## Reading order").splitlines():
+        if re.match(r"\d+\. ", line):
+            places = re.findall(r"`(?:backends/sqlite/)?([\w/]+(?:\.py|/))`", line)
+            folder = places[0] if places[0].endswith("/") else ""
+            named += [place.removesuffix(".py") for place in places if place.endswith(".py")]
+        elif folder:
+            named += [folder + name for name in re.findall(r"`([\w/]+)`(?=[,:]|$)", line)]
+    return [name.replace("/", ".").removesuffix(".__init__") for name in named]
+
+
+def modules() -> dict[str, Path]:
+    """Every module by its name, but for the packages that only hold others."""
+    found: dict[str, Path] = {}
+    for root in (ROOT / "engine", ROOT / "backends" / "sqlite"):
+        for path in sorted(root.rglob("*.py")):
+            name = ".".join(path.relative_to(root).with_suffix("").parts)
+            if path.stem != "__init__" or name == "everlog.__init__":
+                found[name.removesuffix(".__init__")] = path
+    return found
+
+
+def imported(statements: Iterable[ast.stmt]) -> Iterator[str]:
+    """The names of modules that are imported when the statements run."""
+    for statement in statements:
+        match statement:
+            case ast.ImportFrom(module=str(module), names=names):
+                yield from (module, *(f"{module}.{one.name}" for one in names))
+            case ast.Import(names=names):
+                yield from (one.name for one in names)
+            case ast.If(test=ast.Name(id="TYPE_CHECKING")):
+                yield from imported(statement.orelse)
+            case ast.If() | ast.Try():
+                yield from imported(statement.body)
+            case _:
+                pass
+
+
+def test_the_architecture_names_every_module_once() -> None:
+    named = modules_in_reading_order()
+    assert sorted(named) == sorted(modules())
+
+
+def test_each_module_imports_only_what_comes_before_it() -> None:
+    named, found = modules_in_reading_order(), modules()
+    wrong = []
+    for number, name in enumerate(named):
+        later = {*named[number + 1 :]}
+        wrong += [f"{name} imports {one}" for one in imported(ast.parse(found[name].read_text()).body) if one in later]
+    assert not wrong, f"docs/architecture.md names them in another order: {wrong}"
