@@ -7,6 +7,7 @@ on with its database.
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
 import re
 import subprocess
@@ -92,6 +93,7 @@ def modules_in_reading_order() -> list[str]:
     return [name.replace("/", ".").removesuffix(".__init__") for name in named]
 
 
+@functools.cache
 def modules() -> dict[str, Path]:
     """Every module by its name, but for the packages that only hold others."""
     found: dict[str, Path] = {}
@@ -107,8 +109,9 @@ def imported(statements: Iterable[ast.stmt]) -> Iterator[str]:
     """The names of modules that are imported when the statements run."""
     for statement in statements:
         match statement:
-            case ast.ImportFrom(module=str(module), names=names):
-                yield from (module, *(f"{module}.{one.name}" for one in names))
+            case ast.ImportFrom(module=str(module), names=names):  # modules of a package, or names of a module
+                parts = [f"{module}.{one.name}" for one in names]
+                yield from parts if set(parts) & modules().keys() else [module]
             case ast.Import(names=names):
                 yield from (one.name for one in names)
             case ast.If(test=ast.Name(id="TYPE_CHECKING")):
