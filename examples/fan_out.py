@@ -25,7 +25,7 @@ def checksum(path: str) -> str:
 
 @workflow
 async def checksums(folder: str, at_once: int = 4) -> dict[str, str]:
-    """Give the checksums of all files in a folder; None of them is computed twice, whatever happens."""
+    """Give the checksums of all files in a folder. After a crash those that are in the log are not computed again."""
     free = asyncio.Semaphore(at_once)
     found: dict[str, str] = {}
 

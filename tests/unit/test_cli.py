@@ -180,6 +180,8 @@ def test_show_tells_how_a_workflow_came_to_its_end(everlog: Command, database: P
     assert printed.code == 0
     assert "It returned after" in printed.out
     assert re.search(r'step greeting#2 +"hello bob"', printed.out)
+    assert "2 steps completed, 0 failed, 0 messages received" in printed.out
+    assert "1 message received" in everlog("show", "stuck-1", "--db", database).out
 
 
 @pytest.mark.parametrize(

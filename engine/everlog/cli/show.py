@@ -44,17 +44,22 @@ def show_workflow(workflow_id: str, place: str | None, *, whole: bool) -> None:
 def _heading(head: Head, folded: WorkflowState, workers: Sequence[WorkerRow], now: int) -> list[str]:
     until = head.ended_at if head.ended_at is not None else now
     ended = f", ended {moment(head.ended_at)}" if head.ended_at is not None else ""
-    steps = f"{folded.steps_completed} steps completed, {folded.steps_failed} failed"
+    steps = f"{_counted(folded.steps_completed, 'step')} completed, {folded.steps_failed} failed"
+    messages = f"{_counted(folded.messages_received, 'message')} received"
     lines = [
         *paragraph("workflow", head.workflow_id),
         *paragraph("name", head.name),
         *paragraph("state", head.state),
         *paragraph("created", f"{moment(head.created_at)}{ended} UTC, {spoken(max(0, until - head.created_at))}"),
-        *paragraph("events", f"{head.seq}: {steps}, {folded.messages_received} messages received"),
+        *paragraph("events", f"{head.seq}: {steps}, {messages}"),
     ]
     if head.worker is not None:
         lines += paragraph("worker", f"{head.worker} ({'running' if _alive(head, workers, now) else 'gone'})")
     return lines
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _reason(head: Head, folded: WorkflowState, workers: Sequence[WorkerRow], now: int) -> list[str]:

@@ -58,6 +58,8 @@ class Client:
     """A connection to a store: `async with Client(url) as client`.
 
     `url` names the store (`sqlite:///shop.db`); an open `Store` is taken as it is, and left open at the end.
+    `codec`: what makes payloads of values, the same for all who use the store. `durability`: "full" survives loss of
+    power, "process" only the death of the process. `host` is for simulations.
     """
 
     def __init__(

@@ -51,7 +51,7 @@ class Engine(Client):
     `workflows`: those that it runs, by default all that are defined. `concurrency`: how many it holds in memory.
     `step_threads`: how many plain steps run at once. `lease`: after how long of silence others may take its work over.
     `guards`: what happens when workflow code reads a clock, chance, a file or the environment directly.
-    `durability`: "full" survives loss of power, "process" only the death of the process.
+    `codec`, `durability`: see `Client`. `host` is for simulations.
     """
 
     def __init__(
