@@ -26,7 +26,10 @@ class Decision:
 
 @step
 async def pay(what: str, cents: int) -> str:
-    """Pay. The id of the workflow and the step make a key that is the same if the step has to run again."""
+    """Pay. The id of the workflow and the step make a key that is the same if the step has to run again.
+
+    Where a workflow calls a step more than once, the `key=` of the call belongs to it too.
+    """
     running = everlog.current()
     return f"paid {cents / 100:.2f} for {what}, reference {running.workflow_id}/{running.step}"
 
