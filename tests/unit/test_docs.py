@@ -1,7 +1,7 @@
 """The programs in the pages run: a fence marked ```python title="name.py" is a whole program, any other an excerpt.
 
 The programs of one page run in the order in which they stand, in one directory, so that one may import another or go
-on with its database.
+on with its database. Each is run twice: readers do so, and what is done is not done again.
 """
 
 from __future__ import annotations
@@ -17,7 +17,11 @@ from pathlib import Path
 
 import pytest
 
-from everlog import Current, Engine, RetryPolicy, StepOptions, WorkflowOptions
+import everlog
+import everlog.cli
+import everlog.memory
+import everlog.testing
+from everlog import Current, Engine, RetryPolicy, StepOptions, WorkflowOptions, sync
 from everlog.replay.options import StepDefaults, WorkflowDefaults
 
 ROOT = Path(__file__).parents[2]
@@ -38,10 +42,33 @@ def test_the_programs_of_a_page_run(page: Path, tmp_path: Path) -> None:
         program = tmp_path / name
         program.parent.mkdir(parents=True, exist_ok=True)
         program.write_text(text)
-        run = subprocess.run(
-            [sys.executable, name], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False
-        )
-        assert run.returncode == 0, f"{name} ended with {run.returncode}\n{run.stdout}\n{run.stderr}"
+        for time in ("once", "again"):
+            run = subprocess.run(
+                [sys.executable, name], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False
+            )
+            assert run.returncode == 0, f"{name}, run {time}, ended with {run.returncode}\n{run.stdout}\n{run.stderr}"
+            assert run.stderr == "", f"{name}, run {time}, complains"
+
+
+CODE = re.compile(r"^```(?:python[^\n]*)\n(?P<fence>.*?)^```|`(?P<span>[^`\n]+)`", re.MULTILINE | re.DOTALL)
+NO_NAMES = {"everlog.db", "everlog.backends"}  # a file, and a group of entry points
+
+
+@pytest.mark.parametrize(
+    "page", [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))], ids=lambda page: page.name
+)
+def test_what_a_page_quotes_is_there(page: Path) -> None:
+    """Excerpts are Python, and what is written as a name of Everlog is one."""
+    missing = set()
+    for found in CODE.finditer(page.read_text()):
+        if found["fence"] is not None:
+            compile(found["fence"], page.name, "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
+        for name in re.findall(r"(?<![\w./])(?:everlog|sync)\.[A-Za-z_]\w*", found["fence"] or found["span"]):
+            module, attribute = name.split(".")
+            known = {"everlog": everlog, "sync": sync}[module]
+            if name not in NO_NAMES and not hasattr(known, attribute):
+                missing.add(name)
+    assert missing == set()
 
 
 def section(page: str, heading: str) -> str:
