@@ -111,7 +111,7 @@ def test_failures_and_time_limits(opened: sync.Engine) -> None:
         opened.run(fails)
     assert isinstance(failed.value.__cause__, Declined)
     handle = opened.start(waits)
-    with pytest.raises(TimeoutError):
+    with pytest.raises(TimeoutError, match=rf"workflow '{handle.id}' has not ended within 0\.01 s, and goes on"):
         handle.result(timeout=0.01)
     assert handle.status().state in ("running", "waiting")
 

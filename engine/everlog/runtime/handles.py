@@ -47,8 +47,13 @@ class Handle(Generic[T_co]):
         `timeout` is over: then the workflow goes on, and the waiter gave up.
         """
         limit = None if timeout is None else microseconds(timeout, what="timeout of result") / SECOND
-        async with asyncio.timeout(limit):
-            end = await self._client.wait_for_end(self._id)
+        try:
+            async with asyncio.timeout(limit):
+                end = await self._client.wait_for_end(self._id)
+        except TimeoutError:
+            raise TimeoutError(
+                f"workflow {self._id!r} has not ended within {limit:g} s, and goes on; status() says where it is"
+            ) from None
         result: T_co = self._outcome(end)
         return result
 
