@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 import everlog
-from everlog import Engine, InvalidDefinition, UsageError, WorkflowFailed, WrongContext, step, workflow
+from everlog import Engine, InvalidDefinition, UsageError, WorkflowFailed, WrongContext, step, sync, workflow
 from tests.support import kinds, run
 
 RAN: list[str] = []
@@ -315,6 +315,34 @@ def test_what_was_called_and_never_awaited_is_reported_with_its_line(caplog: pyt
     said = [record.getMessage() for record in caplog.records if "never awaited" in record.getMessage()]
     assert [f"{__file__}:{line + number}" in text for number, text in zip((2, 3), said, strict=True)] == [True, True]
     assert RAN == []
+
+
+@workflow
+async def part(card: str) -> str:
+    return await charge(card)
+
+
+@workflow
+def plain_part(order: str) -> str:
+    return render(order)
+
+
+@workflow
+async def whole() -> str:
+    return await part.fn("a")
+
+
+@workflow
+def plain_whole() -> str:
+    return plain_part.fn("b") + sync.submit(part.fn, "c").result()
+
+
+def test_the_function_of_a_workflow_runs_as_a_part_of_another() -> None:
+    async def program(given: Engine) -> list[Any]:
+        handles = [await given.start(whole), await given.start(plain_whole)]
+        return [(await handle.result(), (await kinds(handle)).count("step_completed")) for handle in handles]
+
+    assert run(program, workflows=[whole, plain_whole]) == [("charged a", 1), ("Bcharged c", 2)]
 
 
 @step
