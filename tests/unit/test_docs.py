@@ -71,6 +71,22 @@ def test_what_a_page_quotes_is_there(page: Path) -> None:
     assert missing == set()
 
 
+def anchors(page: Path) -> set[str]:
+    """What the headings of a page are called in links."""
+    headings = re.findall(r"^#+ (.*)$", re.sub(r"^```.*?^```", "", page.read_text(), flags=re.M | re.S), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading).lower().replace(" ", "-") for heading in headings}
+
+
+def test_links_to_headings_lead_somewhere() -> None:
+    dead = []
+    for page in [*ROOT.glob("*.md"), *sorted((ROOT / "docs").rglob("*.md"))]:
+        for target, anchor in re.findall(r"\]\((?![a-z]+:)([^)#\s]*)#([^)\s]+)\)", page.read_text()):
+            other = page.parent / target if target else page
+            if other.suffix == ".md" and anchor not in anchors(other):
+                dead.append(f"{page.name}: {target}#{anchor}")
+    assert not dead
+
+
 def section(page: str, heading: str) -> str:
     """The text of a page from a heading to the next one of the same level."""
     text = (ROOT / page).read_text()
