@@ -66,7 +66,10 @@ def send(to: str, topic: str, message: object, /, *, key: str | None = None) -> 
 
 
 def call(fn: AnyStep[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call a step, async or plain; a plain one can as well be called as it is."""
+    """Call a step, async or plain; a plain one can as well be called as it is.
+
+    Gives what the step returned, as decoded from its record, or raises what its last attempt raised.
+    """
     strand = _strand("call")
     result: T = strand.ask(asking.call_step(strand.execution, check_step(fn, "sync.call"), args, kwargs))
     return result

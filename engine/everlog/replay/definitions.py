@@ -226,7 +226,7 @@ class Step(AnyStep[P, T]):
 class SyncStep(AnyStep[P, T]):
     """A plain function that runs in a thread, its result recorded, when a workflow calls it.
 
-    A plain workflow calls it as it is, an async one by `everlog.call`; elsewhere it is a plain call of the function.
+    A `def` workflow calls it as it is, an async one by `everlog.call`; elsewhere it is a plain call of the function.
     """
 
     runs_in_thread: Final = True

@@ -21,7 +21,7 @@ class StepDefaults(TypedDict, total=False):
 
 
 class StepOptions(TypedDict, total=False):
-    """What `step.options` takes."""
+    """What `step.options` takes, for a call; the `key` names the call within its workflow."""
 
     key: str
     name: str
@@ -37,6 +37,6 @@ class WorkflowDefaults(TypedDict, total=False):
 
 
 class WorkflowOptions(TypedDict, total=False):
-    """What `workflow.options` takes."""
+    """What `workflow.options` takes: an `id`, which names the workflow in the whole database."""
 
     id: str

@@ -71,7 +71,10 @@ else:  # an operation is drawn where it is called, not where it is awaited
         return asking.send(_awaiting("send"), to, topic, message, key)
 
     def call(fn, /, *args, **kwargs):
-        """Call a step, async or plain; a plain one runs in a thread, as by `asyncio.to_thread`."""
+        """Call a step, async or plain; a plain one runs in a thread, as by `asyncio.to_thread`.
+
+        Gives what the step returned, as decoded from its record, or raises what its last attempt raised.
+        """
         execution = _awaiting("call")
         return asking.call_step(execution, check_step(fn, "everlog.call"), args, kwargs)
 

@@ -16,7 +16,11 @@ from everlog.store import EventRow, Head, State
 
 
 class WorkflowStatus(msgspec.Struct, frozen=True, kw_only=True):
-    """Where a workflow is. `why` is a sentence; `error` a line where it failed or is stuck."""
+    """Where a workflow is. `why` is a sentence; `error` says what is wrong where it failed or is stuck.
+
+    `state` is one of queued, running, waiting, stuck, completed, failed, cancelled. `history_length` is the number of
+    events, `worker` the one that holds it, None where nobody does.
+    """
 
     id: str
     name: str
