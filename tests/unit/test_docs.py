@@ -128,7 +128,7 @@ def modules_in_reading_order() -> list[str]:
     folder = ""
     for line in section("docs/architecture.md", "## Reading order").splitlines():
         if re.match(r"\d+\. ", line):
-            places = re.findall(r"`(?:backends/sqlite/)?([\w/]+(?:\.py|/))`", line)
+            places = re.findall(r"`(?:backends/\w+/)?([\w/]+(?:\.py|/))`", line)
             folder = places[0] if places[0].endswith("/") else ""
             named += [place.removesuffix(".py") for place in places if place.endswith(".py")]
         elif folder:
@@ -140,7 +140,7 @@ def modules_in_reading_order() -> list[str]:
 def modules() -> dict[str, Path]:
     """Every module by its name, but for the packages that only hold others."""
     found: dict[str, Path] = {}
-    for root in (ROOT / "engine", ROOT / "backends" / "sqlite"):
+    for root in (ROOT / "engine", *(ROOT / "backends").iterdir()):
         for path in sorted(root.rglob("*.py")):
             name = ".".join(path.relative_to(root).with_suffix("").parts)
             if path.stem != "__init__" or name == "everlog.__init__":
