@@ -332,7 +332,7 @@ class Client:
         rows = [EventRow(1, type_of(created), now, encode_event(created))]
         worker = shell.worker
         definition = None if worker is None else worker.settings.workflows().get(created.name)
-        if worker is None or definition is None or not worker.has_room():
+        if worker is None or definition is None or not worker.reserve(definition):
             new = NewWorkflow(workflow_id=workflow_id, name=created.name, state="queued", events=rows)
             shell.committer.create(PendingCreate(new, resolve))
             if worker is not None:

@@ -24,7 +24,7 @@ from contextvars import copy_context
 from random import Random
 from typing import Any, Final, TypeVar
 
-from everlog.host import Driver, Pump, unlimited_pool
+from everlog.host import Driver, Job, Pump, unlimited_pool
 from everlog.processes import ProcessPool, Request, Target
 
 T = TypeVar("T")
@@ -141,7 +141,7 @@ class SimulatedHost:
     def is_starting_child(self) -> bool:
         return False
 
-    def run_aside(self, function: Callable[[], None]) -> None:
+    def run_aside(self, function: Job) -> None:
         self._aside.submit(function)  # a real thread; but while it runs, the one that drains waits for it
 
     def hop(self) -> float:
