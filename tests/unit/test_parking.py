@@ -19,7 +19,7 @@ from everlog.runtime.parking import PARK_AFTER
 from everlog.runtime.residents import NEVER, Resident
 from everlog.runtime.strand_room import IDLE_STRANDS
 from everlog_sqlite import SqliteStore
-from tests.support import events_of, kinds, on_both_stores, run
+from tests.support import events_of, in_state, kinds, on_both_stores, run
 
 LEFT: list[str] = []
 PARKED = "SELECT count(*) FROM heads WHERE state = 'waiting' AND token IS NULL"
@@ -267,8 +267,8 @@ def test_blocking_workflows_that_wait_hold_few_threads() -> None:
 
         worker.begin_round = counting
         handles = await asyncio.gather(*(engine.start(dozes, number) for number in range(200)))
-        while any([(await handle.status()).state != "waiting" for handle in handles]):
-            await asyncio.sleep(0.01)
+        for handle in handles:
+            await in_state(handle, "waiting")
         assert 1 < max(counts) <= IDLE_STRANDS
         await asyncio.sleep(10)
         assert await held(engine) == []
