@@ -121,8 +121,6 @@ def attention_at(execution: Execution) -> float:
 
 def take_dispatches(execution: Execution) -> list[StepOperation]:
     """Give the steps whose next attempt may run now: asked for, wanted, begun in the history where that must be."""
-    if not execution.undispatched:
-        return []
     ready: list[StepOperation] = []
     later: list[StepOperation] = []
     for operation in execution.undispatched:

@@ -398,7 +398,7 @@ class Worker:
         return self.may_start and not self.draining and self.holds_lease()
 
     def _dispatch(self, resident: Resident) -> None:
-        if self._starting:
+        if self._starting and resident.execution.undispatched:
             self._dispatches.gather(resident)
 
     def run_dispatches(self) -> None:
