@@ -7,7 +7,7 @@ from collections import deque
 from typing import Final
 
 from everlog_postgres.connection import Connection, Question
-from everlog_postgres.snapshots import Snapshot, snapshot
+from everlog_postgres.snapshots import NOTHING, Snapshot, snapshot
 from everlog_postgres.statements import Statements
 
 KEPT: Final = 60.0
@@ -27,16 +27,15 @@ class Changes:
         self._number = 0
         self._seen: Snapshot | None = None
         self._looked_at = 0.0
-        self._marks: deque[tuple[float, str]] = deque()
+        self._marks: deque[tuple[float, int]] = deque()
         """Snapshots that were taken at known times: what is older than the oldest may be forgotten after a while."""
-        self._forgotten = "0"
+        self._forgotten = 0
 
     def look(self) -> int:
         """Give a number that differs from the last one if another has written since."""
         with self._connection.lock:
             at = time.monotonic()
-            seen = self._seen or Snapshot("0", "{}")
-            question = {"next": seen.next, "running": seen.running, "writer": self._writer}
+            question = {**(self._seen or NOTHING).parameters(), "writer": self._writer}
             ((taken, wrote),) = self._connection.ask(Question(self._sql.look_for_writes, question))[0]
             if wrote or self._seen is None or at - self._looked_at > _LOOKED_TOO_LONG_AGO:
                 self._number += 1
@@ -51,9 +50,9 @@ class Changes:
 
     def forget_through(self, connection: Connection) -> None:
         """Delete, through another connection, the rows older than `KEPT`, as far as this object knows how old rows are."""
-        horizon: str | None = None
+        horizon: int | None = None
         while self._marks and time.monotonic() - self._marks[0][0] > KEPT:
             horizon = self._marks.popleft()[1]
         if horizon is not None and horizon != self._forgotten:
-            connection.write(Question(self._sql.forget_writes, {"from": self._forgotten, "to": horizon}))
+            connection.write(Question(self._sql.forget_writes, {"from": str(self._forgotten), "to": str(horizon)}))
             self._forgotten = horizon

@@ -24,6 +24,7 @@ from everlog.store import (
 from everlog_postgres.arrays import array_literal, bigints, bools, texts
 from everlog_postgres.connection import Rows
 from everlog_postgres.segments import Segment
+from everlog_postgres.snapshots import Snapshot
 
 _DONE: Final = Done()
 _NO_BIGINTS: Final = bigints([])
@@ -74,10 +75,11 @@ _POSITION_BITS: Final = 48
 
 
 class Numbering:
-    """Gives inbox rows their `row`: numbers that grow in the order in which this store first saw the messages.
+    """Gives inbox rows their `row`: numbers that grow in the order in which messages became visible.
 
-    A message has a position from before its sender commits, so one with a smaller position may be seen later. Then a
-    new round begins: the number is the round and the position, the round in front.
+    Mostly that is the order of their positions. But a message has its position from before its sender commits, so that
+    one with a smaller position may become visible after one with a greater was given. Then a new round begins: the
+    number is the round and the position, the round in front.
     """
 
     def __init__(self) -> None:
@@ -85,24 +87,27 @@ class Numbering:
         self._last = 0
         self._known: dict[str, dict[int, int]] = {}
 
-    def number(self, messages: Sequence[tuple[Any, ...]]) -> list[InboxRow]:
-        """Number the rows of one reading, those seen before as they were; give them in order."""
+    def number(self, messages: Sequence[tuple[Any, ...]], before: Snapshot) -> list[InboxRow]:
+        """Number the rows of one reading and give them in order; those that were seen before are numbered as then.
+
+        `before` is a snapshot of which all rows were given that are asked for by their numbers.
+        """
         found: list[InboxRow] = []
-        fresh: list[tuple[Any, ...]] = []
+        late: list[tuple[Any, ...]] = []
         for message in messages:
             row = self._known.get(message[0], {}).get(message[1])
+            if row is None and (before.shows(int(message[-1])) or self._numbered(message) > self._last):
+                row = self._numbered(message)
             if row is None:
-                fresh.append(message)
+                late.append(message)
             else:
-                found.append(_inbox_row(message, row))
-        fresh.sort(key=_position)
-        if fresh and self._numbered(fresh[0][1]) <= self._last:
+                found.append(self._keep(message, row))
+        self._last = max([self._last, *(row.row for row in found)])
+        if late:
             self._round += 1
-        for message in fresh:
-            self._last = row = self._numbered(message[1])
-            self._known.setdefault(message[0], {})[message[1]] = row
-            found.append(_inbox_row(message, row))
+            found.extend([self._keep(message, self._numbered(message)) for message in late])
         found.sort(key=_row)
+        self._last = max([self._last, *(row.row for row in found)])
         return found
 
     def forget(self, workflow_id: str) -> None:
@@ -116,7 +121,12 @@ class Numbering:
             for row in rows:
                 known.pop(position_of(row), None)
 
-    def _numbered(self, position: int) -> int:
+    def _keep(self, message: tuple[Any, ...], row: int) -> InboxRow:
+        self._known.setdefault(message[0], {})[message[1]] = row
+        return _inbox_row(message, row)
+
+    def _numbered(self, message: tuple[Any, ...]) -> int:
+        position: int = message[1]
         return (self._round << _POSITION_BITS) | position
 
 
@@ -125,17 +135,12 @@ def position_of(row: int) -> int:
     return row & ((1 << _POSITION_BITS) - 1)
 
 
-def _position(message: tuple[Any, ...]) -> int:
-    position: int = message[1]
-    return position
-
-
 def _row(row: InboxRow) -> int:
     return row.row
 
 
 def _inbox_row(message: tuple[Any, ...], row: int) -> InboxRow:
-    destination, _, source, number, topic, payload, control, arrived_at = message
+    destination, _, source, number, topic, payload, control, arrived_at, _ = message
     return InboxRow(
         row=row,
         destination=destination,

@@ -43,7 +43,7 @@ from everlog_postgres.connection import Connection, Durability, Question, Rows
 from everlog_postgres.migrations import migrate
 from everlog_postgres.records import Numbering, Outcomes
 from everlog_postgres.segments import Delivered, Segment, repeats_itself, repetitions, segments
-from everlog_postgres.snapshots import Snapshot, snapshot
+from everlog_postgres.snapshots import NOTHING, Snapshot, snapshot
 from everlog_postgres.statements import Statements
 from everlog_postgres.urls import Target, parse
 from everlog_postgres.wakeups import Wakeups
@@ -254,7 +254,7 @@ class PostgresStore:
             events = self._read_those_that_fit(request, rows)
         histories = records.histories(events)
         unread: dict[str, list[InboxRow]] = {}
-        for message in self._numbering.number(inbox):
+        for message in self._numbering.number(inbox, self._shown()):
             unread.setdefault(message.destination, []).append(message)
         return [
             Claimed(
@@ -322,18 +322,20 @@ class PostgresStore:
             self._give_back()
             seen = self._seen
             if seen is not None and seen[0] == worker and after >= seen[1]:
-                since = {"worker": worker, "next": seen[2].next, "running": seen[2].running}
-                question = Question(self._sql.unread_since, since)
+                question = Question(self._sql.unread_since, {"worker": worker, **seen[2].parameters()})
             else:
                 question = Question(self._sql.unread, {"worker": worker})
             rows = self._connection.ask(question)[0]
             found = [row[1:] for row in rows if row[1] is not None]
-            unread = [row for row in self._numbering.number(found) if row.row > after]
+            unread = [row for row in self._numbering.number(found, self._shown()) if row.row > after]
             greatest = max(after, seen[1] if seen is not None and seen[0] == worker else 0)
             if unread:
                 greatest = max(greatest, unread[-1].row)
             self._seen = (worker, greatest, snapshot(rows[0][0]))
             return unread
+
+    def _shown(self) -> Snapshot:
+        return self._seen[2] if self._seen is not None else NOTHING
 
     def changes(self) -> int:
         """Give a number that differs after another has created, committed, posted or retired; claims do not count."""

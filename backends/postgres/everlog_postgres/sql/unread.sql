@@ -12,7 +12,8 @@ LEFT JOIN (
         inbox.topic,
         inbox.payload,
         inbox.control,
-        inbox.arrived_at
+        inbox.arrived_at,
+        inbox.sent_in::text
     FROM everlog.heads
     INNER JOIN everlog.inbox ON heads.workflow_id = inbox.workflow_id
     WHERE heads.worker = %(worker)s

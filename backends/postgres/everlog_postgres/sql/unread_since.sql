@@ -25,7 +25,8 @@ LEFT JOIN (
         news.topic,
         news.payload,
         news.control,
-        news.arrived_at
+        news.arrived_at,
+        news.sent_in::text
     FROM news
     INNER JOIN everlog.heads ON news.workflow_id = heads.workflow_id
     WHERE heads.worker = %(worker)s
