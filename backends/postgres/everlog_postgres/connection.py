@@ -174,7 +174,12 @@ class Connection:
             given["options"] = " ".join(f"-c {key}={_escaped(value)}" for key, value in settings.items())
         try:
             driver = psycopg.connect(
-                target.conninfo, autocommit=True, prepare_threshold=None, client_encoding="utf8", **given
+                target.conninfo,
+                autocommit=True,
+                # None also refuses what asks for it; what does not ask is not worth it.
+                prepare_threshold=1_000_000 if target.prepare else None,
+                client_encoding="utf8",
+                **given,
             )
         except psycopg.Error as error:
             raise translate(error, self.name) from error

@@ -9,6 +9,7 @@ from everlog.errors import InternalError
 from everlog.store import (
     ENDED,
     Busy,
+    Commit,
     CommitOutcome,
     CreateOutcome,
     Done,
@@ -153,11 +154,16 @@ def _inbox_row(message: tuple[Any, ...], row: int) -> InboxRow:
     )
 
 
-def parameters(segment: Segment, repeated: Mapping[str, set[int]], *, now: int, writer: str) -> dict[str, object]:
+def advance(segment: Segment, *, writer: str) -> dict[str, object]:
+    """Give what advance_heads takes."""
+    return {"writer": writer, **_fence(segment.commits), **_events(segment)}
+
+
+def batch(segment: Segment, repeated: Mapping[str, set[int]], *, now: int, writer: str) -> dict[str, object]:
     """Give what commit_batch takes; `repeated` names messages by sender and index that are not to be delivered."""
     given: dict[str, object] = {"now": now, "writer": writer}
     given.update(_creations(segment) if segment.creates else _NO_CREATIONS)
-    given.update(_commits(segment, now) if segment.commits else _NO_COMMITS)
+    given.update({**_fence(segment.commits), **_moves(segment.commits, now)} if segment.commits else _NO_COMMITS)
     given.update(_messages(segment, repeated) if segment.sent else _NO_MESSAGES)
     given.update(_events(segment))
     return given
@@ -179,14 +185,7 @@ def _creations(segment: Segment) -> dict[str, object]:
     }
 
 
-def _commits(segment: Segment, now: int) -> dict[str, object]:
-    commits = segment.commits
-    ended = [commit.state in ENDED for commit in commits]
-    ends = [
-        (commit.events[-1].recorded_at if commit.events else now) if over else None
-        for commit, over in zip(commits, ended, strict=True)
-    ]
-    consumed = [(commit.workflow_id, position_of(row)) for commit in commits for row in commit.consumed]
+def _fence(commits: Sequence[Commit]) -> dict[str, object]:
     return {
         "ids": texts([commit.workflow_id for commit in commits]),
         "tokens": texts([commit.token for commit in commits]),
@@ -194,6 +193,17 @@ def _commits(segment: Segment, now: int) -> dict[str, object]:
         "next_seqs": bigints([commit.seq + len(commit.events) for commit in commits]),
         "sizes": bigints([_size(commit.events) for commit in commits]),
         "forgives": bools([bool(commit.events) and commit.progress for commit in commits]),
+    }
+
+
+def _moves(commits: Sequence[Commit], now: int) -> dict[str, object]:
+    ended = [commit.state in ENDED for commit in commits]
+    ends = [
+        (commit.events[-1].recorded_at if commit.events else now) if over else None
+        for commit, over in zip(commits, ended, strict=True)
+    ]
+    consumed = [(commit.workflow_id, position_of(row)) for commit in commits for row in commit.consumed]
+    return {
         "states": texts([commit.state for commit in commits]),
         "ends": bigints(ends),
         "frees": bools([commit.release or over for commit, over in zip(commits, ended, strict=True)]),

@@ -30,6 +30,10 @@ class Segment:
         """Give the number of parts."""
         return len(self.creates) + len(self.commits) + len(self.posts)
 
+    def runs_on(self) -> bool:
+        """Say whether all it has are commits of workflows that run on, wait for nothing and tell nobody."""
+        return not self.creates and not self.posts and all(map(_runs_on, self.commits))
+
     def takes(self, message: NewMessage) -> bool:
         """Say whether the message's destination and identity are as the statement will see them."""
         if message.destination in self.created or message.destination in self.ended:
@@ -51,6 +55,12 @@ class Segment:
         self.sent.add((message.destination, message.source, message.number))
         if message.key is not None:
             self.keys.add((message.destination, message.key))
+
+
+def _runs_on(commit: Commit) -> bool:
+    goes_on = commit.state == "running" and commit.wake_at is None and not commit.topics and not commit.release
+    explains = commit.build is not None or commit.why is not None
+    return goes_on and not explains and not commit.consumed and not commit.messages
 
 
 def segments(batch: Batch) -> Iterator[Segment]:

@@ -30,6 +30,7 @@ class Statements:
         def load_here(name: str) -> bytes:
             return in_schema(load(name), schema).encode()
 
+        self.advance_heads: Final = load_here("advance_heads")
         self.commit_batch: Final = load_here("commit_batch")
         self.find_delivered: Final = load_here("find_delivered")
         self.take_heads: Final = load_here("take_heads")

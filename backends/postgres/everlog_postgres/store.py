@@ -11,7 +11,7 @@ A worker's claims, readings and commits go through one store object, which numbe
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from everlog.errors import CorruptLog, InternalError, StoreUnavailable
@@ -128,12 +128,7 @@ class PostgresStore:
             commit.workflow_id: self._find_repetitions(commit) for commit in batch.commits if repeats_itself(commit)
         }
         now = self.now()
-        questions = [
-            Question(
-                self._sql.commit_batch, records.parameters(segment, repeated, now=now, writer=self._writer)
-            )
-            for segment in split
-        ]
+        questions = [self._question(segment, repeated, now) for segment in split]
         answers = self._connection.writes_or_is_locked(*questions)
         if answers is None:
             return self._write_apart(batch)
@@ -146,6 +141,12 @@ class PostgresStore:
             commits.extend(outcomes.commits)
             posts.extend(outcomes.posts)
         return BatchOutcome(creates=creates, commits=commits, posts=posts)
+
+    def _question(self, segment: Segment, repeated: Mapping[str, set[int]], now: int) -> Question:
+        if segment.runs_on():
+            return Question(self._sql.advance_heads, records.advance(segment, writer=self._writer))
+        parameters = records.batch(segment, repeated, now=now, writer=self._writer)
+        return Question(self._sql.commit_batch, parameters)
 
     def _write_apart(self, batch: Batch) -> BatchOutcome:
         """Write commits one by one, since one of them waits for another transaction: that one is busy."""
