@@ -1,4 +1,4 @@
-"""Changes: a number that tells that another has written. It asks the table of recent writes, which is mostly empty."""
+"""Changes: a number that tells that somebody has written. It asks the table of recent writes, which is mostly empty."""
 
 from __future__ import annotations
 
@@ -18,12 +18,11 @@ _MARKS_APART: Final = 5.0
 
 
 class Changes:
-    """Looks through one connection for what others than `writer` wrote since it looked last."""
+    """Looks through one connection for what was written since it looked last, by anyone."""
 
-    def __init__(self, connection: Connection, sql: Statements, writer: str) -> None:
+    def __init__(self, connection: Connection, sql: Statements) -> None:
         self._connection = connection
         self._sql = sql
-        self._writer = writer
         self._number = 0
         self._seen: Snapshot | None = None
         self._looked_at = 0.0
@@ -32,10 +31,10 @@ class Changes:
         self._forgotten = 0
 
     def look(self) -> int:
-        """Give a number that differs from the last one if another has written since."""
+        """Give a number that differs from the last one if somebody has written since."""
         with self._connection.lock:
             at = time.monotonic()
-            question = {**(self._seen or NOTHING).parameters(), "writer": self._writer}
+            question = (self._seen or NOTHING).parameters()
             ((taken, wrote),) = self._connection.ask(Question(self._sql.look_for_writes, question))[0]
             if wrote or self._seen is None or at - self._looked_at > _LOOKED_TOO_LONG_AGO:
                 self._number += 1

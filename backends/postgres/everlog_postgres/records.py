@@ -154,14 +154,14 @@ def _inbox_row(message: tuple[Any, ...], row: int) -> InboxRow:
     )
 
 
-def advance(segment: Segment, *, writer: str) -> dict[str, object]:
+def advance(segment: Segment) -> dict[str, object]:
     """Give what advance_heads takes."""
-    return {"writer": writer, **_fence(segment.commits), **_events(segment)}
+    return {**_fence(segment.commits), **_events(segment)}
 
 
-def batch(segment: Segment, repeated: Mapping[str, set[int]], *, now: int, writer: str) -> dict[str, object]:
+def batch(segment: Segment, repeated: Mapping[str, set[int]], *, now: int) -> dict[str, object]:
     """Give what commit_batch takes; `repeated` names messages by sender and index that are not to be delivered."""
-    given: dict[str, object] = {"now": now, "writer": writer}
+    given: dict[str, object] = {"now": now}
     given.update(_creations(segment) if segment.creates else _NO_CREATIONS)
     given.update({**_fence(segment.commits), **_moves(segment.commits, now)} if segment.commits else _NO_COMMITS)
     given.update(_messages(segment, repeated) if segment.sent else _NO_MESSAGES)
@@ -210,7 +210,8 @@ def _moves(commits: Sequence[Commit], now: int) -> dict[str, object]:
         "wake_ats": bigints([commit.wake_at for commit in commits]),
         "topics": texts([array_literal(commit.topics) for commit in commits]),
         "builds": texts([commit.build for commit in commits]),
-        "whys": texts([commit.why for commit in commits]),
+        # Sentences for people may quote anything, and a text of the server cannot hold a NUL.
+        "whys": texts([commit.why and commit.why.replace("\0", "\N{SYMBOL FOR NULL}") for commit in commits]),
         "consumed_ids": texts([workflow_id for workflow_id, _ in consumed]) if consumed else _NO_TEXTS,
         "consumed_positions": bigints([position for _, position in consumed]) if consumed else _NO_BIGINTS,
     }

@@ -10,7 +10,6 @@ A worker's claims, readings and commits go through one store object, which numbe
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -83,14 +82,13 @@ class PostgresStore:
     ) -> None:
         self._target = target
         self._sql = Statements(target.schema)
-        self._writer = uuid.uuid4().hex
         self._clock = ServerClock()
         self._now = clock or self._clock.now
         self._connection = Connection(target, purpose="commits", durability=durability)
         # Leases do not wait for a commit in progress. Theirs need not reach the disk at once: a power cut takes the
         # workers with it, and what is written later waits for what was written before.
         self._leases = Connection(target, purpose="leases", durability="process")
-        self._changes = Changes(self._connection, self._sql, self._writer)
+        self._changes = Changes(self._connection, self._sql)
         self._numbering = Numbering()
         self._seen: tuple[str, int, Snapshot] | None = None
         """The worker whose inboxes were read last, the greatest number it was given, and the snapshot of that."""
@@ -144,8 +142,8 @@ class PostgresStore:
 
     def _question(self, segment: Segment, repeated: Mapping[str, set[int]], now: int) -> Question:
         if segment.runs_on():
-            return Question(self._sql.advance_heads, records.advance(segment, writer=self._writer))
-        parameters = records.batch(segment, repeated, now=now, writer=self._writer)
+            return Question(self._sql.advance_heads, records.advance(segment))
+        parameters = records.batch(segment, repeated, now=now)
         return Question(self._sql.commit_batch, parameters)
 
     def _write_apart(self, batch: Batch) -> BatchOutcome:
@@ -339,7 +337,10 @@ class PostgresStore:
         return self._seen[2] if self._seen is not None else NOTHING
 
     def changes(self) -> int:
-        """Give a number that differs after another has created, committed, posted or retired; claims do not count."""
+        """Give a number that differs after a creation, commit, post or retirement, also one of ours.
+
+        Claims and leases do not count: nobody can do more because of them.
+        """
         return self._changes.look()
 
     def register(self, worker: WorkerRow) -> None:
@@ -358,8 +359,7 @@ class PostgresStore:
 
     def retire(self, worker: str) -> int:
         """Remove the worker and the tokens of all that it held."""
-        retired = {"worker": worker, "writer": self._writer}
-        ((held,),) = self._leases.write(Question(self._sql.retire_worker, retired))[0]
+        ((held,),) = self._leases.write(Question(self._sql.retire_worker, {"worker": worker}))[0]
         self._wrote()
         freed: int = held
         return freed
@@ -397,10 +397,10 @@ class PushingStore(PostgresStore):
 
     def __init__(self, target: Target, *, durability: Durability = "full", create: bool = True) -> None:
         super().__init__(target, durability=durability, create=create)
-        self._wakeups = Wakeups(target, self._sql, self._writer)
+        self._wakeups = Wakeups(target, self._sql)
 
     def subscribe(self, wake: Callable[[], None]) -> Callable[[], None]:
-        """Have `wake` called, from a thread of this store, after every write by others; give what ends that."""
+        """Have `wake` called, from any thread, after every write; give what ends that."""
         self._connection.require_process()
         return self._wakeups.subscribe(wake)
 

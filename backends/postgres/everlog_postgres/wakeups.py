@@ -44,9 +44,9 @@ _LONGEST_PAUSE: Final = 2.0
 class Wakeups:
     """The thread and its connection; there are none before somebody subscribes."""
 
-    def __init__(self, target: Target, sql: Statements, writer: str) -> None:
+    def __init__(self, target: Target, sql: Statements) -> None:
         self._connection = Connection(target, purpose="wakeups", durability="process", listens=True)
-        self._changes = Changes(self._connection, sql, writer)
+        self._changes = Changes(self._connection, sql)
         self._channel = f'"everlog {target.schema}"'
         self._subscribers: list[Callable[[], None]] = []
         self._lock = threading.Lock()
@@ -59,7 +59,7 @@ class Wakeups:
         self._woken = False
 
     def subscribe(self, wake: Callable[[], None]) -> Callable[[], None]:
-        """Have `wake` called after others wrote; give what ends that."""
+        """Have `wake` called after a write, of this store or another; give what ends that."""
         with self._lock:
             self._subscribers.append(wake)
             if self._thread is None and not self._closed:
@@ -76,8 +76,11 @@ class Wakeups:
         return leave
 
     def wrote(self) -> None:
-        """Tell others soon. Costs next to nothing while there is something to tell already, or nobody subscribed."""
-        if self._thread is not None and not self._has_written:
+        """Tell the subscribers of this store now, and others soon; where nobody subscribed, there is nobody to tell."""
+        if self._thread is None:
+            return
+        self._wake()
+        if not self._has_written:
             self._has_written = True
             self._ring()
 
@@ -140,6 +143,7 @@ class Wakeups:
                     calm = 0 if found != number else calm + 1
                     last_looked, number = time.monotonic(), found
                 if self._woken:
+                    self._woken = False
                     self._wake()
             if self._has_written:
                 self._notify(driver)
@@ -164,7 +168,6 @@ class Wakeups:
         self._woken = self._woken or not own
 
     def _wake(self) -> None:
-        self._woken = False
         with self._lock:
             subscribers = list(self._subscribers)
         for wake in subscribers:

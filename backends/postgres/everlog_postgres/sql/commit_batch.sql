@@ -204,8 +204,8 @@ remembered AS (
 ),
 
 noted AS (
-    INSERT INTO everlog.writes (writer)
-    SELECT %(writer)s
+    INSERT INTO everlog.writes (written_in)
+    SELECT pg_current_xact_id()
     WHERE EXISTS (SELECT FROM created)
         OR EXISTS (SELECT FROM moved)
         OR EXISTS (SELECT FROM delivered)

@@ -17,8 +17,8 @@ removed AS (
 ),
 
 noted AS (
-    INSERT INTO everlog.writes (writer)
-    SELECT %(writer)s
+    INSERT INTO everlog.writes (written_in)
+    SELECT pg_current_xact_id()
     WHERE EXISTS (SELECT FROM freed) OR EXISTS (SELECT FROM removed)
 )
 

@@ -86,8 +86,7 @@ CREATE TABLE everlog.workers (
 -- costs nothing when there is none. Rows are only inserted and, long after, deleted: an update in place would leave a
 -- chain of dead versions behind while somebody's old snapshot keeps them from being cleared away.
 CREATE TABLE everlog.writes (
-    written_in xid8 NOT NULL DEFAULT pg_current_xact_id(),
-    writer text NOT NULL
+    written_in xid8 NOT NULL
 );
 
 CREATE INDEX writes_in_order ON everlog.writes (written_in);
