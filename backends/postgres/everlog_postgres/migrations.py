@@ -8,7 +8,7 @@ from typing import Final
 import psycopg
 
 from everlog.errors import SchemaMismatch
-from everlog_postgres.connection import Connection
+from everlog_postgres.connection import Connection, Driver
 from everlog_postgres.driver_errors import translate
 from everlog_postgres.statements import in_schema, load
 
@@ -17,6 +17,12 @@ MIGRATIONS: Final = ("0001_initial",)
 
 _LOCK: Final = 0x45564C47
 """The first half of the key of the advisory lock under which migrations run: "EVLG"; the second is the schema's."""
+
+
+_FIND_TABLE: Final = b"""SELECT 1
+FROM pg_catalog.pg_class
+INNER JOIN pg_catalog.pg_namespace ON pg_namespace.oid = pg_class.relnamespace
+WHERE pg_namespace.nspname = %s AND pg_class.relname = %s"""
 
 
 def migrate(connection: Connection, *, create: bool) -> list[str]:
@@ -28,7 +34,7 @@ def migrate(connection: Connection, *, create: bool) -> list[str]:
     with connection.lock:
         try:
             driver = connection.driver()
-            version = _version(connection)
+            version = _version(connection, driver)
             if version == len(MIGRATIONS):
                 return []
             if not create:
@@ -37,21 +43,21 @@ def migrate(connection: Connection, *, create: bool) -> list[str]:
                 driver.execute("SET LOCAL lock_timeout = '60s'")
                 driver.execute("SET LOCAL statement_timeout = 0")
                 driver.execute("SELECT pg_advisory_xact_lock(%s, %s)", (_LOCK, _key(connection.target.schema)))
-                return _apply(connection, _version(connection))
+                return _apply(connection, driver, _version(connection, driver))
         except psycopg.Error as error:
             if isinstance(error, psycopg.errors.InsufficientPrivilege):
                 raise _no_right(connection, error) from error
             raise translate(error, connection.name) from error
 
 
-def _apply(connection: Connection, version: int) -> list[str]:
-    driver, schema = connection.driver(), connection.target.schema
+def _apply(connection: Connection, driver: Driver, version: int) -> list[str]:
+    schema = connection.target.schema
     if version == 0:
         # Asked for only where it is missing: who may use a schema that an owner made need not have the right to.
-        found = driver.execute("SELECT FROM pg_namespace WHERE nspname = %s", (schema,)).fetchone()
+        found = driver.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (schema,)).fetchone()
         if found is None:
             driver.execute(f'CREATE SCHEMA "{schema}"'.encode())
-        elif driver.execute("SELECT FROM pg_class WHERE relnamespace = %s::regnamespace", (f'"{schema}"',)).fetchone():
+        elif driver.execute("SELECT 1 FROM pg_class WHERE relnamespace = %s::regnamespace", (f'"{schema}"',)).fetchone():
             raise SchemaMismatch(
                 f"{connection.name}: the schema {schema!r} has tables of another program, and was left as it is; name"
                 " another with ?schema="
@@ -63,13 +69,12 @@ def _apply(connection: Connection, version: int) -> list[str]:
     return list(MIGRATIONS[version:])
 
 
-def _version(connection: Connection) -> int:
+def _version(connection: Connection, driver: Driver) -> int:
     """Give how many migrations the schema has had, 0 where there is none; raise where it is from a later version."""
-    driver, schema = connection.driver(), connection.target.schema
-    known = driver.execute(
-        "SELECT to_regclass(%s) IS NOT NULL", (in_schema("everlog.migrations", schema),)
-    ).fetchone()
-    if known is None or not known[0]:
+    schema = connection.target.schema
+    # Asked of the catalogue, not by to_regclass: that may answer from what this session remembers of the time before it
+    # waited for the lock.
+    if driver.execute(_FIND_TABLE, (schema, "migrations")).fetchone() is None:
         return 0
     row = driver.execute(in_schema("SELECT coalesce(max(number), 0) FROM everlog.migrations", schema).encode()).fetchone()
     version: int = row[0] if row is not None else 0
