@@ -166,12 +166,13 @@ class Connection:
         given: dict[str, Any] = {key: value for key, value in _NETWORK.items() if key not in target.given}
         if "application_name" not in target.given:
             given["application_name"] = f"everlog {self._purpose}"
-        if target.prepare and "options" not in target.given:
+        if target.prepare:
             # A proxy that pools transactions hands the connection to others between two of them: it has no settings.
             settings = dict(_SETTINGS)
             if self._durability == "process":
                 settings["synchronous_commit"] = "off"
-            given["options"] = " ".join(f"-c {key}={_escaped(value)}" for key, value in settings.items())
+            ours = " ".join(f"-c {key}={_escaped(value)}" for key, value in settings.items())
+            given["options"] = f"{ours} {target.settings}"
         try:
             driver = psycopg.connect(
                 target.conninfo,

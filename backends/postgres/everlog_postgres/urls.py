@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import Final, Literal
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 
 import psycopg
 from msgspec import Struct
@@ -23,11 +23,13 @@ Switch = Literal["on", "off"]
 class Target(Struct, frozen=True, kw_only=True):
     """Which database, which schema of it, and how it is to be used.
 
-    `conninfo` may hold a password; `name` does not. `given` are the names of the driver's options that are set.
+    `conninfo` may hold a password; `name` does not. `given` are the names of the driver's options that are set, and
+    `settings` those of the server that it asks for (the driver's `options`).
     """
 
     conninfo: str
     given: frozenset[str]
+    settings: str
     name: str
     schema: str
     prepare: bool
@@ -50,7 +52,7 @@ def parse(url: str) -> Target:
     schema = ours.get("schema", DEFAULT_SCHEMA)
     if not _SCHEMA.fullmatch(schema):
         raise UsageError(f"the schema {schema!r} has no plain name: use letters, digits and _, at most 48")
-    conninfo = urlunsplit(("postgresql", parts.netloc, parts.path, urlencode(theirs), ""))
+    conninfo = urlunsplit(("postgresql", parts.netloc, parts.path, urlencode(theirs, quote_via=quote), ""))
     try:
         given = {key: str(value) for key, value in conninfo_to_dict(conninfo).items() if value is not None}
     except psycopg.Error as error:
@@ -58,6 +60,7 @@ def parse(url: str) -> Target:
     return Target(
         conninfo=conninfo,
         given=frozenset(given),
+        settings=given.get("options", ""),
         name=f"the Postgres database {given.get('dbname', '')!r} on {given.get('host', 'this machine')!r}",
         schema=schema,
         prepare=_switch(ours, "prepare"),
