@@ -25,14 +25,19 @@ WITH reasons AS (
         LIMIT %(candidates)s
     ) AS due
     UNION ALL
+    -- The open messages, and the head of each: in this order, for which the LIMIT stands.
     SELECT unread.workflow_id, min(unread.arrived_at) AS since
     FROM everlog.inbox AS unread
-    INNER JOIN everlog.heads AS woken ON unread.workflow_id = woken.workflow_id
-    WHERE NOT unread.closed
-        AND woken.token IS NULL
-        AND woken.state = 'waiting'
-        AND woken.name = ANY(%(names)s)
-        AND (unread.control OR unread.topic = ANY(woken.topics))
+    CROSS JOIN LATERAL (
+        SELECT heads.topics
+        FROM everlog.heads
+        WHERE heads.workflow_id = unread.workflow_id
+            AND heads.token IS NULL
+            AND heads.state = 'waiting'
+            AND heads.name = ANY(%(names)s)
+        LIMIT 1
+    ) AS woken
+    WHERE NOT unread.closed AND (unread.control OR unread.topic = ANY(woken.topics))
     GROUP BY unread.workflow_id
     UNION ALL
     SELECT stuck.*
