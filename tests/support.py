@@ -26,9 +26,7 @@ T = TypeVar("T")
 LONGEST = 10_000
 """Seconds of virtual time: what takes longer never ends."""
 
-on_both_stores = pytest.mark.parametrize(
-    "kind", ["memory", "sqlite", pytest.param("postgres", marks=needs_postgres)]
-)
+on_both_stores = pytest.mark.parametrize("kind", ["memory", "sqlite", pytest.param("postgres", marks=needs_postgres)])
 """Runs a test on the memory store and on both databases; the test hands `kind` and `tmp_path` to `make_store`."""
 
 

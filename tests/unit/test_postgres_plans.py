@@ -1,4 +1,4 @@
-"""Plans of the Postgres store's statements: every table is looked into through an index, also where it was once empty."""
+"""Plans of the Postgres store's statements: tables are looked into through indexes, also where they were once empty."""
 
 from __future__ import annotations
 
@@ -48,7 +48,9 @@ def plans() -> Iterator[dict[str, list[Any]]]:
 def use_all(store: PostgresStore) -> None:
     """Run every statement there is."""
     token = held(store, "order")
-    assert commit(store, Commit(workflow_id="order", token=token, seq=1, state="running", events=events(2, 2))) == Done()
+    assert (
+        commit(store, Commit(workflow_id="order", token=token, seq=1, state="running", events=events(2, 2))) == Done()
+    )
     post(store, message("order", key="k"))
     waiting(store, "sleeper", topics=["news"])
     create(store, new("queued"))
@@ -90,7 +92,10 @@ def test_the_statements_are_prepared(plans: dict[str, list[Any]]) -> None:
 
 def test_no_table_is_read_from_end_to_end(plans: dict[str, list[Any]]) -> None:
     read = [
-        (title, node["Relation Name"]) for title, found in plans.items() for node in found if node["Node Type"] == "Seq Scan"
+        (title, node["Relation Name"])
+        for title, found in plans.items()
+        for node in found
+        if node["Node Type"] == "Seq Scan"
     ]
     assert read == []
 

@@ -1,4 +1,4 @@
-"""The schema of the Postgres store: made once however many come at once, and refused with a reason where it may not be."""
+"""The schema of the Postgres store: made once however many come at once, and refused with a reason otherwise."""
 
 from __future__ import annotations
 
@@ -133,7 +133,12 @@ def test_a_user_without_a_right_to_write_is_told_what_is_missing(least: str) -> 
 
 @pytest.mark.parametrize(
     ("option", "said"),
-    [("schema=a-b", "plain name"), ("schema=", "plain name"), ("prepare=maybe", "on or off"), ("no_option=1", "no_option")],
+    [
+        ("schema=a-b", "plain name"),
+        ("schema=", "plain name"),
+        ("prepare=maybe", "on or off"),
+        ("no_option=1", "no_option"),
+    ],
 )
 def test_a_wrong_option_is_named(option: str, said: str) -> None:
     with pytest.raises(UsageError, match=said):

@@ -159,7 +159,7 @@ def test_a_commit_is_compared_with_the_newest_head_not_with_the_one_it_first_saw
     token = held(store, "order")
     statement = store._sql.advance_heads.decode()
     assert "SKIP LOCKED" in statement
-    # The same statement without SKIP LOCKED waits for the takeover, and so has an older snapshot than the head it locks.
+    # Without SKIP LOCKED it waits for the takeover, and so has an older snapshot than the head that it locks.
     store._sql.advance_heads = statement.replace("SKIP LOCKED", "").encode()  # type: ignore[misc] # on purpose
     outcomes: list[object] = []
     zombie = Thread(target=lambda: outcomes.append(commit(store, advance("order", token, 1))))

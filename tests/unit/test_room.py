@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-import everlog
 import pytest
 
+import everlog
 from everlog import Engine, step, workflow
 from tests.support import on_both_stores, run
 

@@ -32,12 +32,11 @@ def open_store(
     not push. Without `create` a schema that is not there is a `SchemaMismatch`.
     """
     try:
-        import psycopg  # noqa: F401 - only to see whether it is there
-    except ImportError as error:
+        from everlog_postgres.store import open_store as open_on_driver
+    except ModuleNotFoundError as error:
+        if error.name is None or not error.name.startswith("psycopg"):
+            raise
         raise UsageError(
-            f"Postgres needs the driver psycopg, which cannot be imported here ({error}):"
-            " install it with `pip install 'everlog[postgres]'`"
+            "Postgres needs the driver psycopg, which is not installed here: `pip install 'everlog[postgres]'`"
         ) from error
-    from everlog_postgres.store import open_store as open_on_driver
-
     return open_on_driver(url, durability=durability, clock=clock, create=create)

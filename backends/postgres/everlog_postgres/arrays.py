@@ -91,10 +91,9 @@ class _BoolDumper(_Encoded):
 def register(connection: AdaptContext) -> None:
     """Teach a connection of the driver these arrays."""
     adapters = connection.adapters
-    if adapters is not None:
-        adapters.register_dumper(TextArray, _TextDumper)
-        adapters.register_dumper(BigintArray, _BigintDumper)
-        adapters.register_dumper(BoolArray, _BoolDumper)
+    adapters.register_dumper(TextArray, _TextDumper)
+    adapters.register_dumper(BigintArray, _BigintDumper)
+    adapters.register_dumper(BoolArray, _BoolDumper)
 
 
 def array_literal(values: Sequence[str]) -> str:

@@ -48,7 +48,7 @@ class Changes:
         self._seen = None
 
     def forget_through(self, connection: Connection) -> None:
-        """Delete, through another connection, the rows older than `KEPT`, as far as this object knows how old rows are."""
+        """Delete, through another connection, the rows older than `KEPT`, as far as this object knows their age."""
         horizon: int | None = None
         while self._marks and time.monotonic() - self._marks[0][0] > KEPT:
             horizon = self._marks.popleft()[1]

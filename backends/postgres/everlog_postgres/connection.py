@@ -76,9 +76,7 @@ class Connection:
     little later. One that `listens` may be spoken to unasked.
     """
 
-    def __init__(
-        self, target: Target, *, purpose: str, durability: Durability, listens: bool = False
-    ) -> None:
+    def __init__(self, target: Target, *, purpose: str, durability: Durability, listens: bool = False) -> None:
         self.target = target
         self.name = target.name
         self.lock = threading.RLock()
@@ -111,12 +109,14 @@ class Connection:
 
     def writes_or_is_locked(self, *questions: Question) -> list[Rows] | None:
         """Do what `write` does; None, and nothing written, where another transaction's lock was in the way too long."""
-        with self.lock:
-            return self._run(questions, writes=True, locked_is_none=True)
+        try:
+            return self.write(*questions)
+        except StoreUnavailable as error:
+            if isinstance(error.__cause__, psycopg.errors.LockNotAvailable):
+                return None
+            raise
 
-    def _run(
-        self, questions: Sequence[Question], *, writes: bool, locked_is_none: bool = False
-    ) -> Any:
+    def _run(self, questions: Sequence[Question], *, writes: bool) -> list[Rows]:
         for last in (False,) * (TRIES - 1) + (True,):
             driver = self.driver()
             try:
@@ -127,8 +127,6 @@ class Connection:
                     if not writes:
                         raise _Lost from error
                     raise translate(error, self.name, lost_write=True) from error
-                if locked_is_none and isinstance(error, psycopg.errors.LockNotAvailable):
-                    return None
                 if last or not is_worth_repeating(error):
                     raise translate(error, self.name) from error
             except UnicodeError as error:

@@ -1,4 +1,4 @@
-"""The schema in the database: recognising it, creating it, bringing it up to date. No table but its own is named here."""
+"""The schema in the database: recognising it, creating it, bringing it up to date. It names only its own table."""
 
 from __future__ import annotations
 
@@ -57,7 +57,9 @@ def _apply(connection: Connection, driver: Driver, version: int) -> list[str]:
         found = driver.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (schema,)).fetchone()
         if found is None:
             driver.execute(f'CREATE SCHEMA "{schema}"'.encode())
-        elif driver.execute("SELECT 1 FROM pg_class WHERE relnamespace = %s::regnamespace", (f'"{schema}"',)).fetchone():
+        elif driver.execute(
+            "SELECT 1 FROM pg_class WHERE relnamespace = %s::regnamespace", (f'"{schema}"',)
+        ).fetchone():
             raise SchemaMismatch(
                 f"{connection.name}: the schema {schema!r} has tables of another program, and was left as it is; name"
                 " another with ?schema="
@@ -76,7 +78,9 @@ def _version(connection: Connection, driver: Driver) -> int:
     # waited for the lock.
     if driver.execute(_FIND_TABLE, (schema, "migrations")).fetchone() is None:
         return 0
-    row = driver.execute(in_schema("SELECT coalesce(max(number), 0) FROM everlog.migrations", schema).encode()).fetchone()
+    row = driver.execute(
+        in_schema("SELECT coalesce(max(number), 0) FROM everlog.migrations", schema).encode()
+    ).fetchone()
     version: int = row[0] if row is not None else 0
     if version > len(MIGRATIONS):
         raise SchemaMismatch(
@@ -94,9 +98,9 @@ def _not_there(connection: Connection, version: int) -> SchemaMismatch:
 
 def _no_right(connection: Connection, error: psycopg.Error) -> SchemaMismatch:
     return SchemaMismatch(
-        f"{connection.name}: the schema {connection.target.schema!r} is to be made or migrated, and this user has no right"
-        f" to (Postgres says: {str(error).strip()}); run `everlog migrate` as its owner, then grant what docs/postgres.md"
-        " says"
+        f"{connection.name}: the schema {connection.target.schema!r} is to be made or migrated, and this user has no"
+        f" right to (Postgres says: {str(error).strip()}); run `everlog migrate` as its owner, then grant what"
+        " docs/postgres.md says"
     )
 
 

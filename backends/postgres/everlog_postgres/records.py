@@ -277,17 +277,21 @@ class Outcomes:
                 self.posts[index] = Undeliverable(index=0, reason=outcome) if undeliverable else Duplicate()
         for part, place, outcome, index in rows:
             if part == "commit":
-                commit = segment.commits[place - 1]
-                match outcome:
-                    case "refused":
-                        self.commits[place - 1] = Refused()
-                    case "busy":
-                        self.commits[place - 1] = Busy()
-                    case "undeliverable":
-                        reason = reasons[commit.workflow_id, index]
-                        self.commits[place - 1] = Undeliverable(index=index, reason=reason)
-                    case _:
-                        raise InternalError(f"commit_batch answered {outcome!r} for {commit.workflow_id!r}")
+                commit = segment.commits[int(place) - 1]
+                reason = reasons.get((commit.workflow_id, int(index)))
+                self.commits[place - 1] = _commit_outcome(outcome, index, reason)
+
+
+def _commit_outcome(outcome: str, index: int, reason: Any) -> CommitOutcome:
+    match outcome:
+        case "refused":
+            return Refused()
+        case "busy":
+            return Busy()
+        case "undeliverable":
+            return Undeliverable(index=index, reason=reason)
+        case _:
+            raise InternalError(f"commit_batch answered {outcome!r}, which is no outcome of a commit")
 
 
 def head(row: Sequence[Any]) -> Head:
@@ -331,6 +335,4 @@ def is_dense(history: Sequence[EventRow], *, after: int) -> bool:
 
 def workers(rows: Rows) -> list[WorkerRow]:
     """Read what list_workers gives."""
-    return [
-        WorkerRow(worker=worker, process=process, lease_until=lease_until) for worker, process, lease_until in rows
-    ]
+    return [WorkerRow(worker=worker, process=process, lease_until=lease_until) for worker, process, lease_until in rows]

@@ -1,4 +1,4 @@
-"""PostgresStore: the Store protocol on a schema of a Postgres database. What each method promises is in `everlog.store`.
+"""PostgresStore: the Store protocol on a schema of a Postgres database. What it promises is in `everlog.store`.
 
 A group commit is one statement, and so one round trip and one transaction: heads are locked, compared and moved, and
 everything else that a commit carries is joined to the heads that moved. Nobody is waited for: a head that another
@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from everlog.errors import CorruptLog, InternalError, StoreUnavailable
+from everlog.errors import CorruptLog, StoreUnavailable
 from everlog.store import (
     ENDED,
     Batch,
@@ -22,6 +22,7 @@ from everlog.store import (
     ClaimAnswer,
     Claimed,
     ClaimRequest,
+    Commit,
     CommitOutcome,
     CreateOutcome,
     Done,
@@ -35,7 +36,7 @@ from everlog.store import (
     check_batch,
 )
 from everlog_postgres import records
-from everlog_postgres.arrays import texts
+from everlog_postgres.arrays import bigints, texts
 from everlog_postgres.changes import Changes
 from everlog_postgres.clock import ServerClock
 from everlog_postgres.connection import Connection, Durability, Question, Rows
@@ -150,8 +151,8 @@ class PostgresStore:
         """Write commits one by one, since one of them waits for another transaction: that one is busy."""
         if batch.creates or batch.posts:
             raise StoreUnavailable(
-                f"{self._connection.name}: another transaction, idle perhaps, has created one of these workflows or sent"
-                " one of these messages and has not ended; nothing was written, end it or try again"
+                f"{self._connection.name}: another transaction, idle perhaps, has created one of these workflows"
+                " or sent one of these messages, and has not ended; nothing was written, end it or try again"
             )
         if len(batch.commits) == 1:
             return BatchOutcome(commits=[Busy()])
@@ -161,23 +162,23 @@ class PostgresStore:
             outcomes.extend(self._write(alone, list(segments(alone))).commits)
         return BatchOutcome(commits=outcomes)
 
-    def _find_repetitions(self, commit: Any) -> set[int]:
+    def _find_repetitions(self, commit: Commit) -> set[int]:
         messages = commit.messages
         question = {
             "senders": texts([commit.workflow_id] * len(messages)),
             "destinations": texts([message.destination for message in messages]),
             "sources": texts([message.source for message in messages]),
-            "numbers": records.bigints([message.number for message in messages]),
+            "numbers": bigints([message.number for message in messages]),
             "keys": texts([message.key for message in messages]),
-            "consumed_positions": records.bigints([records.position_of(row) for row in commit.consumed]),
+            "consumed_positions": bigints([records.position_of(row) for row in commit.consumed]),
         }
         delivered = Delivered()
         for place, is_unread, key_is_known in self._connection.ask(Question(self._sql.find_delivered, question))[0]:
-            message = messages[place - 1]
+            message = messages[int(place) - 1]
             if is_unread:
                 delivered.unread.add((message.destination, message.source, message.number))
             if key_is_known:
-                delivered.keys.add((message.destination, message.key))
+                delivered.keys.add((message.destination, str(message.key)))
         return repetitions(commit, delivered)
 
     def _with_heads(self, segment: Segment, outcomes: Sequence[CreateOutcome | None]) -> list[CreateOutcome]:

@@ -1,4 +1,4 @@
-"""The URL of a store, taken apart: what is for the driver, what is for us, and what the database is called in errors."""
+"""The URL of a store, taken apart: what is for the driver, what is for us, and how errors name the database."""
 
 from __future__ import annotations
 
