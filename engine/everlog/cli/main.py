@@ -21,8 +21,10 @@ from everlog.store import State
 WRONG: Final = 2
 INTERRUPTED: Final = 130
 
-_PLACE: Final = "a file or a URL (sqlite:///shop.db, postgresql://host/shop); by default"
+_PLACE: Final = (
+    "a file or a URL (sqlite:///shop.db, postgresql://host/shop); by default"
     f" ${VARIABLE}, then {DEFAULT} if it is in this directory"
+)
 _EXIT: Final = "exit codes: 0 done, 1 the demo found a difference, 2 the command could not be done, 130 interrupted"
 
 
