@@ -142,11 +142,11 @@ class Connection:
         if len(questions) == 1:
             sql, parameters = questions[0]
             cursor = driver.execute(sql, parameters, prepare=prepare)
-            return [cursor.fetchall() if cursor.description else []]
+            return [_rows(cursor)]
         # The server takes all up to the end of the pipeline as one transaction; each statement has its own snapshot.
         with driver.pipeline():
             cursors = [driver.execute(sql, parameters, prepare=prepare) for sql, parameters in questions]
-        return [cursor.fetchall() if cursor.description else [] for cursor in cursors]
+        return [_rows(cursor) for cursor in cursors]
 
     def driver(self) -> Driver:
         """Give the driver's connection, a new one if there is none or it was lost while nobody looked."""
@@ -243,6 +243,12 @@ class Connection:
 
 class _Lost(Exception):
     """The connection was lost while something was read."""
+
+
+def _rows(cursor: psycopg.Cursor[tuple[Any, ...]]) -> Rows:
+    """Give the rows, none of a statement that gives none. `cursor.description` would describe each column first."""
+    result = cursor.pgresult
+    return cursor.fetchall() if result is not None and result.ntuples else []
 
 
 def _is_alive(driver: Driver) -> bool:
