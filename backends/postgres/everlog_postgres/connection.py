@@ -19,6 +19,7 @@ import psycopg
 from everlog.errors import EverlogError, InternalError, SchemaMismatch, StoreUnavailable
 from everlog_postgres import arrays
 from everlog_postgres.driver_errors import is_worth_repeating, translate
+from everlog_postgres.prepared import PreparedStatement
 from everlog_postgres.urls import Target
 
 Driver = psycopg.Connection[tuple[Any, ...]]
@@ -63,10 +64,11 @@ _ABOUT = b"""SELECT
 
 
 class Question(NamedTuple):
-    """A statement and its parameters."""
+    """A statement and its parameters; `prepared` is the same statement, for when it is asked alone and often."""
 
     sql: bytes
     parameters: Mapping[str, object] = {}
+    prepared: PreparedStatement | None = None
 
 
 class Connection:
@@ -88,6 +90,7 @@ class Connection:
         self._process = os.getpid()
         self._closed = False
         self._driver: Driver | None = None
+        self._prepared: set[bytes] = set()
 
     def ask(self, *questions: Question) -> list[Rows]:
         """Run statements that only read, in one round trip; give the rows of each. Asks again if it was lost."""
@@ -140,12 +143,17 @@ class Connection:
     def _send(self, driver: Driver, questions: Sequence[Question]) -> list[Rows]:
         prepare = self.target.prepare
         if len(questions) == 1:
-            sql, parameters = questions[0]
+            sql, parameters, prepared = questions[0]
+            if prepare and prepared is not None:
+                if prepared.name not in self._prepared:
+                    prepared.prepare(driver, parameters)
+                    self._prepared.add(prepared.name)
+                return [prepared.run(driver, parameters)]
             cursor = driver.execute(sql, parameters, prepare=prepare)
             return [_rows(cursor)]
         # The server takes all up to the end of the pipeline as one transaction; each statement has its own snapshot.
         with driver.pipeline():
-            cursors = [driver.execute(sql, parameters, prepare=prepare) for sql, parameters in questions]
+            cursors = [driver.execute(sql, parameters, prepare=prepare) for sql, parameters, _ in questions]
         return [_rows(cursor) for cursor in cursors]
 
     def driver(self) -> Driver:
@@ -156,6 +164,7 @@ class Connection:
             self.drop()
         if self._driver is None:
             self._driver = self._connect()
+            self._prepared.clear()
             self.on_connect()
         return self._driver
 

@@ -9,6 +9,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Final
 
+from everlog_postgres.prepared import PreparedStatement
+
 _WRITTEN_FOR: Final = "everlog."
 
 
@@ -32,6 +34,8 @@ class Statements:
 
         self.advance_heads: Final = load_here("advance_heads")
         self.commit_batch: Final = load_here("commit_batch")
+        self.prepared_advance_heads: Final = PreparedStatement(self.advance_heads)
+        self.prepared_commit_batch: Final = PreparedStatement(self.commit_batch)
         self.find_delivered: Final = load_here("find_delivered")
         self.take_heads: Final = load_here("take_heads")
         self.take_head: Final = load_here("take_head")

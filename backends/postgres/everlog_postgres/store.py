@@ -143,9 +143,9 @@ class PostgresStore:
 
     def _question(self, segment: Segment, repeated: Mapping[str, set[int]], now: int) -> Question:
         if segment.runs_on():
-            return Question(self._sql.advance_heads, records.advance(segment))
+            return Question(self._sql.advance_heads, records.advance(segment), self._sql.prepared_advance_heads)
         parameters = records.batch(segment, repeated, now=now)
-        return Question(self._sql.commit_batch, parameters)
+        return Question(self._sql.commit_batch, parameters, self._sql.prepared_commit_batch)
 
     def _write_apart(self, batch: Batch) -> BatchOutcome:
         """Write commits one by one, since one of them waits for another transaction: that one is busy."""
