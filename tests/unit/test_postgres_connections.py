@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import tempfile
+import time
 import warnings
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -215,6 +218,35 @@ def test_a_restart_of_the_server_is_survived() -> None:
         server.ensure_postgres_running()
         assert commit(store, advance(token, 2)) == Done()
         assert list(store.read("order")) == events(1, 3)
+        store.close()
+    finally:
+        server.cleanup()
+
+
+@pytest.mark.skipif(VARIABLE in os.environ, reason="the server is not ours to crash")
+def test_what_was_acknowledged_survives_a_crash_of_the_server() -> None:
+    server = _server()
+    try:
+        store = open_store(server.get_uri())
+        token = held(store, "order")
+        acknowledged = [1]
+
+        def write() -> None:
+            with suppress(StoreUnavailable):
+                while commit(store, advance(token, acknowledged[-1])) == Done():
+                    acknowledged.append(acknowledged[-1] + 1)
+
+        writer = Thread(target=write)
+        writer.start()
+        while acknowledged[-1] < 50:
+            time.sleep(0.001)
+        os.kill(server.get_pid(), signal.SIGQUIT)  # it stops at once, without writing what is not written
+        writer.join()
+        while server.get_postmaster_info().is_running():
+            time.sleep(0.01)
+        server.ensure_postgres_running()
+        assert head(store, "order").seq in (acknowledged[-1], acknowledged[-1] + 1)
+        assert list(store.read("order")) == events(1, head(store, "order").seq)
         store.close()
     finally:
         server.cleanup()

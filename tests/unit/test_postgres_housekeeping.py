@@ -1,4 +1,4 @@
-"""House-keeping of the Postgres store: the server's clock, told from here, and the rows that are there for a minute only."""
+"""House-keeping of the Postgres store: the server's clock, told from here, and the rows that stay for a minute."""
 
 from __future__ import annotations
 
