@@ -54,7 +54,7 @@ class Wakeups:
         self._bell: socket.socket | None = None
         self._has_written = False
         self._closed = False
-        self._listens_since = 0.0
+        self._listens_since = self._notified_at = 0.0
         self._heard = False
         self._woken = False
 
@@ -132,9 +132,12 @@ class Wakeups:
             number = self._changes.look()
             while not self._closed:
                 interval = self._interval(calm)
-                selector.select(max(0.0, last_looked + interval - time.monotonic()))
+                next_look = last_looked + interval
+                # What is written just after a notification waits for the next; meanwhile one hears.
+                until = min(next_look, self._notified_at + _COALESCE) if self._has_written else next_look
+                selector.select(max(0.0, until - time.monotonic()))
                 _drain(ear)
-                if self._has_written:
+                if self._has_written and time.monotonic() >= self._notified_at + _COALESCE:
                     self._notify(driver)
                 self._hear(driver)
                 if time.monotonic() - last_looked >= interval:
@@ -156,7 +159,7 @@ class Wakeups:
     def _notify(self, driver: Driver) -> None:
         self._has_written = False
         driver.execute(f"NOTIFY {self._channel}".encode())
-        time.sleep(_COALESCE)  # meanwhile more may be written, for which one notification is enough
+        self._notified_at = time.monotonic()
 
     def _hear(self, driver: Driver) -> None:
         driver.pgconn.consume_input()
