@@ -263,7 +263,7 @@ class Client:
             cancelled = await self._asked(partial(self._cancel_unheld, workflow_id, reason))
             if cancelled:
                 return True
-        message = self._message(workflow_id, "cancel", reason.encode(), control=True)
+        message = self._message(workflow_id, "cancel", msgspec.json.encode(reason), control=True)
         try:
             await self._post(message)
         except NotFound:
