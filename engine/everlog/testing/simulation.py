@@ -70,6 +70,7 @@ class SimulatedHost:
 
     def __init__(self, seed: int, *, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self.random = Random(seed)
+        self._tokens = Random(f"tokens of {seed}")  # apart, so that how many are drawn changes nothing else
         self._selector = _VirtualSelector()
         self.loop = loop if loop is not None else _VirtualLoop(self._selector)
         self._drivers: list[_SimulatedDriver] = []
@@ -105,7 +106,7 @@ class SimulatedHost:
         return self.loop.time()
 
     def token(self) -> str:
-        return f"{self.random.getrandbits(128):032x}"
+        return f"{self._tokens.getrandbits(128):032x}"
 
     def chance(self) -> float:
         return self.random.random()
