@@ -17,7 +17,7 @@ TESTING := $(VENV)/.installed-test
 DEVELOPMENT := $(VENV)/.installed-dev
 BENCHMARKING := $(VENV)/.installed-bench
 
-.PHONY: help demo test check test-versions test-one-version test-long bench clean distclean
+.PHONY: help demo test check test-versions test-one-version test-long bench bench-postgres clean distclean
 
 help: ## print this
 	@awk -F ' *## *' '/^[a-z-]+:.*##/ { sub(/:.*/, "", $$1); printf "make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -54,6 +54,9 @@ test-long: $(DEVELOPMENT) ## all tests, with many more examples of every propert
 
 bench: $(BENCHMARKING) ## the benchmarks
 	$(BIN)/python -m benchmarks
+
+bench-postgres: $(BENCHMARKING) ## the benchmarks on Postgres
+	$(BIN)/python -m benchmarks.postgres
 
 clean: ## remove caches and what was built
 	rm -rf build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -50,10 +50,15 @@ def main(directory: Path) -> None:
     file = directory / "dbos.db"
     with sqlite3.connect(file) as connection:
         connection.execute("PRAGMA journal_mode = WAL")
+    measure(f"sqlite:///{file}")
+
+
+def measure(url: str) -> None:
+    """Run the workflows on a database and report."""
     DBOS(
         config={
             "name": "bench",
-            "system_database_url": f"sqlite:///{file}",
+            "system_database_url": url,
             "log_level": "ERROR",
             "run_admin_server": False,
         }

@@ -31,8 +31,8 @@ async def flight(engine: Engine) -> None:
         raise SystemExit(f"wrong results: {set(results)}")
 
 
-async def main(directory: Path) -> None:
-    async with Engine(f"sqlite:///{directory}/bench.db") as engine:
+async def measure(url: str) -> None:
+    async with Engine(url) as engine:
         await flight(engine)
         begun, worked = perf_counter(), process_time()
         for _ in range(ROUNDS):
@@ -45,4 +45,4 @@ async def main(directory: Path) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(Path(sys.argv[1])))
+    asyncio.run(measure(f"sqlite:///{Path(sys.argv[1])}/bench.db"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,14 +18,16 @@ from everlog.runtime.status import folded_history
 from everlog.store import ENDED, Batch, BatchOutcome, Store
 from everlog.testing import FaultyStore
 from everlog.testing.simulation import SimulatedHost
+from everlog_postgres import open_store as open_postgres
 from everlog_sqlite import SqliteStore
+from tests.postgres import needs_postgres, new_schema
 
 T = TypeVar("T")
 LONGEST = 10_000
 """Seconds of virtual time: what takes longer never ends."""
 
-on_both_stores = pytest.mark.parametrize("kind", ["memory", "sqlite"])
-"""Runs a test on the memory store and on SQLite; the test hands `kind` and `tmp_path` to `make_store`."""
+on_both_stores = pytest.mark.parametrize("kind", ["memory", "sqlite", pytest.param("postgres", marks=needs_postgres)])
+"""Runs a test on the memory store and on both databases; the test hands `kind` and `tmp_path` to `make_store`."""
 
 
 def make_store(host: SimulatedHost, kind: str = "memory", folder: Path | None = None) -> Store:
@@ -32,7 +35,15 @@ def make_store(host: SimulatedHost, kind: str = "memory", folder: Path | None = 
     if kind == "memory":
         return MemoryStore(clock=host.wall)
     assert folder is not None
+    if kind == "postgres":
+        return open_postgres(_schema_for(folder), durability="process", clock=host.wall)
     return SqliteStore(folder / "everlog.db", durability="process", clock=host.wall)
+
+
+@cache
+def _schema_for(folder: Path) -> str:
+    """Give the URL of the schema that stands for the database of a folder."""
+    return new_schema()
 
 
 def run(

@@ -27,6 +27,10 @@ IDLE_THREAD: Final = 10.0
 log: Final = logging.getLogger("everlog")
 
 
+Job = Callable[[], "Callable[[], object] | None"]
+"""A function for a thread of a pool, and what is to be called once that thread is free again."""
+
+
 class Pump(Protocol):
     """A part of the engine that is driven: it does what there is to do, and says when it wants to be driven again."""
 
@@ -102,8 +106,10 @@ class Host(Protocol):
         """Tell whether this is a process of such a pool that is still importing the program."""
         ...
 
-    def run_aside(self, function: Callable[[], None]) -> None:
+    def run_aside(self, function: Job) -> None:
         """Run the function at once in a thread that is its own until it returns; there is always one.
+
+        What it gives back is called when the thread is free for another.
 
         Raises `RuntimeError` where the machine has no thread left.
         """
@@ -169,7 +175,7 @@ class SystemHost:
     def is_starting_child(self) -> bool:
         return is_importing_main()
 
-    def run_aside(self, function: Callable[[], None]) -> None:
+    def run_aside(self, function: Job) -> None:
         self._aside.submit(function)
 
 
@@ -211,17 +217,19 @@ class ThreadPool:
     """Daemon threads made when needed, up to a limit; unlike an executor's, they never hold up the exit.
 
     A thread that has had nothing to do for `IDLE_THREAD` seconds ends. Without a limit no function waits for another.
+    What a function gives back is called once its thread counts as free: whoever learns of the end that way, and has the
+    next function run, does not find the thread busy still.
     """
 
     def __init__(self, name: str, *, limit: int | None) -> None:
         self._name = name
         self.limit = limit
-        self._waiting: deque[Callable[[], None]] = deque()
+        self._waiting: deque[Job] = deque()
         self._condition = threading.Condition()
         self._threads = 0
         self._idle = 0
 
-    def submit(self, function: Callable[[], None]) -> None:
+    def submit(self, function: Job) -> None:
         """Have a thread run the function, as soon as one is free. Raises `RuntimeError` where none can be made."""
         with self._condition:
             self._waiting.append(function)
@@ -242,17 +250,21 @@ class ThreadPool:
             raise
 
     def _work(self) -> None:
+        last: Callable[[], object] | None = None
         while True:
             with self._condition:
-                while not self._waiting:
-                    self._idle += 1
+                self._idle += 1
+                if last is not None:
+                    last()
+                woken = True
+                while woken and not self._waiting:
                     woken = self._condition.wait(timeout=IDLE_THREAD)
-                    self._idle -= 1
-                    if not woken and not self._waiting:
-                        self._threads -= 1
-                        return
+                self._idle -= 1
+                if not self._waiting:
+                    self._threads -= 1
+                    return
                 function = self._waiting.popleft()
-            function()
+            last = function()
             del function
 
 

@@ -132,7 +132,8 @@ FLOWS: dict[str, Callable[[], everlog.Workflow[[], object]]] = {
 
 
 async def main() -> None:
-    async with Engine(f"sqlite:///{DATABASE}", grace=GRACE) as engine:
+    url = DATABASE if "://" in DATABASE else f"sqlite:///{DATABASE}"
+    async with Engine(url, grace=GRACE) as engine:
         note("open")
         try:
             handle = await engine.start(FLOWS[FLOW]().options(id=FLOW))

@@ -1,4 +1,4 @@
-"""Real processes on SQLite, killed in the middle of things: retries, interrupted steps, poison, and who goes on."""
+"""Real processes, killed in the middle of things: retries, interrupted steps, poison, and who goes on."""
 
 from __future__ import annotations
 
@@ -16,25 +16,30 @@ from typing import Any
 import pytest
 
 from everlog import Client, NotFound, StoreError
+from tests.postgres import needs_postgres, new_schema
 
 PROGRAM = Path(__file__).with_name("retrying.py")
 DELAY = 1.0
 """Seconds between attempts, as the program has it."""
 PATIENCE = 30.0
 
+on_both_databases = pytest.mark.parametrize(
+    "runner", ["sqlite", pytest.param("postgres", marks=needs_postgres)], indirect=True
+)
+
 
 class Runner:
     """Runs the program on one database, as many processes as are wanted."""
 
-    def __init__(self, folder: Path) -> None:
-        self.database = folder / "everlog.db"
+    def __init__(self, folder: Path, url: str) -> None:
+        self.url = url
         self.notes = folder / "notes"
         self.notes.touch()
         self.processes: list[subprocess.Popen[str]] = []
 
     def start(self, flow: str, *, grace: float = 30, build: str = "") -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [sys.executable, str(PROGRAM), str(self.database), str(self.notes), flow, str(grace)],
+            [sys.executable, str(PROGRAM), self.url, str(self.notes), flow, str(grace)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -60,7 +65,7 @@ class Runner:
         """Give the status and the history of a workflow."""
 
         async def look() -> tuple[Any, list[Any]]:
-            async with Client(f"sqlite:///{self.database}") as client:
+            async with Client(self.url) as client:
                 handle = client.handle(workflow_id)
                 return await handle.status(), await handle.history()
 
@@ -73,8 +78,9 @@ class Runner:
 
 
 @pytest.fixture
-def runner(tmp_path: Path) -> Iterator[Runner]:
-    made = Runner(tmp_path)
+def runner(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Runner]:
+    kind = getattr(request, "param", "sqlite")
+    made = Runner(tmp_path, new_schema() if kind == "postgres" else f"sqlite:///{tmp_path}/everlog.db")
     yield made
     made.close()
 
@@ -116,6 +122,7 @@ def test_killed_during_the_third_attempt_that_attempt_runs_again(runner: Runner)
     assert runner.attempts() == ["attempt 1", "attempt 2", "attempt 3", "attempt 3"]
 
 
+@on_both_databases
 def test_killed_during_an_attempt_that_may_run_once_it_is_interrupted(runner: Runner) -> None:
     first = runner.start("once")
     runner.wait_for(lambda: len(runner.attempts()) == 3)
@@ -125,6 +132,7 @@ def test_killed_during_an_attempt_that_may_run_once_it_is_interrupted(runner: Ru
     assert runner.attempts() == ["attempt 1", "attempt 2", "attempt 3"]
 
 
+@on_both_databases
 def test_a_running_peer_takes_over_at_once_from_a_killed_process(runner: Runner) -> None:
     first = runner.start("hangs")
     runner.wait_for(lambda: len(runner.attempts()) == 3)

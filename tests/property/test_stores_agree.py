@@ -9,7 +9,9 @@ from hypothesis import HealthCheck, settings
 
 from everlog.store import Store
 from everlog.testing import StoreMachine
+from everlog_postgres import open_store as open_postgres
 from everlog_sqlite import open_store
+from tests.postgres import needs_postgres, new_schema
 
 
 class SqliteAgrees(StoreMachine):
@@ -42,3 +44,26 @@ TestSqliteAgrees.settings = QUICK
 @pytest.mark.long
 class TestSqliteAgreesForLong(SqliteAgrees.TestCase):  # type: ignore[misc,name-defined] # made by Hypothesis
     settings = settings(QUICK, max_examples=1_500, stateful_step_count=60)
+
+
+class PostgresAgrees(StoreMachine):
+    """Postgres, with connections that are closed and made anew."""
+
+    def open_stores(self, clock: Callable[[], int]) -> Mapping[str, Store]:
+        self.url = new_schema()
+        return {"postgres": open_postgres(self.url, durability="process", clock=clock)}
+
+    def reopen(self, name: str, store: Store, clock: Callable[[], int]) -> Store:
+        store.close()
+        return open_postgres(self.url, durability="process", clock=clock)
+
+
+@needs_postgres
+class TestPostgresAgrees(PostgresAgrees.TestCase):  # type: ignore[misc,name-defined] # made by Hypothesis
+    settings = QUICK
+
+
+@needs_postgres
+@pytest.mark.long
+class TestPostgresAgreesForLong(PostgresAgrees.TestCase):  # type: ignore[misc,name-defined] # made by Hypothesis
+    settings = settings(QUICK, max_examples=500, stateful_step_count=60)

@@ -7,18 +7,19 @@ import os
 import threading
 from collections.abc import Awaitable
 from pathlib import Path
-from time import time_ns
+from time import sleep, time_ns
 from typing import Any
 
 import pytest
 
 import everlog
-from everlog import Engine, Handle, RetryPolicy, step, workflow
+from everlog import Engine, Handle, RetryPolicy, step, sync, workflow
 from everlog.runtime.alarms import Alarms
 from everlog.runtime.parking import PARK_AFTER
-from everlog.runtime.residents import NEVER
+from everlog.runtime.residents import NEVER, Resident
+from everlog.runtime.strand_room import IDLE_STRANDS
 from everlog_sqlite import SqliteStore
-from tests.support import events_of, kinds, on_both_stores, run
+from tests.support import events_of, in_state, kinds, on_both_stores, run
 
 LEFT: list[str] = []
 PARKED = "SELECT count(*) FROM heads WHERE state = 'waiting' AND token IS NULL"
@@ -45,6 +46,12 @@ async def sleeps(number: int) -> int:
 @workflow
 async def naps(number: int, seconds: float) -> int:
     await asyncio.sleep(seconds)
+    return number
+
+
+@workflow
+async def naps_a_day(number: int) -> int:
+    await asyncio.sleep(86400)
     return number
 
 
@@ -184,14 +191,14 @@ def test_alarms_forget_what_left() -> None:
     assert alarms.next() == NEVER
 
 
-async def sleep_together(directory: Path, number: int) -> tuple[int, float]:
+async def sleep_together(directory: Path, flow: Any, number: int) -> tuple[int, float]:
     """Have so many workflows asleep at once, then let a day pass and wait for all; give threads and megabytes."""
     passed = [0]
     store = SqliteStore(directory / "asleep.db", durability="process", clock=lambda: time_ns() // 1000 + passed[0])
     async with Engine(store) as engine:
         handles: list[Handle[int]] = []
         for first in range(0, number, 1000):
-            some = [engine.start(naps, one, 86400.0) for one in range(first, min(first + 1000, number))]
+            some = [engine.start(flow, one) for one in range(first, min(first + 1000, number))]
             handles.extend(await asyncio.gather(*some))
         asleep = 0
         while asleep < number:
@@ -212,9 +219,70 @@ def resident_megabytes() -> float:
     return int(line.split()[1]) / 1024
 
 
-@pytest.mark.parametrize("number", [10_000, pytest.param(100_000, marks=pytest.mark.long)])
-def test_thousands_sleep_in_one_process(number: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("flow", "number"),
+    [
+        ("naps", 10_000),
+        ("dozes", 2_000),
+        pytest.param("naps", 100_000, marks=pytest.mark.long),
+        pytest.param("dozes", 10_000, marks=pytest.mark.long),
+    ],
+)
+def test_thousands_sleep_in_one_process(flow: str, number: int, tmp_path: Path) -> None:
     before = resident_megabytes()
-    threads, memory = asyncio.run(sleep_together(tmp_path, number))
+    sleepers: dict[str, Any] = {"naps": naps_a_day, "dozes": dozes}
+    threads, memory = asyncio.run(sleep_together(tmp_path, sleepers[flow], number))
     assert threads < 50
     assert memory - before < 250
+
+
+@workflow
+def dozes(number: int) -> int:
+    sync.sleep(86400)
+    return number
+
+
+@workflow
+def works_long(number: int) -> int:
+    return works(number)
+
+
+@step
+def works(number: int) -> int:
+    LEFT.append("working")
+    while len(LEFT) < 40:
+        sleep(0.001)
+    return number
+
+
+def test_blocking_workflows_that_wait_hold_few_threads() -> None:
+    async def program(engine: Engine) -> None:
+        worker, counts = worker_of(engine), [0]
+        begin_round = worker.begin_round
+
+        def counting(now: int) -> None:
+            residents: dict[str, Resident] = worker.residents
+            counts.append(sum(len(one.execution.strands) for one in residents.values()))
+            begin_round(now)
+
+        worker.begin_round = counting
+        handles = await asyncio.gather(*(engine.start(dozes, number) for number in range(200)))
+        for handle in handles:
+            await in_state(handle, "waiting")
+        assert 1 < max(counts) <= IDLE_STRANDS
+        await asyncio.sleep(10)
+        assert await held(engine) == []
+        await engine.cancel(*(handle.id for handle in handles))
+
+    run(program, workflows=[dozes])
+
+
+@pytest.mark.parametrize("url", ["memory://", "sqlite:///{}/busy.db"])
+def test_blocking_workflows_whose_steps_run_hold_as_many_threads_as_they_need(url: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        LEFT.clear()
+        async with Engine(url.format(tmp_path), workflows=[works_long], step_threads=64) as engine:
+            handles = [await engine.start(works_long, number) for number in range(40)]  # more than may stand idle
+            assert await asyncio.gather(*(handle.result(timeout=60) for handle in handles)) == list(range(40))
+
+    asyncio.run(main())

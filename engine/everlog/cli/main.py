@@ -11,6 +11,7 @@ from typing import Final, Protocol, get_args
 
 from everlog.cli.listing import list_workflows
 from everlog.cli.log import print_log
+from everlog.cli.migrate import migrate
 from everlog.cli.places import DEFAULT, VARIABLE
 from everlog.cli.show import show_workflow
 from everlog.core.version import VERSION
@@ -21,7 +22,8 @@ WRONG: Final = 2
 INTERRUPTED: Final = 130
 
 _PLACE: Final = (
-    f"a file or a URL (sqlite:///shop.db); by default ${VARIABLE}, then {DEFAULT} if it is in this directory"
+    "a file or a URL (sqlite:///shop.db, postgresql://host/shop); by default"
+    f" ${VARIABLE}, then {DEFAULT} if it is in this directory"
 )
 _EXIT: Final = "exit codes: 0 done, 1 the demo found a difference, 2 the command could not be done, 130 interrupted"
 
@@ -69,6 +71,8 @@ def _run(chosen: argparse.Namespace) -> int:
             list_workflows(
                 chosen.db or chosen.url, state=chosen.state, name=chosen.name, limit=chosen.limit, as_json=chosen.json
             )
+        case "migrate":
+            migrate(chosen.db or chosen.url)
         case "show":
             show_workflow(chosen.id, chosen.db, whole=chosen.all)
         case _:
@@ -89,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_ls(commands)
     _add_show(commands)
     _add_log(commands)
+    _add_migrate(commands)
     return parser
 
 
@@ -133,6 +138,13 @@ def _add_log(commands: Commands) -> None:
     log.add_argument("id", help="the id of the workflow")
     log.add_argument("--db", help=f"the database: {_PLACE}")
     log.add_argument("--json", action="store_true", help="one JSON object per line, complete")
+
+
+def _add_migrate(commands: Commands) -> None:
+    text = "Make the tables of a database, or bring them up to date. Engines do so too, where their user may."
+    command = commands.add_parser("migrate", help="make or update the tables of a database", description=text)
+    command.add_argument("url", nargs="?", help=f"the database: {_PLACE}")
+    command.add_argument("--db", help="the same, as in the other commands")
 
 
 def _count(text: str) -> int:

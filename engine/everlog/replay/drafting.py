@@ -11,7 +11,7 @@ import heapq
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from msgspec import Raw, Struct
+from msgspec import Raw, Struct, json
 
 from everlog.core import events
 from everlog.core.events import AnyEvent
@@ -121,8 +121,6 @@ def attention_at(execution: Execution) -> float:
 
 def take_dispatches(execution: Execution) -> list[StepOperation]:
     """Give the steps whose next attempt may run now: asked for, wanted, begun in the history where that must be."""
-    if not execution.undispatched:
-        return []
     ready: list[StepOperation] = []
     later: list[StepOperation] = []
     for operation in execution.undispatched:
@@ -259,7 +257,7 @@ def _first_wait(execution: Execution, topic: str) -> WaitOperation | None:
 
 
 def _reason(message: InboxRow) -> str:
-    return message.payload.decode(errors="replace")
+    return json.decode(message.payload, type=str)
 
 
 def _take_ended_steps(execution: Execution, facts: list[AnyEvent], failed: list[AnyEvent]) -> None:

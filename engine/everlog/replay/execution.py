@@ -22,7 +22,7 @@ from everlog.core.codec import Codec, Mismatch
 from everlog.core.events import AnyEvent, EndEvent
 from everlog.core.failures import Failure, describe, rebuild
 from everlog.errors import InternalError, NotEncodable, StepInterrupted, WrongContext
-from everlog.host import unlimited_pool
+from everlog.host import Job, unlimited_pool
 from everlog.replay import asking
 from everlog.replay.applying import apply_event
 from everlog.replay.branches import Branch, keyed
@@ -54,7 +54,7 @@ class Environment(Struct, frozen=True, kw_only=True):
     worker: str = ""
     whole_input: int = 65_536
     """Step inputs of more bytes are recorded as digest, size and preview."""
-    run_strand: Callable[[Callable[[], None]], None] = field(default_factory=lambda: unlimited_pool().submit)
+    run_strand: Callable[[Job], None] = field(default_factory=lambda: unlimited_pool().submit)
     """Runs blocking code at once in a thread that is its own until it returns."""
 
 

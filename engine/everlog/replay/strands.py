@@ -125,7 +125,8 @@ class Strand:
         value: T = self._taken()
         return value
 
-    def _live(self, context: Context) -> None:
+    def _live(self, context: Context) -> Callable[[], object]:
+        """Run the function; give what hands control back, for when this thread is free for the next strand."""
         loop = self.execution.loop
         self.thread = get_ident()
         active.execution, active.strand = self.execution, self
@@ -136,7 +137,7 @@ class Strand:
         events._set_running_loop(None)
         self.thread = None
         self._request = None
-        self._loops_turn.release()
+        return self._loops_turn.release
 
     def _call(self) -> None:
         try:

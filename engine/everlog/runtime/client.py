@@ -265,7 +265,7 @@ class Client:
             cancelled = await self._asked(partial(self._cancel_unheld, workflow_id, reason))
             if cancelled:
                 return True
-        message = self._message(workflow_id, "cancel", reason.encode(), control=True)
+        message = self._message(workflow_id, "cancel", msgspec.json.encode(reason), control=True)
         try:
             await self._post(message)
         except NotFound:
@@ -334,7 +334,7 @@ class Client:
         rows = [EventRow(1, type_of(created), now, encode_event(created))]
         worker = shell.worker
         definition = None if worker is None else worker.settings.workflows().get(created.name)
-        if worker is None or definition is None or not worker.has_room():
+        if worker is None or definition is None or not worker.reserve(definition):
             new = NewWorkflow(workflow_id=workflow_id, name=created.name, state="queued", events=rows)
             shell.committer.create(PendingCreate(new, resolve))
             if worker is not None:

@@ -20,7 +20,6 @@ from everlog.core.events import AnyEvent, EndEvent, decode_event
 from everlog.core.failures import describe
 from everlog.errors import CorruptLog, EverlogError, InternalError, NotFound, StoreUnavailable
 from everlog.host import Host
-from everlog.replay.attempts import Attempt
 from everlog.replay.definitions import AnyWorkflow
 from everlog.replay.divergence import CannotGoOn
 from everlog.replay.drafting import (
@@ -31,19 +30,19 @@ from everlog.replay.drafting import (
     draft,
     going_on,
     head_state,
-    take_dispatches,
     undeliverable,
     wants_draft,
 )
 from everlog.replay.execution import Environment, Execution, StepEnd
-from everlog.replay.operations import Phase
 from everlog.runtime.alarms import Alarms
 from everlog.runtime.commits import commit_of, state_commit, stuck_commit
 from everlog.runtime.committer import Committer, PendingCommit
+from everlog.runtime.dispatches import Dispatches, given_back
 from everlog.runtime.parking import PARK_AFTER, Resting, is_worth_parking
 from everlog.runtime.residents import NEVER, Resident
 from everlog.runtime.sentences import not_delivered, poisoned
 from everlog.runtime.steps import Dispatch, StepRunner
+from everlog.runtime.strand_room import StrandRoom
 from everlog.store import (
     Busy,
     Claimed,
@@ -64,7 +63,6 @@ MOST_TAKEOVERS: Final = 5
 CLAIM_AT_ONCE: Final = 100
 PARK_AT_ONCE: Final = 200
 HAND_BACK_PAUSE: Final = SECOND
-
 
 History = Sequence[tuple[int, int, AnyEvent]]
 """Events with their seq and the time at which they were recorded."""
@@ -103,7 +101,8 @@ class Worker:
         self._dirty: dict[Resident, None] = {}
         self._alarms = Alarms()
         self._resting = Resting()
-        self._dispatches: list[Dispatch] = []
+        self._strand_room = StrandRoom()
+        self._dispatches = Dispatches()
         self._inbox_seen = 0
         self.inbox_wanted = False
         self.claim_wanted = True
@@ -126,10 +125,15 @@ class Worker:
     def begin_round(self, now: int) -> None:
         """Look once what the time is and whether attempts may begin in this round."""
         self._now, self._starting = now, self._starts()
+        self._strand_room.count()
 
     def has_room(self) -> bool:
         """Tell whether another workflow may be held."""
         return self._starts() and not self.is_full()
+
+    def reserve(self, definition: AnyWorkflow[..., Any]) -> bool:
+        """Tell whether a workflow that is being created may be held here."""
+        return self.has_room() and self._strand_room.reserve(definition)
 
     def is_full(self) -> bool:
         """Tell whether as many workflows are held as may be."""
@@ -141,8 +145,8 @@ class Worker:
 
     def claim(self, now: int) -> None:
         """Take what is runnable, as far as there is room."""
-        known = self.settings.workflows()
         room = min(self.settings.concurrency - len(self.residents), CLAIM_AT_ONCE)
+        known, room = self._strand_room.claimable(self.settings.workflows(), room)
         if not self.has_room() or not known:
             self.claim_wanted, self.next_claim = False, NEVER
             return
@@ -208,6 +212,7 @@ class Worker:
         except Exception as error:  # noqa: BLE001 - must not stop the other workflows
             self._fail_to_run(resident, error)
         else:
+            self._strand_room.take(resident)
             if head is not None and head.state == "stuck":
                 self._send(resident, going_on(execution))
             else:
@@ -256,6 +261,7 @@ class Worker:
 
     def has_work(self) -> bool:
         """Tell whether there is something to do at once."""
+        self.claim_wanted = self._strand_room.has_room_again() or self.claim_wanted
         return bool(self._dirty or self.inbox_wanted or (self.claim_wanted and self.has_room()))
 
     # -- drafting and applying ---------------------------------------------------------------------------------------
@@ -299,6 +305,9 @@ class Worker:
         rest = head_state(execution)
         if rest is not RUNNING:
             since = self._resting.begin(resident, now)
+            if self._strand_room.is_crowded_by(resident) and is_worth_parking(resident, now):
+                self._hand_back(resident, now)
+                return
             if rest != resident.head:
                 at = min(at, since + SETTLE)
                 if now >= at:
@@ -389,24 +398,16 @@ class Worker:
         return self.may_start and not self.draining and self.holds_lease()
 
     def _dispatch(self, resident: Resident) -> None:
-        if self._starting:
-            for one in take_dispatches(resident.execution):
-                attempt = Attempt(resident.workflow_id, one.name, one.identity, one.key, one.attempt)
-                self._dispatches.append(Dispatch(resident, one, attempt))
+        if self._starting and resident.execution.undispatched:
+            self._dispatches.gather(resident)
 
     def run_dispatches(self) -> None:
         """Begin the attempts that came of the last drains, all with one wake-up."""
-        if not self._dispatches:
-            return
-        dispatches, self._dispatches = self._dispatches, []
-        wanted = [one for one in dispatches if not one.resident.lost and one.operation.phase is Phase.OPEN]
-        if self._starts():
+        wanted = self._dispatches.take()
+        if wanted and self._starts():
             self._steps.run(wanted)
-            return
-        for dispatch in wanted:
-            dispatch.operation.dispatched = False
-            dispatch.resident.execution.undispatched.append(dispatch.operation)
-            self._dirty[dispatch.resident] = None
+        elif wanted:
+            self._dirty.update(dict.fromkeys(given_back(wanted)))
 
     # -- letting go --------------------------------------------------------------------------------------------------
 
@@ -447,6 +448,7 @@ class Worker:
             del self.residents[resident.workflow_id]
         self._dirty.pop(resident, None)
         self._resting.end(resident)
+        self._strand_room.let_go(resident)
         execution = resident.execution
         running = [operation for operation in execution.steps.values() if operation.dispatched]
         self._steps.drop([*running, *execution.dropped_steps])

@@ -24,7 +24,7 @@ from contextvars import copy_context
 from random import Random
 from typing import Any, Final, TypeVar
 
-from everlog.host import Driver, Pump, unlimited_pool
+from everlog.host import Driver, Job, Pump, unlimited_pool
 from everlog.processes import ProcessPool, Request, Target
 
 T = TypeVar("T")
@@ -70,6 +70,7 @@ class SimulatedHost:
 
     def __init__(self, seed: int, *, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self.random = Random(seed)
+        self._tokens = Random(f"tokens of {seed}")  # apart, so that how many are drawn changes nothing else
         self._selector = _VirtualSelector()
         self.loop = loop if loop is not None else _VirtualLoop(self._selector)
         self._drivers: list[_SimulatedDriver] = []
@@ -105,7 +106,7 @@ class SimulatedHost:
         return self.loop.time()
 
     def token(self) -> str:
-        return f"{self.random.getrandbits(128):032x}"
+        return f"{self._tokens.getrandbits(128):032x}"
 
     def chance(self) -> float:
         return self.random.random()
@@ -141,7 +142,7 @@ class SimulatedHost:
     def is_starting_child(self) -> bool:
         return False
 
-    def run_aside(self, function: Callable[[], None]) -> None:
+    def run_aside(self, function: Job) -> None:
         self._aside.submit(function)  # a real thread; but while it runs, the one that drains waits for it
 
     def hop(self) -> float:

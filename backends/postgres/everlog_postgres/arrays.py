@@ -1,0 +1,102 @@
+"""Arrays as the server reads them: encoded here, since that costs a fifth of what the driver's own way does. No SQL.
+
+A batch of a thousand rows is one array per column, so the bytes are made by a few calls per column.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from struct import Struct, pack
+from typing import Final
+
+from psycopg.abc import AdaptContext
+from psycopg.adapt import Dumper
+from psycopg.pq import Format
+
+_NULL: Final = b"\xff\xff\xff\xff"
+_BOOL, _BIGINT, _TEXT = 16, 20, 25
+_BOOL_ARRAY, _BIGINT_ARRAY, _TEXT_ARRAY = 1000, 1016, 1009
+_length: Final = Struct("!i").pack
+_bigint: Final = Struct("!iq").pack
+_TRUE: Final = b"\x00\x00\x00\x01\x01"
+_FALSE: Final = b"\x00\x00\x00\x01\x00"
+
+
+class TextArray(bytes):
+    """A `text[]`."""
+
+
+class BigintArray(bytes):
+    """A `bigint[]`."""
+
+
+class BoolArray(bytes):
+    """A `boolean[]`."""
+
+
+def texts(values: Sequence[str | bytes | None]) -> TextArray:
+    """Encode texts; bytes are taken as UTF-8."""
+    parts = [_head(values, _TEXT)]
+    for value in values:
+        if value is None:
+            parts.append(_NULL)
+        else:
+            encoded = value.encode() if isinstance(value, str) else value
+            parts.append(_length(len(encoded)))
+            parts.append(encoded)
+    return TextArray(b"".join(parts))
+
+
+def bigints(values: Sequence[int | None]) -> BigintArray:
+    """Encode numbers."""
+    parts = [_head(values, _BIGINT)]
+    parts.extend([_NULL if value is None else _bigint(8, value) for value in values])
+    return BigintArray(b"".join(parts))
+
+
+def bools(values: Sequence[bool]) -> BoolArray:
+    """Encode truth values."""
+    parts = [_head(values, _BOOL)]
+    parts.extend([_TRUE if value else _FALSE for value in values])
+    return BoolArray(b"".join(parts))
+
+
+def _head(values: Sequence[object], element: int) -> bytes:
+    if not values:
+        return pack("!iiI", 0, 0, element)
+    return pack("!iiIii", 1, int(None in values), element, len(values), 1)
+
+
+class _Encoded(Dumper):
+    """Passes on what is encoded."""
+
+    format = Format.BINARY
+
+    def dump(self, obj: bytes) -> bytes:
+        return obj
+
+
+class _TextDumper(_Encoded):
+    oid = _TEXT_ARRAY
+
+
+class _BigintDumper(_Encoded):
+    oid = _BIGINT_ARRAY
+
+
+class _BoolDumper(_Encoded):
+    oid = _BOOL_ARRAY
+
+
+def register(connection: AdaptContext) -> None:
+    """Teach a connection of the driver these arrays."""
+    adapters = connection.adapters
+    adapters.register_dumper(TextArray, _TextDumper)
+    adapters.register_dumper(BigintArray, _BigintDumper)
+    adapters.register_dumper(BoolArray, _BoolDumper)
+
+
+def array_literal(values: Sequence[str]) -> str:
+    """Write a text array as a text, for arrays in arrays: `{"a","b"}`."""
+    quoted = ['"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"' for value in values]
+    return "{" + ",".join(quoted) + "}"

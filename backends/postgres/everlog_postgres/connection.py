@@ -1,0 +1,279 @@
+"""One connection to the server: opening, settings, round trips, and opening anew after it was lost. It knows no table.
+
+It is made when it is first needed and made again after every kind of loss: a restart, a failover, an administrator
+who ended it, a network that went away. What is only read is then read again; what was being written is reported, with
+`unknown_outcome` where the answer was lost.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Final, Literal, NamedTuple
+
+import psycopg
+
+from everlog.errors import EverlogError, InternalError, SchemaMismatch, StoreUnavailable
+from everlog_postgres import arrays
+from everlog_postgres.driver_errors import is_worth_repeating, translate
+from everlog_postgres.prepared import PreparedStatement
+from everlog_postgres.urls import Target
+
+Driver = psycopg.Connection[tuple[Any, ...]]
+Rows = list[tuple[Any, ...]]
+Durability = Literal["full", "process"]
+
+OLDEST_SERVER: Final = 140000
+TRIES: Final = 5
+"""So often a statement is sent that collided with another transaction and of which nothing was written."""
+
+_SETTINGS: Final = {
+    # Every statement of ours is written for it: each sees what was committed when it began.
+    "default_transaction_isolation": "read committed",
+    # Tables are only ever looked into through their indexes, row by row of a batch, and a statement is planned once:
+    # a plan that was made while the tables were small is as good when they are large.
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "plan_cache_mode": "force_generic_plan",
+    "jit": "off",
+    # Nobody is waited for long. Only one who creates the same workflow, or sends the same message, is waited for.
+    "lock_timeout": "2s",
+    "statement_timeout": "60s",
+    "idle_in_transaction_session_timeout": "60s",
+}
+
+_NETWORK: Final = {
+    "connect_timeout": 10,
+    # A peer that vanished without a word is noticed within half a minute, not after two hours.
+    "keepalives": 1,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20_000,
+}
+
+_ABOUT = b"""SELECT
+    current_setting('server_version_num')::integer,
+    current_setting('server_encoding'),
+    current_setting('default_transaction_isolation'),
+    current_setting('synchronous_commit')"""
+
+
+class Question(NamedTuple):
+    """A statement and its parameters; `prepared` is the same statement, for when it is asked alone and often."""
+
+    sql: bytes
+    parameters: Mapping[str, object] = {}
+    prepared: PreparedStatement | None = None
+
+
+class Connection:
+    """A connection that threads may share, one at a time. It is not made before it is needed.
+
+    `purpose` shows in the server's list of connections. With durability "process" what is written reaches the disk a
+    little later. One that `listens` may be spoken to unasked.
+    """
+
+    def __init__(self, target: Target, *, purpose: str, durability: Durability, listens: bool = False) -> None:
+        self.target = target
+        self.name = target.name
+        self.lock = threading.RLock()
+        self.on_connect: Callable[[], None] = lambda: None
+        """Called after it was made, or made anew."""
+        self._purpose = purpose
+        self._durability: Durability = durability
+        self._listens = listens
+        self._process = os.getpid()
+        self._closed = False
+        self._driver: Driver | None = None
+        self._prepared: set[bytes] = set()
+
+    def ask(self, *questions: Question) -> list[Rows]:
+        """Run statements that only read, in one round trip; give the rows of each. Asks again if it was lost."""
+        with self.lock:
+            try:
+                return self._run(questions, writes=False)
+            except _Lost:
+                with suppress(_Lost):
+                    return self._run(questions, writes=False)
+                raise StoreUnavailable(f"{self.name}: the connection was lost twice in a row; try again") from None
+
+    def write(self, *questions: Question) -> list[Rows]:
+        """Run statements in one round trip and one transaction; give the rows of each.
+
+        Raises `StoreUnavailable` with `unknown_outcome` where the connection was lost meanwhile.
+        """
+        with self.lock:
+            return self._run(questions, writes=True)
+
+    def writes_or_is_locked(self, *questions: Question) -> list[Rows] | None:
+        """Do what `write` does; None, and nothing written, where another transaction's lock was in the way too long."""
+        try:
+            return self.write(*questions)
+        except StoreUnavailable as error:
+            if isinstance(error.__cause__, psycopg.errors.LockNotAvailable):
+                return None
+            raise
+
+    def _run(self, questions: Sequence[Question], *, writes: bool) -> list[Rows]:
+        for last in (False,) * (TRIES - 1) + (True,):
+            driver = self.driver()
+            try:
+                return self._send(driver, questions)
+            except psycopg.Error as error:
+                if driver.closed:
+                    self._driver = None
+                    if not writes:
+                        raise _Lost from error
+                    raise translate(error, self.name, lost_write=True) from error
+                if last or not is_worth_repeating(error):
+                    raise translate(error, self.name) from error
+            except UnicodeError as error:
+                raise InternalError(f"{self.name}: a text to be stored is not valid UTF-8: {error}") from error
+            except BaseException:
+                # Stopped in the middle, by an interrupt for example: what the server still sends belongs to nobody.
+                self.drop()
+                raise
+        raise InternalError(f"{self.name}: a statement was neither done nor refused")
+
+    def _send(self, driver: Driver, questions: Sequence[Question]) -> list[Rows]:
+        prepare = self.target.prepare
+        if len(questions) == 1:
+            sql, parameters, prepared = questions[0]
+            if prepare and prepared is not None:
+                if prepared.name not in self._prepared:
+                    prepared.prepare(driver, parameters)
+                    self._prepared.add(prepared.name)
+                return [prepared.run(driver, parameters)]
+            cursor = driver.execute(sql, parameters, prepare=prepare)
+            return [_rows(cursor)]
+        # The server takes all up to the end of the pipeline as one transaction; each statement has its own snapshot.
+        with driver.pipeline():
+            cursors = [driver.execute(sql, parameters, prepare=prepare) for sql, parameters, _ in questions]
+        return [_rows(cursor) for cursor in cursors]
+
+    def driver(self) -> Driver:
+        """Give the driver's connection, a new one if there is none or it was lost while nobody looked."""
+        self.require_process()
+        self.require_open()
+        if self._driver is not None and not self._listens and not _is_alive(self._driver):
+            self.drop()
+        if self._driver is None:
+            self._driver = self._connect()
+            self._prepared.clear()
+            self.on_connect()
+        return self._driver
+
+    def _connect(self) -> Driver:
+        target = self.target
+        given: dict[str, Any] = {key: value for key, value in _NETWORK.items() if key not in target.given}
+        if "application_name" not in target.given:
+            given["application_name"] = f"everlog {self._purpose}"
+        if target.prepare:
+            # A proxy that pools transactions hands the connection to others between two of them: it has no settings.
+            settings = dict(_SETTINGS)
+            if self._durability == "process":
+                settings["synchronous_commit"] = "off"
+            ours = " ".join(f"-c {key}={_escaped(value)}" for key, value in settings.items())
+            given["options"] = f"{ours} {target.settings}"
+        try:
+            driver = psycopg.connect(
+                target.conninfo,
+                autocommit=True,
+                # None also refuses what asks for it; what does not ask is not worth it.
+                prepare_threshold=1_000_000 if target.prepare else None,
+                client_encoding="utf8",
+                **given,
+            )
+        except psycopg.Error as error:
+            raise translate(error, self.name) from error
+        try:
+            arrays.register(driver)
+            self._check(driver)
+        except psycopg.Error as error:
+            driver.close()
+            raise translate(error, self.name) from error
+        except EverlogError:
+            driver.close()
+            raise
+        return driver
+
+    def _check(self, driver: Driver) -> None:
+        row = driver.execute(_ABOUT).fetchone()
+        version, encoding, isolation, synchronous = row or (0, "", "", "")
+        if version < OLDEST_SERVER:
+            raise SchemaMismatch(f"{self.name} has version {version // 10000}; Everlog needs Postgres 14 or later")
+        if encoding != "UTF8":
+            raise SchemaMismatch(f"{self.name} has the encoding {encoding}; create one with ENCODING 'UTF8'")
+        if isolation != "read committed":
+            raise SchemaMismatch(
+                f"{self.name}: transactions of this user are {isolation!r} by default, and Everlog's must be"
+                " 'read committed': ALTER ROLE ... SET default_transaction_isolation = 'read committed'"
+            )
+        if synchronous == "off" and self._durability == "full":
+            if not self.target.prepare:
+                raise SchemaMismatch(
+                    f"{self.name}: synchronous_commit is off for this user, and cannot be set through a proxy that"
+                    " pools transactions: ALTER ROLE ... SET synchronous_commit = 'on', or use durability='process'"
+                )
+            driver.execute(b"SET synchronous_commit = 'on'")
+
+    def require_process(self) -> None:
+        """Raise `StoreUnavailable` in a fork of the process that made this object."""
+        if self._process != os.getpid():
+            raise StoreUnavailable(
+                f"{self.name} was opened by process {self._process}, and this is a fork of it, {os.getpid()};"
+                " a connection does not survive a fork: open the database in the child"
+            )
+
+    def require_open(self) -> None:
+        """Raise `StoreUnavailable` if this connection was closed by us."""
+        if self._closed:
+            raise StoreUnavailable(f"{self.name} was closed by this program; open it again")
+
+    def drop(self) -> None:
+        """Let go of the driver's connection; the next call makes another."""
+        driver, self._driver = self._driver, None
+        if driver is not None:
+            with suppress(psycopg.Error):
+                driver.close()
+
+    def close(self) -> None:
+        """Close for good."""
+        if self._process == os.getpid():
+            with self.lock:
+                self._closed = True
+                self.drop()
+
+
+class _Lost(Exception):
+    """The connection was lost while something was read."""
+
+
+def _rows(cursor: psycopg.Cursor[tuple[Any, ...]]) -> Rows:
+    """Give the rows, none of a statement that gives none. `cursor.description` would describe each column first."""
+    result = cursor.pgresult
+    return cursor.fetchall() if result is not None and result.ntuples else []
+
+
+def _is_alive(driver: Driver) -> bool:
+    """Say whether the server has kept quiet, as it does between two statements of ours.
+
+    Asked before anything is sent: so a connection that was ended while it was idle, by a restart for example, is made
+    anew without any doubt about what became of the next commit. What the server says unasked is mostly its farewell.
+    """
+    if driver.closed:
+        return False
+    if hasattr(select, "poll"):
+        poll = select.poll()
+        poll.register(driver.fileno(), select.POLLIN)
+        return not poll.poll(0)
+    return not select.select([driver.fileno()], [], [], 0)[0]
+
+
+def _escaped(value: str) -> str:
+    return value.replace(" ", "\\ ")

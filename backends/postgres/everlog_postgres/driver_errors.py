@@ -1,0 +1,84 @@
+"""Translation of the driver's errors into ours. The only place that knows Postgres's error codes."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import psycopg
+
+from everlog.errors import CorruptLog, EverlogError, InternalError, SchemaMismatch, StoreUnavailable
+
+UNAVAILABLE: Final = {
+    "08": "the connection failed",
+    "25006": "the server is read-only, a standby perhaps; name the primary, or wait until this one is promoted",
+    "25": "a transaction was left in a state that nothing can be done in",
+    "28": "the server refuses this user; check the name, the password and pg_hba.conf",
+    "3D000": "there is no such database; create it, or name another",
+    "40": "it could not be done at the same time as another transaction's work; try again",
+    "42501": "this user has no right to do that; `everlog migrate` with an owner's URL, or the GRANTs of"
+    " docs/postgres.md, give it",
+    "53100": "the server's disk is full; free some space, nothing of this write was kept",
+    "53300": "the server takes no more connections; end some, or raise max_connections",
+    "53": "the server has run out of something",
+    "55P03": "another transaction holds what is to be written; end it, it may be idle",
+    "55": "the server is not in a state to do that",
+    "57014": "it took longer than statement_timeout, or somebody cancelled it",
+    "57": "the server is shutting down, starting up or ended this connection",
+    "58": "the server's system reported an error; look into its log before you trust its disk",
+}
+"""What to do, by error code or by its first two characters, the class; the longer key counts."""
+
+MISMATCH: Final = {
+    "3F000": "the schema is not there",
+    "42P01": "a table is not there",
+    "42703": "a column is not there",
+    "42883": "a function is not there",
+}
+
+LOCKED: Final = "55P03"
+_UNIQUE: Final = "23505"
+_CONFLICTS: Final = ("40001", "40P01")
+ONE_HISTORY: Final = "one_history_per_workflow"
+ONE_KEY: Final = "a_key_is_remembered_once"
+
+
+def translate(error: psycopg.Error, name: str, *, lost_write: bool = False) -> EverlogError:
+    """Give our error for one of the driver's.
+
+    `lost_write` says that the connection was lost while something was being written.
+    """
+    code = error.sqlstate
+    said = f"(Postgres says: {_in_one_line(error)})"
+    if lost_write:
+        return StoreUnavailable(
+            f"{name}: the connection was lost before the answer came, so whether this was written is not known {said}",
+            unknown_outcome=True,
+        )
+    if code is None:
+        if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
+            return StoreUnavailable(f"{name} cannot be reached {said}")
+        return InternalError(f"{name}: the driver refused a statement: {error}")
+    advice = UNAVAILABLE.get(code, UNAVAILABLE.get(code[:2]))
+    if advice is not None:
+        return StoreUnavailable(f"{name}: {advice} {said}")
+    if code in MISMATCH:
+        return SchemaMismatch(f"{name}: {MISMATCH[code]} {said}; `everlog migrate` makes it, or restore a backup")
+    if code.startswith("XX"):
+        return CorruptLog(f"{name}: the server found its data or itself damaged {said}; look into its log")
+    if code == _UNIQUE and error.diag.constraint_name == ONE_HISTORY:
+        return CorruptLog(
+            f"{name}: a history goes on beyond the seq of its head {said}; somebody wrote to it past Everlog, or the"
+            " database was restored in parts"
+        )
+    return InternalError(f"{name}: Postgres refused a statement with code {code}: {_in_one_line(error)}")
+
+
+def is_worth_repeating(error: psycopg.Error) -> bool:
+    """Say whether the same statement, nothing of which was written, will see at once what it collided with."""
+    if error.sqlstate == _UNIQUE:
+        return error.diag.constraint_name == ONE_KEY
+    return error.sqlstate in _CONFLICTS
+
+
+def _in_one_line(error: psycopg.Error) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,338 @@
+"""The rows that statements take and give, and the structs they are. No SQL."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from everlog.errors import InternalError
+from everlog.store import (
+    ENDED,
+    Busy,
+    Commit,
+    CommitOutcome,
+    CreateOutcome,
+    Done,
+    Duplicate,
+    EventRow,
+    Head,
+    InboxRow,
+    PostOutcome,
+    Refused,
+    Undeliverable,
+    WorkerRow,
+)
+from everlog_postgres.arrays import array_literal, bigints, bools, texts
+from everlog_postgres.connection import Rows
+from everlog_postgres.segments import Segment
+from everlog_postgres.snapshots import Snapshot
+
+_DONE: Final = Done()
+_NO_BIGINTS: Final = bigints([])
+_NO_BOOLS: Final = bools([])
+_NO_TEXTS: Final = texts([])
+_NO_CREATIONS: Final[Mapping[str, object]] = {
+    "created_ids": _NO_TEXTS,
+    "created_names": _NO_TEXTS,
+    "created_states": _NO_TEXTS,
+    "created_seqs": _NO_BIGINTS,
+    "created_bytes": _NO_BIGINTS,
+    "created_ats": _NO_BIGINTS,
+    "created_ends": _NO_BIGINTS,
+    "created_tokens": _NO_TEXTS,
+    "created_workers": _NO_TEXTS,
+}
+_NO_COMMITS: Final[Mapping[str, object]] = {
+    "ids": _NO_TEXTS,
+    "tokens": _NO_TEXTS,
+    "seqs": _NO_BIGINTS,
+    "next_seqs": _NO_BIGINTS,
+    "sizes": _NO_BIGINTS,
+    "forgives": _NO_BOOLS,
+    "states": _NO_TEXTS,
+    "ends": _NO_BIGINTS,
+    "frees": _NO_BOOLS,
+    "wake_ats": _NO_BIGINTS,
+    "topics": _NO_TEXTS,
+    "builds": _NO_TEXTS,
+    "whys": _NO_TEXTS,
+    "consumed_ids": _NO_TEXTS,
+    "consumed_positions": _NO_BIGINTS,
+}
+_NO_MESSAGES: Final[Mapping[str, object]] = {
+    "senders": _NO_TEXTS,
+    "indexes": _NO_BIGINTS,
+    "destinations": _NO_TEXTS,
+    "sources": _NO_TEXTS,
+    "numbers": _NO_BIGINTS,
+    "message_topics": _NO_TEXTS,
+    "controls": _NO_BOOLS,
+    "message_payloads": _NO_TEXTS,
+    "keys": _NO_TEXTS,
+    "repeated": _NO_BOOLS,
+}
+
+_POSITION_BITS: Final = 48
+
+
+class Numbering:
+    """Gives inbox rows their `row`: numbers that grow in the order in which messages became visible.
+
+    Mostly that is the order of their positions. But a message has its position from before its sender commits, so that
+    one with a smaller position may become visible after one with a greater was given. Then a new round begins: the
+    number is the round and the position, the round in front.
+    """
+
+    def __init__(self) -> None:
+        self._round = 0
+        self._last = 0
+        self._known: dict[str, dict[int, int]] = {}
+
+    def number(self, messages: Sequence[tuple[Any, ...]], before: Snapshot) -> list[InboxRow]:
+        """Number the rows of one reading and give them in order; those that were seen before are numbered as then.
+
+        `before` is a snapshot of which all rows were given that are asked for by their numbers.
+        """
+        found: list[InboxRow] = []
+        late: list[tuple[Any, ...]] = []
+        for message in messages:
+            row = self._known.get(message[0], {}).get(message[1])
+            if row is None and (before.shows(int(message[-1])) or self._numbered(message) > self._last):
+                row = self._numbered(message)
+            if row is None:
+                late.append(message)
+            else:
+                found.append(self._keep(message, row))
+        self._last = max([self._last, *(row.row for row in found)])
+        if late:
+            self._round += 1
+            found.extend([self._keep(message, self._numbered(message)) for message in late])
+        found.sort(key=_row)
+        self._last = max([self._last, *(row.row for row in found)])
+        return found
+
+    def forget(self, workflow_id: str) -> None:
+        """Forget the messages of a workflow that is no longer held."""
+        self._known.pop(workflow_id, None)
+
+    def consume(self, workflow_id: str, rows: Sequence[int]) -> None:
+        """Forget messages that were consumed."""
+        known = self._known.get(workflow_id)
+        if known is not None:
+            for row in rows:
+                known.pop(position_of(row), None)
+
+    def _keep(self, message: tuple[Any, ...], row: int) -> InboxRow:
+        self._known.setdefault(message[0], {})[message[1]] = row
+        return _inbox_row(message, row)
+
+    def _numbered(self, message: tuple[Any, ...]) -> int:
+        position: int = message[1]
+        return (self._round << _POSITION_BITS) | position
+
+
+def position_of(row: int) -> int:
+    """Give the position of the message that has this number."""
+    return row & ((1 << _POSITION_BITS) - 1)
+
+
+def _row(row: InboxRow) -> int:
+    return row.row
+
+
+def _inbox_row(message: tuple[Any, ...], row: int) -> InboxRow:
+    destination, _, source, number, topic, payload, control, arrived_at, _ = message
+    return InboxRow(
+        row=row,
+        destination=destination,
+        source=source,
+        number=number,
+        topic=topic,
+        payload=payload.encode(),
+        control=control,
+        arrived_at=arrived_at,
+    )
+
+
+def advance(segment: Segment) -> dict[str, object]:
+    """Give what advance_heads takes."""
+    return {**_fence(segment.commits), **_events(segment)}
+
+
+def batch(segment: Segment, repeated: Mapping[str, set[int]], *, now: int) -> dict[str, object]:
+    """Give what commit_batch takes; `repeated` names messages by sender and index that are not to be delivered."""
+    given: dict[str, object] = {"now": now}
+    given.update(_creations(segment) if segment.creates else _NO_CREATIONS)
+    given.update({**_fence(segment.commits), **_moves(segment.commits, now)} if segment.commits else _NO_COMMITS)
+    given.update(_messages(segment, repeated) if segment.sent else _NO_MESSAGES)
+    given.update(_events(segment))
+    return given
+
+
+def _creations(segment: Segment) -> dict[str, object]:
+    news = segment.creates
+    held = [new.state not in ENDED for new in news]
+    return {
+        "created_ids": texts([new.workflow_id for new in news]),
+        "created_names": texts([new.name for new in news]),
+        "created_states": texts([new.state for new in news]),
+        "created_seqs": bigints([len(new.events) for new in news]),
+        "created_bytes": bigints([_size(new.events) for new in news]),
+        "created_ats": bigints([new.events[0].recorded_at for new in news]),
+        "created_ends": bigints([new.events[-1].recorded_at if new.state in ENDED else None for new in news]),
+        "created_tokens": texts([new.token if may else None for new, may in zip(news, held, strict=True)]),
+        "created_workers": texts([new.worker if may else None for new, may in zip(news, held, strict=True)]),
+    }
+
+
+def _fence(commits: Sequence[Commit]) -> dict[str, object]:
+    return {
+        "ids": texts([commit.workflow_id for commit in commits]),
+        "tokens": texts([commit.token for commit in commits]),
+        "seqs": bigints([commit.seq for commit in commits]),
+        "next_seqs": bigints([commit.seq + len(commit.events) for commit in commits]),
+        "sizes": bigints([_size(commit.events) for commit in commits]),
+        "forgives": bools([bool(commit.events) and commit.progress for commit in commits]),
+    }
+
+
+def _moves(commits: Sequence[Commit], now: int) -> dict[str, object]:
+    ended = [commit.state in ENDED for commit in commits]
+    ends = [
+        (commit.events[-1].recorded_at if commit.events else now) if over else None
+        for commit, over in zip(commits, ended, strict=True)
+    ]
+    consumed = [(commit.workflow_id, position_of(row)) for commit in commits for row in commit.consumed]
+    return {
+        "states": texts([commit.state for commit in commits]),
+        "ends": bigints(ends),
+        "frees": bools([commit.release or over for commit, over in zip(commits, ended, strict=True)]),
+        "wake_ats": bigints([commit.wake_at for commit in commits]),
+        "topics": texts([array_literal(commit.topics) for commit in commits]),
+        "builds": texts([commit.build for commit in commits]),
+        # Sentences for people may quote anything, and a text of the server cannot hold a NUL.
+        "whys": texts([commit.why and commit.why.replace("\0", "\N{SYMBOL FOR NULL}") for commit in commits]),
+        "consumed_ids": texts([workflow_id for workflow_id, _ in consumed]) if consumed else _NO_TEXTS,
+        "consumed_positions": bigints([position for _, position in consumed]) if consumed else _NO_BIGINTS,
+    }
+
+
+def _messages(segment: Segment, repeated: Mapping[str, set[int]]) -> dict[str, object]:
+    sent = [
+        (commit.workflow_id, index, message, index in repeated.get(commit.workflow_id, ()))
+        for commit in segment.commits
+        for index, message in enumerate(commit.messages)
+    ]
+    posted = [(None, index, message, False) for index, message in enumerate(segment.posts)]
+    rows = [*sent, *posted]
+    messages = [message for _, _, message, _ in rows]
+    return {
+        "senders": texts([sender for sender, _, _, _ in rows]),
+        "indexes": bigints([index for _, index, _, _ in rows]),
+        "destinations": texts([message.destination for message in messages]),
+        "sources": texts([message.source for message in messages]),
+        "numbers": bigints([message.number for message in messages]),
+        "message_topics": texts([message.topic for message in messages]),
+        "controls": bools([message.control for message in messages]),
+        "message_payloads": texts([message.payload for message in messages]),
+        "keys": texts([message.key for message in messages]),
+        "repeated": bools([again for _, _, _, again in rows]),
+    }
+
+
+def _events(segment: Segment) -> dict[str, object]:
+    rows = [(new.workflow_id, event) for new in segment.creates for event in new.events]
+    rows.extend((commit.workflow_id, event) for commit in segment.commits for event in commit.events)
+    return {
+        "event_ids": texts([workflow_id for workflow_id, _ in rows]),
+        "event_seqs": bigints([event.seq for _, event in rows]),
+        "event_types": texts([event.type for _, event in rows]),
+        "event_times": bigints([event.recorded_at for _, event in rows]),
+        "event_payloads": texts([event.payload for _, event in rows]),
+    }
+
+
+def _size(events: Sequence[EventRow]) -> int:
+    return sum(len(event.payload) for event in events)
+
+
+class Outcomes:
+    """The outcomes of one segment, from the rows that commit_batch gives."""
+
+    def __init__(self, segment: Segment, rows: Rows) -> None:
+        self.creates: list[CreateOutcome | None] = [_DONE] * len(segment.creates)
+        """None where the workflow was there before: its head is to be looked up."""
+        self.commits: list[CommitOutcome] = [_DONE] * len(segment.commits)
+        self.posts: list[PostOutcome] = [_DONE] * len(segment.posts)
+        reasons: dict[tuple[str, int], Any] = {}
+        first_post = sum(len(commit.messages) for commit in segment.commits)
+        senders = [(commit.workflow_id, n) for commit in segment.commits for n in range(len(commit.messages))]
+        for part, place, outcome, index in rows:
+            if part == "create":
+                self.creates[place - 1] = None
+            elif part == "message" and place <= first_post:
+                reasons[senders[place - 1]] = outcome
+            elif part == "message":
+                undeliverable = outcome != "duplicate"
+                self.posts[index] = Undeliverable(index=0, reason=outcome) if undeliverable else Duplicate()
+        for part, place, outcome, index in rows:
+            if part == "commit":
+                commit = segment.commits[int(place) - 1]
+                reason = reasons.get((commit.workflow_id, int(index)))
+                self.commits[place - 1] = _commit_outcome(outcome, index, reason)
+
+
+def _commit_outcome(outcome: str, index: int, reason: Any) -> CommitOutcome:
+    match outcome:
+        case "refused":
+            return Refused()
+        case "busy":
+            return Busy()
+        case "undeliverable":
+            return Undeliverable(index=index, reason=reason)
+        case _:
+            raise InternalError(f"commit_batch answered {outcome!r}, which is no outcome of a commit")
+
+
+def head(row: Sequence[Any]) -> Head:
+    """Read one row of find_heads. It has the payload bytes too, which the engine does not want."""
+    workflow_id, name, state, seq, _, created_at, ended_at, token, worker, wake_at, topics, takeovers, build, why = row
+    return Head(
+        workflow_id=workflow_id,
+        name=name,
+        state=state,
+        seq=seq,
+        created_at=created_at,
+        ended_at=ended_at,
+        token=token,
+        worker=worker,
+        wake_at=wake_at,
+        topics=tuple(topics),
+        takeovers=takeovers,
+        build=build,
+        why=why,
+    )
+
+
+def size_of(row: Sequence[Any]) -> int:
+    """Give the payload bytes of the history of one row of find_heads."""
+    size: int = row[4]
+    return size
+
+
+def histories(rows: Rows) -> dict[str, list[EventRow]]:
+    """Read what read_histories gives, by workflow."""
+    found: dict[str, list[EventRow]] = {}
+    for workflow_id, seq, type_, recorded_at, payload in rows:
+        found.setdefault(workflow_id, []).append(EventRow(seq, type_, recorded_at, payload.encode()))
+    return found
+
+
+def is_dense(history: Sequence[EventRow], *, after: int) -> bool:
+    """Say whether the events continue a history that ends at `after`, without gaps."""
+    return all(event.seq == expected for expected, event in enumerate(history, start=after + 1))
+
+
+def workers(rows: Rows) -> list[WorkerRow]:
+    """Read what list_workers gives."""
+    return [WorkerRow(worker=worker, process=process, lease_until=lease_until) for worker, process, lease_until in rows]

@@ -1,0 +1,257 @@
+-- Write a batch, as arrays with one element per row. Gives a row for each part that did not take effect as it was asked;
+-- usually none.
+--
+-- Each part of the statement sees the database as it was when the statement began; what one part is to know of another
+-- comes from its RETURNING. The store splits batches whose parts would have to see more than that (`segments`).
+WITH created AS (
+    INSERT INTO everlog.heads (workflow_id, name, state, seq, bytes, created_at, ended_at, token, worker)
+    SELECT *
+    FROM unnest(
+        %(created_ids)s,
+        %(created_names)s,
+        %(created_states)s,
+        %(created_seqs)s,
+        %(created_bytes)s,
+        %(created_ats)s,
+        %(created_ends)s,
+        %(created_tokens)s,
+        %(created_workers)s
+    ) AS new (workflow_id, name, state, seq, bytes, created_at, ended_at, token, worker)
+    -- In one order for all, so that two who create the same workflows cannot wait for each other.
+    ORDER BY new.workflow_id
+    ON CONFLICT (workflow_id) DO NOTHING
+    RETURNING workflow_id
+),
+
+-- The fence. A head that another transaction has locked is passed over, so nobody is waited for. One that another has
+-- changed since this statement began is locked and given in its newest version, not in the one that the snapshot shows:
+-- so what is compared here is what is moved below, and cannot change in between.
+locked AS (
+    SELECT
+        given.*,
+        coalesce(heads.token = given.token AND heads.seq = given.seq, false) AS holds
+    FROM unnest(
+        %(ids)s,
+        %(tokens)s,
+        %(seqs)s,
+        %(next_seqs)s,
+        %(sizes)s,
+        %(forgives)s,
+        %(states)s,
+        %(ends)s,
+        %(frees)s,
+        %(wake_ats)s,
+        %(topics)s,
+        %(builds)s,
+        %(whys)s
+    ) AS given (
+        workflow_id,
+        token,
+        seq,
+        next_seq,
+        size,
+        forgives,
+        state,
+        ended_at,
+        free,
+        wake_at,
+        topics,
+        build,
+        why
+    )
+    CROSS JOIN everlog.heads
+    WHERE heads.workflow_id = given.workflow_id
+    FOR NO KEY UPDATE OF heads SKIP LOCKED
+),
+
+-- Of a destination only its head is looked at, and nothing is locked: `ended` is null where there is no such workflow.
+sent AS MATERIALIZED (
+    SELECT
+        message.*,
+        (
+            SELECT heads.ended_at IS NOT NULL
+            FROM everlog.heads
+            WHERE heads.workflow_id = message.destination
+        ) AS ended
+    FROM unnest(
+        %(senders)s,
+        %(indexes)s,
+        %(destinations)s,
+        %(sources)s,
+        %(numbers)s,
+        %(message_topics)s,
+        %(controls)s,
+        %(message_payloads)s,
+        %(keys)s,
+        %(repeated)s
+    ) WITH ORDINALITY AS message (
+        sender,
+        index,
+        destination,
+        source,
+        number,
+        topic,
+        control,
+        payload,
+        key,
+        repeated,
+        place
+    )
+),
+
+failing AS MATERIALIZED (
+    SELECT sender, min(index) AS index
+    FROM sent
+    WHERE sender IS NOT NULL AND ended IS NOT FALSE
+    GROUP BY sender
+),
+
+moved AS (
+    UPDATE everlog.heads
+    SET
+        seq = locked.next_seq,
+        bytes = heads.bytes + locked.size,
+        takeovers = CASE WHEN locked.forgives THEN 0 ELSE heads.takeovers END,
+        state = locked.state,
+        ended_at = locked.ended_at,
+        token = CASE WHEN locked.free THEN NULL ELSE heads.token END,
+        worker = CASE WHEN locked.free THEN NULL ELSE heads.worker END,
+        wake_at = locked.wake_at,
+        topics = locked.topics::text[],
+        build = locked.build,
+        why = locked.why
+    FROM locked
+    WHERE heads.workflow_id = locked.workflow_id
+        AND locked.holds
+        AND (locked.workflow_id IN (SELECT failing.sender FROM failing)) IS FALSE
+    RETURNING heads.workflow_id, heads.ended_at
+),
+
+-- From here on everything is joined to the heads that moved, or were created. The odd `IN (...) IS TRUE` keeps the
+-- planner from making a join of it, which without statistics would be a nested loop: this is a hash table.
+appended AS (
+    INSERT INTO everlog.events (workflow_id, seq, type, recorded_at, payload)
+    SELECT *
+    FROM unnest(
+        %(event_ids)s,
+        %(event_seqs)s,
+        %(event_types)s,
+        %(event_times)s,
+        %(event_payloads)s
+    ) AS event (workflow_id, seq, type, recorded_at, payload)
+    WHERE (event.workflow_id IN (SELECT workflow_id FROM created UNION ALL SELECT workflow_id FROM moved)) IS TRUE
+),
+
+taken_out AS (
+    DELETE FROM everlog.inbox
+    USING unnest(%(consumed_ids)s, %(consumed_positions)s) AS consumed (workflow_id, position)
+    WHERE inbox.workflow_id = consumed.workflow_id
+        AND inbox.position = consumed.position
+        AND (consumed.workflow_id IN (SELECT workflow_id FROM moved)) IS TRUE
+    RETURNING inbox.position
+),
+
+-- What ended workflows leave unread is kept out of the way of claims.
+closed AS (
+    UPDATE everlog.inbox
+    SET closed = true
+    FROM moved
+    WHERE moved.ended_at IS NOT NULL
+        AND inbox.workflow_id = moved.workflow_id
+        AND (inbox.position IN (SELECT unnest(%(consumed_positions)s))) IS FALSE
+),
+
+delivered AS (
+    INSERT INTO everlog.inbox (workflow_id, source, number, topic, control, payload, arrived_at, closed)
+    SELECT
+        sent.destination,
+        sent.source,
+        sent.number,
+        sent.topic,
+        sent.control,
+        sent.payload,
+        %(now)s,
+        (sent.destination IN (SELECT workflow_id FROM moved WHERE ended_at IS NOT NULL)) IS TRUE
+    FROM sent
+    WHERE sent.ended IS FALSE
+        AND NOT sent.repeated
+        AND (sent.sender IS NULL OR sent.sender IN (SELECT workflow_id FROM moved))
+        AND (
+            sent.key IS NULL
+            OR NOT EXISTS (
+                SELECT
+                FROM everlog.message_keys
+                WHERE message_keys.workflow_id = sent.destination AND message_keys.key = sent.key
+            )
+        )
+        -- After the deletion: a workflow may send to itself what it has just read.
+        AND (SELECT count(*) FROM taken_out) >= 0
+    ORDER BY sent.place
+    ON CONFLICT (workflow_id, source, number) DO NOTHING
+    RETURNING workflow_id, source, number
+),
+
+-- No ON CONFLICT here: if another has sent this key since the statement began, the whole of it fails and is repeated,
+-- and then sees the key.
+remembered AS (
+    INSERT INTO everlog.message_keys (workflow_id, key)
+    SELECT sent.destination, sent.key
+    FROM sent
+    WHERE sent.key IS NOT NULL
+        AND NOT sent.repeated
+        AND ((sent.destination, sent.source, sent.number) IN (SELECT workflow_id, source, number FROM delivered))
+        IS TRUE
+),
+
+noted AS (
+    INSERT INTO everlog.writes (written_in)
+    SELECT pg_current_xact_id()
+    WHERE EXISTS (SELECT FROM created)
+        OR EXISTS (SELECT FROM moved)
+        OR EXISTS (SELECT FROM delivered)
+)
+
+SELECT 'create' AS part, new.place, 'exists' AS outcome, 0::bigint AS index
+FROM unnest(%(created_ids)s) WITH ORDINALITY AS new (workflow_id, place)
+WHERE (new.workflow_id IN (SELECT workflow_id FROM created)) IS FALSE
+UNION ALL
+SELECT
+    'commit',
+    given.place,
+    CASE
+        WHEN (given.workflow_id IN (SELECT workflow_id FROM locked WHERE NOT holds)) THEN 'refused'
+        WHEN (given.workflow_id IN (SELECT workflow_id FROM locked)) THEN 'undeliverable'
+        WHEN EXISTS (SELECT FROM everlog.heads WHERE heads.workflow_id = given.workflow_id) THEN 'busy'
+        ELSE 'refused'
+    END,
+    coalesce((SELECT failing.index FROM failing WHERE failing.sender = given.workflow_id), 0)
+FROM unnest(%(ids)s) WITH ORDINALITY AS given (workflow_id, place)
+WHERE (given.workflow_id IN (SELECT workflow_id FROM moved)) IS FALSE
+UNION ALL
+SELECT
+    'message',
+    sent.place,
+    CASE
+        WHEN sent.sender IS NOT NULL THEN CASE WHEN sent.ended THEN 'ended' ELSE 'unknown' END
+        WHEN EXISTS (
+            SELECT
+            FROM everlog.inbox
+            WHERE inbox.workflow_id = sent.destination
+                AND inbox.source = sent.source
+                AND inbox.number = sent.number
+        ) OR EXISTS (
+            SELECT
+            FROM everlog.message_keys
+            WHERE message_keys.workflow_id = sent.destination AND message_keys.key = sent.key
+        ) THEN 'duplicate'
+        WHEN sent.ended THEN 'ended'
+        WHEN sent.ended IS NULL THEN 'unknown'
+        ELSE 'duplicate'
+    END,
+    sent.index
+FROM sent
+WHERE CASE
+        WHEN sent.sender IS NOT NULL THEN sent.ended IS NOT FALSE
+        ELSE ((sent.destination, sent.source, sent.number) IN (SELECT workflow_id, source, number FROM delivered))
+        IS FALSE
+    END

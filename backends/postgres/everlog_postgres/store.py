@@ -1,0 +1,419 @@
+"""PostgresStore: the Store protocol on a schema of a Postgres database. What it promises is in `everlog.store`.
+
+A group commit is one statement, and so one round trip and one transaction: heads are locked, compared and moved, and
+everything else that a commit carries is joined to the heads that moved. Nobody is waited for: a head that another
+transaction has locked makes its commit `Busy`. All statements are written for READ COMMITTED, in which each one sees
+what was committed when it began, and a row that it locks in the newest version there is.
+
+A worker's claims, readings and commits go through one store object, which numbers the messages that it sees.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from everlog.errors import CorruptLog, StoreUnavailable
+from everlog.store import (
+    ENDED,
+    Batch,
+    BatchOutcome,
+    Busy,
+    ClaimAnswer,
+    Claimed,
+    ClaimRequest,
+    Commit,
+    CommitOutcome,
+    CreateOutcome,
+    Done,
+    EventRow,
+    Exists,
+    Head,
+    InboxRow,
+    PostOutcome,
+    WorkerRow,
+    WorkflowQuery,
+    check_batch,
+)
+from everlog_postgres import records
+from everlog_postgres.arrays import bigints, texts
+from everlog_postgres.changes import Changes
+from everlog_postgres.clock import ServerClock
+from everlog_postgres.connection import Connection, Durability, Question, Rows
+from everlog_postgres.migrations import migrate
+from everlog_postgres.records import Numbering, Outcomes
+from everlog_postgres.segments import Delivered, Segment, repeats_itself, repetitions, segments
+from everlog_postgres.snapshots import NOTHING, Snapshot, snapshot
+from everlog_postgres.statements import Statements
+from everlog_postgres.urls import Target, parse
+from everlog_postgres.wakeups import Wakeups
+
+_CANDIDATES = 4
+"""So many workflows are looked at for each that is wanted: others may be taking the first of them just now."""
+
+_ALL_BYTES = 2**62
+
+
+def open_store(
+    url: str,
+    *,
+    durability: Durability = "full",
+    clock: Callable[[], int] | None = None,
+    create: bool = True,
+) -> PostgresStore:
+    """Open the database of a URL; see `everlog_postgres.open_store`."""
+    target = parse(url)
+    if clock is not None:
+        return PostgresStore(target, durability=durability, clock=clock, create=create)
+    if target.push:
+        return PushingStore(target, durability=durability, create=create)
+    return PostgresStore(target, durability=durability, create=create)
+
+
+class PostgresStore:
+    """A store in one schema of one database. Any number of processes may open the same."""
+
+    def __init__(
+        self,
+        target: Target,
+        *,
+        durability: Durability = "full",
+        clock: Callable[[], int] | None = None,
+        create: bool = True,
+    ) -> None:
+        self._target = target
+        self._sql = Statements(target.schema)
+        self._clock = ServerClock()
+        self._now = clock or self._clock.now
+        self._connection = Connection(target, purpose="commits", durability=durability)
+        # Leases do not wait for a commit in progress. Theirs need not reach the disk at once: a power cut takes the
+        # workers with it, and what is written later waits for what was written before.
+        self._leases = Connection(target, purpose="leases", durability="process")
+        self._changes = Changes(self._connection, self._sql)
+        self._numbering = Numbering()
+        self._seen: tuple[str, int, Snapshot] | None = None
+        """The worker whose inboxes were read last, the greatest number it was given, and the snapshot of that."""
+        self._unanswered: list[Question] = []
+        """What gives back the claims whose answers were lost."""
+        self._connection.on_connect = self._on_connect
+        try:
+            migrate(self._connection, create=create and target.migrate)
+            self._measure_clock(self._connection)
+        except BaseException:
+            PostgresStore.close(self)
+            raise
+
+    def now(self) -> int:
+        """Give the time of the store's clock: the server's, as last measured."""
+        return self._now()
+
+    def commit(self, batch: Batch) -> BatchOutcome:
+        """Write the batch in one round trip: one statement, or several in one transaction if parts concern others."""
+        check_batch(batch)
+        with self._connection.lock:
+            self._connection.require_process()
+            self._connection.require_open()
+            split = list(segments(batch))
+            if not split:
+                return BatchOutcome()
+            self._give_back()
+            outcome = self._write(batch, split)
+            self._forget_read(batch, outcome)
+        self._wrote()
+        return outcome
+
+    def _write(self, batch: Batch, split: Sequence[Segment]) -> BatchOutcome:
+        repeated = {
+            commit.workflow_id: self._find_repetitions(commit) for commit in batch.commits if repeats_itself(commit)
+        }
+        now = self.now()
+        questions = [self._question(segment, repeated, now) for segment in split]
+        answers = self._connection.writes_or_is_locked(*questions)
+        if answers is None:
+            return self._write_apart(batch)
+        creates: list[CreateOutcome] = []
+        commits: list[CommitOutcome] = []
+        posts: list[PostOutcome] = []
+        for segment, rows in zip(split, answers, strict=True):
+            outcomes = Outcomes(segment, rows)
+            creates.extend(self._with_heads(segment, outcomes.creates))
+            commits.extend(outcomes.commits)
+            posts.extend(outcomes.posts)
+        return BatchOutcome(creates=creates, commits=commits, posts=posts)
+
+    def _question(self, segment: Segment, repeated: Mapping[str, set[int]], now: int) -> Question:
+        if segment.runs_on():
+            return Question(self._sql.advance_heads, records.advance(segment), self._sql.prepared_advance_heads)
+        parameters = records.batch(segment, repeated, now=now)
+        return Question(self._sql.commit_batch, parameters, self._sql.prepared_commit_batch)
+
+    def _write_apart(self, batch: Batch) -> BatchOutcome:
+        """Write commits one by one, since one of them waits for another transaction: that one is busy."""
+        if batch.creates or batch.posts:
+            raise StoreUnavailable(
+                f"{self._connection.name}: another transaction, idle perhaps, has created one of these workflows"
+                " or sent one of these messages, and has not ended; nothing was written, end it or try again"
+            )
+        if len(batch.commits) == 1:
+            return BatchOutcome(commits=[Busy()])
+        outcomes: list[CommitOutcome] = []
+        for commit in batch.commits:
+            alone = Batch(commits=[commit])
+            outcomes.extend(self._write(alone, list(segments(alone))).commits)
+        return BatchOutcome(commits=outcomes)
+
+    def _find_repetitions(self, commit: Commit) -> set[int]:
+        messages = commit.messages
+        question = {
+            "senders": texts([commit.workflow_id] * len(messages)),
+            "destinations": texts([message.destination for message in messages]),
+            "sources": texts([message.source for message in messages]),
+            "numbers": bigints([message.number for message in messages]),
+            "keys": texts([message.key for message in messages]),
+            "consumed_positions": bigints([records.position_of(row) for row in commit.consumed]),
+        }
+        delivered = Delivered()
+        for place, is_unread, key_is_known in self._connection.ask(Question(self._sql.find_delivered, question))[0]:
+            message = messages[int(place) - 1]
+            if is_unread:
+                delivered.unread.add((message.destination, message.source, message.number))
+            if key_is_known:
+                delivered.keys.add((message.destination, str(message.key)))
+        return repetitions(commit, delivered)
+
+    def _with_heads(self, segment: Segment, outcomes: Sequence[CreateOutcome | None]) -> list[CreateOutcome]:
+        """Put in the heads of those workflows that were there before."""
+        there = [new.workflow_id for new, found in zip(segment.creates, outcomes, strict=True) if found is None]
+        if not there:
+            return [Done()] * len(outcomes)
+        try:
+            heads = {head.workflow_id: head for head in self.heads(there) if head is not None}
+        except StoreUnavailable as error:
+            raise StoreUnavailable(str(error), unknown_outcome=True) from error
+        return [
+            Done() if found is not None else Exists(head=heads[new.workflow_id])
+            for new, found in zip(segment.creates, outcomes, strict=True)
+        ]
+
+    def _forget_read(self, batch: Batch, outcome: BatchOutcome) -> None:
+        for commit, committed in zip(batch.commits, outcome.commits, strict=True):
+            if isinstance(committed, Done):
+                if commit.release or commit.state in ENDED:
+                    self._numbering.forget(commit.workflow_id)
+                elif commit.consumed:
+                    self._numbering.consume(commit.workflow_id, commit.consumed)
+
+    def claim(self, request: ClaimRequest) -> ClaimAnswer:
+        """Take runnable workflows, then read what they are, in one round trip and one transaction."""
+        names = texts(sorted(set(request.names)))
+        next_due = Question(self._sql.next_due, {"names": names})
+        with self._connection.lock:
+            self._give_back()
+            if not request.tokens:
+                ((due,),) = self._connection.ask(next_due)[0]
+                return ClaimAnswer(claimed=[], next_due=due)
+            ours = {"worker": request.worker, "tokens": texts(request.tokens)}
+            try:
+                taken, events, inbox, ((due,),) = self._connection.write(
+                    self._take(request, names),
+                    Question(self._sql.read_histories, {**ours, "max_bytes": request.max_bytes}),
+                    Question(self._sql.read_inboxes, ours),
+                    next_due,
+                )
+            except StoreUnavailable as error:
+                if error.unknown_outcome:
+                    self._unanswered.append(Question(self._sql.free_taken, ours))
+                raise
+            claimed = self._claimed(request, taken, events, inbox)
+        return ClaimAnswer(claimed=claimed, next_due=due)
+
+    def _take(self, request: ClaimRequest, names: object) -> Question:
+        if request.only is not None:
+            return Question(
+                self._sql.take_head,
+                {"workflow_id": request.only, "token": request.tokens[0], "worker": request.worker},
+            )
+        wanted = len(request.tokens)
+        return Question(
+            self._sql.take_heads,
+            {
+                "names": names,
+                "build": request.build,
+                "now": self.now(),
+                "limit": wanted,
+                "candidates": _CANDIDATES * wanted,
+                "tokens": texts(request.tokens),
+                "worker": request.worker,
+            },
+        )
+
+    def _claimed(self, request: ClaimRequest, taken: Rows, events: Rows, inbox: Rows) -> list[Claimed]:
+        rows = [row[1:] for row in sorted(taken, key=lambda row: int(row[0]))]
+        heads = [records.head(row) for row in rows]
+        if not events and rows:
+            events = self._read_those_that_fit(request, rows)
+        histories = records.histories(events)
+        unread: dict[str, list[InboxRow]] = {}
+        for message in self._numbering.number(inbox, self._shown()):
+            unread.setdefault(message.destination, []).append(message)
+        return [
+            Claimed(
+                head=head,
+                history=_whole(head, histories.get(head.workflow_id, [])),
+                inbox=unread.get(head.workflow_id, []),
+            )
+            for head in heads
+        ]
+
+    def _read_those_that_fit(self, request: ClaimRequest, rows: Sequence[Sequence[Any]]) -> Rows:
+        """Read the histories for which there is room, of a claim whose histories were too much together."""
+        tokens: list[str] = []
+        left = request.max_bytes
+        for row in rows:
+            if not tokens or records.size_of(row) <= left:
+                tokens.append(str(records.head(row).token))
+                left -= records.size_of(row)
+        question = {"worker": request.worker, "tokens": texts(tokens), "max_bytes": _ALL_BYTES}
+        try:
+            return self._connection.ask(Question(self._sql.read_histories, question))[0]
+        except StoreUnavailable:
+            return []  # the heads are ours: each history that is not given is read by itself
+
+    def _give_back(self) -> None:
+        """Free what was claimed without our hearing of it."""
+        if self._unanswered:
+            self._connection.write(*self._unanswered)
+            self._unanswered.clear()
+
+    def read(self, workflow_id: str, *, after: int = 0, limit: int | None = None) -> Sequence[EventRow]:
+        """Give the events with seq > `after` in order; empty for an unknown id."""
+        question = {"workflow_id": workflow_id, "after": after, "limit": limit}
+        rows = self._connection.ask(Question(self._sql.read_history, question))[0]
+        history = records.histories(rows).get(workflow_id, [])
+        if not records.is_dense(history, after=after):
+            raise CorruptLog(
+                f"{self._connection.name}: the history of workflow {workflow_id!r} has a gap after seq {after}:"
+                f" found {[event.seq for event in history][:20]}; restore a backup"
+            )
+        return history
+
+    def heads(self, workflow_ids: Sequence[str]) -> Sequence[Head | None]:
+        """Give the head of each id, None where there is none."""
+        rows = self._connection.ask(Question(self._sql.find_heads, {"workflow_ids": texts(workflow_ids)}))[0]
+        by_id = {head.workflow_id: head for head in map(records.head, rows)}
+        return [by_id.get(workflow_id) for workflow_id in workflow_ids]
+
+    def workflows(self, query: WorkflowQuery) -> Sequence[Head]:
+        """Give one page of heads, newest first; those created at the same time by descending id."""
+        question = {
+            "before": query.before,
+            "states": None if query.states is None else texts(query.states),
+            "names": None if query.names is None else texts(query.names),
+            "limit": query.limit,
+        }
+        return [records.head(row) for row in self._connection.ask(Question(self._sql.list_workflows, question))[0]]
+
+    def unread(self, worker: str, *, after: int = 0) -> Sequence[InboxRow]:
+        """Give the unread messages with `row` > `after` of all workflows that this worker holds, in order of `row`.
+
+        Who asks for what came after the last that was given is answered from the messages that became visible since.
+        """
+        with self._connection.lock:
+            self._give_back()
+            seen = self._seen
+            if seen is not None and seen[0] == worker and after >= seen[1]:
+                question = Question(self._sql.unread_since, {"worker": worker, **seen[2].parameters()})
+            else:
+                question = Question(self._sql.unread, {"worker": worker})
+            rows = self._connection.ask(question)[0]
+            found = [row[1:] for row in rows if row[1] is not None]
+            unread = [row for row in self._numbering.number(found, self._shown()) if row.row > after]
+            greatest = max(after, seen[1] if seen is not None and seen[0] == worker else 0)
+            if unread:
+                greatest = max(greatest, unread[-1].row)
+            self._seen = (worker, greatest, snapshot(rows[0][0]))
+            return unread
+
+    def _shown(self) -> Snapshot:
+        return self._seen[2] if self._seen is not None else NOTHING
+
+    def changes(self) -> int:
+        """Give a number that differs after a creation, commit, post or retirement, also one of ours.
+
+        Claims and leases do not count: nobody can do more because of them.
+        """
+        return self._changes.look()
+
+    def register(self, worker: WorkerRow) -> None:
+        """Add a worker with its lease."""
+        row = {"worker": worker.worker, "process": worker.process, "lease_until": worker.lease_until}
+        self._leases.write(Question(self._sql.register_worker, row))
+
+    def renew(self, worker: str, *, lease_until: int) -> bool:
+        """Move the lease; False if the worker was retired."""
+        renewal = {"worker": worker, "lease_until": lease_until}
+        return bool(self._leases.write(Question(self._sql.renew_worker, renewal))[0])
+
+    def workers(self) -> Sequence[WorkerRow]:
+        """Give all registered workers, and holders that are not; which of them are gone, the server does not know."""
+        return records.workers(self._leases.ask(Question(self._sql.list_workers))[0])
+
+    def retire(self, worker: str) -> int:
+        """Remove the worker and the tokens of all that it held."""
+        ((held,),) = self._leases.write(Question(self._sql.retire_worker, {"worker": worker}))[0]
+        self._wrote()
+        freed: int = held
+        return freed
+
+    def maintain(self) -> None:
+        """Measure the server's clock now and then, and forget which transactions wrote a while ago."""
+        self._leases.require_open()
+        if self._clock.is_due():
+            self._measure_clock(self._leases)
+        self._changes.forget_through(self._leases)
+
+    def close(self) -> None:
+        """Let go of the database."""
+        self._leases.close()
+        self._connection.close()
+
+    def _on_connect(self) -> None:
+        self._seen = None
+        self._changes.lose_sight()
+
+    def _measure_clock(self, connection: Connection) -> None:
+        def ask() -> int:
+            ((time,),) = connection.ask(Question(self._sql.server_time))[0]
+            server: int = time
+            return server
+
+        self._clock.measure(ask)
+
+    def _wrote(self) -> None:
+        """Called after each write that others may wait for."""
+
+
+class PushingStore(PostgresStore):
+    """A store that tells when another wrote. It has one more connection, and a thread, once somebody subscribes."""
+
+    def __init__(self, target: Target, *, durability: Durability = "full", create: bool = True) -> None:
+        super().__init__(target, durability=durability, create=create)
+        self._wakeups = Wakeups(target, self._sql)
+
+    def subscribe(self, wake: Callable[[], None]) -> Callable[[], None]:
+        """Have `wake` called, from any thread, after every write; give what ends that."""
+        self._connection.require_process()
+        return self._wakeups.subscribe(wake)
+
+    def _wrote(self) -> None:
+        self._wakeups.wrote()
+
+    def close(self) -> None:
+        """Let go of the database, and end the thread."""
+        self._wakeups.close()
+        super().close()
+
+
+def _whole(head: Head, history: list[EventRow]) -> list[EventRow]:
+    """Keep back a history with a gap: `read` says what is wrong with it, and the rest of the claim is good."""
+    return history if len(history) == head.seq and records.is_dense(history, after=0) else []

@@ -1,0 +1,39 @@
+"""Dispatches: the attempts that came of the drains of a round, until they are begun together."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from everlog.replay.attempts import Attempt
+from everlog.replay.drafting import take_dispatches
+from everlog.replay.operations import Phase
+from everlog.runtime.residents import Resident
+from everlog.runtime.steps import Dispatch
+
+
+class Dispatches:
+    """What is to be begun."""
+
+    def __init__(self) -> None:
+        self._gathered: list[Dispatch] = []
+
+    def gather(self, resident: Resident) -> None:
+        """Add the attempts of a workflow that may run now."""
+        for one in take_dispatches(resident.execution):
+            attempt = Attempt(resident.workflow_id, one.name, one.identity, one.key, one.attempt)
+            self._gathered.append(Dispatch(resident, one, attempt))
+
+    def take(self) -> list[Dispatch]:
+        """Give those that are still wanted, and forget them."""
+        if not self._gathered:
+            return []
+        gathered, self._gathered = self._gathered, []
+        return [one for one in gathered if not one.resident.lost and one.operation.phase is Phase.OPEN]
+
+
+def given_back(dispatches: Iterable[Dispatch]) -> Iterator[Resident]:
+    """Have attempts that were not begun gathered again some time; give their workflows."""
+    for dispatch in dispatches:
+        dispatch.operation.dispatched = False
+        dispatch.resident.execution.undispatched.append(dispatch.operation)
+        yield dispatch.resident

