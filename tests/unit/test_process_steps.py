@@ -180,6 +180,25 @@ def test_leaving_an_engine_whose_thread_does_not_come_back_ends_its_processes(
         gate.set()
 
 
+def test_where_the_machine_has_no_thread_for_a_process_the_step_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    refused: list[str] = []
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if "everlog-process" in thread.name and len(refused) < 2:
+            refused.append(thread.name)
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+
+    async def program(engine: Engine) -> None:
+        assert await engine.run(steps.doubles_in_a_process, steps.Order("pen", 2)) == steps.Order("pen", 4)
+
+    really(program)
+    assert len(refused) == 2
+
+
 class SpellingCodec(JsonCodec):
     """Writes payloads that no other codec can read."""
 

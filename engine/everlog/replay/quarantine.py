@@ -27,6 +27,7 @@ NAMED: Final = 10
 """So many are named in the log, one by one; of the others only every hundredth, with the number."""
 
 _kept: Final[list[Execution]] = []
+_ids: Final[set[str]] = set()
 
 
 def refuse_operation(execution: Execution) -> None:
@@ -42,6 +43,7 @@ def refuse_operation(execution: Execution) -> None:
 def keep_aside(execution: Execution) -> None:
     """Keep a workflow that would not end, for ever, and say so."""
     _kept.append(execution)
+    _ids.add(execution.workflow_id)
     number = len(_kept)
     if number <= NAMED or number % 100 == 0:
         log.warning(
@@ -52,6 +54,11 @@ def keep_aside(execution: Execution) -> None:
             f", with {len(execution.strands)} threads" if execution.strands else "",
             number,
         )
+
+
+def was_kept_aside(workflow_id: str) -> bool:
+    """Tell whether code of this workflow is kept aside: dropping it again would only add to that."""
+    return workflow_id in _ids
 
 
 def kept_aside() -> int:

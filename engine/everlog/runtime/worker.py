@@ -37,6 +37,7 @@ from everlog.replay.drafting import (
 )
 from everlog.replay.execution import Environment, Execution, StepEnd
 from everlog.replay.operations import Phase
+from everlog.replay.quarantine import was_kept_aside
 from everlog.runtime.alarms import Alarms
 from everlog.runtime.commits import commit_of, state_commit, stuck_commit
 from everlog.runtime.committer import Committer, PendingCommit
@@ -226,7 +227,7 @@ class Worker:
         if end is None:
             operation.dispatched = False
             operation.cut_short += 1
-            if operation.definition.at_most_once and not self.draining:
+            if operation.definition.at_most_once and not dispatch.refused and not self.draining:
                 resident.execution.ended_steps.append((operation, resident.execution.interrupted(operation)))
             elif not self.draining:
                 operation.retry_at = self._store.now() + HAND_BACK_PAUSE
@@ -304,7 +305,7 @@ class Worker:
                 if now >= at:
                     self._settle(resident, now)
                     return
-            elif is_worth_parking(resident, now):
+            elif is_worth_parking(resident, now) and not was_kept_aside(resident.workflow_id):
                 if now >= since + PARK_AFTER:
                     self._hand_back(resident, now)
                     return
