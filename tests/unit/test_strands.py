@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import everlog
-from everlog import Engine, SyncWorkflow, Workflow, step, sync, workflow
+from everlog import Engine, SyncWorkflow, Workflow, WorkflowFailed, step, sync, workflow
 from everlog.host import IDLE_THREAD, SystemHost, ThreadPool
 from everlog.memory import MemoryStore
 from everlog.replay import quarantine
@@ -225,6 +225,32 @@ def test_what_was_left_to_swallow_at_the_end_of_a_workflow_does_not_hold_it_up(
 
     assert simulate(main)[-1] == "workflow_completed"
     assert "swallowed its teardown" in caplog.text
+
+
+class ManyErrors(Exception):
+    exceptions = 7
+    """Not what a group of exceptions has."""
+
+
+class OddGroup(ExceptionGroup[Exception]):
+    @property
+    def exceptions(self) -> Any:  # type: ignore[override] # that is the test
+        raise RuntimeError("as the test asked")
+
+
+@pytest.mark.parametrize("error", [ManyErrors("many"), OddGroup("odd", [ValueError()])], ids=["attribute", "group"])
+def test_whatever_an_exception_is_the_workflow_fails_with_it(error: Exception) -> None:
+    @workflow(name="raises")
+    def flow() -> None:
+        note("raises")
+        raise error
+
+    async def main(host: SimulatedHost) -> None:
+        async with Engine(MemoryStore(clock=host.wall), host=host, workflows=[flow]) as engine:
+            with pytest.raises(WorkflowFailed, match=type(error).__name__):
+                await engine.run(flow)
+
+    simulate(main)
 
 
 # -- generators --------------------------------------------------------------------------------------------------------

@@ -131,12 +131,14 @@ class Strand:
         active.execution, active.strand = self.execution, self
         events._set_running_loop(loop)
         loop.run_on(self.thread)
-        context.run(self._call)
-        active.execution = active.strand = None
-        events._set_running_loop(None)
-        self.thread = None
-        self._request = None
-        self._loops_turn.release()
+        try:
+            context.run(self._call)
+        finally:  # whatever happened: the engine's thread stands still until this
+            active.execution = active.strand = None
+            events._set_running_loop(None)
+            self.thread = None
+            self._request = None
+            self._loops_turn.release()
 
     def _call(self) -> None:
         try:
@@ -148,8 +150,10 @@ class Strand:
                 )
             self._value = value
         except BaseException as error:  # noqa: BLE001 - it is for whoever waits for the strand
-            _drop_frames(error)
-            self._error = error
+            try:
+                _drop_frames(error)
+            finally:
+                self._error = error
 
     def _taken(self) -> Any:
         value, error, self._value, self._error = self._value, self._error, None, None
@@ -172,7 +176,8 @@ def _drop_frames(error: BaseException) -> None:
         seen.add(id(one))
         _clear(one.__traceback__)
         left += [one.__cause__, one.__context__]
-        left += getattr(one, "exceptions", ())  # of a group
+        if isinstance(one, BaseExceptionGroup):
+            left += BaseExceptionGroup.exceptions.__get__(one)  # what a subclass makes of it may be anything
 
 
 def _clear(trace: TracebackType | None) -> None:
