@@ -168,7 +168,10 @@ class Worker:
             if not rows or rows[-1].seq != head.seq:
                 raise CorruptLog(f"the history of {head.workflow_id!r} does not end at its head's seq {head.seq}")
             history = [(row.seq, row.recorded_at, decode_event(row.payload)) for row in rows]
-            self._take(head.workflow_id, token, history, claimed.inbox, definition, head)
+            if head.takeovers >= MOST_TAKEOVERS and head.state != "stuck":  # its code is what may cost the next worker
+                self._mark_stuck(head.workflow_id, token, head.seq, poisoned(head, history))
+            else:
+                self._take(head.workflow_id, token, history, claimed.inbox, definition, head)
         except StoreUnavailable as error:
             log.warning("workflow %r was claimed and cannot be read now: %s", head.workflow_id, error)
             self._write_alone(state_commit(head.workflow_id, token, head.seq, head.state, release=True))
@@ -202,8 +205,6 @@ class Worker:
                 # A death is a takeover only where the head says `running`.
                 counted = head is not None and head.state == "running" and not head.takeovers
                 execution.replay(history, starts_first=not counted)
-            if head is not None and head.takeovers >= MOST_TAKEOVERS and head.state != "stuck":
-                raise CannotGoOn(poisoned(execution, head.takeovers))
         except CannotGoOn as stuck:
             self._get_stuck(resident, stuck.why)
         except Exception as error:  # noqa: BLE001 - must not stop the other workflows
