@@ -429,6 +429,7 @@ async def kills() -> None:
 
 
 ENGINES: list[Any] = []
+HEADS: list[Any] = []
 
 
 @workflow
@@ -511,10 +512,11 @@ def test_a_step_that_kills_its_process_in_its_second_attempt_is_found_as_well() 
 @workflow
 async def kills_by_itself() -> None:
     CALLS.append("code")  # here it might end its process, or compute for longer than the lease
+    CALLS.extend(head().state for head in HEADS)
     await asyncio.gather(work(0), everlog.recv("never"))
 
 
-def test_code_that_cost_five_workers_is_not_run_once_more() -> None:
+def test_code_that_cost_five_workers_is_not_run_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
     async def program(host: SimulatedHost) -> None:
         store = make_store(host)
         engine = await opened(Engine(store, host=host.sibling(), workflows=[kills_by_itself]))
@@ -535,6 +537,12 @@ def test_code_that_cost_five_workers_is_not_run_once_more() -> None:
             await in_state(handle, "stuck")
             assert "5 workers died" in (await handle.status()).why
         assert CALLS == []
+        # Another build has a go, and its deaths count from the first line of the code on.
+        monkeypatch.setenv("EVERLOG_BUILD", "two")
+        HEADS.append(lambda: store.heads(["poison"])[0])
+        await opened(Engine(store, host=host.sibling(), workflows=[kills_by_itself]))
+        await until(lambda: "code" in CALLS)
+        assert CALLS[:2] == ["code", "running"]
 
     simulate(program)
 
