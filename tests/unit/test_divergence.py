@@ -262,7 +262,7 @@ def test_a_message_that_comes_while_a_stuck_workflow_is_taken_is_not_lost(monkey
         refused: list[Batch] = []
 
         def refuse_at_first(batch: Batch) -> None:
-            if len(refused) < 5 and any(commit.state == "running" for commit in batch.commits):
+            if len(refused) < 2 and any(commit.state == "running" for commit in batch.commits):
                 refused.append(batch)
                 raise StoreUnavailable("as the test asked")
 
@@ -275,7 +275,8 @@ def test_a_message_that_comes_while_a_stuck_workflow_is_taken_is_not_lost(monkey
         async with Engine(store, host=host.sibling(), workflows=[hears(str)]) as second:
             await until(lambda: bool(refused))
             await second.send("one", "second", 2)
-            assert await second.handle("one").result(timeout=60) == ["a text", 2]
+            # In virtual time, and before it would be parked: who takes it up then reads all messages anyway.
+            assert await second.handle("one").result(timeout=0.5) == ["a text", 2]
 
     simulate(program)
 
