@@ -7,7 +7,9 @@ import logging
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Awaitable, Callable, Generator
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -285,6 +287,39 @@ def test_a_generator_that_is_not_closed_ends_with_the_function_that_had_it() -> 
         return next(iterator)
 
     assert record(flow) == ["note"]
+    assert LOG == ["closed"]
+
+
+class LateHost(SimulatedHost):
+    """A host whose threads let go of what they ran some time after it has ended."""
+
+    def run_aside(self, function: Callable[[], None]) -> None:
+        def late() -> None:
+            function()
+            time.sleep(0.05)
+
+        super().run_aside(late)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_generator_that_was_an_argument_ends_with_its_branch_and_in_it(fails: bool) -> None:
+    @workflow(name="hands over a generator")
+    def flow() -> int:
+        def consume(iterator: Generator[int]) -> int:
+            return next(iterator) // (0 if fails else 1)
+
+        with suppress(ZeroDivisionError):
+            sync.submit(consume, numbers()).result()
+        return len(LOG)
+
+    async def main(host: SimulatedHost) -> list[str]:
+        late = LateHost(0, loop=host.loop)
+        async with Engine(MemoryStore(clock=host.wall), host=late, workflows=[flow]) as engine:
+            handle = await engine.start(flow)
+            assert await handle.result() == 1
+            return [event.data["operation"] for event in await handle.history() if "operation" in event.data]
+
+    assert simulate(main) == ["consume/note"]
     assert LOG == ["closed"]
 
 

@@ -27,7 +27,8 @@ NAMED: Final = 10
 """So many are named in the log, one by one; of the others only every hundredth, with the number."""
 
 _kept: Final[list[Execution]] = []
-_ids: Final[set[str]] = set()
+_known: Final[set[tuple[str, object]]] = set()
+"""Of each its id, and what is its engine's own: another engine may have another store, with the same ids."""
 
 
 def refuse_operation(execution: Execution) -> None:
@@ -43,7 +44,7 @@ def refuse_operation(execution: Execution) -> None:
 def keep_aside(execution: Execution) -> None:
     """Keep a workflow that would not end, for ever, and say so."""
     _kept.append(execution)
-    _ids.add(execution.workflow_id)
+    _known.add((execution.workflow_id, execution.environment.run_strand))
     number = len(_kept)
     if number <= NAMED or number % 100 == 0:
         log.warning(
@@ -56,9 +57,9 @@ def keep_aside(execution: Execution) -> None:
         )
 
 
-def was_kept_aside(workflow_id: str) -> bool:
-    """Tell whether code of this workflow is kept aside: dropping it again would only add to that."""
-    return workflow_id in _ids
+def was_kept_aside(execution: Execution) -> bool:
+    """Tell whether its engine has kept code of this workflow aside before: dropping it again would add to that."""
+    return (execution.workflow_id, execution.environment.run_strand) in _known
 
 
 def kept_aside() -> int:

@@ -62,7 +62,7 @@ class Strand:
         strands[self] = None
         try:
             self.task = asyncio.current_task()
-            self._begin(copy_context())
+            self._begin()
             while self._request is not None:
                 await self._answer(self._request)
                 self._hand_over()
@@ -86,12 +86,12 @@ class Strand:
         except BaseException as error:  # noqa: BLE001 - it is for the code that asked
             self._error = error
 
-    def _begin(self, context: Context) -> None:
-        execution = self.execution
+    def _begin(self) -> None:
+        execution, job = self.execution, [(self, copy_context())]
         # What is begun is no thread of the workflow's own: those are refused.
         outer, active.execution = active.execution, None
         try:
-            execution.environment.run_strand(lambda: self._live(context))
+            execution.environment.run_strand(lambda: _live(*job.pop()))
         except RuntimeError as error:
             execution.broken = CannotGoOn(
                 f"workflow {execution.workflow_id!r} needs a thread for its blocking code, and there is none: {error}"
@@ -125,7 +125,8 @@ class Strand:
         value: T = self._taken()
         return value
 
-    def _live(self, context: Context) -> None:
+    def live(self, context: Context) -> None:
+        """Run the function, as the thread of this strand."""
         loop = self.execution.loop
         self.thread = get_ident()
         active.execution, active.strand = self.execution, self
@@ -133,14 +134,20 @@ class Strand:
         loop.run_on(self.thread)
         try:
             context.run(self._call)
-        finally:  # whatever happened: the engine's thread stands still until this
+            del context
+        finally:
             active.execution = active.strand = None
             events._set_running_loop(None)
             self.thread = None
             self._request = None
-            self._loops_turn.release()
+
+    def end(self) -> Callable[[], None]:
+        """Give what hands control back for the last time, and holds nothing of the workflow."""
+        return self._loops_turn.release
 
     def _call(self) -> None:
+        value: Any = None
+        failure: BaseException | None = None
         try:
             value = self._function()
             if inspect.iscoroutine(value):
@@ -148,12 +155,15 @@ class Strand:
                 raise InvalidDefinition(
                     f"{self._function!r} is a plain function that returned a coroutine; write async def"
                 )
-            self._value = value
         except BaseException as error:  # noqa: BLE001 - it is for whoever waits for the strand
-            try:
-                _drop_frames(error)
-            finally:
-                self._error = error
+            failure = error
+        try:  # what ends with the function ends here: a generator among it, or among the arguments, may call steps
+            if failure is not None:
+                _drop_frames(failure)
+            del self._function
+        finally:
+            self._value, self._error = value, failure
+            del failure  # this frame is in its traceback
 
     def _taken(self) -> Any:
         value, error, self._value, self._error = self._value, self._error, None, None
@@ -163,6 +173,17 @@ class Strand:
             raise error
         finally:
             del error  # this frame is in its traceback
+
+
+def _live(strand: Strand, context: Context) -> None:
+    """Be the thread of a strand. What is held when control is handed back would be dropped here, beside the engine's
+    thread and as nobody's code: so nothing of the workflow is."""
+    hand_back = strand.end()
+    try:
+        strand.live(context)
+    finally:  # whatever happened: the engine's thread stands still until this
+        del strand, context
+        hand_back()
 
 
 def _drop_frames(error: BaseException) -> None:

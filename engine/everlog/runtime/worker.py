@@ -205,7 +205,7 @@ class Worker:
             resident.head = (head.state, head.wake_at, list(head.topics))
         self.residents[workflow_id] = resident
         try:
-            if len(history) <= 2:
+            if len(history) <= 2 and (head is None or not head.takeovers):
                 for seq, recorded_at, event in history:
                     execution.apply(seq, recorded_at, event)
             else:
@@ -310,7 +310,7 @@ class Worker:
                 if now >= at:
                     self._settle(resident, now)
                     return
-            elif is_worth_parking(resident, now) and not was_kept_aside(resident.workflow_id):
+            elif is_worth_parking(resident, now) and not was_kept_aside(execution):
                 if now >= since + PARK_AFTER:
                     self._hand_back(resident, now)
                     return
