@@ -91,7 +91,10 @@ class Host(Protocol):
         ...
 
     def run_in_thread(self, function: Callable[[], None]) -> None:
-        """Run the function in a thread of the step pool, soon. Callable from the engine's thread."""
+        """Run the function in a thread of the step pool, soon. Callable from the engine's thread.
+
+        Raises `RuntimeError` where the machine has no thread left: then it is not run.
+        """
         ...
 
     def limit_threads(self, threads: int) -> None:

@@ -66,7 +66,10 @@ class ProcessPool(Protocol):
     """Answers requests in other processes."""
 
     def submit(self, request: Request) -> None:
-        """Have the request answered, soon. Its functions are called on threads of the pool."""
+        """Have the request answered, soon. Its functions are called on threads of the pool.
+
+        Raises `RuntimeError` where the machine has no thread left: then it is not taken.
+        """
         ...
 
     def close(self) -> None:
@@ -94,10 +97,19 @@ class SystemProcessPool:
                 if self._idle >= len(self._waiting):
                     self._condition.notify()
                 elif self._threads < self._limit:
-                    self._threads += 1
-                    threading.Thread(target=self._work, name=f"everlog-process-{self._threads}", daemon=True).start()
+                    self._begin_thread()
                 return
         request.answered(ProcessDied("the pool of processes is closed"))
+
+    def _begin_thread(self) -> None:
+        self._threads += 1
+        try:
+            threading.Thread(target=self._work, name=f"everlog-process-{self._threads}", daemon=True).start()
+        except RuntimeError:
+            self._threads -= 1
+            if not self._threads:  # otherwise one of the others takes it
+                self._waiting.pop()
+                raise
 
     def close(self) -> None:
         with self._condition:

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 import everlog
-from everlog import Engine, StoreUnavailable, workflow
+from everlog import Engine, StoreUnavailable, sync, workflow
 from everlog.memory import MemoryStore
 from everlog.replay.budgets import Interrupted, drains, interrupt
 from everlog.replay.loop import TimerHandle, WorkflowLoop
@@ -429,6 +429,16 @@ async def computes_until_it_is_reported() -> str:
 
 
 @workflow
+def computes_past_the_lease() -> list[str]:
+    def compute(n: int) -> str:
+        while n and (not any("has been computing" in line for line in FLAGS["log"]()) or FLAGS["holds"]()):
+            sum(range(100))
+        return "done"
+
+    return sync.map(compute, [0, 1])
+
+
+@workflow
 async def blocks_once() -> str:
     if not FLAGS.get("blocked"):
         FLAGS["blocked"] = True
@@ -459,7 +469,8 @@ async def swallows_when_it_is_dropped() -> None:
 
 
 ALL: list[Any] = [quick, waits_for_word, computes_for_ever, swallows_everything, has_others_compute]
-ALL += [computes_until_it_is_reported, blocks_once, computes_when_it_is_dropped, swallows_when_it_is_dropped]
+ALL += [computes_until_it_is_reported, computes_past_the_lease, blocks_once]
+ALL += [computes_when_it_is_dropped, swallows_when_it_is_dropped]
 
 
 @pytest.fixture(autouse=True)
@@ -507,6 +518,23 @@ def test_a_long_computation_is_reported_and_ends(
 
     asyncio.run(main())
     assert len(said(caplog)) == 1
+
+
+def test_blocking_code_that_computes_past_the_lease_is_only_reported(caplog: pytest.LogCaptureFixture) -> None:
+    FLAGS["log"] = lambda: said(caplog)
+
+    async def main() -> None:
+        async with Engine(MemoryStore(), workflows=ALL, lease=LEASE, guards="off", grace=1) as engine:
+            keeper: Any = engine._keeper
+            FLAGS["holds"] = keeper.holds
+            assert await engine.run(computes_past_the_lease) == ["done", "done"]
+            assert await engine.run(quick, 1) == 1
+
+    asyncio.run(main())
+    (reported,) = [told for told in said(caplog) if "has been computing" in told]
+    line = computes_past_the_lease.fn.__code__.co_firstlineno + 4
+    assert re.search(rf"has been computing .* at {re.escape(__file__)}:({line - 1}|{line}) ", reported), reported
+    assert not any("interrupted" in told for told in said(caplog))
 
 
 @pytest.mark.parametrize("flow", [computes_when_it_is_dropped, swallows_when_it_is_dropped])

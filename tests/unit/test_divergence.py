@@ -11,9 +11,10 @@ import pytest
 
 import everlog
 from everlog import Engine, Workflow, step, workflow
-from everlog.store import Store
+from everlog.errors import StoreUnavailable
+from everlog.store import Batch, Store
 from everlog.testing.simulation import SimulatedHost
-from tests.support import in_state, kill, kinds, make_store, on_both_stores, opened, simulate
+from tests.support import FlakyStore, in_state, kill, kinds, make_store, on_both_stores, opened, simulate, until
 
 CALLS: list[str] = []
 
@@ -243,6 +244,39 @@ def test_a_stuck_workflow_that_another_build_runs_is_no_longer_shown_as_stuck(mo
             assert status.state in ("running", "waiting")
             assert status.error is None
             await third.cancel("order-1")
+
+    simulate(program)
+
+
+def hears(kind: type[Any]) -> Any:
+    @workflow(name="hears")
+    async def flow() -> list[Any]:
+        return [await everlog.recv("first", type=kind), await everlog.recv("second")]
+
+    return flow
+
+
+def test_a_message_that_comes_while_a_stuck_workflow_is_taken_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def program(host: SimulatedHost) -> None:
+        store = FlakyStore(make_store(host))
+        refused: list[Batch] = []
+
+        def refuse_at_first(batch: Batch) -> None:
+            if len(refused) < 2 and any(commit.state == "running" for commit in batch.commits):
+                refused.append(batch)
+                raise StoreUnavailable("as the test asked")
+
+        async with Engine(store, host=host.sibling(), workflows=[hears(int)]) as first:
+            handle = await first.start(hears(int).options(id="one"))
+            await handle.send("first", "a text")
+            await in_state(handle, "stuck")
+        monkeypatch.setenv("EVERLOG_BUILD", "two")
+        store.on_commit = refuse_at_first
+        async with Engine(store, host=host.sibling(), workflows=[hears(str)]) as second:
+            await until(lambda: bool(refused))
+            await second.send("one", "second", 2)
+            # In virtual time, and before it would be parked: who takes it up then reads all messages anyway.
+            assert await second.handle("one").result(timeout=0.5) == ["a text", 2]
 
     simulate(program)
 

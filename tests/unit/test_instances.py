@@ -182,6 +182,23 @@ def test_an_object_that_is_registered_while_the_engine_runs_has_its_workflows_ru
     run(program)
 
 
+def test_an_object_may_be_registered_while_an_engine_looks_for_its_workflows() -> None:
+    class RegistersAnother(type):
+        def __instancecheck__(cls, instance: object) -> bool:
+            everlog.register(Shop("another"), name=f"another-{len(instances._registered)}")
+            return super().__instancecheck__(instance)
+
+    class Stall(metaclass=RegistersAnother):
+        @workflow
+        async def sell(self) -> None: ...
+
+    everlog.register(Shop("europe"), name="eu")
+    everlog.register(stall := Stall(), name="stall")
+    found = instances.runnable({stall.sell.name: Stall.sell})
+    assert set(found) == {stall.sell.name, f"{stall.sell.name}@stall"}
+    assert "another-2" in instances._registered
+
+
 def test_an_object_that_nobody_could_find_again_is_refused_with_the_fix() -> None:
     async def program(engine: Engine) -> None:
         with pytest.raises(UsageError, match=r"Shop\.checkout.*everlog\.register"):

@@ -10,7 +10,8 @@ import pytest
 
 import everlog
 from everlog import Engine, NotFound, step, workflow
-from everlog.store import Batch, Store, WorkerRow
+from everlog.core.durations import SECOND
+from everlog.store import Batch, ClaimRequest, Store, WorkerRow
 from everlog.testing.simulation import SimulatedHost
 from tests.support import (
     FlakyStore,
@@ -428,6 +429,7 @@ async def kills() -> None:
 
 
 ENGINES: list[Any] = []
+HEADS: list[Any] = []
 
 
 @workflow
@@ -503,6 +505,44 @@ def test_a_step_that_kills_its_process_in_its_second_attempt_is_found_as_well() 
             assert CALLS.count("killed") <= 6
             (failed,) = await events_of(client, handle.id, "step_attempt_failed")
             assert failed.data["attempt"] == 1
+
+    simulate(program)
+
+
+@workflow
+async def kills_by_itself() -> None:
+    CALLS.append("code")  # here it might end its process, or compute for longer than the lease
+    CALLS.extend(head().state for head in HEADS)
+    await asyncio.gather(work(0), everlog.recv("never"))
+
+
+def test_code_that_cost_five_workers_is_not_run_once_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def program(host: SimulatedHost) -> None:
+        store = make_store(host)
+        engine = await opened(Engine(store, host=host.sibling(), workflows=[kills_by_itself]))
+        handle = await engine.start(kills_by_itself.options(id="poison"))
+        await asyncio.sleep(0)
+        kill(engine)
+        for row in store.workers():
+            store.retire(row.worker)
+        for number in range(4):
+            worker = f"worker-{number}"
+            store.register(WorkerRow(worker=worker, process="", lease_until=host.wall() + 10 * SECOND))
+            (claimed,) = store.claim(ClaimRequest(worker=worker, tokens=[worker], build="", only="poison")).claimed
+            store.retire(worker)
+        assert (claimed.head.state, claimed.head.takeovers) == ("running", 4)
+        CALLS.clear()
+        async with Engine(store, host=host.sibling(), workflows=[kills_by_itself]) as another:
+            handle = another.handle("poison")
+            await in_state(handle, "stuck")
+            assert "5 workers died" in (await handle.status()).why
+        assert CALLS == []
+        # Another build has a go, and its deaths count from the first line of the code on.
+        monkeypatch.setenv("EVERLOG_BUILD", "two")
+        HEADS.append(lambda: store.heads(["poison"])[0])
+        await opened(Engine(store, host=host.sibling(), workflows=[kills_by_itself]))
+        await until(lambda: "code" in CALLS)
+        assert CALLS[:2] == ["code", "running"]
 
     simulate(program)
 

@@ -6,6 +6,7 @@ import asyncio
 import functools
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Coroutine
 from pathlib import Path
@@ -158,6 +159,44 @@ def test_leaving_the_engine_ends_its_processes_and_hands_the_step_back(tmp_path:
 
     asyncio.run(main())
     until(lambda: not runs(int(notes.read_text())))
+
+
+def test_leaving_an_engine_whose_thread_does_not_come_back_ends_its_processes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("everlog.runtime.engine.CLOSING", 0.3)
+    notes, gate = tmp_path / "notes", threading.Event()
+
+    async def main() -> None:
+        async with Engine("memory://", workflows=FLOWS, grace=0, lease=0.5) as engine:
+            await engine.start(steps.calls_in_a_process.options(id="one"), "works_long", str(notes))
+            await noted(notes)
+            engine._open_shell().submit(lambda: gate.wait() and None)
+        await asyncio.to_thread(until, lambda: not runs(int(notes.read_text())))
+
+    try:
+        asyncio.run(main())
+    finally:
+        gate.set()
+
+
+def test_where_the_machine_has_no_thread_for_a_process_the_step_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    refused: list[str] = []
+    start = threading.Thread.start
+
+    def refuse(thread: threading.Thread) -> None:
+        if "everlog-process" in thread.name and len(refused) < 2:
+            refused.append(thread.name)
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+
+    async def program(engine: Engine) -> None:
+        assert await engine.run(steps.doubles_in_a_process, steps.Order("pen", 2)) == steps.Order("pen", 4)
+
+    really(program)
+    assert len(refused) == 2
 
 
 class SpellingCodec(JsonCodec):

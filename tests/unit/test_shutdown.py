@@ -19,6 +19,7 @@ import pytest
 
 import everlog
 from everlog import Client, Engine, StoreUnavailable, UsageError, WrongContext, step, workflow
+from everlog.memory import MemoryStore
 from everlog.testing.simulation import SimulatedHost
 from tests.support import FlakyStore, in_state, kinds, make_store, on_both_stores, run, simulate, until
 
@@ -178,6 +179,26 @@ def test_calls_in_flight_when_the_engine_closes_end() -> None:
             assert all(status.worker is None for status in await client.workflows())
 
     simulate(program)
+
+
+def test_who_asks_for_a_result_while_the_engine_closes_is_told_as_well() -> None:
+    async def main() -> None:
+        store = MemoryStore()
+        async with Engine(store, workflows=FLOWS, grace=0) as engine:
+            await engine.start(waits.options(id="flow"))
+            client = await Client(store).__aenter__()
+            gate = threading.Event()
+            client._open_shell().submit(lambda: gate.wait() and None)
+            closing = asyncio.ensure_future(client.__aexit__(None, None, None))
+            await asyncio.sleep(0)
+            asking = asyncio.ensure_future(client.handle("flow").result())
+            await asyncio.sleep(0)  # it comes to the thread of the client after the order to close
+            gate.set()
+            await closing
+            with pytest.raises(StoreUnavailable, match="closed"):
+                await asyncio.wait_for(asking, 5)
+
+    asyncio.run(main())
 
 
 @pytest.mark.parametrize("url", ["memory://", "sqlite:///{}/everlog.db"])

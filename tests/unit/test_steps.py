@@ -9,13 +9,15 @@ import sys
 import threading
 import time
 import types
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 
 import everlog
-from everlog import Engine, RetryPolicy, StepFailed, StepInterrupted, WorkflowFailed, step, workflow
+from everlog import Engine, RetryPolicy, StepFailed, StepInterrupted, WorkflowFailed, step, sync, workflow
+from everlog.host import SystemHost
 from everlog.testing.simulation import SimulatedHost
 from tests.support import (
     FlakyStore,
@@ -834,3 +836,46 @@ def test_an_exception_of_a_package_that_defines_only_steps_is_rebuilt() -> None:
         return "nothing was raised"
 
     assert run(lambda engine: engine.run(tries)) == "stuck fast"
+
+
+class ShortHost(SystemHost):
+    """A machine that has no thread for the first steps."""
+
+    def __init__(self, without: int) -> None:
+        super().__init__()
+        self.without = without
+
+    def run_in_thread(self, function: Callable[[], None]) -> None:
+        if self.without and "_begin_in_thread" in function.__qualname__:
+            self.without -= 1
+            raise RuntimeError("can't start new thread")
+        super().run_in_thread(function)
+
+
+@step(at_most_once=True)
+def at_most_once(n: int) -> int:
+    return n + 1
+
+
+@step
+def at_least_once(n: int) -> int:
+    return n + 1
+
+
+@workflow
+async def several(n: int) -> list[int]:
+    return await asyncio.gather(*(everlog.call(one, n) for one in (at_least_once, at_most_once, at_least_once)))
+
+
+@workflow
+def several_blocking(n: int) -> list[int]:
+    return sync.map(lambda one: one(n), [at_least_once, at_most_once, at_least_once])
+
+
+@pytest.mark.parametrize("flow", [several, several_blocking])
+def test_where_the_machine_has_no_thread_for_a_step_it_is_tried_again(flow: Any) -> None:
+    async def main() -> None:
+        async with Engine("memory://", host=ShortHost(5), workflows=[flow], grace=0) as engine:
+            assert await asyncio.wait_for(engine.run(flow, 1), 30) == [2, 2, 2]
+
+    asyncio.run(main())

@@ -7,13 +7,15 @@ import logging
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Awaitable, Callable, Generator
+from contextlib import suppress
 from typing import Any
 
 import pytest
 
 import everlog
-from everlog import Engine, SyncWorkflow, Workflow, step, sync, workflow
+from everlog import Engine, SyncWorkflow, Workflow, WorkflowFailed, step, sync, workflow
 from everlog.host import IDLE_THREAD, SystemHost, ThreadPool
 from everlog.memory import MemoryStore
 from everlog.replay import quarantine
@@ -227,6 +229,32 @@ def test_what_was_left_to_swallow_at_the_end_of_a_workflow_does_not_hold_it_up(
     assert "swallowed its teardown" in caplog.text
 
 
+class ManyErrors(Exception):
+    exceptions = 7
+    """Not what a group of exceptions has."""
+
+
+class OddGroup(ExceptionGroup[Exception]):
+    @property
+    def exceptions(self) -> Any:  # type: ignore[override] # that is the test
+        raise RuntimeError("as the test asked")
+
+
+@pytest.mark.parametrize("error", [ManyErrors("many"), OddGroup("odd", [ValueError()])], ids=["attribute", "group"])
+def test_whatever_an_exception_is_the_workflow_fails_with_it(error: Exception) -> None:
+    @workflow(name="raises")
+    def flow() -> None:
+        note("raises")
+        raise error
+
+    async def main(host: SimulatedHost) -> None:
+        async with Engine(MemoryStore(clock=host.wall), host=host, workflows=[flow]) as engine:
+            with pytest.raises(WorkflowFailed, match=type(error).__name__):
+                await engine.run(flow)
+
+    simulate(main)
+
+
 # -- generators --------------------------------------------------------------------------------------------------------
 
 
@@ -259,6 +287,39 @@ def test_a_generator_that_is_not_closed_ends_with_the_function_that_had_it() -> 
         return next(iterator)
 
     assert record(flow) == ["note"]
+    assert LOG == ["closed"]
+
+
+class LateHost(SimulatedHost):
+    """A host whose threads let go of what they ran some time after it has ended."""
+
+    def run_aside(self, function: Callable[[], None]) -> None:
+        def late() -> None:
+            function()
+            time.sleep(0.05)
+
+        super().run_aside(late)
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_generator_that_was_an_argument_ends_with_its_branch_and_in_it(fails: bool) -> None:
+    @workflow(name="hands over a generator")
+    def flow() -> int:
+        def consume(iterator: Generator[int]) -> int:
+            return next(iterator) // (0 if fails else 1)
+
+        with suppress(ZeroDivisionError):
+            sync.submit(consume, numbers()).result()
+        return len(LOG)
+
+    async def main(host: SimulatedHost) -> list[str]:
+        late = LateHost(0, loop=host.loop)
+        async with Engine(MemoryStore(clock=host.wall), host=late, workflows=[flow]) as engine:
+            handle = await engine.start(flow)
+            assert await handle.result() == 1
+            return [event.data["operation"] for event in await handle.history() if "operation" in event.data]
+
+    assert simulate(main) == ["consume/note"]
     assert LOG == ["closed"]
 
 

@@ -11,14 +11,26 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
 import everlog
-from everlog import StoreError, UsageError, WorkflowCancelled, WorkflowFailed, WrongContext, step, sync, workflow
+from everlog import (
+    StoreError,
+    StoreUnavailable,
+    UsageError,
+    WorkflowCancelled,
+    WorkflowFailed,
+    WrongContext,
+    step,
+    sync,
+    workflow,
+)
 from everlog.replay import blocking as blocking_functions
 from everlog.replay import primitives
 from everlog.runtime import blocking as blocking_classes
@@ -142,6 +154,47 @@ def test_several_threads_may_use_one_engine(opened: sync.Engine) -> None:
     for thread in threads:
         thread.join(PATIENCE)
     assert sorted(results) == [2 * number for number in range(10)]
+
+
+def test_calls_of_other_threads_end_when_the_engine_closes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whenever they come: also after the last turn of the loop, and before it is closed."""
+    client = sync.Client("memory://")
+    ends: list[object] = []
+
+    def call() -> None:
+        try:
+            client._portal.call(lambda: asyncio.sleep(600))
+        except Exception as error:
+            ends.append(error)
+
+    threads = [threading.Thread(target=call) for _ in range(3)]
+    closing = asyncio.Runner.close
+
+    def close(runner: asyncio.Runner) -> None:
+        if "everlog" in threading.current_thread().name:
+            loop: Any = runner.get_loop()
+            threads[1].start()
+            while not loop._ready:
+                time.sleep(0.001)
+        closing(runner)
+
+    monkeypatch.setattr(asyncio.Runner, "close", close)
+    with client:
+        threads[0].start()
+        time.sleep(0.05)
+    threads[2].start()
+    for thread in threads:
+        thread.join(PATIENCE)
+    assert [type(end) for end in ends] == [StoreUnavailable, StoreUnavailable, UsageError]
+
+
+def test_where_there_is_no_loop_it_cannot_be_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(runner: asyncio.Runner) -> None:
+        raise OSError("too many open files")
+
+    monkeypatch.setattr(asyncio.Runner, "get_loop", refuse)
+    with pytest.raises(OSError, match="too many open files"), sync.Client("memory://"):
+        pass
 
 
 def test_a_client_runs_nothing_and_sees_all(tmp_path: Path) -> None:

@@ -87,11 +87,6 @@ def beginning(environment: Environment) -> events.WorkflowBegan:
     )
 
 
-def going_on(execution: Execution) -> Draft:
-    """Give the commit that only says that a workflow, stuck until now, runs again."""
-    return _drafted(execution, [], execution.now, [], [])
-
-
 def wants_draft(execution: Execution) -> bool:
     """Tell whether the last drain left something that is to be committed now; what becomes due is told by an alarm."""
     return bool(

@@ -31,8 +31,8 @@ log: Final = logging.getLogger("everlog")
 _registered: Final[dict[str, object]] = {}
 _names: Final[dict[int, str]] = {}
 """Of each registered object, which stays in memory, by its address."""
-_runnable: dict[str, Any] = {}
-_runnable_of: tuple[Mapping[str, Any], Mapping[str, object]] = ({}, {})
+_runnable: tuple[Mapping[str, Any], Mapping[str, object], Mapping[str, Any]] = ({}, {}, {})
+"""What was asked for last, and of what. Engines ask on their own threads, so that it is exchanged as a whole."""
 
 
 def register(obj: S, /, *, name: str) -> S:
@@ -129,19 +129,21 @@ def unwrapped(fn: Any) -> Any:
 
 def runnable(definitions: Mapping[str, D]) -> Mapping[str, D]:
     """Give the definitions and, for each registered object, those that are methods of it, by their names in the log."""
-    global _runnable, _runnable_of
+    global _runnable
     if not _registered:
         return definitions
-    if _runnable_of != (definitions, _registered):
-        found: dict[str, D] = dict(definitions)
-        for name, instance in _registered.items():
-            for definition in definitions.values():
+    of, registered, found = _runnable
+    if (of, registered) != (definitions, _registered):
+        of, registered = dict(definitions), dict(_registered)
+        found = dict(of)
+        for name, instance in registered.items():
+            for definition in of.values():
                 owner = None if definition.bound else _owner_of(definition)
                 if owner is not None and _fits(instance, owner, _takes_class(definition, owner)):
                     bound = _named(definition.bound_to(instance), name)
                     found[bound.name] = bound
-        _runnable, _runnable_of = found, (dict(definitions), dict(_registered))
-    return _runnable
+        _runnable = of, registered, found
+    return found
 
 
 def _named(definition: D, name: str) -> D:

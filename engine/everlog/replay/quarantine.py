@@ -27,6 +27,8 @@ NAMED: Final = 10
 """So many are named in the log, one by one; of the others only every hundredth, with the number."""
 
 _kept: Final[list[Execution]] = []
+_known: Final[set[tuple[str, object]]] = set()
+"""Of each its id, and what is its engine's own: another engine may have another store, with the same ids."""
 
 
 def refuse_operation(execution: Execution) -> None:
@@ -42,6 +44,7 @@ def refuse_operation(execution: Execution) -> None:
 def keep_aside(execution: Execution) -> None:
     """Keep a workflow that would not end, for ever, and say so."""
     _kept.append(execution)
+    _known.add((execution.workflow_id, execution.environment.run_strand))
     number = len(_kept)
     if number <= NAMED or number % 100 == 0:
         log.warning(
@@ -52,6 +55,11 @@ def keep_aside(execution: Execution) -> None:
             f", with {len(execution.strands)} threads" if execution.strands else "",
             number,
         )
+
+
+def was_kept_aside(execution: Execution) -> bool:
+    """Tell whether its engine has kept code of this workflow aside before: dropping it again would add to that."""
+    return (execution.workflow_id, execution.environment.run_strand) in _known
 
 
 def kept_aside() -> int:

@@ -62,7 +62,7 @@ class Strand:
         strands[self] = None
         try:
             self.task = asyncio.current_task()
-            self._begin(copy_context())
+            self._begin()
             while self._request is not None:
                 await self._answer(self._request)
                 self._hand_over()
@@ -86,12 +86,12 @@ class Strand:
         except BaseException as error:  # noqa: BLE001 - it is for the code that asked
             self._error = error
 
-    def _begin(self, context: Context) -> None:
-        execution = self.execution
+    def _begin(self) -> None:
+        execution, job = self.execution, [(self, copy_context())]
         # What is begun is no thread of the workflow's own: those are refused.
         outer, active.execution = active.execution, None
         try:
-            execution.environment.run_strand(lambda: self._live(context))
+            execution.environment.run_strand(lambda: _live(*job.pop()))
         except RuntimeError as error:
             execution.broken = CannotGoOn(
                 f"workflow {execution.workflow_id!r} needs a thread for its blocking code, and there is none: {error}"
@@ -125,21 +125,29 @@ class Strand:
         value: T = self._taken()
         return value
 
-    def _live(self, context: Context) -> Callable[[], object]:
-        """Run the function; give what hands control back, for when this thread is free for the next strand."""
+    def live(self, context: Context) -> None:
+        """Run the function, as the thread of this strand."""
         loop = self.execution.loop
         self.thread = get_ident()
         active.execution, active.strand = self.execution, self
         events._set_running_loop(loop)
         loop.run_on(self.thread)
-        context.run(self._call)
-        active.execution = active.strand = None
-        events._set_running_loop(None)
-        self.thread = None
-        self._request = None
+        try:
+            context.run(self._call)
+            del context
+        finally:
+            active.execution = active.strand = None
+            events._set_running_loop(None)
+            self.thread = None
+            self._request = None
+
+    def end(self) -> Callable[[], None]:
+        """Give what hands control back for the last time, and holds nothing of the workflow."""
         return self._loops_turn.release
 
     def _call(self) -> None:
+        value: Any = None
+        failure: BaseException | None = None
         try:
             value = self._function()
             if inspect.iscoroutine(value):
@@ -147,10 +155,15 @@ class Strand:
                 raise InvalidDefinition(
                     f"{self._function!r} is a plain function that returned a coroutine; write async def"
                 )
-            self._value = value
         except BaseException as error:  # noqa: BLE001 - it is for whoever waits for the strand
-            _drop_frames(error)
-            self._error = error
+            failure = error
+        try:  # what ends with the function ends here: a generator among it, or among the arguments, may call steps
+            if failure is not None:
+                _drop_frames(failure)
+            del self._function
+        finally:
+            self._value, self._error = value, failure
+            del failure  # this frame is in its traceback
 
     def _taken(self) -> Any:
         value, error, self._value, self._error = self._value, self._error, None, None
@@ -160,6 +173,22 @@ class Strand:
             raise error
         finally:
             del error  # this frame is in its traceback
+
+
+def _live(strand: Strand, context: Context) -> Callable[[], None]:
+    """Be the thread of a strand; give what hands control back, for when this thread is free for the next strand.
+
+    What is held then would be dropped here, beside the engine's thread and as nobody's code: so nothing of the workflow
+    is.
+    """
+    hand_back = strand.end()
+    try:
+        strand.live(context)
+    except BaseException:  # whatever happened: the engine's thread stands still until this
+        del strand, context
+        hand_back()
+        raise
+    return hand_back
 
 
 def _drop_frames(error: BaseException) -> None:
@@ -173,7 +202,8 @@ def _drop_frames(error: BaseException) -> None:
         seen.add(id(one))
         _clear(one.__traceback__)
         left += [one.__cause__, one.__context__]
-        left += getattr(one, "exceptions", ())  # of a group
+        if isinstance(one, BaseExceptionGroup):
+            left += BaseExceptionGroup.exceptions.__get__(one)  # what a subclass makes of it may be anything
 
 
 def _clear(trace: TracebackType | None) -> None:

@@ -120,6 +120,8 @@ class Client:
             self._shell = None
             if not shell.closed:
                 shell.submit(partial(self._close, shell))
+            # What came to the engine's thread after the order to close, or never will, has no other answer.
+            self._give_up_asking(StoreUnavailable("this engine was closed before the answer was there; ask another"))
 
     async def _begin(self, shell: Shell) -> None:
         """Prepare what runs beside the client."""
@@ -244,9 +246,9 @@ class Client:
         def on_end(end: EndEvent | EverlogError) -> None:
             shell.answer(loop, partial(_set_result, future, end))
 
-        shell.submit(lambda: forget.append(shell.when_ended(workflow_id, on_end)))
         self._asking.add(future)
         try:
+            shell.submit(lambda: forget.append(shell.when_ended(workflow_id, on_end)))
             return await future
         finally:
             self._asking.discard(future)
@@ -300,9 +302,9 @@ class Client:
             except Exception as error:  # noqa: BLE001 - whoever asked is told, and nobody else
                 resolve(error)
 
-        shell.submit(run)
         self._asking.add(future)
         try:
+            shell.submit(run)
             value = await future
         finally:
             self._asking.discard(future)

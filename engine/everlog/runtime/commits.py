@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Final
 
+import msgspec
+
 from everlog.core import events
 from everlog.core.events import AnyEvent, WorkflowCancelled, decode_event, encode_event, type_of
 from everlog.core.heads import State
 from everlog.core.state import fold
 from everlog.replay.drafting import Draft
 from everlog.runtime.residents import Resident
-from everlog.store import Commit, EventRow, Head, NewMessage
+from everlog.store import Claimed, Commit, EventRow, Head, NewMessage
 
 
 def commit_of(resident: Resident, drafted: Draft, *, release: bool) -> Commit:
@@ -49,6 +51,13 @@ def stuck_commit(workflow_id: str, token: str, seq: int, *, build: str, why: str
         release=True,
         progress=False,
     )
+
+
+def going_on(claimed: Claimed, token: str) -> tuple[Commit, Claimed]:
+    """Give the commit by which a workflow, stuck until now, runs again, and what is claimed then."""
+    head = msgspec.structs.replace(claimed.head, state="running", takeovers=0)
+    commit = state_commit(head.workflow_id, token, head.seq, head.state)
+    return commit, msgspec.structs.replace(claimed, head=head)
 
 
 def state_commit(workflow_id: str, token: str, seq: int, state: State, *, release: bool = False) -> Commit:

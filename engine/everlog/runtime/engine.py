@@ -16,7 +16,7 @@ from everlog.core.codec import Codec
 from everlog.core.durations import SECOND, Duration, microseconds
 from everlog.core.numbers import check_count
 from everlog.core.version import VERSION
-from everlog.errors import StoreError, StoreUnavailable, UsageError
+from everlog.errors import StoreError, UsageError
 from everlog.host import Driver, Host
 from everlog.replay.definitions import AnyWorkflow, Definition
 from everlog.replay.execution import Environment
@@ -174,12 +174,13 @@ class Engine(Client):
             where and f" with {where}",
         )
         self._stop_drivers()
+        if self._steps is not None:
+            self._steps.close()
         try:
             async with asyncio.timeout(CLOSING):
                 await self._in_thread(self._give_up_lease)
         except TimeoutError:
             log.warning("the database does not answer, so that the lease runs out by itself")
-        self._give_up_asking(StoreUnavailable("this engine was closed before the answer was there; ask another"))
 
     def _retire(self, shell: Shell) -> None:
         """On the engine's thread: give up the lease, and with it all that is still held."""

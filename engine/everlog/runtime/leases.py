@@ -74,7 +74,7 @@ class LeaseKeeper:
 
     def holds(self) -> bool:
         """Tell whether this worker is within its lease, by its own clock. Callable from any thread."""
-        return (self._host.monotonic() - self._renewed_at) * SECOND < self._lease
+        return not self._over and (self._host.monotonic() - self._renewed_at) * SECOND < self._lease
 
     def pump(self) -> float | None:
         """Renew the lease when a third of it is over, look at the others, keep the store in order."""

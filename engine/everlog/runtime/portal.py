@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Callable, Coroutine
+from concurrent.futures import CancelledError, Future, InvalidStateError
+from contextlib import suppress
 from threading import Event
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
-from everlog.errors import UsageError, WrongContext
+from everlog.errors import StoreUnavailable, UsageError, WrongContext
 from everlog.host import Host
 from everlog.replay.context import active
 
 T = TypeVar("T")
+_CLOSED: Final = "this engine or client was closed before the answer was there; ask another"
 
 
 class Portal:
@@ -24,6 +28,8 @@ class Portal:
         self._closing = asyncio.Event()
         self._is_open = Event()
         self._is_closed = Event()
+        self._calls: set[Future[Any]] = set()
+        self._failure: BaseException | None = None
 
     def open(self) -> None:
         """Begin the loop; once."""
@@ -33,6 +39,8 @@ class Portal:
         self._process = self._host.process_id()
         self._host.run_aside(self._run)
         self._is_open.wait()
+        if self._failure is not None:
+            raise self._failure
 
     def close(self) -> None:
         """End the loop and what still runs on it; returns when its thread has left it."""
@@ -44,22 +52,48 @@ class Portal:
     def call(self, function: Callable[[], Coroutine[Any, Any, T]]) -> T:
         """Run a coroutine on the loop; give or raise what it does. An interruption here, as by Ctrl-C, cancels it."""
         refuse_where_nobody_may_block()
-        if self._loop is None:
+        loop = self._loop
+        if loop is None or self._is_closed.is_set():
             raise UsageError("this engine or client is not open; use it inside: with sync.Engine(...) as engine")
         if self._host.process_id() != self._process:
             raise UsageError("this engine was opened before fork(), and is unusable in the child; open another there")
-        future = asyncio.run_coroutine_threadsafe(function(), self._loop)
+        coroutine = function()
+        try:
+            future = asyncio.run_coroutine_threadsafe(coroutine, loop)
+        except RuntimeError as error:  # the loop was closed at this moment
+            coroutine.close()
+            raise StoreUnavailable(_CLOSED) from error
+        self._calls.add(future)
+        if self._is_closed.is_set():
+            self._give_up()
         try:
             return future.result()
+        except CancelledError as error:  # as the last tasks of a loop that is being closed are
+            raise StoreUnavailable(_CLOSED) from error
         finally:
+            self._calls.discard(future)
             future.cancel()
+            if inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED and self._is_closed.is_set():
+                coroutine.close()
 
     def _run(self) -> None:
-        with asyncio.Runner() as runner:
-            self._loop = runner.get_loop()
+        try:
+            with asyncio.Runner() as runner:
+                self._loop = runner.get_loop()
+                self._is_open.set()
+                runner.run(self._until_closing())
+        except Exception as error:  # noqa: BLE001 - it is for who opens it, who waits on another thread
+            self._failure = error
+        finally:
+            self._is_closed.set()
             self._is_open.set()
-            runner.run(self._until_closing())
-        self._is_closed.set()
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """Answer the calls that came when the loop had made its last turn: nobody else will."""
+        for future in list(self._calls):
+            with suppress(InvalidStateError):
+                future.set_exception(StoreUnavailable(_CLOSED))
 
     async def _until_closing(self) -> None:
         await self._closing.wait()

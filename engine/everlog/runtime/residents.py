@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from everlog.core.events import AnyEvent
 from everlog.replay.drafting import Draft
 from everlog.replay.execution import Execution
 from everlog.store import InboxRow, State
+
+History = Sequence[tuple[int, int, AnyEvent]]
+"""Events with their seq and the time at which they were recorded."""
 
 NEVER: Final = float("inf")
 """A store time that does not come."""

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from everlog.replay.execution import Execution
+from collections.abc import Iterable
+
+from everlog.core.events import AnyEvent
+from everlog.core.state import fold
+from everlog.store import Head
 
 
 def not_delivered(to: str, reason: str) -> str:
@@ -11,9 +15,10 @@ def not_delivered(to: str, reason: str) -> str:
     return f"workflow {to!r} has ended; nobody will read the message"
 
 
-def poisoned(execution: Execution, takeovers: int) -> str:
-    steps = ", ".join(repr(operation.identity) for operation in execution.steps.values()) or "no step"
+def poisoned(head: Head, history: Iterable[tuple[int, int, AnyEvent]]) -> str:
+    steps = ", ".join(repr(one.operation) for one in fold(history).open.values() if one.kind == "step") or "no step"
     return (
-        f"{takeovers} workers died while they held workflow {execution.workflow_id!r}, and it made no progress. "
-        f"Open then: {steps}. If a step kills its process, mend it; another build goes on by itself"
+        f"{head.takeovers} workers died while they held workflow {head.workflow_id!r}, and it made no progress. "
+        f"Open then: {steps}. If a step kills its process, or the code of the workflow computes for longer than the "
+        "lease, mend it; another build goes on by itself"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, Final
@@ -25,6 +26,7 @@ from everlog.replay.sizes import LARGE, check_size
 from everlog.runtime.process_steps import failure_of, request_of, result_of, run_here
 from everlog.runtime.residents import Resident
 
+log: Final = logging.getLogger("everlog")
 MOST_CUT_SHORT: Final = 3
 
 
@@ -39,6 +41,8 @@ class Dispatch(Struct, eq=False):
     """Whether nobody wants the outcome any more: it was cancelled, timed out or given up."""
     request: Request | None = None
     """What was handed to a child process."""
+    refused: bool = False
+    """Whether there was nothing to run it on, so that it certainly did not begin."""
 
 
 Report = Callable[[Dispatch, StepEnd | None], None]
@@ -71,13 +75,22 @@ class StepRunner:
             attempt.name, attempt.started_at = execution.definition.name, execution.began_at
             if isinstance(dispatch.operation.definition, Step):
                 on_loop.append(dispatch)
-            elif dispatch.operation.definition.process:
-                self._begin_in_process(dispatch)
-            else:
-                self._begin_in_thread(dispatch)
+                continue
+            try:
+                if dispatch.operation.definition.process:
+                    self._begin_in_process(dispatch)
+                else:
+                    self._begin_in_thread(dispatch)
+            except RuntimeError as error:  # the machine has no thread left
+                log.warning("step %r cannot be run now, and is tried again: %s", dispatch.attempt.step, error)
+                self._refuse(dispatch)
         if on_loop and not self._host.post(self._loop, partial(self._begin, on_loop)):
             for dispatch in on_loop:
-                self._report(dispatch, None)
+                self._refuse(dispatch)
+
+    def _refuse(self, dispatch: Dispatch) -> None:
+        dispatch.refused = True
+        self._report(dispatch, None)
 
     def drop(self, operations: Sequence[StepOperation]) -> None:
         """Cancel the attempts of these operations and forget how they end.

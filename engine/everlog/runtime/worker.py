@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from everlog.core import events
 from everlog.core.durations import SECOND
-from everlog.core.events import AnyEvent, EndEvent, decode_event
+from everlog.core.events import EndEvent, decode_event
 from everlog.core.failures import describe
 from everlog.errors import CorruptLog, EverlogError, InternalError, NotFound, StoreUnavailable
 from everlog.host import Host
@@ -28,22 +28,23 @@ from everlog.replay.drafting import (
     Draft,
     attention_at,
     draft,
-    going_on,
     head_state,
     undeliverable,
     wants_draft,
 )
 from everlog.replay.execution import Environment, Execution, StepEnd
+from everlog.replay.quarantine import was_kept_aside
 from everlog.runtime.alarms import Alarms
-from everlog.runtime.commits import commit_of, state_commit, stuck_commit
+from everlog.runtime.commits import commit_of, going_on, state_commit, stuck_commit
 from everlog.runtime.committer import Committer, PendingCommit
 from everlog.runtime.dispatches import Dispatches, given_back
 from everlog.runtime.parking import PARK_AFTER, Resting, is_worth_parking
-from everlog.runtime.residents import NEVER, Resident
+from everlog.runtime.residents import NEVER, History, Resident
 from everlog.runtime.sentences import not_delivered, poisoned
 from everlog.runtime.steps import Dispatch, StepRunner
 from everlog.runtime.strand_room import StrandRoom
 from everlog.store import (
+    ENDED,
     Busy,
     Claimed,
     ClaimRequest,
@@ -53,7 +54,6 @@ from everlog.store import (
     Head,
     InboxRow,
     Refused,
-    State,
     Store,
     Undeliverable,
 )
@@ -63,9 +63,6 @@ MOST_TAKEOVERS: Final = 5
 CLAIM_AT_ONCE: Final = 100
 PARK_AT_ONCE: Final = 200
 HAND_BACK_PAUSE: Final = SECOND
-
-History = Sequence[tuple[int, int, AnyEvent]]
-"""Events with their seq and the time at which they were recorded."""
 
 
 class WorkerSettings(Struct, frozen=True, kw_only=True):
@@ -166,17 +163,29 @@ class Worker:
         head, token = claimed.head, claimed.head.token
         if token is None:
             raise InternalError(f"the store claimed {head.workflow_id!r} without a token")
+        if head.state == "stuck":  # its head says first that it runs: else what that costs would not be counted
+            commit, claimed = going_on(claimed, token)
+            self._write_alone(commit, partial(self._take_late, claimed, definition))
+            return
         try:
             rows = claimed.history or self._store.read(head.workflow_id)
             if not rows or rows[-1].seq != head.seq:
                 raise CorruptLog(f"the history of {head.workflow_id!r} does not end at its head's seq {head.seq}")
             history = [(row.seq, row.recorded_at, decode_event(row.payload)) for row in rows]
-            self._take(head.workflow_id, token, history, claimed.inbox, definition, head)
+            if head.takeovers >= MOST_TAKEOVERS:  # its code is not run: it may be what would cost another
+                self._mark_stuck(head.workflow_id, token, head.seq, poisoned(head, history))
+            else:
+                self._take(head.workflow_id, token, history, claimed.inbox, definition, head)
         except StoreUnavailable as error:
             log.warning("workflow %r was claimed and cannot be read now: %s", head.workflow_id, error)
             self._write_alone(state_commit(head.workflow_id, token, head.seq, head.state, release=True))
         except CorruptLog as error:
             self._mark_stuck(head.workflow_id, token, head.seq, str(error))
+
+    def _take_late(self, claimed: Claimed, definition: AnyWorkflow[..., Any]) -> None:
+        """Take what is held since an earlier moment: messages that came since then were seen by nobody."""
+        self._inbox_seen, self.inbox_wanted = 0, True
+        self._take_claimed(claimed, definition)
 
     def _take(
         self,
@@ -198,25 +207,20 @@ class Worker:
             resident.head = (head.state, head.wake_at, list(head.topics))
         self.residents[workflow_id] = resident
         try:
-            if len(history) <= 2:
+            if len(history) <= 2 and (head is None or not head.takeovers):
                 for seq, recorded_at, event in history:
                     execution.apply(seq, recorded_at, event)
             else:
                 # A death is a takeover only where the head says `running`.
                 counted = head is not None and head.state == "running" and not head.takeovers
                 execution.replay(history, starts_first=not counted)
-            if head is not None and head.takeovers >= MOST_TAKEOVERS and head.state != "stuck":
-                raise CannotGoOn(poisoned(execution, head.takeovers))
         except CannotGoOn as stuck:
             self._get_stuck(resident, stuck.why)
         except Exception as error:  # noqa: BLE001 - must not stop the other workflows
             self._fail_to_run(resident, error)
         else:
             self._strand_room.take(resident)
-            if head is not None and head.state == "stuck":
-                self._send(resident, going_on(execution))
-            else:
-                self._after_drain(resident)
+            self._after_drain(resident)
 
     # -- what comes in -----------------------------------------------------------------------------------------------
 
@@ -231,7 +235,7 @@ class Worker:
         if end is None:
             operation.dispatched = False
             operation.cut_short += 1
-            if operation.definition.at_most_once and not self.draining:
+            if operation.definition.at_most_once and not dispatch.refused and not self.draining:
                 resident.execution.ended_steps.append((operation, resident.execution.interrupted(operation)))
             elif not self.draining:
                 operation.retry_at = self._store.now() + HAND_BACK_PAUSE
@@ -290,10 +294,10 @@ class Worker:
         drafted = draft(execution, now, resident.inbox, starting=self._starting)
         if drafted is None:
             self._dispatch(resident)
-            if self.draining:
-                self._hand_back_at_rest(resident, now)
-            else:
+            if not self.draining:
                 self._rest(resident, now)
+            elif not any(operation.dispatched for operation in execution.steps.values()):
+                self._hand_back(resident, now)
             return
         self._resting.end(resident)
         self._send(resident, drafted)
@@ -313,7 +317,7 @@ class Worker:
                 if now >= at:
                     self._settle(resident, now)
                     return
-            elif is_worth_parking(resident, now):
+            elif is_worth_parking(resident, now) and not was_kept_aside(execution):
                 if now >= since + PARK_AFTER:
                     self._hand_back(resident, now)
                     return
@@ -375,7 +379,7 @@ class Worker:
         except Exception as error:  # noqa: BLE001 - must not stop the other workflows
             self._fail_to_run(resident, error)
             return
-        if drafted.state in _END_STATES:
+        if drafted.state in ENDED:
             self._ended(resident)
         elif resident.releasing:
             self.let_go(resident)
@@ -430,12 +434,14 @@ class Worker:
         log.error("workflow %r is stuck: %s", workflow_id, why)
         self._write_alone(stuck_commit(workflow_id, token, seq, build=self.settings.build, why=why))
 
-    def _write_alone(self, commit: Commit) -> None:
-        """Write a commit of a workflow that is not in memory."""
+    def _write_alone(self, commit: Commit, then: Callable[[], None] = lambda: None) -> None:
+        """Write a commit of a workflow that is not in memory, and then go on."""
 
         def answer(outcome: CommitOutcome | EverlogError) -> None:
-            if isinstance(outcome, Busy):
-                self._write_alone(commit)
+            if isinstance(outcome, Done):
+                then()
+            elif isinstance(outcome, Busy):
+                self._write_alone(commit, then)
             elif isinstance(outcome, EverlogError):
                 log.error("workflow %r could not be marked as %s: %s", commit.workflow_id, commit.state, outcome)
 
@@ -487,14 +493,7 @@ class Worker:
             if resident.in_flight is None:
                 self._hand_back(resident, now)
 
-    def _hand_back_at_rest(self, resident: Resident, now: int) -> None:
-        if not any(operation.dispatched for operation in resident.execution.steps.values()):
-            self._hand_back(resident, now)
-
     def _hand_back(self, resident: Resident, now: int) -> None:
         drafted = draft(resident.execution, now, resident.inbox, settle=True, starting=False)
         if drafted is not None:
-            self._send(resident, drafted, release=drafted.state not in _END_STATES)
-
-
-_END_STATES: Final[frozenset[State]] = frozenset({"completed", "failed", "cancelled"})
+            self._send(resident, drafted, release=drafted.state not in ENDED)
