@@ -335,6 +335,22 @@ def test_in_a_notebook_the_object_of_a_cell_that_is_run_again_replaces_the_old_o
     run(program)
 
 
+def test_objects_of_a_name_are_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Table(Shop):
+        def __eq__(self, other: object) -> bool:
+            raise ValueError("the truth value of a table is ambiguous")
+
+    definitions = {Shop.checkout.name: Shop.checkout}
+    everlog.register(Table("europe"), name="eu")
+    before = instances.runnable(definitions)
+    monkeypatch.delattr(sys.modules["__main__"], "__file__")
+    monkeypatch.setattr(sys.modules["__main__"], "__spec__", None)
+    again = everlog.register(Table("a new europe"), name="eu")
+    after = instances.runnable(definitions)
+    assert before is not after is instances.runnable(definitions)
+    assert after[f"{Shop.checkout.name}@eu"].bound[0] is again
+
+
 # -- bound methods as functions
 
 

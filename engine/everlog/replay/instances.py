@@ -133,7 +133,7 @@ def runnable(definitions: Mapping[str, D]) -> Mapping[str, D]:
     if not _registered:
         return definitions
     of, registered, found = _runnable
-    if (of, registered) != (definitions, _registered):
+    if not (_are_same(of, definitions) and _are_same(registered, _registered)):
         of, registered = dict(definitions), dict(_registered)
         found = dict(of)
         for name, instance in registered.items():
@@ -144,6 +144,11 @@ def runnable(definitions: Mapping[str, D]) -> Mapping[str, D]:
                     found[bound.name] = bound
         _runnable = of, registered, found
     return found
+
+
+def _are_same(known: Mapping[str, object], now: Mapping[str, object]) -> bool:
+    """Tell whether they have the same objects, which are not compared: what is equal is for their class to say."""
+    return known.keys() == now.keys() and all(now[name] is one for name, one in known.items())
 
 
 def _named(definition: D, name: str) -> D:

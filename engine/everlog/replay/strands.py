@@ -203,7 +203,8 @@ def _drop_frames(error: BaseException) -> None:
         _clear(one.__traceback__)
         left += [one.__cause__, one.__context__]
         if isinstance(one, BaseExceptionGroup):
-            left += BaseExceptionGroup.exceptions.__get__(one)  # what a subclass makes of it may be anything
+            parts: Any = BaseExceptionGroup.exceptions  # what a subclass makes of them may be anything
+            left += parts.__get__(one)
 
 
 def _clear(trace: TracebackType | None) -> None:
