@@ -41,7 +41,7 @@ def failing_test(mutant: Mutant | None) -> str | None:
             return f"not done after {SECONDS} seconds"
     if run.returncode == 0:
         return None
-    found = re.search(r"^(?:FAILED|ERROR) \S*?::(\S+)", run.stdout, re.MULTILINE)
+    found = re.search(r"^(?:FAILED|ERROR) \S*?::(.+?)(?: - .*)?$", run.stdout, re.MULTILINE)
     if run.returncode != 1 or found is None:
         raise SystemExit(f"the kit did not run:\n{run.stdout}\n{run.stderr}")
     if "test_it_is_the_copy" in found[1]:

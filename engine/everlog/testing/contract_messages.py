@@ -89,6 +89,19 @@ class MessageContract:
         post(store, message("order", 2))
         assert [found.number for found in store.unread("worker-1", after=row)] == [2]
 
+    def test_what_was_read_earlier_in_the_batch_is_no_repetition(self, store: Store) -> None:
+        token = held(store, "order")
+        post(store, message("order", 1))
+        row = store.unread("worker-1")[0].row
+        takes = Commit(
+            workflow_id="order", token=token, seq=1, state="running", consumed=[row], messages=[message("order", 1)]
+        )
+        again = message("order", 1)
+        outcome = store.commit(Batch(commits=[takes], posts=[again]))
+        assert (list(outcome.commits), list(outcome.posts)) == ([Done()], [Duplicate()])
+        (found,) = store.unread("worker-1")
+        assert (found.number, found.row > row) == (1, True)
+
     @pytest.mark.parametrize("reason", ["unknown", "ended"])
     def test_a_post_that_nobody_can_take_is_undeliverable(self, store: Store, reason: str) -> None:
         ended(store, "ended")

@@ -66,10 +66,28 @@ class WorkerContract:
         assert [one.gone for one in peer.workers()] == [False]
         assert [one.gone for one in store.workers()] == [False]
 
+    def test_registering_again_replaces_the_row(self, store: Store) -> None:
+        store.register(worker("worker-1", lease_until=5))
+        again = WorkerRow(worker="worker-1", process="another process", lease_until=7)
+        store.register(again)
+        assert list(store.workers()) == [again]
+
+    def test_a_registered_worker_that_holds_something_is_listed_once(self, store: Store) -> None:
+        store.register(worker("worker-1", lease_until=5))
+        for name in ("a", "b"):
+            held(store, name)
+            held(store, f"{name} of another", worker="worker-9")
+        found = sorted(store.workers(), key=lambda one: one.worker)
+        assert found == [
+            worker("worker-1", lease_until=5),
+            WorkerRow(worker="worker-9", process="", lease_until=0),
+        ]
+
     def test_renewing_moves_the_lease(self, store: Store) -> None:
         store.register(worker("worker-1", lease_until=5))
+        store.register(worker("worker-2", lease_until=6))
         assert store.renew("worker-1", lease_until=9) is True
-        assert [one.lease_until for one in store.workers()] == [9]
+        assert {one.worker: one.lease_until for one in store.workers()} == {"worker-1": 9, "worker-2": 6}
 
     def test_a_retired_worker_cannot_renew_and_must_register_anew(self, store: Store) -> None:
         store.register(worker("worker-1"))
@@ -190,6 +208,7 @@ class WorkerContract:
         assert _listed(store, WorkflowQuery(names=["report"])) == {"b"}
         assert _listed(store, WorkflowQuery(states=["queued"], names=["checkout"])) == {"a"}
         assert _listed(store, WorkflowQuery(states=[])) == set()
+        assert _listed(store, WorkflowQuery(names=[])) == set()
         assert _listed(store, WorkflowQuery()) == {"a", "b", "c", "d"}
 
     def test_changes_differs_after_another_wrote(self, store: Store, peer: Store) -> None:

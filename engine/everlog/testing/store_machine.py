@@ -34,7 +34,7 @@ NAMES = ("checkout", "report")
 WORKERS = ("worker-1", "worker-2")
 TOPICS = ("news", "o'hara ☃")
 STATES: tuple[State, ...] = ("queued", "running", "waiting", "stuck", "completed", "failed", "cancelled")
-LATER = (None, -3, 0, 2, 40)
+LATER = (None, None, None, None, -3, 0, 2, 40)
 """When `wake_at` lies, seen from now."""
 
 
@@ -89,7 +89,7 @@ _intent = st.builds(
     st.lists(_sent, max_size=2),
     st.sampled_from((False, False, True)),
     st.booleans(),
-    st.sampled_from((None, "build-1", "build-2")),
+    st.sampled_from((None, None, None, "build-1", "build-2")),
 )
 _creation = st.tuples(
     st.sampled_from(IDS),
