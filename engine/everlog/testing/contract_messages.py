@@ -214,6 +214,16 @@ class MessageContract:
         assert commit(store, parks) == Done()
         assert len(claim(store, "second").claimed) == 1
 
+    def test_the_end_of_one_leaves_the_messages_of_others_to_wake_them(self, store: Store) -> None:
+        waiting(store, "order", topics=["news"])
+        post(store, message("order", 1))
+        token = held(store, "other")
+        post(store, message("other", 1))
+        last = Commit(workflow_id="other", token=token, seq=1, state="completed", events=events(2, 2))
+        assert commit(store, last) == Done()
+        (claimed,) = claim(store, "t").claimed
+        assert [row.destination for row in claimed.inbox] == ["order"]
+
     def test_two_senders_at_once_lose_nothing_and_keep_their_orders(self, store: Store, peer: Store) -> None:
         waiting(store, "order", topics=["news"])
         outcomes: list[PostOutcome] = []

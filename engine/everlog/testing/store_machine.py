@@ -219,6 +219,16 @@ class StoreMachine(RuleBasedStateMachine):
         """Let time pass."""
         self.time += by
 
+    @rule(worker=st.sampled_from(WORKERS), too_early=st.sampled_from((0, 0, 1)))
+    def claim_when_due(self, worker: str, too_early: int) -> None:
+        """Let time pass until just when the next sleeper is due, or just before, and claim."""
+        heads = [head for head in self.model.heads(IDS) if head is not None and head.token is None]
+        sleeps = [head.wake_at for head in heads if head.state == "waiting" and head.wake_at is not None]
+        self.time = (
+            min((wake_at for wake_at in sleeps if wake_at > self.time + 1), default=self.time + 2) - 1 - too_early
+        )
+        self.claim(worker, 2, list(NAMES), None, "build-3", 16_000_000)
+
     @rule()
     def close_and_open(self) -> None:
         """Open the stores anew; what was durable is all there."""
