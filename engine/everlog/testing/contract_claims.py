@@ -186,6 +186,15 @@ class ClaimContract:
         assert claimed_ids(claim(store, "t")) == ["a"]
         assert claimed_ids(claim(store, "u", "v")) == ["b", "c"]
 
+    def test_reasons_of_different_kinds_are_compared(self, store: Store) -> None:
+        waiting(store, "sleeper", wake_at=store.now())
+        waiting(store, "reader", topics=["news"])
+        _let_the_clock_move(store)
+        post(store, message("reader"))
+        create(store, new("queued"))
+        found = [claimed_ids(claim(store, token)) for token in ("t", "u", "v")]
+        assert found == [["queued"], ["sleeper"], ["reader"]]
+
     def test_of_several_reasons_the_oldest_counts(self, store: Store) -> None:
         for name in ("c", "a", "b"):
             waiting(store, name, topics=["news"], wake_at=store.now() - HOUR if name == "a" else None)
