@@ -237,6 +237,27 @@ class MessageContract:
         for source in ("a", "b"):
             assert [row.number for row in inbox if row.source == source] == list(range(40))
 
+    def test_who_asks_for_what_is_new_misses_nothing(self, store: Store, peer: Store) -> None:
+        """A row that becomes visible later is greater than all that were visible before."""
+        held(store, "order")
+        seen: list[tuple[str, int]] = []
+        last = 0
+
+        def send() -> None:
+            for number in range(60):
+                post(peer, message("order", number, source="b"))
+
+        thread = Thread(target=send)
+        thread.start()
+        for number in range(60):
+            post(store, message("order", number, source="a"))
+            for row in store.unread("worker-1", after=last):
+                seen.append((row.source, row.number))
+                last = row.row
+        thread.join()
+        seen.extend((row.source, row.number) for row in store.unread("worker-1", after=last))
+        assert sorted(seen) == [(source, number) for source in ("a", "b") for number in range(60)]
+
     def test_senders_of_one_message_at_once_deliver_it_once(self, store: Store, peer: Store) -> None:
         waiting(store, "order", topics=["news"])
         outcomes: list[PostOutcome] = []
