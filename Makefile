@@ -17,7 +17,7 @@ TESTING := $(VENV)/.installed-test
 DEVELOPMENT := $(VENV)/.installed-dev
 BENCHMARKING := $(VENV)/.installed-bench
 
-.PHONY: help demo test check test-versions test-one-version test-long bench bench-postgres clean distclean
+.PHONY: help demo test check test-versions test-one-version test-long mutants bench bench-postgres clean distclean
 
 help: ## print this
 	@awk -F ' *## *' '/^[a-z-]+:.*##/ { sub(/:.*/, "", $$1); printf "make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -51,6 +51,9 @@ test-one-version: $(TESTING)
 
 test-long: $(DEVELOPMENT) ## all tests, with many more examples of every property (takes long)
 	EVERLOG_LONG=1 $(BIN)/python -m pytest -m "not versions"
+
+mutants: $(DEVELOPMENT) ## whether the kit for stores notices more than a hundred defects (takes minutes)
+	$(BIN)/python -m tests.mutants
 
 bench: $(BENCHMARKING) ## the benchmarks
 	$(BIN)/python -m benchmarks

@@ -1,13 +1,18 @@
 """FaultyStore: without a fault it is the store underneath, with one it fails as a store or a process does."""
 
+from collections.abc import Iterator
+from pathlib import Path
+
 import pytest
 
 from everlog.errors import StoreUnavailable
 from everlog.memory import MemoryStore
+from everlog.runtime.backends import open_store
 from everlog.store import Commit, Done, Store
 from everlog.testing import Crash, FaultyStore, StoreConformance
 from everlog.testing.faults import Fault
 from everlog.testing.making import commit, create, events, head, held, new
+from tests.postgres import needs_postgres, new_schema
 
 
 class TestWithoutFaults(StoreConformance):
@@ -16,10 +21,17 @@ class TestWithoutFaults(StoreConformance):
         return FaultyStore(MemoryStore())
 
 
+@pytest.fixture(params=["memory", "sqlite", pytest.param("postgres", marks=needs_postgres)])
+def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
+    urls = {"memory": lambda: "memory://", "sqlite": lambda: f"sqlite:///{tmp_path}/test.db", "postgres": new_schema}
+    store = open_store(urls[request.param](), durability="process")
+    yield store
+    store.close()
+
+
 @pytest.mark.parametrize(("when", "seq"), [("before", 1), ("after", 2)])
 @pytest.mark.parametrize("kind", ["unavailable", "crash"])
-def test_a_fault_strikes_before_or_after_the_commit_is_durable(when: str, seq: int, kind: str) -> None:
-    store = MemoryStore()
+def test_a_fault_strikes_before_or_after_the_commit_is_durable(store: Store, when: str, seq: int, kind: str) -> None:
     faulty = FaultyStore(store, Fault(commit=2, when=when, kind=kind))  # type: ignore[arg-type] # spelled out above
     token = held(faulty, "order")
     one = Commit(workflow_id="order", token=token, seq=1, state="running", events=events(2, 2))
@@ -30,8 +42,7 @@ def test_a_fault_strikes_before_or_after_the_commit_is_durable(when: str, seq: i
         assert caught.value.unknown_outcome is (when == "after")
 
 
-def test_after_a_fault_the_store_goes_on_and_after_a_crash_nothing_does() -> None:
-    store = MemoryStore()
+def test_after_a_fault_the_store_goes_on_and_after_a_crash_nothing_does(store: Store) -> None:
     faulty = FaultyStore(store, Fault(commit=1, when="before"), Fault(commit=3, when="after", kind="crash"))
     with pytest.raises(StoreUnavailable):
         create(faulty, new("a"))

@@ -6,7 +6,7 @@ from threading import Thread
 
 import pytest
 
-from everlog.store import Batch, Commit, Done, NewWorkflow, State, Store
+from everlog.store import Batch, Commit, Done, EventRow, NewWorkflow, State, Store
 from everlog.testing.making import (
     BEGINNING,
     HOUR,
@@ -25,6 +25,9 @@ from everlog.testing.making import (
     post,
     waiting,
 )
+
+WITHOUT_SLEEP: tuple[State, ...] = ("queued", "running", "stuck", "completed", "failed", "cancelled")
+"""States in which `wake_at` wakes nobody."""
 
 
 class ClaimContract:
@@ -171,12 +174,26 @@ class ClaimContract:
         assert claimed_ids(claim(store, "t", build="build-1")) == []
         assert claimed_ids(claim(store, "t", build="build-2")) == ["order"]
 
+    def test_a_workflow_that_is_stuck_with_no_build_is_runnable_for_each(self, store: Store) -> None:
+        token = held(store, "order")
+        commit(store, Commit(workflow_id="order", token=token, seq=1, state="stuck", release=True))
+        assert claimed_ids(claim(store, "t", build="build-1")) == ["order"]
+
     def test_the_longest_runnable_comes_first(self, store: Store) -> None:
         now = store.now()
         for name, due in (("c", now - 10), ("a", now - 30), ("b", now - 20)):
             waiting(store, name, wake_at=due)
         assert claimed_ids(claim(store, "t")) == ["a"]
         assert claimed_ids(claim(store, "u", "v")) == ["b", "c"]
+
+    def test_reasons_of_different_kinds_are_compared(self, store: Store) -> None:
+        waiting(store, "sleeper", wake_at=store.now())
+        waiting(store, "reader", topics=["news"])
+        _let_the_clock_move(store)
+        post(store, message("reader"))
+        create(store, new("queued"))
+        found = [claimed_ids(claim(store, token)) for token in ("t", "u", "v")]
+        assert found == [["queued"], ["sleeper"], ["reader"]]
 
     def test_of_several_reasons_the_oldest_counts(self, store: Store) -> None:
         for name in ("c", "a", "b"):
@@ -188,9 +205,15 @@ class ClaimContract:
 
     def test_the_oldest_of_the_queued_comes_first(self, store: Store) -> None:
         for name, created_at in (("c", 3), ("a", 1), ("b", 2)):
-            first = [event(1).__class__(1, "happened", BEGINNING + created_at, b"{}")]
+            first = [EventRow(1, "happened", BEGINNING + created_at, b"{}")]
             create(store, NewWorkflow(workflow_id=name, name="checkout", state="queued", events=first))
         assert claimed_ids(claim(store, "t", "u", "v")) == ["a", "b", "c"]
+
+    def test_of_more_queued_than_can_be_claimed_the_oldest_are_taken(self, store: Store) -> None:
+        for name, age in (("c", 1), ("a", 3), ("b", 2)):
+            first = [EventRow(1, "happened", BEGINNING - age, b"{}")]
+            create(store, NewWorkflow(workflow_id=name, name="checkout", state="queued", events=first))
+        assert [claimed_ids(claim(store, token)) for token in ("t", "u", "v")] == [["a"], ["b"], ["c"]]
 
     def test_next_due_is_when_the_next_unheld_waiting_workflow_is_due(self, store: Store) -> None:
         assert claim(store).next_due is None
@@ -203,6 +226,13 @@ class ClaimContract:
         assert claim(store, "t", names=["report", "checkout"]).next_due == later
         claim_only(store, "b", "t")
         assert claim(store).next_due == later + 2
+
+    def test_only_what_waits_is_due(self, store: Store) -> None:
+        for state in WITHOUT_SLEEP:
+            token = held(store, state)
+            sets = Commit(workflow_id=state, token=token, seq=1, state=state, wake_at=store.now() + HOUR, release=True)
+            assert commit(store, sets) == Done()
+        assert claim(store).next_due is None
 
     def test_what_was_just_claimed_is_no_longer_due(self, store: Store) -> None:
         waiting(store, "order", wake_at=store.now())
@@ -235,6 +265,16 @@ class ClaimContract:
         assert [len(one.history) for one in claimed] == [2, 2, 0]
         assert [one.head.seq for one in claimed] == [2, 2, 2]
         assert len(store.read(claimed[2].head.workflow_id)) == 2
+
+    def test_a_history_that_just_fits_is_whole(self, store: Store) -> None:
+        create(store, new("a", seq=2))
+        create(store, new("b", seq=3))
+        size = sum(len(one.payload) for one in events(1, 2) + events(1, 3))
+        exactly = claim(store, "t", "u", max_bytes=size).claimed
+        assert [len(one.history) for one in exactly] == [2, 3]
+        store.retire("worker-1")
+        too_little = claim(store, "v", "w", max_bytes=size - 1).claimed
+        assert [len(one.history) for one in too_little] == [2, 0]
 
     def test_histories_that_grew_by_commits_count_in_full(self, store: Store) -> None:
         for name in ("a", "b"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from everlog.errors import InternalError
 from everlog.store import Batch, Commit, Done, EventRow, Exists, Refused, State, Store
@@ -22,6 +23,9 @@ ODD_PAYLOADS = [
 ]
 
 LATE_KINDS = ["goes on", "waits", "goes on and waits", "releases", "ends"]
+
+FIELDS: dict[str, object] = {"state": "waiting", "wake_at": 7, "topics": ["news"], "build": "b", "why": "so"}
+"""What a commit may change of a head without an event, each with a value that no new head has."""
 
 
 class CommitContract:
@@ -88,6 +92,19 @@ class CommitContract:
         assert (found.state, found.wake_at, list(found.topics)) == ("running", None, [])
         assert (found.build, found.why) == (None, None)
 
+    @pytest.mark.parametrize("field", FIELDS)
+    def test_the_head_takes_each_as_given_also_where_nothing_else_changes(self, store: Store, field: str) -> None:
+        token = held(store, "order")
+        plain = _commit("order", token, seq=1, count=1)
+        assert commit(store, plain) == Done()
+        before = head(store, "order")
+        only = Commit(workflow_id="order", token=token, seq=2, state="running")
+        assert commit(store, replace(only, **{field: FIELDS[field]})) == Done()
+        found = getattr(head(store, "order"), field)
+        assert (list(found) if field == "topics" else found) == FIELDS[field]
+        assert commit(store, only) == Done()
+        assert head(store, "order") == before
+
     def test_a_commit_keeps_the_workflow_held_unless_it_releases(self, store: Store) -> None:
         token = held(store, "order")
         commit(store, _commit("order", token, seq=1, count=1))
@@ -106,6 +123,22 @@ class CommitContract:
         assert found.ended_at == event(2).recorded_at
         assert commit(store, _commit("order", token, seq=2, count=1)) == Refused()
         assert not claim(store, "other").claimed
+
+    def test_ended_at_is_the_time_of_the_last_event(self, store: Store) -> None:
+        token = held(store, "order")
+        last = Commit(workflow_id="order", token=token, seq=1, state="failed", events=events(2, 4))
+        assert commit(store, last) == Done()
+        assert head(store, "order").ended_at == event(4).recorded_at
+        create(store, new("stillborn", state="cancelled", seq=3))
+        assert head(store, "stillborn").ended_at == event(3).recorded_at
+
+    def test_the_end_of_a_workflow_without_an_event_is_now(self, store: Store) -> None:
+        token = held(store, "order")
+        before = store.now()
+        assert commit(store, Commit(workflow_id="order", token=token, seq=1, state="failed")) == Done()
+        ended_at = head(store, "order").ended_at
+        assert ended_at is not None
+        assert before <= ended_at <= store.now()
 
     def test_a_commit_with_another_token_is_refused(self, store: Store) -> None:
         held(store, "order")
@@ -140,6 +173,33 @@ class CommitContract:
         claim(peer, "second", worker="worker-2")
         _assert_refused_without_trace(store, _late_commit(kind, "order", token, seq=1))
         assert commit(peer, _commit("order", "second", seq=1, count=1)) == Done()
+
+    @pytest.mark.parametrize("kind", LATE_KINDS)
+    def test_a_token_counts_whoever_of_the_peers_claimed_with_it(self, store: Store, peer: Store, kind: str) -> None:
+        """A store that remembers heads must not refuse from memory."""
+        token = held(store, "order")
+        assert commit(store, _commit("order", token, seq=1, count=1)) == Done()
+        peer.retire("worker-1")
+        claim(peer, "second", worker="worker-2")
+        assert commit(peer, _commit("order", "second", seq=2, count=1)) == Done()
+        assert commit(store, _late_commit(kind, "order", "second", seq=3)) == Done()
+
+    @pytest.mark.parametrize("kind", LATE_KINDS)
+    def test_what_a_peer_took_does_not_hold_the_rest_of_a_batch(self, store: Store, peer: Store, kind: str) -> None:
+        """Whatever of the batch was tried before that was found out leaves no trace either."""
+        tokens = {name: held(store, name, worker=f"worker of {name}") for name in ("a", "b", "c")}
+        first = [_commit(name, token, seq=1, count=1) for name, token in tokens.items()]
+        assert list(store.commit(Batch(commits=first)).commits) == [Done()] * 3
+        peer.retire("worker of b")
+        second = [
+            _commit("a", tokens["a"], seq=2, count=1),
+            _late_commit(kind, "b", tokens["b"], seq=2),
+            _late_commit(kind, "c", tokens["c"], seq=2),
+        ]
+        assert list(store.commit(Batch(commits=second)).commits) == [Done(), Refused(), Done()]
+        assert list(store.read("a")) == events(1, 3)
+        assert list(store.read("b")) == events(1, 2)
+        assert head(store, "c").seq == (2 if kind == "waits" else 3)
 
     def test_a_zombie_cannot_release_what_another_holds(self, store: Store, peer: Store) -> None:
         zombie = held(store, "order")
@@ -280,6 +340,24 @@ class CommitContract:
         assert head(store, "order").takeovers == 1
         commit(store, _commit("order", "second", seq=2, count=1))
         assert head(store, "order").takeovers == 0
+
+    @pytest.mark.parametrize("progress", [True, False])
+    def test_a_commit_that_parks_forgets_takeovers_as_well(self, store: Store, progress: bool) -> None:
+        held(store, "order")
+        store.retire("worker-1")
+        claim(store, "second")
+        parks = Commit(
+            workflow_id="order",
+            token="second",
+            seq=1,
+            state="waiting",
+            events=events(2, 2),
+            topics=["news"],
+            release=True,
+            progress=progress,
+        )
+        assert commit(store, parks) == Done()
+        assert head(store, "order").takeovers == (0 if progress else 1)
 
     def test_payloads_come_back_byte_for_byte(self, store: Store) -> None:
         token = held(store, "order")

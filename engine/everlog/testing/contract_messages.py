@@ -89,6 +89,19 @@ class MessageContract:
         post(store, message("order", 2))
         assert [found.number for found in store.unread("worker-1", after=row)] == [2]
 
+    def test_what_was_read_earlier_in_the_batch_is_no_repetition(self, store: Store) -> None:
+        token = held(store, "order")
+        post(store, message("order", 1))
+        row = store.unread("worker-1")[0].row
+        takes = Commit(
+            workflow_id="order", token=token, seq=1, state="running", consumed=[row], messages=[message("order", 1)]
+        )
+        again = message("order", 1)
+        outcome = store.commit(Batch(commits=[takes], posts=[again]))
+        assert (list(outcome.commits), list(outcome.posts)) == ([Done()], [Duplicate()])
+        (found,) = store.unread("worker-1")
+        assert (found.number, found.row > row) == (1, True)
+
     @pytest.mark.parametrize("reason", ["unknown", "ended"])
     def test_a_post_that_nobody_can_take_is_undeliverable(self, store: Store, reason: str) -> None:
         ended(store, "ended")
@@ -201,6 +214,16 @@ class MessageContract:
         assert commit(store, parks) == Done()
         assert len(claim(store, "second").claimed) == 1
 
+    def test_the_end_of_one_leaves_the_messages_of_others_to_wake_them(self, store: Store) -> None:
+        waiting(store, "order", topics=["news"])
+        post(store, message("order", 1))
+        token = held(store, "other")
+        post(store, message("other", 1))
+        last = Commit(workflow_id="other", token=token, seq=1, state="completed", events=events(2, 2))
+        assert commit(store, last) == Done()
+        (claimed,) = claim(store, "t").claimed
+        assert [row.destination for row in claimed.inbox] == ["order"]
+
     def test_two_senders_at_once_lose_nothing_and_keep_their_orders(self, store: Store, peer: Store) -> None:
         waiting(store, "order", topics=["news"])
         outcomes: list[PostOutcome] = []
@@ -213,6 +236,27 @@ class MessageContract:
         inbox = claim(store, "t").claimed[0].inbox
         for source in ("a", "b"):
             assert [row.number for row in inbox if row.source == source] == list(range(40))
+
+    def test_who_asks_for_what_is_new_misses_nothing(self, store: Store, peer: Store) -> None:
+        """A row that becomes visible later is greater than all that were visible before."""
+        held(store, "order")
+        seen: list[tuple[str, int]] = []
+        last = 0
+
+        def send() -> None:
+            for number in range(60):
+                post(peer, message("order", number, source="b"))
+
+        thread = Thread(target=send)
+        thread.start()
+        for number in range(60):
+            post(store, message("order", number, source="a"))
+            for row in store.unread("worker-1", after=last):
+                seen.append((row.source, row.number))
+                last = row.row
+        thread.join()
+        seen.extend((row.source, row.number) for row in store.unread("worker-1", after=last))
+        assert sorted(seen) == [(source, number) for source in ("a", "b") for number in range(60)]
 
     def test_senders_of_one_message_at_once_deliver_it_once(self, store: Store, peer: Store) -> None:
         waiting(store, "order", topics=["news"])

@@ -34,7 +34,7 @@ NAMES = ("checkout", "report")
 WORKERS = ("worker-1", "worker-2")
 TOPICS = ("news", "o'hara ☃")
 STATES: tuple[State, ...] = ("queued", "running", "waiting", "stuck", "completed", "failed", "cancelled")
-LATER = (None, -3, 0, 2, 40)
+LATER = (None, None, None, -3, 0, 40, 500)
 """When `wake_at` lies, seen from now."""
 
 
@@ -87,9 +87,9 @@ _intent = st.builds(
     st.lists(st.sampled_from(TOPICS), unique=True),
     st.frozensets(st.integers(0, 3)),
     st.lists(_sent, max_size=2),
-    st.sampled_from((False, False, True)),
     st.booleans(),
-    st.sampled_from((None, "build-1", "build-2")),
+    st.booleans(),
+    st.sampled_from((None, None, None, "build-1", "build-2")),
 )
 _creation = st.tuples(
     st.sampled_from(IDS),
@@ -218,6 +218,32 @@ class StoreMachine(RuleBasedStateMachine):
     def wait(self, by: int) -> None:
         """Let time pass."""
         self.time += by
+
+    @rule(
+        place=st.integers(0, 4),
+        worker=st.sampled_from(WORKERS),
+        by=st.sampled_from((5, 40)),
+        too_early=st.sampled_from((0, 0, 1)),
+    )
+    def sleep_until_due(self, place: int, worker: str, by: int, too_early: int) -> None:
+        """Park a workflow, and claim at the very moment when it is due, or just before."""
+        sleeps = _Intent(
+            place=place,
+            token="current",
+            seq_error=0,
+            state="waiting",
+            events=1,
+            wake_in=by,
+            topics=(),
+            consumed=frozenset(),
+            messages=(),
+            release=True,
+            progress=True,
+            build=None,
+        )
+        self.write([], [sleeps], [])
+        self.time += by - 1 - too_early  # the claim takes the last moment
+        self.claim(worker, len(IDS), list(NAMES), None, "build-3", 16_000_000)
 
     @rule()
     def close_and_open(self) -> None:
