@@ -275,7 +275,7 @@ class Shell:
             due = min(worker.next_alarm(), worker.next_claim if worker.has_room() else float("inf"))
             rest = min(rest, max(0.0, (due - now) / SECOND))
         if self.committer.waits():
-            rest = min(rest, max(0.0, (self.committer.paused_until - now) / SECOND))
+            rest = min(rest, max(0.0, (self.committer.next_flush() - now) / SECOND))
         return None if rest == float("inf") else rest
 
 

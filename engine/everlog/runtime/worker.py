@@ -36,7 +36,7 @@ from everlog.replay.drafting import (
 from everlog.replay.execution import Environment, Execution, StepEnd
 from everlog.runtime.alarms import Alarms
 from everlog.runtime.commits import commit_of, state_commit, stuck_commit
-from everlog.runtime.committer import Committer, PendingCommit
+from everlog.runtime.committer import CommitAnswer, Committer, PendingCommit
 from everlog.runtime.dispatches import Dispatches, given_back
 from everlog.runtime.parking import PARK_AFTER, Resting, is_worth_parking
 from everlog.runtime.residents import NEVER, Resident
@@ -44,11 +44,9 @@ from everlog.runtime.sentences import not_delivered, poisoned
 from everlog.runtime.steps import Dispatch, StepRunner
 from everlog.runtime.strand_room import StrandRoom
 from everlog.store import (
-    Busy,
     Claimed,
     ClaimRequest,
     Commit,
-    CommitOutcome,
     Done,
     Head,
     InboxRow,
@@ -333,7 +331,7 @@ class Worker:
         commit = commit_of(resident, drafted, release=release)
         self._committer.commit(PendingCommit(commit, partial(self._committed, resident)))
 
-    def _committed(self, resident: Resident, outcome: CommitOutcome | EverlogError) -> None:
+    def _committed(self, resident: Resident, outcome: CommitAnswer | EverlogError) -> None:
         drafted = resident.in_flight
         if resident.lost or drafted is None:
             return
@@ -341,8 +339,6 @@ class Worker:
             case Done():
                 resident.in_flight = None
                 self._apply(resident, drafted)
-            case Busy():
-                self._send(resident, drafted, release=resident.releasing)
             case Undeliverable():
                 operation = drafted.sends[outcome.index]
                 error = NotFound(not_delivered(operation.to, outcome.reason))
@@ -433,10 +429,8 @@ class Worker:
     def _write_alone(self, commit: Commit) -> None:
         """Write a commit of a workflow that is not in memory."""
 
-        def answer(outcome: CommitOutcome | EverlogError) -> None:
-            if isinstance(outcome, Busy):
-                self._write_alone(commit)
-            elif isinstance(outcome, EverlogError):
+        def answer(outcome: CommitAnswer | EverlogError) -> None:
+            if isinstance(outcome, EverlogError):
                 log.error("workflow %r could not be marked as %s: %s", commit.workflow_id, commit.state, outcome)
 
         self._committer.commit(PendingCommit(commit, answer))
