@@ -27,7 +27,8 @@ _NOTE: Final = b"""
         WHERE workflow_id = %(workflow)s AND type = 'step_completed' AND payload::jsonb ->> 'operation' = %(operation)s
     )"""
 
-_connections = threading.local()
+_lock = threading.Lock()
+_open: dict[str, psycopg.Connection[Any]] = {}
 database = ""
 """Where the steps of this process note themselves."""
 
@@ -45,14 +46,22 @@ def _note() -> None:
     row = {"workflow": now.workflow_id, "operation": f"{now.step}@{now.key}", "process": os.getpid()}
     for _ in range(100):
         try:
-            if getattr(_connections, "url", "") != database:
-                _connections.driver, _connections.url = connect(database), database
-            _connections.driver.execute(_NOTE, row)
+            with _lock:
+                if database not in _open:
+                    close_ledger()
+                    _open[database] = connect(database)
+                _open[database].execute(_NOTE, row)
             return
         except psycopg.OperationalError:  # the server restarts; a run that is noted twice does no harm
-            _connections.url = ""
+            close_ledger()
             time.sleep(0.1)
     raise RuntimeError("the ledger could not be written for ten seconds")
+
+
+def close_ledger() -> None:
+    """Let go of the connection of the steps of this process; the next step makes another."""
+    for url in list(_open):
+        _open.pop(url).close()
 
 
 @step(name="add")
