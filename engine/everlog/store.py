@@ -292,7 +292,7 @@ class Store(Protocol):
 
         What it held becomes unheld in the state it had; `takeovers` of those in state `running` grows by one.
         Gives how many it held. Retiring a worker that is not there does nothing. A store does not wait for a head that
-        another transaction has locked: it keeps its holder, whom `workers` goes on to give, and is freed by the next call.
+        another transaction has locked: it keeps its holder, whom `workers` goes on to give; the next call frees it.
         """
         ...
 
