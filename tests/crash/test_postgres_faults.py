@@ -15,7 +15,7 @@ import psycopg
 import pytest
 
 import everlog
-from everlog import Engine, workflow
+from everlog import Engine, host, workflow
 from everlog_postgres.urls import parse
 from tests.crash import touring
 from tests.crash.touring import tour
@@ -30,6 +30,12 @@ PATIENCE = 120.0
 sizes = pytest.mark.parametrize(
     "tours", [pytest.param(40, id="short"), pytest.param(200, id="long", marks=pytest.mark.long)]
 )
+
+
+@pytest.fixture(autouse=True)
+def threads_end_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have pools not keep their threads for long, so that it is soon seen that none is left."""
+    monkeypatch.setattr(host, "IDLE_THREAD", 0.2)
 
 
 @pytest.fixture
@@ -130,13 +136,16 @@ def test_answers_and_questions_are_lost_again_and_again(url: str, tours: int, lo
 
 
 @pytest.mark.skipif(VARIABLE in os.environ, reason="the server is not ours to stop")
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGQUIT], ids=["fast", "immediate"])
+@pytest.mark.parametrize(
+    "how",
+    [pytest.param("SIGINT", id="fast", marks=pytest.mark.long), pytest.param("SIGQUIT", id="immediate")],
+)
 @sizes
-def test_the_server_restarts(tours: int, how: signal.Signals) -> None:
+def test_the_server_restarts(tours: int, how: str) -> None:
     server = started_server()
 
     def restart(number: int) -> None:
-        os.kill(server.get_pid(), how)
+        os.kill(server.get_pid(), signal.Signals[how])
         while server.get_postmaster_info().is_running():
             time.sleep(0.01)
         server.ensure_postgres_running()
@@ -155,14 +164,13 @@ def test_one_who_has_sent_a_message_and_idles_in_its_transaction_holds_up_nobody
     async def program() -> None:
         async with Engine(url, workflows=[tour, tells]) as engine:
             waits = await engine.start(tells.options(id="tells"))
-            with touring.connect(url) as idle:
-                with idle.transaction():
-                    for number in range(tours):
-                        idle.execute(_SEND, [f"tour-{number}"])
-                    idle.execute(_SEND, ["tells"])
-                    handles = [engine.handle(f"tour-{number}", tour) for number in range(tours)]
-                    await asyncio.gather(*(handle.result(timeout=PATIENCE) for handle in handles))
-                    assert (await waits.status()).state != "completed"
+            with touring.connect(url) as idle, idle.transaction():
+                for number in range(tours):
+                    idle.execute(_SEND, [f"tour-{number}"])
+                idle.execute(_SEND, ["tells"])
+                handles = [engine.handle(f"tour-{number}", tour) for number in range(tours)]
+                await asyncio.gather(*(handle.result(timeout=PATIENCE) for handle in handles))
+                assert (await waits.status()).state != "completed"
             assert await waits.result(timeout=PATIENCE) == 1
 
     asyncio.run(touring.begin(url, tours, ROUNDS, PAUSE))
@@ -183,3 +191,57 @@ _SEND = (
 @workflow(name="tells")
 async def tells() -> int:
     return await everlog.recv("idle", type=int)
+
+
+def test_one_who_has_locked_the_row_of_a_workflow_holds_up_no_other(url: str) -> None:
+    tours = 20
+
+    async def program() -> None:
+        async with Engine(url, workflows=[tour, tells]) as engine:
+            waits = await engine.start(tells.options(id="tells"))
+            await waits.send("other", 1)
+            with touring.connect(url) as idle, idle.transaction():
+                idle.execute("SELECT FROM heads WHERE workflow_id = 'tells' FOR UPDATE")
+                await waits.send("idle", 1)
+                handles = [engine.handle(f"tour-{number}", tour) for number in range(tours)]
+                await asyncio.gather(*(handle.result(timeout=PATIENCE) for handle in handles))
+                assert (await waits.status()).state != "completed"
+            assert await waits.result(timeout=PATIENCE) == 1
+
+    asyncio.run(touring.begin(url, tours, ROUNDS, PAUSE))
+    asyncio.run(program())
+
+
+_RUN = {"workflow": "tour-0", "operation": "add@0", "process": 1}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        pytest.param(touring.NOTE, id="a step ran again"),
+        pytest.param(b"DELETE FROM ledger WHERE operation = 'add@0'", id="a step never ran"),
+        pytest.param(b"DELETE FROM events WHERE workflow_id = 'tour-1' AND seq = 3", id="a gap"),
+        pytest.param(
+            b"INSERT INTO events SELECT workflow_id, 1 + max(seq), 'step_completed', 0, min(payload)"
+            b" FILTER (WHERE type = 'step_completed') FROM events WHERE workflow_id = 'tour-1' GROUP BY workflow_id",
+            id="a second result",
+        ),
+        pytest.param(
+            b"UPDATE events SET payload = replace(payload, 'result', 'nothing') WHERE type = 'workflow_completed'",
+            id="another value",
+        ),
+    ],
+)
+def test_the_check_of_these_tests_finds_what_is_wrong(url: str, wrong: bytes) -> None:
+    async def program() -> None:
+        async with Engine(url, workflows=[tour]) as engine:
+            for number in range(2):
+                await engine.handle(f"tour-{number}", tour).result(timeout=PATIENCE)
+
+    asyncio.run(touring.begin(url, 2, 1, 0.0))
+    asyncio.run(program())
+    touring.check(url, 2, 1)
+    with touring.connect(url) as driver:
+        driver.execute(wrong, _RUN)
+    with pytest.raises(AssertionError):
+        touring.check(url, 2, 1)

@@ -20,12 +20,13 @@ import everlog
 from everlog import Client, Engine, step, workflow
 from everlog_postgres.urls import parse
 
-_NOTE: Final = b"""
+NOTE: Final = b"""
     INSERT INTO ledger (workflow_id, operation, process, recorded)
     SELECT %(workflow)s, %(operation)s, %(process)s, EXISTS (
         SELECT FROM events
         WHERE workflow_id = %(workflow)s AND type = 'step_completed' AND payload::jsonb ->> 'operation' = %(operation)s
     )"""
+"""Notes that a step runs, and whether its result was recorded already."""
 
 _lock = threading.Lock()
 _open: dict[str, psycopg.Connection[Any]] = {}
@@ -50,7 +51,7 @@ def _note() -> None:
                 if database not in _open:
                     close_ledger()
                     _open[database] = connect(database)
-                _open[database].execute(_NOTE, row)
+                _open[database].execute(NOTE, row)
             return
         except psycopg.OperationalError:  # the server restarts; a run that is noted twice does no harm
             close_ledger()
@@ -146,7 +147,13 @@ def check(url: str, tours: int, rounds: int, *, zombies: Collection[int] = ()) -
         assert unread == [(0,)]
 
 
+def _end_with_parent() -> None:
+    sys.stdin.read()
+    os._exit(1)
+
+
 async def _main() -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     async with Engine(database, workflows=[tour], lease=float(sys.argv[2])) as engine:
         await engine.serve()
 
