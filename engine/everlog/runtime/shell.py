@@ -95,10 +95,10 @@ class Shell:
     def pump(self) -> float | None:
         """Do all that there is to do; give the seconds until there may be more."""
         self._pumping_in = get_ident()
-        self._pumping_since = self.host.monotonic()
         try:
             with generators_held():
                 for _ in range(MOST_ROUNDS):
+                    self._pumping_since = self.host.monotonic()
                     if self.closed or not self._round():
                         break
                 else:
