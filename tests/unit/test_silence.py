@@ -48,5 +48,6 @@ def test_a_thread_that_is_busy_without_a_rest_but_comes_back_after_each_commit_i
 
     shell.submit(post)
     shell.pump()
+    host.loop.close()
     assert silences == [0.5] * 50
     assert shell.silence() == 0.0
