@@ -291,7 +291,8 @@ class Store(Protocol):
         """Remove the worker and, in the same transaction, the tokens of all that it held, so that it can write no more.
 
         What it held becomes unheld in the state it had; `takeovers` of those in state `running` grows by one.
-        Gives how many it held. Retiring a worker that is not there does nothing.
+        Gives how many it held. Retiring a worker that is not there does nothing. A store does not wait for a head that
+        another transaction has locked: it keeps its holder, whom `workers` goes on to give; the next call frees it.
         """
         ...
 

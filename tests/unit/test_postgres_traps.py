@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from threading import Thread
 from typing import Any
 
 import psycopg
 import pytest
 
+from everlog import Engine, step, workflow
 from everlog.errors import StoreUnavailable
 from everlog.store import Batch, Busy, Commit, Done, Duplicate, InboxRow, Store
 from everlog.testing.making import (
@@ -24,12 +27,14 @@ from everlog.testing.making import (
     new,
     post,
     waiting,
+    worker,
 )
 from everlog_postgres import open_store, records
 from everlog_postgres.prepared import PreparedStatement
 from everlog_postgres.store import PostgresStore
 from everlog_postgres.urls import parse
 from tests.postgres import administrator, needs_postgres, new_schema
+from tests.support import PausableHost, kill, make_store, opened, simulate
 
 pytestmark = needs_postgres
 Driver = psycopg.Connection[tuple[object, ...]]
@@ -143,6 +148,23 @@ def test_a_destination_that_another_has_locked_takes_messages(store: PostgresSto
         assert commit(store, advance("sender", token, 1, messages=[message("order", 2)])) == Done()
         assert claimed_ids(claim(store, "t")) == []
     assert [row.number for row in claim(store, "t").claimed[0].inbox] == [1, 2]
+
+
+def test_a_head_that_another_has_locked_does_not_keep_the_rest_of_a_dead_worker_from_being_taken_over(
+    store: PostgresStore, other: Driver
+) -> None:
+    for name in ("a", "b", "c"):
+        held(store, name)
+    store.register(worker("worker-1"))
+    with other.transaction():
+        other.execute("SELECT FROM heads WHERE workflow_id = 'b' FOR UPDATE")
+        assert store.retire("worker-1") == 2
+        assert sorted(claimed_ids(claim(store, "t", "u", "v", worker="worker-2"))) == ["a", "c"]
+        assert not store.renew("worker-1", lease_until=1)
+        assert [row.worker for row in store.workers() if row.worker == "worker-1"] == ["worker-1"], "it still holds b"
+    assert store.retire("worker-1") == 1
+    assert head(store, "b").takeovers == 1
+    assert [row.worker for row in store.workers() if row.worker == "worker-1"] == []
 
 
 def test_claims_pass_over_what_another_has_locked(store: PostgresStore, other: Driver) -> None:
@@ -304,3 +326,37 @@ def test_readers_wait_for_nobody(store: PostgresStore, other: Driver, remember: 
     with other.transaction():
         other.execute("LOCK TABLE heads, inbox, workers, writes IN EXCLUSIVE MODE")
         assert remember(store) is not None
+
+
+@step(name="postgres_traps.work")
+async def work() -> str:
+    await asyncio.sleep(1)
+    return "worked"
+
+
+@workflow(name="postgres_traps.works")
+async def works() -> str:
+    return await work()
+
+
+def test_what_a_dead_worker_held_and_another_had_locked_is_taken_over_as_soon_as_it_is_free(tmp_path: Path) -> None:
+    """And not a lease later, as for a holder of whom nobody knows whether it lives."""
+
+    async def program(host: PausableHost) -> None:
+        store = make_store(host, "postgres", tmp_path)
+        first = await opened(Engine(store, host=host.sibling(), workflows=[works], lease=60))
+        async with Engine(store, host=host.sibling(), workflows=[works], lease=60) as second:
+            for name in ("locked", "free"):
+                await first.start(works.options(id=name))
+            await asyncio.sleep(0.5)
+            kill(first)
+            assert isinstance(store, PostgresStore)
+            with administrator() as other:
+                other.execute(f'SET search_path = "{store._target.schema}"'.encode())
+                with other.transaction():
+                    other.execute("SELECT FROM heads WHERE workflow_id = 'locked' FOR UPDATE")
+                    assert await second.handle("free").result(timeout=121) == "worked"
+                    await asyncio.sleep(5)
+            assert await second.handle("locked").result(timeout=3) == "worked"
+
+    simulate(program)

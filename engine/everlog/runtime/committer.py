@@ -2,12 +2,14 @@
 
 Nobody is waited for: what is there when the engine's thread comes by goes into one transaction, and what arrives
 meanwhile into the next. Each part is answered apart. A database that cannot be reached delays commits of workflows,
-which are sent again unchanged, and fails the calls of users. An error that is no outcome splits the batch until its
-cause stands alone.
+which are sent again unchanged, and fails the calls of users. A commit whose row another transaction has locked is sent
+again unchanged after a growing pause, apart from the rest. An error that is no outcome splits the batch until its cause
+stands alone.
 """
 
 from __future__ import annotations
 
+import heapq
 import logging
 from collections import deque
 from collections.abc import Callable
@@ -20,8 +22,8 @@ from everlog.core.durations import SECOND
 from everlog.errors import EverlogError, InternalError, StoreUnavailable
 from everlog.store import (
     Batch,
+    Busy,
     Commit,
-    CommitOutcome,
     CreateOutcome,
     Done,
     Exists,
@@ -31,13 +33,18 @@ from everlog.store import (
     PostOutcome,
     Refused,
     Store,
+    Undeliverable,
 )
 
 log: Final = logging.getLogger("everlog")
 MOST_PARTS: Final = 1000
 MOST_BYTES: Final = 8_000_000
 FIRST_PAUSE: Final = 50_000
+FIRST_BUSY_PAUSE: Final = 5_000
 LONGEST_PAUSE: Final = SECOND
+
+CommitAnswer = Done | Refused | Undeliverable
+"""What comes of a commit in the end; one that is busy is sent again."""
 
 
 class PendingCreate(Struct, eq=False):
@@ -58,7 +65,9 @@ class PendingCommit(Struct, eq=False):
     """A workflow's commit and who wants to know how it went. An error is never a refusal: nothing was written."""
 
     commit: Commit
-    answer: Callable[[CommitOutcome | EverlogError], None]
+    answer: Callable[[CommitAnswer | EverlogError], None]
+    busy_pause: int = 0
+    """Microseconds that it waited when its row was last found locked."""
 
 
 class Committer:
@@ -69,6 +78,9 @@ class Committer:
         self._creates: deque[PendingCreate] = deque()
         self._posts: deque[PendingPost] = deque()
         self._commits: deque[PendingCommit] = deque()
+        self._busy: list[tuple[int, int, PendingCommit]] = []
+        """A heap: when each is to be sent again, and a number that keeps those of one time in order."""
+        self._found_busy = 0
         self._uncertain: deque[PendingCreate | PendingCommit] = deque()
         """Sent, and the answer was lost: each is looked up before anything is sent again."""
         self._pause = 0
@@ -89,10 +101,18 @@ class Committer:
 
     def waits(self) -> bool:
         """Tell whether something is to be written."""
-        return bool(self._commits or self._creates or self._posts or self._uncertain)
+        return bool(self._commits or self._creates or self._posts or self._uncertain or self._busy)
+
+    def next_flush(self) -> int:
+        """Give the store time at which something can be written; to be asked only where something waits."""
+        if self._commits or self._creates or self._posts or self._uncertain:
+            return self.paused_until
+        return max(self.paused_until, self._busy[0][0])
 
     def close(self, error: EverlogError) -> None:
         """Write nothing more; tell all who wait that it is over."""
+        self._commits.extend(pending for _, _, pending in self._busy)
+        self._busy.clear()
         for waiting in (self._uncertain, self._creates, self._commits, self._posts):
             while waiting:
                 waiting.popleft().answer(error)
@@ -100,20 +120,23 @@ class Committer:
     def flush(self, now: int) -> bool:
         """Write one batch and answer its parts; False where there was nothing that could be written now."""
         looked_up = now >= self.paused_until and bool(self._uncertain) and self._look_up(now)
-        commits: list[PendingCommit] = []
-        if now >= self.paused_until:
-            size = 0
-            while self._commits and len(commits) < MOST_PARTS and size < MOST_BYTES:
-                pending = self._commits.popleft()
-                commits.append(pending)
-                for row in pending.commit.events:
-                    size += len(row.payload)
+        commits = _first(self._commits) if now >= self.paused_until else []
         creates = [self._creates.popleft() for _ in range(min(len(self._creates), MOST_PARTS))]
         posts = [self._posts.popleft() for _ in range(min(len(self._posts), MOST_PARTS))]
-        if not (commits or creates or posts):
-            return looked_up
-        self._write(creates, commits, posts, now)
-        return True
+        wrote = bool(commits or creates or posts)
+        if wrote:
+            self._write(creates, commits, posts, now)
+        return (now >= self.paused_until and self._write_busy(now)) or wrote or looked_up
+
+    def _write_busy(self, now: int) -> bool:
+        """Try those again whose rows were locked: apart from the others, since a store may wait for the locks."""
+        due: deque[PendingCommit] = deque()
+        while self._busy and self._busy[0][0] <= now and len(due) < MOST_PARTS:
+            due.append(heapq.heappop(self._busy)[2])
+        again = bool(due)
+        while due:
+            self._write([], _first(due), [], now)
+        return again
 
     def _write(
         self, creates: list[PendingCreate], commits: list[PendingCommit], posts: list[PendingPost], now: int
@@ -137,7 +160,10 @@ class Committer:
         for create, created in zip(creates, outcome.creates, strict=True):
             create.answer(created)
         for commit, committed in zip(commits, outcome.commits, strict=True):
-            commit.answer(committed)
+            if isinstance(committed, Busy):
+                self._wait_for_row(commit)
+            else:
+                commit.answer(committed)
         for post, posted in zip(posts, outcome.posts, strict=True):
             post.answer(posted)
 
@@ -158,6 +184,18 @@ class Committer:
         for create in creates:
             create.answer(error)
         self._commits.extendleft(reversed(commits))
+
+    def _wait_for_row(self, pending: PendingCommit) -> None:
+        before = pending.busy_pause
+        pending.busy_pause = min(max(FIRST_BUSY_PAUSE, 2 * before), LONGEST_PAUSE)
+        if before < LONGEST_PAUSE == pending.busy_pause:
+            log.warning(
+                "workflow %r waits: another transaction, idle perhaps, has locked its row of the database or sends a"
+                " message of its; end that transaction",
+                pending.commit.workflow_id,
+            )
+        self._found_busy += 1
+        heapq.heappush(self._busy, (self._store.now() + pending.busy_pause, self._found_busy, pending))
 
     def _wait(self, error: StoreUnavailable, now: int) -> None:
         if not self._pause:
@@ -201,6 +239,18 @@ class Committer:
             self._write([], [commit], [], now)
         for post in posts:
             self._write([], [], [post], now)
+
+
+def _first(waiting: deque[PendingCommit]) -> list[PendingCommit]:
+    """Take as many as one batch may have."""
+    commits: list[PendingCommit] = []
+    size = 0
+    while waiting and len(commits) < MOST_PARTS and size < MOST_BYTES:
+        pending = waiting.popleft()
+        commits.append(pending)
+        for row in pending.commit.events:
+            size += len(row.payload)
+    return commits
 
 
 _by_workflow: Final = attrgetter("commit.workflow_id")

@@ -1,7 +1,8 @@
 """Leases: keeps this worker's lease, and retires workers that are dead. On a thread and a connection of its own.
 
 A worker is dead
-- at once, where its process is known to have ended (its lock is free, or its pid is gone on this boot);
+- at once, where its process is known to have ended (its lock is free, or its pid is gone on this boot), or where this
+  worker has retired it before and it still holds something, which another transaction had locked then;
 - when its lease has run out, if this worker has itself reached the store for a whole lease while it was not renewed;
   leases that had run out when this worker started count at once.
 The lease is renewed only while the engine's thread answers. A worker past its own lease starts nothing until it has
@@ -58,6 +59,8 @@ class LeaseKeeper:
         self._turn = Lock()
         """One renews and looks around, or retires; else a worker that has retired would find itself declared dead."""
         self._over = False
+        self._retired: set[str] = set()
+        """Workers that were retired here and may still be listed."""
         self._seen: dict[str, tuple[int, float]] = {}
         """Of each other worker: its lease as last read, and since when it has been that, by our monotonic clock."""
 
@@ -95,7 +98,7 @@ class LeaseKeeper:
             self._reaches = False
             self._reached_since = self._host.monotonic()
         self._check_own_lease()
-        return min(LOOK_AROUND if self._seen else float("inf"), self._lease / SECOND / 4)
+        return min(LOOK_AROUND if self._seen or self._retired else float("inf"), self._lease / SECOND / 4)
 
     def _row(self) -> WorkerRow:
         return WorkerRow(worker=self._worker, process=self._host.process(), lease_until=self._store.now() + self._lease)
@@ -127,6 +130,7 @@ class LeaseKeeper:
             self._reached_since = at  # this process stood still, and so may the others have done
         self._looked_at = at
         freed = 0
+        retired: set[str] = set()
         seen: dict[str, tuple[int, float]] = {}
         for row in self._store.workers():
             if row.worker == self._worker:
@@ -136,13 +140,14 @@ class LeaseKeeper:
             if self._is_dead(row, now, at - max(seen[row.worker][1], self._reached_since)):
                 log.info("worker %s is dead; its workflows are taken over", row.worker)
                 freed += self._store.retire(row.worker)
+                retired.add(row.worker)
                 del seen[row.worker]
-        self._seen = seen
+        self._seen, self._retired = seen, retired
         self._first_look = False
         if freed:
             self._on_freed()
 
     def _is_dead(self, row: WorkerRow, now: int, watched: float) -> bool:
-        if row.gone or self._host.is_gone(row.process):
+        if row.gone or row.worker in self._retired or self._host.is_gone(row.process):
             return True
         return row.lease_until < now and (self._first_look or watched * SECOND >= self._lease)

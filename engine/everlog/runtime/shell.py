@@ -95,10 +95,10 @@ class Shell:
     def pump(self) -> float | None:
         """Do all that there is to do; give the seconds until there may be more."""
         self._pumping_in = get_ident()
-        self._pumping_since = self.host.monotonic()
         try:
             with generators_held():
                 for _ in range(MOST_ROUNDS):
+                    self._pumping_since = self.host.monotonic()
                     if self.closed or not self._round():
                         break
                 else:
@@ -275,7 +275,7 @@ class Shell:
             due = min(worker.next_alarm(), worker.next_claim if worker.has_room() else float("inf"))
             rest = min(rest, max(0.0, (due - now) / SECOND))
         if self.committer.waits():
-            rest = min(rest, max(0.0, (self.committer.paused_until - now) / SECOND))
+            rest = min(rest, max(0.0, (self.committer.next_flush() - now) / SECOND))
         return None if rest == float("inf") else rest
 
 

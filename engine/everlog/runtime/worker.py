@@ -36,7 +36,7 @@ from everlog.replay.execution import Environment, Execution, StepEnd
 from everlog.replay.quarantine import was_kept_aside
 from everlog.runtime.alarms import Alarms
 from everlog.runtime.commits import commit_of, going_on, state_commit, stuck_commit
-from everlog.runtime.committer import Committer, PendingCommit
+from everlog.runtime.committer import CommitAnswer, Committer, PendingCommit
 from everlog.runtime.dispatches import Dispatches, given_back
 from everlog.runtime.parking import PARK_AFTER, Resting, is_worth_parking
 from everlog.runtime.residents import NEVER, History, Resident
@@ -45,11 +45,9 @@ from everlog.runtime.steps import Dispatch, StepRunner
 from everlog.runtime.strand_room import StrandRoom
 from everlog.store import (
     ENDED,
-    Busy,
     Claimed,
     ClaimRequest,
     Commit,
-    CommitOutcome,
     Done,
     Head,
     InboxRow,
@@ -337,7 +335,7 @@ class Worker:
         commit = commit_of(resident, drafted, release=release)
         self._committer.commit(PendingCommit(commit, partial(self._committed, resident)))
 
-    def _committed(self, resident: Resident, outcome: CommitOutcome | EverlogError) -> None:
+    def _committed(self, resident: Resident, outcome: CommitAnswer | EverlogError) -> None:
         drafted = resident.in_flight
         if resident.lost or drafted is None:
             return
@@ -345,8 +343,6 @@ class Worker:
             case Done():
                 resident.in_flight = None
                 self._apply(resident, drafted)
-            case Busy():
-                self._send(resident, drafted, release=resident.releasing)
             case Undeliverable():
                 operation = drafted.sends[outcome.index]
                 error = NotFound(not_delivered(operation.to, outcome.reason))
@@ -437,11 +433,9 @@ class Worker:
     def _write_alone(self, commit: Commit, then: Callable[[], None] = lambda: None) -> None:
         """Write a commit of a workflow that is not in memory, and then go on."""
 
-        def answer(outcome: CommitOutcome | EverlogError) -> None:
+        def answer(outcome: CommitAnswer | EverlogError) -> None:
             if isinstance(outcome, Done):
                 then()
-            elif isinstance(outcome, Busy):
-                self._write_alone(commit, then)
             elif isinstance(outcome, EverlogError):
                 log.error("workflow %r could not be marked as %s: %s", commit.workflow_id, commit.state, outcome)
 

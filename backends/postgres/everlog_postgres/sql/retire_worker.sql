@@ -1,12 +1,20 @@
 -- Remove a worker and take the tokens of all that it held; what was running is counted as taken over. Gives how many.
--- It waits for a commit of the worker that is being written: so none is made after this that was not seen by it.
-WITH freed AS (
+-- It waits for nobody: a head that another transaction has locked keeps its token, and its holder is still listed.
+WITH locked AS MATERIALIZED (
+    SELECT heads.workflow_id
+    FROM everlog.heads
+    WHERE heads.worker = %(worker)s
+    FOR NO KEY UPDATE OF heads SKIP LOCKED
+),
+
+freed AS (
     UPDATE everlog.heads
     SET
         token = NULL,
         worker = NULL,
         takeovers = heads.takeovers + (heads.state = 'running')::integer
-    WHERE heads.worker = %(worker)s
+    FROM locked
+    WHERE heads.workflow_id = locked.workflow_id
     RETURNING heads.workflow_id
 ),
 

@@ -1,0 +1,149 @@
+"""Several worker processes on one Postgres: some are killed, some stand still, and the others go on for them."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.crash import touring
+from tests.postgres import needs_postgres, new_schema
+
+pytestmark = [
+    needs_postgres,
+    pytest.mark.skipif(not hasattr(signal, "SIGSTOP"), reason="this system cannot stop and kill so"),
+]
+PROGRAM = Path(__file__).with_name("touring.py")
+LONG_LEASE = 300.0
+"""Seconds: longer than any test waits. Who takes over within it knows that the process is gone."""
+
+
+class Fleet:
+    """Worker processes on one schema."""
+
+    def __init__(self, folder: Path) -> None:
+        self.url = new_schema()
+        self.folder = folder
+        self.processes: list[subprocess.Popen[bytes]] = []
+        self.living: list[subprocess.Popen[bytes]] = []
+
+    def start(self, *, lease: float) -> None:
+        with open(self.folder / f"worker-{len(self.processes)}", "wb") as told:
+            process = subprocess.Popen(
+                [sys.executable, str(PROGRAM), self.url, str(lease)],
+                stdin=subprocess.PIPE,
+                stdout=told,
+                stderr=subprocess.STDOUT,
+            )
+        self.processes.append(process)
+        self.living.append(process)
+
+    def held(self, pid: int) -> int:
+        """Give how many workflows the workers of a process hold, or 1 while it has only a lease."""
+        with touring.connect(self.url) as driver:
+            ((workers, heads),) = driver.execute(
+                "SELECT count(DISTINCT workers.worker), count(heads.workflow_id)"
+                " FROM workers LEFT JOIN heads USING (worker) WHERE (process::jsonb ->> 'pid')::integer = %s",
+                [pid],
+            ).fetchall()
+        return int(heads or workers)
+
+    def wait_for(self, condition: Callable[[], object], *, seconds: float) -> None:
+        until = time.monotonic() + seconds
+        while not condition():
+            assert time.monotonic() < until, f"waited in vain; {touring.left(self.url)} tours are left; {self.told()}"
+            time.sleep(0.02)
+
+    def told(self) -> str:
+        """Give what the processes have said."""
+        return "\n".join(f"{path.name}: {path.read_text()[-2000:]}" for path in sorted(self.folder.glob("worker-*")))
+
+    def end(self) -> None:
+        """Have those end that live, as a deployment does, and insist that they do so well."""
+        for process in self.living:
+            process.send_signal(signal.SIGTERM)
+        for process in self.living:
+            assert process.wait(timeout=60) == 0, self.told()
+        assert "Traceback" not in self.told()
+
+    def close(self) -> None:
+        for process in self.processes:
+            process.kill()
+            process.communicate()
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[Fleet]:
+    fleet = Fleet(tmp_path)
+    yield fleet
+    fleet.close()
+
+
+@pytest.mark.parametrize(
+    ("workers", "tours", "rounds", "pause", "kills"),
+    [pytest.param(3, 60, 12, 0.5, 6, id="short"), pytest.param(4, 200, 40, 1.0, 60, id="long", marks=pytest.mark.long)],
+)
+def test_workers_are_killed_one_after_the_other_and_nothing_is_lost_or_doubled(
+    fleet: Fleet, workers: int, tours: int, rounds: int, pause: float, kills: int, record_property: Callable[..., None]
+) -> None:
+    chance = random.Random(3)
+    asyncio.run(touring.begin(fleet.url, tours, rounds, pause))
+    for _ in range(workers):
+        fleet.start(lease=LONG_LEASE)
+    taken_over_after: list[float] = []
+    for _ in range(kills):
+        # Each is replaced: on a machine that is slow to start them, none would live to do anything.
+        fleet.wait_for(lambda: all(fleet.held(one.pid) for one in fleet.living), seconds=60)
+        victim = chance.choice(fleet.living)
+        fleet.living.remove(victim)
+        victim.kill()
+        victim.communicate()
+        died = time.monotonic()
+        fleet.start(lease=LONG_LEASE)
+        fleet.wait_for(lambda pid=victim.pid: not fleet.held(pid), seconds=30)
+        taken_over_after.append(time.monotonic() - died)
+        time.sleep(max(0.0, died + 1 - time.monotonic()))
+    assert touring.left(fleet.url), "it was not over before the last was killed"
+    fleet.wait_for(lambda: not touring.left(fleet.url), seconds=rounds * 10)
+    fleet.end()
+    touring.check(fleet.url, tours, rounds)
+    record_property("seconds until another took over", max(taken_over_after))
+    print(
+        f"taken over after {max(taken_over_after):.2f} s at the most, {sum(taken_over_after) / kills:.2f} s in the mean"
+    )
+
+
+@pytest.mark.parametrize(
+    ("workers", "tours", "rounds", "lease", "stops"),
+    [pytest.param(2, 40, 8, 2, 1, id="short"), pytest.param(4, 200, 40, 5, 5, id="long", marks=pytest.mark.long)],
+)
+def test_a_worker_that_stands_still_for_longer_than_its_lease_writes_nothing_when_it_goes_on(
+    fleet: Fleet, workers: int, tours: int, rounds: int, lease: float, stops: int
+) -> None:
+    chance = random.Random(5)
+    asyncio.run(touring.begin(fleet.url, tours, rounds, 0.5))
+    for _ in range(workers):
+        fleet.start(lease=lease)
+    zombies: set[int] = set()
+    taken_over_after: list[float] = []
+    for _ in range(stops):
+        fleet.wait_for(lambda: any(fleet.held(one.pid) > 1 for one in fleet.living), seconds=60)
+        zombie = chance.choice([one for one in fleet.living if fleet.held(one.pid) > 1])
+        zombie.send_signal(signal.SIGSTOP)
+        zombies.add(zombie.pid)
+        stopped = time.monotonic()
+        fleet.wait_for(lambda pid=zombie.pid: not fleet.held(pid), seconds=60)
+        taken_over_after.append(time.monotonic() - stopped)
+        zombie.send_signal(signal.SIGCONT)
+        fleet.wait_for(lambda pid=zombie.pid: fleet.held(pid) or not touring.left(fleet.url), seconds=30)
+    fleet.wait_for(lambda: not touring.left(fleet.url), seconds=rounds * 10)
+    fleet.end()
+    touring.check(fleet.url, tours, rounds, zombies=zombies)
+    print(f"taken over after {max(taken_over_after):.2f} s at the most, with leases of {lease} s")

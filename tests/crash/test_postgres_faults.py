@@ -1,0 +1,247 @@
+"""Faults of the database while workflows run: they wait, go on, and leave no connection, lock or thread behind."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from typing import Any
+
+import psycopg
+import pytest
+
+import everlog
+from everlog import Engine, host, workflow
+from everlog_postgres.urls import parse
+from tests.crash import touring
+from tests.crash.touring import tour
+from tests.postgres import VARIABLE, administrator, needs_postgres, new_schema, started_server
+from tests.proxies import Proxy
+
+pytestmark = needs_postgres
+ROUNDS = 8
+PAUSE = 0.3
+PATIENCE = 120.0
+
+sizes = pytest.mark.parametrize(
+    "tours", [pytest.param(40, id="short"), pytest.param(200, id="long", marks=pytest.mark.long)]
+)
+
+
+@pytest.fixture(autouse=True)
+def threads_end_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have pools not keep their threads for long, so that it is soon seen that none is left."""
+    monkeypatch.setattr(host, "IDLE_THREAD", 0.2)
+
+
+@pytest.fixture
+def url() -> Iterator[str]:
+    yield from _ledgered(new_schema())
+
+
+def _ledgered(url: str) -> Iterator[str]:
+    """Have the steps of this process note themselves in the schema of this URL."""
+    touring.database = url
+    yield url
+    touring.close_ledger()
+    touring.database = ""
+
+
+def connections(url: str) -> int:
+    with closing(psycopg.connect(parse(url).conninfo, autocommit=True)) as driver:
+        (row,) = driver.execute("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'everlog %'")
+    return int(row[0])
+
+
+def locks(url: str) -> int:
+    with closing(psycopg.connect(parse(url).conninfo, autocommit=True)) as driver:
+        (row,) = driver.execute("SELECT count(*) FROM pg_locks WHERE pid <> pg_backend_pid()")
+    return int(row[0])
+
+
+def threads() -> set[threading.Thread]:
+    return {one for one in threading.enumerate() if one.name.startswith("everlog")}
+
+
+def eventually(count: Callable[[], Any], expected: Any) -> None:
+    """A server notices a moment later that a client has gone, and a pool keeps its threads for a while."""
+    until = time.monotonic() + 20
+    while count() != expected:
+        assert time.monotonic() < until, f"left behind: found {count()}, expected {expected}"
+        time.sleep(0.02)
+
+
+def survive(url: str, tours: int, fault: Callable[[int], object], *, times: int, through: str = "") -> None:
+    """Run tours; have `fault` happen while they run; check what came of them, and that nothing is left behind."""
+    asyncio.run(touring.begin(url, tours, ROUNDS, PAUSE))
+    touring.close_ledger()
+    eventually(lambda: connections(url), 0)
+    before = threads()
+
+    async def program() -> None:
+        async with Engine(through or url, workflows=[tour]) as engine:
+            for number in range(times):
+                await asyncio.sleep(PAUSE)
+                assert await asyncio.to_thread(touring.left, url), "it was over before the fault"
+                await asyncio.to_thread(fault, number)
+            handles = [engine.handle(f"tour-{number}", tour) for number in range(tours)]
+            results = await asyncio.gather(*(handle.result(timeout=PATIENCE) for handle in handles))
+            assert results == [touring.result_of(number, ROUNDS) for number in range(tours)]
+            assert connections(url) <= 3, "three of an engine"
+
+    asyncio.run(program())
+    touring.close_ledger()
+    touring.check(url, tours, ROUNDS)
+    eventually(lambda: connections(url), 0)
+    eventually(lambda: locks(url), 0)
+    eventually(lambda: threads() - before, set())
+
+
+@sizes
+def test_all_connections_are_ended_again_and_again(url: str, tours: int) -> None:
+    ended: list[int] = []
+
+    def end_all(number: int) -> None:
+        with administrator() as connection:
+            rows = connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'everlog %'"
+            ).fetchall()
+        ended.append(len(rows))
+
+    survive(url, tours, end_all, times=ROUNDS)
+    assert sum(ended) >= ROUNDS, "there were connections to be ended"
+
+
+@pytest.mark.parametrize("lost", ["answer", "question"])
+@sizes
+def test_answers_and_questions_are_lost_again_and_again(url: str, tours: int, lost: Any) -> None:
+    """The answer to a commit among others: it is written, and nobody was told."""
+    proxy = Proxy()
+
+    def lose(number: int) -> None:
+        proxy.lose = lost
+        until = time.monotonic() + 20
+        while proxy.lose == lost:
+            assert time.monotonic() < until, "nothing was lost"
+            time.sleep(0.005)
+
+    try:
+        survive(url, tours, lose, times=2 * ROUNDS // 3, through=f"{proxy.url}?schema={parse(url).schema}")
+    finally:
+        proxy.close()
+
+
+@pytest.mark.skipif(VARIABLE in os.environ, reason="the server is not ours to stop")
+@pytest.mark.parametrize(
+    "how",
+    [pytest.param("SIGINT", id="fast", marks=pytest.mark.long), pytest.param("SIGQUIT", id="immediate")],
+)
+@sizes
+def test_the_server_restarts(tours: int, how: str) -> None:
+    server = started_server()
+
+    def restart(number: int) -> None:
+        os.kill(server.get_pid(), signal.Signals[how])
+        while server.get_postmaster_info().is_running():
+            time.sleep(0.01)
+        server.ensure_postgres_running()
+
+    try:
+        for url in _ledgered(server.get_uri()):
+            survive(url, tours, restart, times=2)
+    finally:
+        server.cleanup()
+
+
+@sizes
+def test_one_who_has_sent_a_message_and_idles_in_its_transaction_holds_up_nobody(url: str, tours: int) -> None:
+    """Its message arrives when it commits; until then all else goes on, also what it was sent to."""
+
+    async def program() -> None:
+        async with Engine(url, workflows=[tour, tells]) as engine:
+            waits = await engine.start(tells.options(id="tells"))
+            with touring.connect(url) as idle, idle.transaction():
+                for number in range(tours):
+                    idle.execute(_SEND, [f"tour-{number}"])
+                idle.execute(_SEND, ["tells"])
+                handles = [engine.handle(f"tour-{number}", tour) for number in range(tours)]
+                await asyncio.gather(*(handle.result(timeout=PATIENCE) for handle in handles))
+                assert (await waits.status()).state != "completed"
+            assert await waits.result(timeout=PATIENCE) == 1
+
+    asyncio.run(touring.begin(url, tours, ROUNDS, PAUSE))
+    asyncio.run(program())
+    with touring.connect(url) as driver:
+        driver.execute("DELETE FROM inbox WHERE topic = 'idle'")  # that of tours, which had ended
+        for table in ("events", "heads"):
+            driver.execute(f"DELETE FROM {table} WHERE workflow_id = 'tells'".encode())
+    touring.check(url, tours, ROUNDS)
+
+
+_SEND = (
+    "INSERT INTO inbox (workflow_id, source, number, topic, control, payload, arrived_at, closed)"
+    " VALUES (%s, 'user', 1, 'idle', false, '1', 1, false)"
+)
+
+
+@workflow(name="tells")
+async def tells() -> int:
+    return await everlog.recv("idle", type=int)
+
+
+def test_one_who_has_locked_the_row_of_a_workflow_holds_up_no_other(url: str) -> None:
+    tours = 20
+
+    async def program() -> None:
+        async with Engine(url, workflows=[tour, tells]) as engine:
+            waits = await engine.start(tells.options(id="tells"))
+            await waits.send("other", 1)
+            with touring.connect(url) as idle, idle.transaction():
+                idle.execute("SELECT FROM heads WHERE workflow_id = 'tells' FOR UPDATE")
+                await waits.send("idle", 1)
+                handles = [engine.handle(f"tour-{number}", tour) for number in range(tours)]
+                await asyncio.gather(*(handle.result(timeout=PATIENCE) for handle in handles))
+                assert (await waits.status()).state != "completed"
+            assert await waits.result(timeout=PATIENCE) == 1
+
+    asyncio.run(touring.begin(url, tours, ROUNDS, PAUSE))
+    asyncio.run(program())
+
+
+_RUN = {"workflow": "tour-0", "operation": "add@0", "process": 1}
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        pytest.param(touring.NOTE, id="a step ran again"),
+        pytest.param(b"DELETE FROM ledger WHERE operation = 'add@0'", id="a step never ran"),
+        pytest.param(b"DELETE FROM events WHERE workflow_id = 'tour-1' AND seq = 3", id="a gap"),
+        pytest.param(
+            b"INSERT INTO events SELECT workflow_id, 1 + max(seq), 'step_completed', 0, min(payload)"
+            b" FILTER (WHERE type = 'step_completed') FROM events WHERE workflow_id = 'tour-1' GROUP BY workflow_id",
+            id="a second result",
+        ),
+        pytest.param(
+            b"UPDATE events SET payload = replace(payload, 'result', 'nothing') WHERE type = 'workflow_completed'",
+            id="another value",
+        ),
+    ],
+)
+def test_the_check_of_these_tests_finds_what_is_wrong(url: str, wrong: bytes) -> None:
+    async def program() -> None:
+        async with Engine(url, workflows=[tour]) as engine:
+            for number in range(2):
+                await engine.handle(f"tour-{number}", tour).result(timeout=PATIENCE)
+
+    asyncio.run(touring.begin(url, 2, 1, 0.0))
+    asyncio.run(program())
+    touring.check(url, 2, 1)
+    with touring.connect(url) as driver:
+        driver.execute(wrong, _RUN)
+    with pytest.raises(AssertionError):
+        touring.check(url, 2, 1)
