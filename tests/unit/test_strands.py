@@ -10,13 +10,14 @@ import threading
 import time
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import pytest
 
 import everlog
 from everlog import Engine, SyncWorkflow, Workflow, WorkflowFailed, step, sync, workflow
-from everlog.host import IDLE_THREAD, SystemHost, ThreadPool
+from everlog.host import IDLE_THREAD, Job, SystemHost, ThreadPool
 from everlog.memory import MemoryStore
 from everlog.replay import quarantine
 from everlog.replay.execution import Execution
@@ -293,9 +294,14 @@ def test_a_generator_that_is_not_closed_ends_with_the_function_that_had_it() -> 
 class LateHost(SimulatedHost):
     """A host whose threads let go of what they ran some time after it has ended."""
 
-    def run_aside(self, function: Callable[[], None]) -> None:
-        def late() -> None:
-            function()
+    def run_aside(self, function: Job) -> None:
+        def late() -> Callable[[], None]:
+            last = function()
+            return partial(hand_back, last, function)
+
+        def hand_back(last: Callable[[], object] | None, _: Job) -> None:
+            if last is not None:
+                last()
             time.sleep(0.05)
 
         super().run_aside(late)
