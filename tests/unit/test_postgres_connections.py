@@ -14,6 +14,8 @@ from typing import Any
 
 import psycopg
 import pytest
+from psycopg.errors import error_from_result
+from psycopg.pq import ExecStatus
 
 from everlog import Engine, step, workflow
 from everlog.errors import CorruptLog, StoreUnavailable
@@ -248,6 +250,24 @@ def test_what_was_acknowledged_survives_a_crash_of_the_server() -> None:
         store.close()
     finally:
         server.cleanup()
+
+
+def test_an_error_of_the_drivers_own_is_a_connection_that_is_lost(store: PostgresStore) -> None:
+    """It may say that the server has gone before it calls the connection closed."""
+    token = held(store, "order")
+    real, connection = store._connection._send, store._connection
+
+    def lost(driver: psycopg.Connection[Any], questions: Any) -> Any:
+        real(driver, questions)
+        raise error_from_result(driver.pgconn.make_empty_result(ExecStatus.FATAL_ERROR))
+
+    connection._send = lost  # type: ignore[method-assign] # as when the server dies amid an answer
+    with pytest.raises(StoreUnavailable) as caught:
+        commit(store, advance(token, 1))
+    assert caught.value.unknown_outcome
+    connection._send = real  # type: ignore[method-assign] # as it was
+    assert head(store, "order").seq == 2
+    assert commit(store, advance(token, 2)) == Done()
 
 
 def test_one_who_is_stopped_in_the_middle_leaves_the_store_usable(store: PostgresStore, url: str) -> None:

@@ -125,8 +125,8 @@ class Connection:
             try:
                 return self._send(driver, questions)
             except psycopg.Error as error:
-                if driver.closed:
-                    self._driver = None
+                if driver.closed or _is_libpqs_own(error):
+                    self.drop()
                     if not writes:
                         raise _Lost from error
                     raise translate(error, self.name, lost_write=True) from error
@@ -258,6 +258,11 @@ def _rows(cursor: psycopg.Cursor[tuple[Any, ...]]) -> Rows:
     """Give the rows, none of a statement that gives none. `cursor.description` would describe each column first."""
     result = cursor.pgresult
     return cursor.fetchall() if result is not None and result.ntuples else []
+
+
+def _is_libpqs_own(error: psycopg.Error) -> bool:
+    """Say whether the error was made on this side, where the connection is not yet known to be lost."""
+    return error.sqlstate is None and error.pgresult is not None
 
 
 def _is_alive(driver: Driver) -> bool:
