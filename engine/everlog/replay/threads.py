@@ -1,7 +1,7 @@
 """Threads: workflow code may start none of its own, since nothing that happens there would be recorded.
 
 A thread does not know whose workflow it serves, so that a step that is called there would look like a plain call. What
-starts threads, and hands work to them, is refused while workflow code runs; for everybody else it is as it was.
+starts threads is refused while workflow code runs; for everybody else it is as it was.
 """
 
 from __future__ import annotations
@@ -16,22 +16,18 @@ from everlog.replay.context import active
 
 @functools.cache
 def refuse_own_threads() -> None:
-    """Begin to refuse, for as long as the process lives."""
-    _refuse(threading.Thread, "start", "a thread")  # noqa: TID251 - it is watched here, not used
-
-
-def _refuse(owner: Any, name: str, what: str) -> None:
-    original = getattr(owner, name)
+    """Begin to refuse, for as long as the process lives. `refusals` does so for what hands work to threads."""
+    original = threading.Thread.start  # noqa: TID251 - it is watched here, not used
 
     @functools.wraps(original)
-    def refusing(*args: Any, **kwargs: Any) -> Any:
+    def start(self: Any) -> None:
         execution = active.execution
-        if execution is None:
-            return original(*args, **kwargs)
-        raise WrongContext(
-            f"workflow {execution.workflow_id!r}: {what} of one's own is not for workflow code, since what runs there "
-            "is neither recorded nor replayed; for many things at once there is asyncio.gather, and in blocking code "
-            "sync.map and sync.submit"
-        )
+        if execution is not None:
+            raise WrongContext(
+                f"workflow {execution.workflow_id!r}: a thread of one's own is not for workflow code, since what runs "
+                "there is neither recorded nor replayed; for many things at once there is asyncio.gather, and in "
+                "blocking code sync.map and sync.submit"
+            )
+        original(self)
 
-    setattr(owner, name, refusing)
+    threading.Thread.start = start  # type: ignore[method-assign]  # noqa: TID251 - so that all see it
