@@ -159,15 +159,15 @@ def test_several_threads_may_use_one_engine(opened: sync.Engine) -> None:
 def test_calls_of_other_threads_end_when_the_engine_closes(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whenever they come: also after the last turn of the loop, and before it is closed."""
     client = sync.Client("memory://")
-    ends: list[object] = []
+    ends: dict[int, object] = {}
 
-    def call() -> None:
+    def call(number: int) -> None:
         try:
             client._portal.call(lambda: asyncio.sleep(600))
         except Exception as error:
-            ends.append(error)
+            ends[number] = error
 
-    threads = [threading.Thread(target=call) for _ in range(3)]
+    threads = [threading.Thread(target=call, args=(number,)) for number in range(3)]
     closing = asyncio.Runner.close
 
     def close(runner: asyncio.Runner) -> None:
@@ -185,7 +185,7 @@ def test_calls_of_other_threads_end_when_the_engine_closes(monkeypatch: pytest.M
     threads[2].start()
     for thread in threads:
         thread.join(PATIENCE)
-    assert [type(end) for end in ends] == [StoreUnavailable, StoreUnavailable, UsageError]
+    assert [type(ends.get(number)) for number in range(3)] == [StoreUnavailable, StoreUnavailable, UsageError]
 
 
 def test_where_there_is_no_loop_it_cannot_be_opened(monkeypatch: pytest.MonkeyPatch) -> None:
