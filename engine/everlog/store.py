@@ -326,18 +326,22 @@ def check_batch(batch: Batch) -> None:
             raise InternalError(f"workflow {new.workflow_id!r} is created without events; give it at least seq 1")
         if (new.token is None) != (new.worker is None):
             raise InternalError(f"workflow {new.workflow_id!r} is created with a token or a worker; give both or none")
-        _check_dense(new.workflow_id, 0, new.events)
+        for expected, event in enumerate(new.events, start=1):
+            if event.seq != expected:
+                raise _gap(new.workflow_id, expected, event.seq)
     seen = {new.workflow_id for new in batch.creates}
     for commit in batch.commits:
         if commit.workflow_id in seen:
             raise InternalError(f"workflow {commit.workflow_id!r} occurs twice in one batch; commit it once")
         seen.add(commit.workflow_id)
-        _check_dense(commit.workflow_id, commit.seq, commit.events)
+        expected = commit.seq
+        for event in commit.events:
+            expected += 1
+            if event.seq != expected:
+                raise _gap(commit.workflow_id, expected, event.seq)
 
 
-def _check_dense(workflow_id: str, seq: int, events: Sequence[EventRow]) -> None:
-    for expected, event in enumerate(events, start=seq + 1):
-        if event.seq != expected:
-            raise InternalError(
-                f"history of workflow {workflow_id!r} would have a gap: expected seq {expected}, found {event.seq}"
-            )
+def _gap(workflow_id: str, expected: int, found: int) -> InternalError:
+    return InternalError(
+        f"history of workflow {workflow_id!r} would have a gap: expected seq {expected}, found {found}"
+    )

@@ -313,7 +313,7 @@ READERS = [
         "closed-is-a-defect-of-ours",
         "after `close` calls raise `StoreUnavailable`",
         "connection.py",
-        "                self._closed = True\n",
+        "                self.closed = True\n",
         "",
     ),
 ]

@@ -9,9 +9,10 @@ import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from os import getpid
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, NoReturn, TypeVar
 
 from everlog.errors import SchemaMismatch, StoreUnavailable
 from everlog_sqlite.driver_errors import primary_code, raise_translated, translate, translated
@@ -38,8 +39,8 @@ class Connection:
         self.path = path
         self.name = "the SQLite database in memory" if path is None else f"the database file {str(path)!r}"
         self.lock = threading.RLock()
-        self._process = os.getpid()
-        self._closed = False
+        self.process: Final = getpid()
+        self.closed = False
         self.using: Final = _Using(self)
         self.transaction: Final = _Transaction(self)
         if path is not None:
@@ -80,33 +81,32 @@ class Connection:
 
     def patiently(self, call: Callable[[], Result]) -> Result:
         """Repeat what another connection's lock keeps from happening, for as long as `PATIENCE`."""
-        deadline = time.monotonic() + PATIENCE
+        deadline = 0.0
         while True:
             try:
                 return call()
             except sqlite3.OperationalError as error:
+                deadline = deadline or time.monotonic() + PATIENCE
                 if primary_code(error) != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                     raise
             time.sleep(_PAUSE)
 
-    def require_process(self) -> None:
+    def refuse_fork(self) -> NoReturn:
         """Raise `StoreUnavailable` in a fork of the opening process. Before the lock is asked for: it may be lost."""
-        if self._process != os.getpid():
-            raise StoreUnavailable(
-                f"{self.name} was opened by process {self._process}, and this is a fork of it, {os.getpid()};"
-                " a connection does not survive a fork: open the database in the child"
-            )
+        raise StoreUnavailable(
+            f"{self.name} was opened by process {self.process}, and this is a fork of it, {getpid()};"
+            " a connection does not survive a fork: open the database in the child"
+        )
 
-    def require_open(self) -> None:
-        """Raise `StoreUnavailable` if this connection was closed."""
-        if self._closed:
-            raise StoreUnavailable(f"{self.name} was closed by this program; open it again")
+    def refuse_closed(self) -> NoReturn:
+        """Raise `StoreUnavailable` since this connection was closed."""
+        raise StoreUnavailable(f"{self.name} was closed by this program; open it again")
 
     def close(self) -> None:
         """Close the connection. The last one to a file moves the write-ahead log into it."""
-        if self._process == os.getpid():
+        if self.process == getpid():
             with self.lock, translated(self.name):
-                self._closed = True
+                self.closed = True
                 self.driver.close()
 
 
@@ -117,13 +117,13 @@ class _Using:
         self._connection = connection
 
     def __enter__(self) -> None:
-        self._connection.require_process()
-        self._connection.lock.acquire()
-        try:
-            self._connection.require_open()
-        except BaseException:
-            self._connection.lock.release()
-            raise
+        connection = self._connection
+        if connection.process != getpid():
+            connection.refuse_fork()
+        connection.lock.acquire()
+        if connection.closed:
+            connection.lock.release()
+            connection.refuse_closed()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self._connection.lock.release()
@@ -142,10 +142,11 @@ class _Transaction:
         self._connection = connection
 
     def __enter__(self) -> None:
-        self._connection.using.__enter__()
+        connection = self._connection
+        connection.using.__enter__()
         try:
             # A transaction that begins as a reader and becomes a writer may be refused at once; this one waits.
-            self._connection.patiently(self._begin)
+            connection.patiently(self._begin)
         except BaseException as error:
             self._roll_back()  # an interrupt may have come just after the beginning
             self._connection.lock.release()

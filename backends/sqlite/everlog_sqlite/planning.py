@@ -6,8 +6,8 @@ by the same few statements.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Mapping, Sequence
+from typing import Literal, NamedTuple, cast
 
 import msgspec
 
@@ -32,7 +32,8 @@ from everlog_sqlite.records import HeadRecord, array
 
 Row = tuple[object, ...]
 
-_DONE = Done()
+DONE = Done()
+_REFUSED = Refused()
 
 
 class Mail:
@@ -108,12 +109,12 @@ class Plan:
         )
         self.heads[new.workflow_id] = head
         self.created.append(msgspec.structs.astuple(head)[:10])
-        return _DONE
+        return DONE
 
     def _commit(self, commit: Commit) -> CommitOutcome:
         head = self.heads.get(commit.workflow_id)
         if head is None or head.token != commit.token or head.seq != commit.seq:
-            return Refused()
+            return _REFUSED
         for index, message in enumerate(commit.messages):
             reason = self._why_undeliverable(message)
             if reason is not None:
@@ -123,16 +124,17 @@ class Plan:
             self._mail.consume(commit.workflow_id, commit.consumed)
         for message in commit.messages:
             self._deliver(message)
-        self._move(head, commit, size=self._append(head.number, commit.events))
-        return _DONE
-
-    def _move(self, head: HeadRecord, commit: Commit, *, size: int) -> None:
+        size = self._append(head.number, commit.events)
+        runs_on = commit.state == "running" and _goes_on(commit) and head.runs()
         head.seq += len(commit.events)
-        forgives = int(bool(commit.events) and commit.progress)
-        advance = (head.number, commit.token, commit.seq, head.seq, size, forgives)
-        if _runs_on(head, commit):
+        advance = (head.number, commit.token, commit.seq, head.seq, size, _forgives(commit))
+        if runs_on:
             self.advanced.append(advance)
-            return
+        else:
+            self._move(head, commit, advance)
+        return DONE
+
+    def _move(self, head: HeadRecord, commit: Commit, advance: Row) -> None:
         ended = commit.state in ENDED
         free = commit.release or ended
         head.state = commit.state
@@ -155,7 +157,7 @@ class Plan:
         if reason is not None:
             return Undeliverable(index=0, reason=reason)
         self._deliver(message)
-        return _DONE
+        return DONE
 
     def _why_undeliverable(self, message: NewMessage) -> Literal["unknown", "ended"] | None:
         destination = self.heads.get(message.destination)
@@ -184,10 +186,48 @@ class Plan:
         return size
 
 
-def _runs_on(head: HeadRecord, commit: Commit) -> bool:
-    """Say whether the workflow runs and waits for nothing, before as after: the condition of advance_heads."""
-    runs = head.state == "running" and head.wake_at is None and not head.topics
-    explained = head.build is not None or head.why is not None
-    goes_on = commit.state == "running" and commit.wake_at is None and not commit.topics and not commit.release
-    explains = commit.build is not None or commit.why is not None
-    return runs and goes_on and not explained and not explains
+class Running(NamedTuple):
+    """A batch in which every workflow runs on and touches no other: its heads, and the rows to be written."""
+
+    heads: list[HeadRecord]
+    advanced: list[Row]
+    events: list[Row]
+
+    def move_heads(self) -> None:
+        """Take note that the rows were written."""
+        for head, advance in zip(self.heads, self.advanced, strict=True):
+            head.seq = cast("int", advance[3])
+
+
+def running_on(commits: Sequence[Commit], known: Mapping[str, HeadRecord]) -> Running | None:
+    """Plan a batch whose heads are all remembered as it wants them; None where it is not so simple, or wrong."""
+    heads: list[HeadRecord] = []
+    advanced: list[Row] = []
+    rows: list[Row] = []
+    for commit in commits:
+        head = known.get(commit.workflow_id)
+        if head is None or head.token != commit.token or head.seq != commit.seq or not head.runs():
+            return None
+        if commit.state != "running" or commit.messages or commit.consumed or not commit.events or not _goes_on(commit):
+            return None
+        number, seq, size = head.number, commit.seq, 0
+        for event in commit.events:
+            seq += 1
+            if event.seq != seq:
+                return None
+            size += len(event.payload)
+            rows.append((number, seq, event.type, event.recorded_at, event.payload.decode()))
+        heads.append(head)
+        advanced.append((number, commit.token, commit.seq, seq, size, _forgives(commit)))
+    return Running(heads, advanced, rows)
+
+
+def _goes_on(commit: Commit) -> bool:
+    """Say whether a commit that leaves the workflow running says nothing else of it."""
+    says_more = commit.wake_at is not None or commit.topics or commit.build is not None or commit.why is not None
+    return not says_more and not commit.release
+
+
+def _forgives(commit: Commit) -> int:
+    """Say whether takeovers are forgotten: as a number, which is bound faster."""
+    return 1 if commit.events and commit.progress else 0

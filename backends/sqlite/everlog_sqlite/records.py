@@ -32,6 +32,16 @@ class HeadRecord(msgspec.Struct, array_like=True):
     build: str | None = None
     why: str | None = None
 
+    def runs(self) -> bool:
+        """Say whether the workflow runs and waits for nothing: the condition of advance_heads."""
+        return (
+            self.state == "running"
+            and self.wake_at is None
+            and not self.topics
+            and self.build is None
+            and self.why is None
+        )
+
     def head(self) -> Head:
         """Give it as the engine sees it."""
         return Head(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from importlib.resources import files
+from itertools import chain
 from typing import Final
 
 from everlog_sqlite.connection import Connection
@@ -32,15 +33,18 @@ class RowsStatement:
         start = sql.index("(VALUES (") + len("(VALUES ")
         row = sql[start : sql.index(")", start) + 1]
         self.width = row.count("?")
+        self._one = sql
         self._by_size = {size: sql.replace(row, ", ".join([row] * size), 1) for size in _SIZES}
 
     def run(self, connection: Connection, rows: Sequence[tuple[object, ...]]) -> int:
         """Run it over the rows and give how many rows of the table it changed."""
+        if len(rows) == 1:
+            return connection.execute(self._one, rows[0]).rowcount
         changed = 0
         for start in range(0, len(rows), _SIZES[-1]):
             chunk = rows[start : start + _SIZES[-1]]
             size = _SIZE_FOR[len(chunk)]
-            parameters = [value for row in chunk for value in row]
+            parameters = list(chain.from_iterable(chunk))
             if size > len(chunk):
                 parameters.extend([0] * (self.width * (size - len(chunk))))
             changed += connection.execute(self._by_size[size], parameters).rowcount

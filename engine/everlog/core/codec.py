@@ -25,7 +25,7 @@ class _Self:
 SELF: Final[object] = _Self
 """The declared type of a value that is sent to a reader who declares it: a user's class is recorded with its name."""
 
-_to_json: Final = msgspec.json.Encoder().encode
+to_json: Final = msgspec.json.Encoder().encode
 _of_json: Final = msgspec.json.Decoder().decode
 _to_sorted_json: Final = msgspec.json.Encoder(order="sorted").encode
 
@@ -71,10 +71,10 @@ class JsonCodec:
             shape = declared if type(declared) is Shape else shape_of(declared)
             if shape.is_plain is not None and shape.is_plain(value):
                 try:
-                    return _to_json(value)
+                    return to_json(value)
                 except ValueError:  # lone surrogates, which are written otherwise
                     pass
-            return _to_json(_with_name(value) if declared is SELF else shape.encode(value))
+            return to_json(_with_name(value) if declared is SELF else shape.encode(value))
         except Trouble as trouble:
             raise NotEncodable(f"{what}, at {trouble.path}: {trouble.problem}") from trouble.__cause__
         except UnicodeEncodeError as error:

@@ -8,6 +8,7 @@ Times are integer microseconds of the store's clock since 1970-01-01 UTC.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final, get_args
 
 import msgspec
@@ -251,19 +252,19 @@ FACTS: Final[frozenset[type[Event]]] = frozenset(
 )
 """The events that are delivered to workflow code, one at a time, in log order."""
 
-_tags: Final[dict[type[Event], str]] = {kind: str(kind.__struct_config__.tag) for kind in get_args(AnyEvent)}
+TAGS: Final[dict[type[Event], str]] = {kind: str(kind.__struct_config__.tag) for kind in get_args(AnyEvent)}
+"""The tag under which events of each type are stored."""
+
 _decoder: Final = msgspec.json.Decoder(AnyEvent)
-_encoder: Final = msgspec.json.Encoder()
 
 
 def type_of(event: AnyEvent) -> str:
     """Give the tag under which the event is stored."""
-    return _tags[type(event)]
+    return TAGS[type(event)]
 
 
-def encode_event(event: AnyEvent) -> bytes:
-    """Give the event as one line of JSON, the form in which it is stored."""
-    return _encoder.encode(event)
+encode_event: Final[Callable[[AnyEvent], bytes]] = msgspec.json.Encoder().encode
+"""Gives the event as one line of JSON, the form in which it is stored."""
 
 
 def decode_event(payload: bytes) -> AnyEvent:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from inspect import Parameter
 from typing import Any, Final, Optional, cast
 
-from everlog.core.codec import Codec, Mismatch
+from everlog.core.codec import Codec, JsonCodec, Mismatch, to_json
 from everlog.core.containers import dict_of, tuple_of_any_length
 from everlog.core.hints import Hints, function_hints
 from everlog.core.plain import LARGEST, SMALLEST, Convert, Trouble, is_list, is_object, misread
@@ -20,6 +20,7 @@ from everlog.errors import InvalidDefinition
 POSITIONAL: Final = "*"
 """The key of arguments that were recorded by position, where the names of the parameters were not known."""
 
+_MOST_KINDS: Final = 64
 _POSITIONAL: Final = (Parameter.POSITIONAL_ONLY, Parameter.POSITIONAL_OR_KEYWORD)
 
 
@@ -34,8 +35,9 @@ class Signature:
     Annotations are resolved at the first use; one that cannot be resolved counts as none.
     """
 
-    __slots__ = ("_bound_one", "_converters", "_fn", "_hints", "_is_simple", "_name", "_parameters", "_positional",
-                 "_required", "_rest", "_scalars", "_shape", "_signature", "unrecorded")  # fmt: skip
+    __slots__ = ("_bound_one", "_converters", "_fn", "_hints", "_is_simple", "_name", "_parameters", "_plain",
+                 "_plain_results", "_positional", "_required", "_rest", "_scalars", "_shape", "_signature",
+                 "unrecorded")  # fmt: skip
 
     def __init__(
         self, fn: Callable[..., object], *, skip_first: bool = False, unrecorded: Collection[str] = ()
@@ -56,8 +58,11 @@ class Signature:
         self._hints: Hints | None = None
         self._converters: dict[str, tuple[Convert, Convert]] | None = None
         self._scalars: dict[str, frozenset[type]] = {}
+        self._plain: dict[tuple[type, ...], tuple[int, ...] | None] = {}
+        """By the types of arguments that were given by position: see `_numbers_in`."""
         self._shape = Shape("arguments", {dict}, {"object"}, self._encode_given, self._decode_given,
                             is_plain=cast("Callable[[object], bool]", self._is_plain))  # fmt: skip
+        self._plain_results: frozenset[type] | None = None
         self._bound_one: Signature | None = None
 
     def without_first(self) -> Signature:
@@ -76,6 +81,41 @@ class Signature:
         if self.unrecorded:
             given = {name: value for name, value in given.items() if name not in self.unrecorded}
         return codec.encode(given, self._shape, what=what)
+
+    def encode_plain(self, args: tuple[object, ...]) -> bytes | None:
+        """Give the input that `JsonCodec` gives for a call with just these, where to rebuild it would give just these.
+
+        So it is with JSON's own scalars where they are declared; None where it is not so, or not known.
+        """
+        kinds = tuple(map(type, args))
+        try:
+            numbers = self._plain[kinds]
+        except KeyError:
+            numbers = self._numbers_in(kinds)
+        if numbers is None:
+            return None
+        for position in numbers:
+            if not SMALLEST <= cast("float", args[position]) <= LARGEST:  # nor is a NaN
+                return None
+        try:
+            return to_json(dict(zip(self._positional, args, strict=False)))
+        except ValueError:  # lone surrogates, which are written otherwise
+            return None
+
+    def encode_result(self, codec: Codec, result: object, *, what: str) -> tuple[bytes, bool]:
+        """Give a result as it is recorded, and whether what would be rebuilt from that is the very same."""
+        kinds = self._plain_results
+        if kinds is None:
+            kinds = self._plain_results = shape_of(self.result_type).scalars
+        kind = type(result)
+        if kind in kinds and type(codec) is JsonCodec:
+            is_number = kind is int or kind is float
+            if not is_number or SMALLEST <= cast("float", result) <= LARGEST:
+                try:
+                    return to_json(result), True
+                except ValueError:  # lone surrogates
+                    pass
+        return codec.encode(result, self.result_type, what=what), False
 
     def passed_on(self, args: tuple[object, ...], kwargs: dict[str, object]) -> dict[str, object]:
         """Give the arguments of a call that are not recorded, as they are, by name."""
@@ -165,6 +205,18 @@ class Signature:
             elif type(value) is int and not SMALLEST <= value <= LARGEST:
                 return False
         return True
+
+    def _numbers_in(self, kinds: tuple[type, ...]) -> tuple[int, ...] | None:
+        """Give which arguments of these types are numbers, and remember it; None where one may not be plain data."""
+        numbers: tuple[int, ...] | None = None
+        if self._is_simple and self._required <= len(kinds) <= len(self._positional):
+            if self._converters is None:
+                self._compiled()
+            if all(kind in self._scalars[name] for name, kind in zip(self._positional, kinds, strict=False)):
+                numbers = tuple(position for position, kind in enumerate(kinds) if kind in (int, float))
+        if len(self._plain) < _MOST_KINDS:
+            self._plain[kinds] = numbers
+        return numbers
 
     def _encode_given(self, given: object) -> object:
         converters = self._converters or self._compiled()

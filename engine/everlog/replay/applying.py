@@ -22,11 +22,6 @@ if TYPE_CHECKING:
     from everlog.replay.execution import Execution
 
 
-def apply_event(execution: Execution, event: AnyEvent) -> None:
-    """Check the event against what the code asked for, and deliver it if it is a fact. Raises `CannotGoOn`."""
-    _APPLY[type(event)](execution, event)
-
-
 def _created(execution: Execution, event: events.WorkflowCreated) -> None:
     if execution.seq != 1 or event.name != execution.definition.name:
         _diverge(execution, event, f"workflow {execution.definition.name!r}, seq {execution.seq}")
@@ -123,7 +118,7 @@ def _ended(execution: Execution, event: EndEvent) -> None:
 
 
 def _step_of(execution: Execution, event: StepEvent) -> StepOperation:
-    operation = _find(execution, event, event.operation)
+    operation = execution.operations.get(event.operation) or _find(execution, event, event.operation)
     if not isinstance(operation, StepOperation) or operation.name != event.step:
         _diverge(execution, event, operation.describe(), operation)
     recorded = bytes(event.input) or None
@@ -190,7 +185,7 @@ def _told(outcome: EndEvent) -> str:
             return "was cancelled"
 
 
-_APPLY: Final[dict[type[Any], Callable[[Execution, Any], None]]] = {
+APPLY: Final[dict[type[Any], Callable[[Execution, Any], None]]] = {
     events.WorkflowCreated: _created,
     events.WorkflowBegan: _began,
     events.StepStarted: _step_started,
@@ -212,3 +207,7 @@ _APPLY: Final[dict[type[Any], Callable[[Execution, Any], None]]] = {
     events.WorkflowFailed: _ended,
     events.WorkflowCancelled: _ended,
 }
+"""By the type of an event: checks it against what the code asked for, and delivers it if it is a fact.
+
+Raises `CannotGoOn`.
+"""

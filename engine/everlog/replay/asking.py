@@ -6,19 +6,19 @@ import asyncio
 import functools
 import sys
 from collections.abc import Callable, Coroutine
-from contextvars import Context
+from contextvars import Context, copy_context
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
 from everlog.core import events
-from everlog.core.codec import SELF, digest
+from everlog.core.codec import SELF, JsonCodec, digest
 from everlog.core.durations import Duration, microseconds
 from everlog.core.names import check_id, check_name, check_topic
 from everlog.errors import UsageError, WrongContext
 from everlog.replay.divergence import TornDown
 from everlog.replay.importable import reference
 from everlog.replay.instances import unwrapped, with_class
-from everlog.replay.operations import Operation, SendOperation, Site, StepOperation, WaitOperation
+from everlog.replay.operations import NOT_KEPT, Operation, SendOperation, Site, StepOperation, WaitOperation
 from everlog.replay.sizes import LARGE, check_size
 
 if TYPE_CHECKING:
@@ -39,22 +39,36 @@ def call_step(
     called_at: Site | None = None,
 ) -> Coroutine[Any, Any, Any]:
     """Draw the operation of a step call; awaiting it gives what the step returned or raises what it raised."""
-    step, args = with_class(step, args)
+    if args and isinstance(args[0], type):
+        step, args = with_class(step, args)
     if step.process:
         reference(step)
-    codec, bound = execution.environment.codec, step.bound
-    encoded = step.signature.encode(codec, args, kwargs, what=f"input of step {step.name}")
-    identity = execution.draw_key(step.name, step.key) if step.key else execution.loop.branch().draw(step.name)
+    codec, name, signature = execution.environment.codec, step.name, step.signature
+    plain = None if kwargs or type(codec) is not JsonCodec else signature.encode_plain(args)
+    encoded = plain or signature.encode(codec, args, kwargs, what=f"input of step {name}")
+    identity = execution.draw_key(name, step.key) if step.key else execution.loop.branch().draw(name)
     operation = StepOperation(
-        execution, identity, called_at or site(), definition=step, bound=bound, input=encoded, key=step.key
+        execution,
+        identity,
+        called_at or site(),
+        definition=step,
+        name=name,
+        bound=step.bound,
+        context=copy_context(),
+        input=encoded,
+        key=step.key,
+        retry=step.retry,
+        timeout=step.timeout,
+        must_start=step.at_most_once,
+        args=None if plain is None else args,
     )
-    if step.signature.unrecorded:
-        operation.passed = step.signature.passed_on(args, kwargs)
+    if signature.unrecorded:
+        operation.passed = signature.passed_on(args, kwargs)
     if len(encoded) > execution.environment.whole_input:
         operation.large_input = events.LargeInput(
             digest=digest(encoded), size=len(encoded), preview=encoded[:PREVIEW].decode(errors="replace")
         )
-    return _ask(execution, operation, _finish_step, step.name)
+    return _ask(execution, operation, _finish_step, name)
 
 
 def receive(
@@ -132,6 +146,8 @@ async def _perform(execution: Execution, operation: Operation, finish: Finish) -
 
 
 def _finish_step(execution: Execution, operation: StepOperation, event: Any) -> Any:
+    if operation.result is not NOT_KEPT:
+        return operation.result
     if isinstance(event, events.StepCompleted):
         step = operation.definition
         return execution.decode(bytes(event.result), step.signature.result_type, f"result of step {step.name}")

@@ -30,12 +30,11 @@ class Branch:
 
     def draw(self, name: str) -> str:
         """Give the next identity of this name in this branch."""
-        number = self._drawn.get(name)
-        if number is None:
+        if name not in self._drawn:
             self._drawn[name] = 1
             self._written[name] = written = f"{self.path}{escaped(name)}"
             return written
-        self._drawn[name] = number = number + 1
+        self._drawn[name] = number = self._drawn[name] + 1
         return f"{self._written[name]}#{number}" if number > 1 else self._written[name]
 
     def undraw(self, name: str, identity: str) -> None:
@@ -74,9 +73,10 @@ class TaskBranch:
     @property
     def innermost(self) -> Branch:
         """The branch in which the task asks now."""
-        if self._open is None:
-            self._open = self._parent.child(self._identity)
-        return self._open
+        opened = self._open
+        if opened is None:
+            opened = self._open = self._parent.child(self._identity)
+        return opened
 
     @innermost.setter
     def innermost(self, branch: Branch) -> None:

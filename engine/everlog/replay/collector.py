@@ -27,21 +27,22 @@ class _Collecting(local):
     stop = property(methodcaller("__setattr__", "now", False))
 
 
-_collecting: Final = _Collecting()
+collecting: Final = _Collecting()
+"""`collecting.now` tells whether this thread is inside a garbage collection."""
 
 
 def is_collecting() -> bool:
     """Tell whether this thread is inside a garbage collection."""
-    return _collecting.now
+    return collecting.now
 
 
 def refuse_in_collector() -> None:
     """Raise `WrongContext` inside a garbage collection."""
-    if _collecting.now:
+    if collecting.now:
         raise WrongContext(
             "the garbage collector dropped something whose clean-up asks for something durable, at a moment that no "
             "replay can repeat; close it where it is used, as by a with block"
         )
 
 
-gc.callbacks.append(partial(getattr, _collecting))  # called with the phase and, as the default, what is told of it
+gc.callbacks.append(partial(getattr, collecting))  # called with the phase and, as the default, what is told of it

@@ -14,7 +14,7 @@ from typing import Final
 from msgspec import Raw, Struct, json
 
 from everlog.core import events
-from everlog.core.events import AnyEvent
+from everlog.core.events import ABSENT, AnyEvent
 from everlog.core.failures import Failure
 from everlog.core.heads import InboxRow, State
 from everlog.replay.execution import Environment, Execution, StepEnd
@@ -66,7 +66,7 @@ def draft(
     sends = _take_sends(execution, facts) if execution.sends else []
     if not (facts or failed or settle or (starting and _must_open(execution)) or attention_at(execution) <= now):
         return None
-    rows = [*failed, *facts]
+    rows = [*failed, *facts] if failed else facts
     if execution.cancelled:
         rows = [*_closings(execution), *rows]
     if execution.unrecorded or execution.undispatched:
@@ -261,20 +261,8 @@ def _take_ended_steps(execution: Execution, facts: list[AnyEvent], failed: list[
             continue
         operation.phase = Phase.CLOSING
         execution.unrecorded.pop(operation.identity, None)  # this row has its input, so that none need open it
-        if end.retry_at is not None and end.failure is not None:
-            failed.append(_attempt_failed(operation, end, end.failure, end.retry_at))
-        elif end.failure is not None:
-            facts.append(
-                events.StepFailed(
-                    operation=operation.identity,
-                    step=operation.name,
-                    attempt=operation.attempt,
-                    started_at=end.started_at,
-                    error=end.failure,
-                    **operation.input_fields(),
-                )
-            )
-        else:
+        if end.failure is None:
+            operation.result = end.value
             facts.append(
                 events.StepCompleted(
                     operation=operation.identity,
@@ -282,6 +270,20 @@ def _take_ended_steps(execution: Execution, facts: list[AnyEvent], failed: list[
                     attempt=operation.attempt,
                     started_at=end.started_at,
                     result=Raw(end.result or b"null"),
+                    input=ABSENT if operation.recorded or operation.large_input else Raw(operation.input),
+                    large_input=None if operation.recorded else operation.large_input,
+                )
+            )
+        elif end.retry_at is not None:
+            failed.append(_attempt_failed(operation, end, end.failure, end.retry_at))
+        else:
+            facts.append(
+                events.StepFailed(
+                    operation=operation.identity,
+                    step=operation.name,
+                    attempt=operation.attempt,
+                    started_at=end.started_at,
+                    error=end.failure,
                     **operation.input_fields(),
                 )
             )

@@ -24,14 +24,22 @@ from everlog.core.failures import Failure, describe, rebuild
 from everlog.errors import InternalError, NotEncodable, StepInterrupted, WrongContext
 from everlog.host import Job, unlimited_pool
 from everlog.replay import asking
-from everlog.replay.applying import apply_event
+from everlog.replay.applying import APPLY
 from everlog.replay.branches import Branch, keyed
 from everlog.replay.budgets import begin_again
 from everlog.replay.context import active
 from everlog.replay.definitions import AnyWorkflow, SyncWorkflow
 from everlog.replay.divergence import CannotGoOn, TornDown
 from everlog.replay.loop import TimerHandle, WorkflowLoop
-from everlog.replay.operations import Operation, Phase, SendOperation, StepOperation, TimerOperation, WaitOperation
+from everlog.replay.operations import (
+    NOT_KEPT,
+    Operation,
+    Phase,
+    SendOperation,
+    StepOperation,
+    TimerOperation,
+    WaitOperation,
+)
 from everlog.replay.quarantine import SWALLOWED, keep_aside, refuse_operation
 from everlog.replay.refusals import refuse_behind_workflows
 from everlog.replay.sizes import LARGE, check_size
@@ -63,6 +71,8 @@ class StepEnd(Struct, frozen=True, kw_only=True, gc=False):
 
     started_at: int
     result: bytes | None = None
+    value: object = NOT_KEPT
+    """The result itself, where to rebuild it from what is recorded would give the very same."""
     failure: Failure | None = None
     retry_at: int | None = None
 
@@ -144,9 +154,10 @@ class Execution:
         if seq != self.seq + 1:
             raise InternalError(f"workflow {self.workflow_id!r}: seq {seq} applied after seq {self.seq}")
         self.seq = seq
-        if type(event) in events.FACTS:
-            self.loop.log_time = max(self.loop.log_time, recorded_at)
-        apply_event(self, event)
+        loop = self.loop
+        if recorded_at > loop.log_time and type(event) in events.FACTS:
+            loop.log_time = recorded_at
+        APPLY[type(event)](self, event)
         if self.broken is not None:
             raise self.broken
 
@@ -187,23 +198,24 @@ class Execution:
         operation.coroutine = None
         if isinstance(operation, StepOperation) and operation.key is not None:
             self._take_key(operation, keyed(operation.name, operation.key))
+        identity, loop = operation.identity, self.loop
         operation.phase = Phase.OPEN
         operation.issued_at = self.now
-        operation.future = OperationFuture(operation, loop=self.loop)
-        self.operations[operation.identity] = operation
-        self.loop.progress += 1
-        if isinstance(operation, SendOperation):
-            self.sends.append(operation)
-            return operation.future
-        self.unrecorded[operation.identity] = operation
+        operation.future = future = OperationFuture(operation, loop=loop)
+        self.operations[identity] = operation
+        loop.progress += 1
         if isinstance(operation, StepOperation):
-            self.steps[operation.identity] = operation
+            self.unrecorded[identity] = self.steps[identity] = operation
             self.undispatched.append(operation)
-        elif isinstance(operation, WaitOperation):
-            self.waits[operation.identity] = operation
-            if operation.due_at is not None:
-                self.push_due(operation.due_at, operation)
-        return operation.future
+        elif isinstance(operation, SendOperation):
+            self.sends.append(operation)
+        else:
+            self.unrecorded[identity] = operation
+            if isinstance(operation, WaitOperation):
+                self.waits[identity] = operation
+                if operation.due_at is not None:
+                    self.push_due(operation.due_at, operation)
+        return future
 
     def draw_key(self, name: str, key: str) -> str:
         """Give the identity of an operation with a key; one that uses the key again is another operation."""
@@ -271,13 +283,16 @@ class Execution:
 
     def _forget(self, operation: Operation) -> None:
         identity = operation.identity
-        if self.operations.get(identity) is operation:
-            del self.operations[identity]
-            self.unrecorded.pop(identity, None)
+        if self.operations.get(identity) is not operation:
+            return
+        del self.operations[identity]
+        self.unrecorded.pop(identity, None)
+        if isinstance(operation, StepOperation):
+            self.steps.pop(identity, None)
+            if operation.key is not None:
+                self._live_keys.pop(keyed(operation.name, operation.key), None)
+        elif isinstance(operation, WaitOperation):
             self.waits.pop(identity, None)
-            step = self.steps.pop(identity, None)
-            if step is not None and step.key is not None:
-                self._live_keys.pop(keyed(step.name, step.key), None)
 
     def open_now(self) -> str:
         """Say what is open, for a person."""

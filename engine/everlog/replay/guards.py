@@ -119,7 +119,8 @@ def _exchange() -> None:
         original = getattr(owner, name, None)
         if original is not None:
             _originals.append((owner, name, original))
-            setattr(owner, name, _guarded(original, told, advice))
+            guarding = _guarded_clock if advice is CLOCK else _guarded
+            setattr(owner, name, guarding(original, told, advice))
     if not _hooked:
         sys.addaudithook(_audit)
         _hooked = True
@@ -138,6 +139,18 @@ def _guarded(original: Any, told: str, advice: str) -> Any:
         if active.execution is not None:
             notice(told, advice, _caller(currentframe()))
         return original(*args, **kwargs)
+
+    return guarded
+
+
+def _guarded_clock(original: Any, told: str, advice: str) -> Any:
+    """The same for what takes no arguments: the user's own event loop asks for the time at every turn."""
+
+    @functools.wraps(original)
+    def guarded() -> Any:
+        if active.execution is not None:
+            notice(told, advice, _caller(currentframe()))
+        return original()
 
     return guarded
 

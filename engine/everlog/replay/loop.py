@@ -20,11 +20,13 @@ from threading import get_ident
 from typing import Any, Final, NoReturn, Protocol, TypeVar, TypeVarTuple
 from zlib import crc32
 
+from msgspec import Struct
+
 from everlog.core.durations import LONGEST
 from everlog.errors import WrongContext
 from everlog.replay.branches import Branch, TaskBranch
 from everlog.replay.budgets import Interrupted, drain_within_budget
-from everlog.replay.collector import refuse_in_collector
+from everlog.replay.collector import collecting, refuse_in_collector
 from everlog.replay.divergence import TornDown
 from everlog.replay.generators import are_held, generators_held
 from everlog.replay.stdlib import adapt_libraries
@@ -42,16 +44,13 @@ MOST_ROUNDS: Final = 20_000
 _branch: contextvars.ContextVar[TaskBranch | None] = contextvars.ContextVar("everlog_branch", default=None)
 
 
-class Handle:
+class Handle(Struct, eq=False):
     """A callback that was called for; `cancel` takes it back."""
 
-    __slots__ = ("args", "callback", "context", "is_cancelled")
-
-    def __init__(self, callback: Callback, args: tuple[Any, ...], context: contextvars.Context | None) -> None:
-        self.callback = callback
-        self.args = args
-        self.context = context if context is not None else contextvars.copy_context()
-        self.is_cancelled = False
+    callback: Callback
+    args: tuple[Any, ...]
+    context: contextvars.Context
+    is_cancelled: bool = False
 
     def cancel(self) -> None:
         """Take the callback back."""
@@ -62,21 +61,15 @@ class Handle:
         return self.is_cancelled
 
 
-class TimerHandle(Handle):
+class TimerHandle(Handle, eq=False, kw_only=True):
     """A callback at a time of the log; `cancel` also cancels the timer that waits for it."""
 
-    __slots__ = ("_when", "on_cancel")
-
-    def __init__(
-        self, when: float, callback: Callback, args: tuple[Any, ...], context: contextvars.Context | None
-    ) -> None:
-        super().__init__(callback, args, context)
-        self._when = when
-        self.on_cancel: Callable[[], None] | None = None
+    at: float
+    on_cancel: Callable[[], None] | None = None
 
     def when(self) -> float:
         """Give the time, in seconds of `loop.time()`."""
-        return self._when
+        return self.at
 
     def cancel(self) -> None:
         """Take the callback back, and the timer with it."""
@@ -151,7 +144,7 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
         """Run the callback later in this drain."""
         if self._thread != get_ident():
             self._refuse_foreign(callback)
-        handle = Handle(callback, args, context)
+        handle = Handle(callback, args, contextvars.copy_context() if context is None else context)
         self._ready.append(handle)
         return handle
 
@@ -271,10 +264,11 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
 
     def branch(self) -> Branch:
         """Give the branch of the code that is running: of its task, or of the task that registered the callback."""
-        refuse_in_collector()
+        if collecting.now:
+            refuse_in_collector()
         task = asyncio.current_task(self)
         if isinstance(task, WorkflowTask):
-            return task.branch
+            return task.own_branch.innermost
         registered = _branch.get()
         return self.root if registered is None else registered.innermost
 
@@ -354,7 +348,10 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
             ready.clear()
             for handle in handles:
                 if not handle.is_cancelled:
-                    self._run(handle)
+                    try:
+                        handle.context.run(handle.callback, *handle.args)
+                    except BaseException as error:  # noqa: BLE001 - it must not end the drain for the others
+                        self._report_from(handle, error)
             if self.progress != progress:
                 rounds = repeats = 0
                 known.clear()
@@ -368,21 +365,21 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
             if rounds >= MOST_ROUNDS or (repeats >= REPEATS and self._owner.awaits_facts()):
                 return
 
-    def _run(self, handle: Handle) -> None:
-        try:
-            handle.context.run(handle.callback, *handle.args)
-        except (SystemExit, KeyboardInterrupt) as error:  # a task has it as its outcome; the engine's thread goes on
-            if not isinstance(getattr(handle.callback, "__self__", None), WorkflowTask):
-                self.call_exception_handler({"message": f"{handle.callback!r} asked to exit", "exception": error})
-        except BaseException as error:  # noqa: BLE001 - a callback's own failure must not end the drain for the others
+    def _report_from(self, handle: Handle, error: BaseException) -> None:
+        if not isinstance(error, SystemExit | KeyboardInterrupt):
             self.call_exception_handler({"message": f"Exception in callback {handle.callback!r}", "exception": error})
+        # A task that asks to exit has that as its outcome, and the engine's thread goes on.
+        elif not isinstance(getattr(handle.callback, "__self__", None), WorkflowTask):
+            self.call_exception_handler({"message": f"{handle.callback!r} asked to exit", "exception": error})
 
     def _call_when(
         self, due_at: float, callback: Callback, args: tuple[Any, ...], context: contextvars.Context | None
     ) -> TimerHandle:
         if self._thread != get_ident():
             self._refuse_foreign(callback)
-        handle = TimerHandle(due_at / 1_000_000, callback, args, context)
+        if context is None:
+            context = contextvars.copy_context()
+        handle = TimerHandle(callback, args, context, at=due_at / 1_000_000)
         if due_at <= self.log_time:
             self._ready.append(handle)
         elif due_at - self.log_time <= LONGEST:  # what is further off never rings, as with an infinite delay

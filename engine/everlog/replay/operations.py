@@ -7,11 +7,11 @@ ends it was chosen for a commit, and then *ended*; or *cancelled* by the workflo
 from __future__ import annotations
 
 from collections.abc import Coroutine, Mapping
-from contextvars import copy_context
+from contextvars import Context
 from enum import Enum, auto
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from everlog.core import events
 from everlog.core.events import AnyEvent, LargeInput
@@ -29,6 +29,15 @@ Site = tuple[str, int]
 Kind = Literal["step", "timer", "wait", "send"]
 
 
+class NotKept(Enum):
+    """Stands for a value of which only the recorded form was kept."""
+
+    NOT_KEPT = auto()
+
+
+NOT_KEPT: Final = NotKept.NOT_KEPT
+
+
 class Phase(Enum):
     """How far an operation has come."""
 
@@ -39,23 +48,20 @@ class Phase(Enum):
     CANCELLED = auto()
 
 
-class Operation:
-    """Base of all operations of one workflow."""
+class Operation(Struct, eq=False):
+    """Base of all operations of one workflow. A struct, since one is made for every call."""
 
-    __slots__ = ("called_at", "coroutine", "execution", "future", "identity", "issued_at", "phase", "recorded")
+    execution: Execution
+    identity: str
+    called_at: Site | None
+    phase: Phase = Phase.CALLED
+    recorded: bool = False
+    """Whether the history has a row that opens it."""
+    issued_at: int = 0
+    future: OperationFuture | None = None
+    coroutine: Coroutine[Any, Any, Any] | None = None
 
     kind: ClassVar[Kind]
-
-    def __init__(self, execution: Execution, identity: str, called_at: Site | None) -> None:
-        self.execution = execution
-        self.identity = identity
-        self.called_at = called_at
-        self.phase = Phase.CALLED
-        self.recorded = False
-        """Whether the history has a row that opens it."""
-        self.issued_at = 0
-        self.future: OperationFuture | None = None
-        self.coroutine: Coroutine[Any, Any, Any] | None = None
 
     def cancel(self) -> None:
         """Take note that the workflow no longer wants it."""
@@ -91,64 +97,37 @@ class Operation:
         return f"{file}:{line}"
 
 
-class StepOperation(Operation):
+class StepOperation(Operation, eq=False, kw_only=True):
     """A step that is to be run."""
 
-    __slots__ = (
-        "attempt",
-        "bound",
-        "context",
-        "cut_short",
-        "definition",
-        "dispatched",
-        "input",
-        "key",
-        "large_input",
-        "must_start",
-        "name",
-        "passed",
-        "retry",
-        "retry_at",
-        "started_attempt",
-        "timeout",
-    )
+    definition: AnyStep[..., Any]
+    name: str
+    """The name of the step in the log."""
+    bound: tuple[object, ...]
+    context: Context
+    """The caller's context: an attempt runs in a copy of it, and what it sets does not come back."""
+    input: bytes
+    key: str | None
+    retry: RetryPolicy | None
+    timeout: int | None
+    must_start: bool
+    """Whether a started row has to be durable before the next attempt runs."""
+    large_input: LargeInput | None = None
+    args: tuple[object, ...] | None = None
+    """The arguments, where to rebuild them from the input would give the very same."""
+    passed: Mapping[str, object] | None = None
+    """The arguments that are not recorded, by name."""
+    result: object = NOT_KEPT
+    """The result, where to rebuild it from what is recorded would give the very same."""
+    attempt: int = 1
+    started_attempt: int = 0
+    """The last attempt whose start the history has."""
+    retry_at: int | None = None
+    dispatched: bool = False
+    cut_short: int = 0
+    """How often this attempt ended without an outcome in this process."""
 
-    kind = "step"
-
-    def __init__(
-        self,
-        execution: Execution,
-        identity: str,
-        called_at: Site | None,
-        *,
-        definition: AnyStep[..., Any],
-        bound: tuple[object, ...],
-        input: bytes,
-        key: str | None,
-    ) -> None:
-        super().__init__(execution, identity, called_at)
-        self.definition = definition
-        self.name = definition.name
-        """The name of the step in the log."""
-        self.bound = bound
-        self.context = copy_context()
-        """The caller's context: an attempt runs in a copy of it, and what it sets does not come back."""
-        self.input = input
-        self.large_input: LargeInput | None = None
-        self.passed: Mapping[str, object] | None = None
-        """The arguments that are not recorded, by name."""
-        self.key = key
-        self.retry: RetryPolicy | None = definition.retry
-        self.timeout: int | None = definition.timeout
-        self.attempt = 1
-        self.started_attempt = 0
-        """The last attempt whose start the history has."""
-        self.retry_at: int | None = None
-        self.must_start = definition.at_most_once
-        """Whether a started row has to be durable before the next attempt runs."""
-        self.dispatched = False
-        self.cut_short = 0
-        """How often this attempt ended without an outcome in this process."""
+    kind: ClassVar[Kind] = "step"
 
     def input_fields(self) -> dict[str, Any]:
         """Give the input as event fields; empty where an earlier row has it."""
@@ -168,19 +147,13 @@ class StepOperation(Operation):
         return f"step {self.name}({self.input[:200].decode(errors='replace')})"
 
 
-class TimerOperation(Operation):
+class TimerOperation(Operation, eq=False, kw_only=True):
     """A time of the log at which a callback runs."""
 
-    __slots__ = ("due_at", "handle")
+    due_at: int
+    handle: TimerHandle
 
-    kind = "timer"
-
-    def __init__(
-        self, execution: Execution, identity: str, called_at: Site | None, *, due_at: int, handle: TimerHandle
-    ) -> None:
-        super().__init__(execution, identity, called_at)
-        self.due_at = due_at
-        self.handle = handle
+    kind: ClassVar[Kind] = "timer"
 
     def opening(self) -> AnyEvent:
         return events.TimerSet(operation=self.identity, due_at=self.due_at)
@@ -192,19 +165,13 @@ class TimerOperation(Operation):
         return f"timer due at {self.due_at}"
 
 
-class WaitOperation(Operation):
+class WaitOperation(Operation, eq=False, kw_only=True):
     """A wait for a message on a topic, with or without an end."""
 
-    __slots__ = ("due_at", "topic")
+    topic: str
+    due_at: int | None
 
-    kind = "wait"
-
-    def __init__(
-        self, execution: Execution, identity: str, called_at: Site | None, *, topic: str, due_at: int | None
-    ) -> None:
-        super().__init__(execution, identity, called_at)
-        self.topic = topic
-        self.due_at = due_at
+    kind: ClassVar[Kind] = "wait"
 
     def opening(self) -> AnyEvent:
         return events.WaitStarted(operation=self.identity, topic=self.topic, due_at=self.due_at)
@@ -216,32 +183,17 @@ class WaitOperation(Operation):
         return f"recv({self.topic!r})"
 
 
-class SendOperation(Operation):
+class SendOperation(Operation, eq=False, kw_only=True):
     """A message for another workflow. It is done in the commit that follows its drain, so it never opens."""
 
-    __slots__ = ("declared", "key", "payload", "to", "topic")
+    to: str
+    topic: str
+    payload: bytes
+    declared: object
+    """The type of the message."""
+    key: str | None
 
-    kind = "send"
-
-    def __init__(
-        self,
-        execution: Execution,
-        identity: str,
-        called_at: Site | None,
-        *,
-        to: str,
-        topic: str,
-        payload: bytes,
-        declared: object,
-        key: str | None,
-    ) -> None:
-        super().__init__(execution, identity, called_at)
-        self.to = to
-        self.topic = topic
-        self.payload = payload
-        self.declared = declared
-        """The type of the message."""
-        self.key = key
+    kind: ClassVar[Kind] = "send"
 
     def opening(self) -> AnyEvent | None:
         return None

@@ -8,7 +8,7 @@ from typing import Final
 import msgspec
 
 from everlog.core import events
-from everlog.core.events import AnyEvent, WorkflowCancelled, decode_event, encode_event, type_of
+from everlog.core.events import TAGS, AnyEvent, WorkflowCancelled, decode_event, encode_event, type_of
 from everlog.core.heads import State
 from everlog.core.state import fold
 from everlog.replay.drafting import Draft
@@ -19,10 +19,11 @@ from everlog.store import Claimed, Commit, EventRow, Head, NewMessage
 def commit_of(resident: Resident, drafted: Draft, *, release: bool) -> Commit:
     """Give the commit that writes a draft; with `release` it lets go of the workflow."""
     before = seq = resident.seq
+    recorded_at = drafted.recorded_at
     rows: list[EventRow] = []
     for event in drafted.rows:
         seq += 1
-        rows.append(EventRow(seq, type_of(event), drafted.recorded_at, encode_event(event)))
+        rows.append(EventRow(seq, TAGS[type(event)], recorded_at, encode_event(event)))
     return Commit(
         workflow_id=resident.workflow_id,
         token=resident.token,

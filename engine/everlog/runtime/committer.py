@@ -14,7 +14,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from operator import attrgetter
-from typing import Final
+from typing import Final, TypeVar
 
 from msgspec import Struct
 
@@ -70,6 +70,9 @@ class PendingCommit(Struct, eq=False):
     """Microseconds that it waited when its row was last found locked."""
 
 
+Part = TypeVar("Part")
+
+
 class Committer:
     """Group commit."""
 
@@ -119,14 +122,19 @@ class Committer:
 
     def flush(self, now: int) -> bool:
         """Write one batch and answer its parts; False where there was nothing that could be written now."""
-        looked_up = now >= self.paused_until and bool(self._uncertain) and self._look_up(now)
-        commits = _first(self._commits) if now >= self.paused_until else []
-        creates = [self._creates.popleft() for _ in range(min(len(self._creates), MOST_PARTS))]
-        posts = [self._posts.popleft() for _ in range(min(len(self._posts), MOST_PARTS))]
-        wrote = bool(commits or creates or posts)
-        if wrote:
-            self._write(creates, commits, posts, now)
-        return (now >= self.paused_until and self._write_busy(now)) or wrote or looked_up
+        if now < self.paused_until:
+            creates, posts = _taken(self._creates), _taken(self._posts)
+            if creates or posts:
+                self._write(creates, [], posts, now)
+            return bool(creates or posts)
+        did = bool(self._uncertain) and self._look_up(now)
+        commits = _first(self._commits) if self._commits and now >= self.paused_until else []
+        if commits or self._creates or self._posts:
+            self._write(_taken(self._creates), commits, _taken(self._posts), now)
+            did = True
+        if self._busy and now >= self.paused_until:
+            did = self._write_busy(now) or did
+        return did
 
     def _write_busy(self, now: int) -> bool:
         """Try those again whose rows were locked: apart from the others, since a store may wait for the locks."""
@@ -157,15 +165,17 @@ class Committer:
             self._split(error, creates, commits, posts, now)
             return
         self._pause = 0
-        for create, created in zip(creates, outcome.creates, strict=True):
-            create.answer(created)
+        if creates:
+            for create, created in zip(creates, outcome.creates, strict=True):
+                create.answer(created)
         for commit, committed in zip(commits, outcome.commits, strict=True):
             if isinstance(committed, Busy):
                 self._wait_for_row(commit)
             else:
                 commit.answer(committed)
-        for post, posted in zip(posts, outcome.posts, strict=True):
-            post.answer(posted)
+        if posts:
+            for post, posted in zip(posts, outcome.posts, strict=True):
+                post.answer(posted)
 
     def _unavailable(
         self,
@@ -251,6 +261,10 @@ def _first(waiting: deque[PendingCommit]) -> list[PendingCommit]:
         for row in pending.commit.events:
             size += len(row.payload)
     return commits
+
+
+def _taken(waiting: deque[Part]) -> list[Part]:
+    return [waiting.popleft() for _ in range(min(len(waiting), MOST_PARTS))] if waiting else []
 
 
 _by_workflow: Final = attrgetter("commit.workflow_id")

@@ -19,8 +19,10 @@ class Dispatches:
 
     def gather(self, resident: Resident) -> None:
         """Add the attempts of a workflow that may run now."""
-        for one in take_dispatches(resident.execution):
-            attempt = Attempt(resident.workflow_id, one.name, one.identity, one.key, one.attempt)
+        execution = resident.execution
+        name, began_at = execution.definition.name, execution.began_at
+        for one in take_dispatches(execution):
+            attempt = Attempt(resident.workflow_id, one.name, one.identity, one.key, one.attempt, name, began_at)
             self._gathered.append(Dispatch(resident, one, attempt))
 
     def take(self) -> list[Dispatch]:

@@ -45,6 +45,7 @@ class LeaseKeeper:
         self._host = host
         self._worker = worker
         self._lease = lease
+        self._seconds = lease / SECOND
         self._silence = silence
         self._on_lease = on_lease
         self._on_retired = on_retired
@@ -77,7 +78,7 @@ class LeaseKeeper:
 
     def holds(self) -> bool:
         """Tell whether this worker is within its lease, by its own clock. Callable from any thread."""
-        return not self._over and (self._host.monotonic() - self._renewed_at) * SECOND < self._lease
+        return not self._over and self._host.monotonic() < self._renewed_at + self._seconds
 
     def pump(self) -> float | None:
         """Renew the lease when a third of it is over, look at the others, keep the store in order."""

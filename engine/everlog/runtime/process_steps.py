@@ -107,8 +107,9 @@ def run_here(request: bytes) -> bytes:
     """Run one attempt in this process, a child: the target of the pool."""
     ask = _asked(request)
     try:
-        attempt = Attempt(ask.workflow_id, ask.step, ask.identity, ask.key, ask.number)
-        attempt.name, attempt.started_at = ask.workflow_name, ask.started_at
+        attempt = Attempt(
+            ask.workflow_id, ask.step, ask.identity, ask.key, ask.number, ask.workflow_name, ask.started_at
+        )
         attempt_variable.set(attempt)
         function = find(ask.module, ask.qualified)
         if function is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, Final
@@ -21,10 +22,11 @@ from everlog.replay.attempts import Attempt
 from everlog.replay.context import attempt as attempt_variable
 from everlog.replay.definitions import Step
 from everlog.replay.execution import StepEnd
-from everlog.replay.operations import StepOperation
+from everlog.replay.operations import NOT_KEPT, StepOperation
 from everlog.replay.sizes import LARGE, check_size
 from everlog.runtime.process_steps import failure_of, request_of, result_of, run_here
 from everlog.runtime.residents import Resident
+from everlog.runtime.step_tasks import run_in_tasks
 
 log: Final = logging.getLogger("everlog")
 MOST_CUT_SHORT: Final = 3
@@ -36,7 +38,8 @@ class Dispatch(Struct, eq=False):
     resident: Resident
     operation: StepOperation
     attempt: Attempt
-    task: asyncio.Task[None] | None = None
+    task: asyncio.Task[Any] | None = None
+    """The task that is its alone, once it has suspended."""
     dropped: bool = False
     """Whether nobody wants the outcome any more: it was cancelled, timed out or given up."""
     request: Request | None = None
@@ -68,23 +71,23 @@ class StepRunner:
 
     def run(self, dispatches: Sequence[Dispatch]) -> None:
         """Begin attempts; the async ones with one wake-up of the user's loop."""
-        on_loop: list[Dispatch] = []
+        on_loop: deque[Dispatch] = deque()
         for dispatch in dispatches:
-            self.running[dispatch.operation] = dispatch
-            execution, attempt = dispatch.resident.execution, dispatch.attempt
-            attempt.name, attempt.started_at = execution.definition.name, execution.began_at
-            if isinstance(dispatch.operation.definition, Step):
+            operation = dispatch.operation
+            self.running[operation] = dispatch
+            if isinstance(operation.definition, Step):
                 on_loop.append(dispatch)
                 continue
             try:
-                if dispatch.operation.definition.process:
+                if operation.definition.process:
                     self._begin_in_process(dispatch)
                 else:
                     self._begin_in_thread(dispatch)
             except RuntimeError as error:  # the machine has no thread left
                 log.warning("step %r cannot be run now, and is tried again: %s", dispatch.attempt.step, error)
                 self._refuse(dispatch)
-        if on_loop and not self._host.post(self._loop, partial(self._begin, on_loop)):
+        begin = partial(run_in_tasks, self._loop, on_loop, self._attempt)
+        if on_loop and not self._host.post(self._loop, begin):
             for dispatch in on_loop:
                 self._refuse(dispatch)
 
@@ -112,13 +115,6 @@ class StepRunner:
         """End the processes that run steps; nothing is handed out after this."""
         if self._pool is not None:
             self._pool.close()
-
-    def _begin(self, dispatches: Sequence[Dispatch]) -> None:
-        for dispatch in dispatches:
-            if not dispatch.dropped:
-                dispatch.task = self._loop.create_task(
-                    self._attempt(dispatch), context=dispatch.operation.context.copy()
-                )
 
     async def _attempt(self, dispatch: Dispatch) -> None:
         operation = dispatch.operation
@@ -240,6 +236,8 @@ class StepRunner:
             self._report(dispatch, end)
 
     def _arguments(self, operation: StepOperation) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        if operation.args is not None:
+            return operation.args, {}
         definition = operation.definition
         what = f"input of step {definition.name}"
         return definition.signature.decode(self._codec, operation.input, what=what, passed=operation.passed)
@@ -248,12 +246,12 @@ class StepRunner:
         definition = operation.definition
         what = f"result of step {definition.name}"
         try:
-            encoded = self._codec.encode(result, definition.signature.result_type, what=what)
+            encoded, is_kept = definition.signature.encode_result(self._codec, result, what=what)
             if len(encoded) >= LARGE:
                 check_size(encoded, what)
         except Exception as error:  # noqa: BLE001 - a user's type may raise anything; the step has run: no retry
             return StepEnd(started_at=started_at, failure=describe(error, self._codec))
-        return StepEnd(started_at=started_at, result=encoded)
+        return StepEnd(started_at=started_at, result=encoded, value=result if is_kept else NOT_KEPT)
 
     def _failed(self, operation: StepOperation, started_at: int, error: BaseException) -> StepEnd:
         try:

@@ -303,6 +303,8 @@ class Worker:
     def _rest(self, resident: Resident, now: int) -> None:
         """Set the next alarm; a workflow that only waits has that written to its head, and is parked in the end."""
         execution = resident.execution
+        if execution.steps and not execution.due and resident.alarm_at <= now + SETTLE:
+            return  # a step is running, and it is looked at again as soon as need be
         at = attention_at(execution)
         rest = head_state(execution)
         if rest is not RUNNING:
@@ -339,10 +341,11 @@ class Worker:
         drafted = resident.in_flight
         if resident.lost or drafted is None:
             return
+        if isinstance(outcome, Done):
+            resident.in_flight = None
+            self._apply(resident, drafted)
+            return
         match outcome:
-            case Done():
-                resident.in_flight = None
-                self._apply(resident, drafted)
             case Undeliverable():
                 operation = drafted.sends[outcome.index]
                 error = NotFound(not_delivered(operation.to, outcome.reason))
@@ -365,10 +368,11 @@ class Worker:
         if drafted.sends:
             self.inbox_wanted = self.claim_wanted = True
         execution = resident.execution
-        execution.now = drafted.recorded_at
+        execution.now = recorded_at = drafted.recorded_at
         try:
-            for position, event in enumerate(drafted.rows, start=seq + 1):
-                execution.apply(position, drafted.recorded_at, event)
+            for event in drafted.rows:
+                seq += 1
+                execution.apply(seq, recorded_at, event)
         except CannotGoOn as stuck:
             self._get_stuck(resident, stuck.why)
             return
@@ -388,7 +392,8 @@ class Worker:
         if execution.dropped_steps:
             self._steps.drop(execution.dropped_steps)
             execution.dropped_steps.clear()
-        self._dispatch(resident)
+        if execution.undispatched:
+            self._dispatch(resident)
         if self.draining or resident.inbox or wants_draft(execution):
             self._dirty[resident] = None
         else:
@@ -398,7 +403,7 @@ class Worker:
         return self.may_start and not self.draining and self.holds_lease()
 
     def _dispatch(self, resident: Resident) -> None:
-        if self._starting and resident.execution.undispatched:
+        if self._starting:
             self._dispatches.gather(resident)
 
     def run_dispatches(self) -> None:
