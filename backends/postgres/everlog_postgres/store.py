@@ -119,7 +119,8 @@ class PostgresStore:
             self._give_back()
             outcome = self._write(batch, split)
             self._forget_read(batch, outcome)
-        self._wrote()
+        if not all(segment.runs_on() for segment in split):
+            self._wrote()
         return outcome
 
     def _write(self, batch: Batch, split: Sequence[Segment]) -> BatchOutcome:
@@ -390,7 +391,7 @@ class PostgresStore:
         self._clock.measure(ask)
 
     def _wrote(self) -> None:
-        """Called after each write that others may wait for."""
+        """Called after each write that others may wait for: not after commits of workflows that only run on."""
 
 
 class PushingStore(PostgresStore):
