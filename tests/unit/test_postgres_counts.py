@@ -99,8 +99,8 @@ def test_a_lone_sequential_workflow_takes_one_round_trip_and_one_commit_per_step
     proxy: CountingProxy, url: str, blocking: bool
 ) -> None:
     steps = 300
-    around = 4
-    """Its creation, its end, and what is looked for because of them."""
+    around = 10
+    """Its creation and its end, statements that are prepared, and what is looked for because of all that."""
 
     async def program() -> None:
         async with Engine(url, workflows=[sums, sums_blocking], lease=LONG_LEASE) as engine:

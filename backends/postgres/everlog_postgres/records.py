@@ -154,6 +154,21 @@ def _inbox_row(message: tuple[Any, ...], row: int) -> InboxRow:
     )
 
 
+def advance_one(commit: Commit) -> dict[str, object]:
+    """Give what advance_head takes, for a commit of one event."""
+    (event,) = commit.events
+    return {
+        "workflow_id": commit.workflow_id,
+        "token": commit.token,
+        "seq": commit.seq,
+        "size": len(event.payload),
+        "forgives": commit.progress,
+        "type": event.type,
+        "recorded_at": event.recorded_at,
+        "payload": event.payload.decode(),
+    }
+
+
 def advance(segment: Segment) -> dict[str, object]:
     """Give what advance_heads takes."""
     return {**_fence(segment.commits), **_events(segment)}

@@ -57,6 +57,15 @@ class Segment:
             self.keys.add((message.destination, message.key))
 
 
+def lone_advance(batch: Batch) -> Commit | None:
+    """Give what a batch is if it is one commit of one event of a workflow that runs on, waits for nothing and tells
+    nobody."""
+    if len(batch.commits) != 1 or batch.creates or batch.posts:
+        return None
+    (commit,) = batch.commits
+    return commit if len(commit.events) == 1 and _runs_on(commit) else None
+
+
 def _runs_on(commit: Commit) -> bool:
     goes_on = commit.state == "running" and commit.wake_at is None and not commit.topics and not commit.release
     explains = commit.build is not None or commit.why is not None
