@@ -1,4 +1,4 @@
-"""Everlog on Postgres in several processes: workflows that a client started, claimed and run by one process, or by four.
+"""Everlog on Postgres in several processes: workflows that a client started are claimed and run by one, then by four.
 
 Time is counted from the first beginning to the last end, as the log has them; the database's as the server counts what
 its sessions were active, and, on Linux and with the server on this machine, as the CPU that their processes took.

@@ -75,6 +75,11 @@ def _runs_on(commit: Commit) -> bool:
 def segments(batch: Batch) -> Iterator[Segment]:
     """Give the segments of a batch, in order; none for an empty one."""
     segment = Segment()
+    if not batch.creates and not batch.posts and all(map(_runs_on, batch.commits)):
+        segment.commits.extend(batch.commits)
+        if segment.commits:
+            yield segment
+        return
     for new in batch.creates:
         if new.workflow_id in segment.created:
             yield segment
