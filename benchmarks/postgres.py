@@ -19,10 +19,12 @@ from statistics import median
 
 import psycopg
 
+from benchmarks.fleet_postgres import PROCESSES
 from benchmarks.measuring import FLIGHT, STEPS, measured
 
 VARIABLE = "EVERLOG_BENCH_POSTGRES"
 RAW, OURS, PEER = "benchmarks.raw_postgres", "benchmarks.everlog_postgres", "benchmarks.dbos_postgres"
+FLEET = "benchmarks.fleet_postgres"
 
 
 def main() -> None:
@@ -30,7 +32,7 @@ def main() -> None:
     arguments.add_argument("--repetitions", type=int, default=5)
     given = arguments.parse_args()
     os.environ[VARIABLE] = url = os.environ.get(VARIABLE) or started_server()
-    subjects = [RAW, OURS, *([PEER] if find_spec("dbos") is not None else [])]
+    subjects = [RAW, OURS, FLEET, *([PEER] if find_spec("dbos") is not None else [])]
     figures: dict[str, dict[str, list[float]]] = {subject: {} for subject in subjects}
     for repetition in range(given.repetitions):
         for subject in subjects:
@@ -46,6 +48,19 @@ def main() -> None:
     row(f"{FLIGHT} workflows of {STEPS} steps in flight, steps/s", ours["flight"], peer.get("flight"), raw)
     row("one workflow alone, sequential steps/s", ours["lone"], peer.get("lone"), raw)
     print(f"\nCPU of Everlog per step in flight, without the server: {ours['cpu_us']:.0f} us")
+    fleet(medians[FLEET])
+
+
+def fleet(figures: dict[str, float]) -> None:
+    print(f"\n{'queued workflows, claimed and run by':44}{'1 process':>10}{PROCESSES[1]:>3} processes{'ratio':>9}")
+    for what, name in (
+        ("workflows/s", "workflows"),
+        ("database time per workflow, us: active sessions", "active_us"),
+        ("database time per workflow, us: CPU", "cpu_us"),
+    ):
+        one, many = (figures[f"{name}_{processes}"] for processes in PROCESSES)
+        if one and many:
+            print(f"{what:48}{one:6,.0f}{many:13,.0f}{many / one:9.2f}")
 
 
 def started_server() -> str:

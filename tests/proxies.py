@@ -36,6 +36,9 @@ class Proxy:
         for one in self._sockets:
             _end(one)
 
+    def _watch(self, client: socket.socket, data: bytes) -> None:
+        """Called with what is about to be passed on to the server."""
+
     def _accept(self) -> None:
         with suppress(OSError):
             while True:
@@ -52,6 +55,8 @@ class Proxy:
                 if self.lose == kind and (kind == "question" or data[-6:-5] == b"Z"):  # ready for the next: committed
                     self.lose = "nothing"
                     break
+                if kind == "question":
+                    self._watch(source, data)
                 target.sendall(data)
         _end(source)
         _end(target)

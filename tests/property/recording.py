@@ -14,10 +14,10 @@ from random import Random
 from typing import Any
 
 from everlog import Engine, Handle, NotFound, SyncWorkflow, Workflow, WorkflowCancelled, WorkflowFailed
-from everlog.memory import MemoryStore
-from everlog.store import ENDED, Head
+from everlog.store import ENDED, Head, Store
 from everlog.testing.simulation import SimulatedHost
 from tests.property.blocking_interpreter import interpret_blocking
+from tests.property.databases import Database
 from tests.property.interpreter import interpret
 from tests.property.programs import random_recipe
 
@@ -27,10 +27,14 @@ PATIENCE = 60
 ROOT = Path(__file__).parents[2]
 
 
-def record(recipe: dict[str, Any]) -> list[dict[str, Any]]:
+MEMORY = Database("memory")
+
+
+def record(recipe: dict[str, Any], database: Database = MEMORY) -> list[dict[str, Any]]:
     """Run a recipe live; give the histories of its workflows, ended or not, as JSON data."""
     host = SimulatedHost(seed=recipe["seed"])
-    store = MemoryStore(clock=host.wall)
+    database.clean()
+    store = database.open(host.wall)
     ids = [f"program-{number}" for number in range(len(recipe["programs"]))]
 
     async def main() -> None:
@@ -78,7 +82,7 @@ async def until_ended(handles: Sequence[Handle[Any]]) -> None:
             await handle.cancel()
 
 
-def history(store: MemoryStore, workflow_id: str) -> dict[str, Any]:
+def history(store: Store, workflow_id: str) -> dict[str, Any]:
     """Give a history as JSON data. A workflow that got stuck live is a failure of the test."""
     (head,) = store.heads([workflow_id])
     assert isinstance(head, Head)
@@ -149,8 +153,8 @@ class Replayer:
         )
 
 
-def record_seeds(seeds: Iterable[int], **options: Any) -> Iterator[dict[str, Any]]:
+def record_seeds(seeds: Iterable[int], *, database: Database = MEMORY, **options: Any) -> Iterator[dict[str, Any]]:
     """Record the programs of these seeds, one after the other."""
     for seed in seeds:
-        for recorded in record(random_recipe(Random(seed), **options)):
+        for recorded in record(random_recipe(Random(seed), **options), database):
             yield {"from": f"the program of seed {seed}, {options}", **recorded}

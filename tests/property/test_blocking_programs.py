@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 from random import Random
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 
 from everlog.core.events import WorkflowCompleted, decode_event
+from tests.property.databases import LONG, Database
 from tests.property.programs import Node, random_recipe, recipes
 from tests.property.recording import Replayer, record, record_seeds
 
@@ -20,7 +20,6 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning"),
 ]
-LONG = os.environ.get("EVERLOG_LONG") == "1"
 
 
 @pytest.fixture(scope="module")
@@ -36,13 +35,15 @@ def test_random_blocking_programs_replay_exactly(replayer: Replayer, recipe: dic
     replayer.check(record(recipe))
 
 
-def test_blocking_programs_of_300_seeds_replay_exactly(replayer: Replayer) -> None:
-    assert replayer.check(record_seeds(range(300), nodes=30, blocking=True)) >= 300
+def test_blocking_programs_of_300_seeds_replay_exactly(replayer: Replayer, database: Database) -> None:
+    seeds = range(database.few(300))
+    assert replayer.check(record_seeds(seeds, nodes=30, blocking=True, database=database)) >= len(seeds)
 
 
 @pytest.mark.long
-def test_blocking_programs_of_10000_seeds_replay_exactly(replayer: Replayer) -> None:
-    assert replayer.check(record_seeds(range(300, 10_300), nodes=30, blocking=True)) >= 10_000
+def test_blocking_programs_of_10000_seeds_replay_exactly(replayer: Replayer, database: Database) -> None:
+    seeds = range(300, 300 + database.few(10_000))
+    assert replayer.check(record_seeds(seeds, nodes=30, blocking=True, database=database)) >= len(seeds)
 
 
 def test_a_program_writes_the_same_log_in_both_colours() -> None:

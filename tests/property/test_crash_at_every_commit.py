@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
@@ -19,14 +18,14 @@ import pytest
 
 from everlog import Engine, Handle, NotFound
 from everlog.core.events import StepCompleted, StepFailed, WorkflowCompleted, decode_event
-from everlog.memory import MemoryStore
+from everlog.store import Store
 from everlog.testing.faults import Fault, FaultyStore
 from everlog.testing.simulation import SimulatedHost
+from tests.property.databases import LONG, Database
 from tests.property.interpreter import runs
 from tests.property.programs import random_recipe
-from tests.property.recording import INTERPRETERS, Replayer, history, interpreter_of, until_ended
+from tests.property.recording import INTERPRETERS, MEMORY, Replayer, history, interpreter_of, until_ended
 
-LONG = os.environ.get("EVERLOG_LONG") == "1"
 ID = "program"
 
 pytestmark = [
@@ -60,13 +59,14 @@ class MortalHost(SimulatedHost):
 
 
 class Life:
-    """One workflow on one store, through the deaths of the processes that run it."""
+    """One workflow in one database, through the deaths of the processes that run it."""
 
-    def __init__(self, recipe: dict[str, Any], *, retire: bool = False) -> None:
+    def __init__(self, recipe: dict[str, Any], database: Database = MEMORY, *, retire: bool = False) -> None:
         self.recipe = recipe
         self.retire = retire
         self.host = MortalHost(recipe["seed"])
-        self.store = MemoryStore(clock=self.host.wall)
+        self.database = database
+        database.clean()
         self.commits = 0
         self.began_with = len(runs)
         self.known: set[str] = set()
@@ -75,14 +75,17 @@ class Life:
     def live(self, *faults: Fault) -> dict[str, Any]:
         """Run to the end, one process for each fault and one more; give the history."""
         self.host.run(self._live(faults))
-        return history(self.store, ID)
+        return history(self._opened(), ID)
+
+    def _opened(self) -> Store:
+        return self.database.open(self.host.wall)
 
     async def _live(self, faults: tuple[Fault, ...]) -> None:
         host = self.host
         for fault in faults:
             await self._die(host, fault)
             host = self.host.sibling()
-        counting = FaultyStore(self.store)
+        counting = FaultyStore(self._opened())
         async with Engine(counting, host=host, guards="off", workflows=INTERPRETERS) as engine:
             await self._use(engine)
         if host.failure is not None:
@@ -91,12 +94,15 @@ class Life:
 
     async def _die(self, host: MortalHost, fault: Fault) -> None:
         """Be a process that dies at this fault, or at its end."""
-        engine = Engine(FaultyStore(self.store, fault), host=host, guards="off", workflows=INTERPRETERS)
+        store = self._opened()
+        engine = Engine(FaultyStore(store, fault), host=host, guards="off", workflows=INTERPRETERS)
         others = asyncio.all_tasks()
         lives = [asyncio.create_task(self._be(engine)), asyncio.create_task(host.dead.wait())]
         await asyncio.wait(lives, return_when=asyncio.FIRST_COMPLETED)
         host.crash()
-        self.known = ended_steps(self.store)
+        self.database.close(store)
+        left = self._opened()
+        self.known = ended_steps(left)
         self.began_with = len(runs)
         for task in asyncio.all_tasks() - others:
             task.cancel()
@@ -105,8 +111,9 @@ class Life:
         assert worker is not None
         worker.let_all_go()
         if self.retire:
-            for row in self.store.workers():
-                self.store.retire(row.worker)
+            for row in left.workers():
+                left.retire(row.worker)
+        self.database.close(left)
 
     async def _be(self, engine: Engine) -> None:
         await engine.__aenter__()
@@ -134,21 +141,23 @@ class Life:
         assert not again, f"run again although their ends were recorded: {again}"
 
 
-def ended_steps(store: MemoryStore) -> set[str]:
+def ended_steps(store: Store) -> set[str]:
     """Give the operations whose end is in the history."""
     rows = [decode_event(row.payload) for row in store.read(ID)]
     return {row.operation for row in rows if isinstance(row, StepCompleted | StepFailed)}
 
 
-def crash_everywhere(recipe: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+def crash_everywhere(
+    recipe: dict[str, Any], database: Database = MEMORY
+) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """Crash before and after each commit; give each history, checked but for its replay, beside the undisturbed one."""
-    calm = Life(recipe)
+    calm = Life(recipe, database)
     undisturbed = calm.live()
     calm.check(undisturbed)
     for commit in range(1, calm.commits + 1):
         for when in ("before", "after"):
             runs.clear()
-            life = Life(recipe, retire=commit % 3 != 0)
+            life = Life(recipe, database, retire=commit % 3 != 0)
             recorded = life.live(Fault(commit=commit, when=when, kind="crash"))  # type: ignore[arg-type]
             recorded["from"] = f"a crash {when} commit {commit} of {recipe}"
             try:
@@ -173,37 +182,43 @@ def value_of(recorded: dict[str, Any]) -> Any:
 
 
 @in_both_colours
-def test_nothing_is_lost_or_repeated_by_a_crash_at_any_commit(replayer: Replayer, blocking: bool) -> None:
-    seeds = range(600 if LONG else 40)
+def test_nothing_is_lost_or_repeated_by_a_crash_at_any_commit(
+    replayer: Replayer, database: Database, blocking: bool
+) -> None:
+    seeds = range(database.few(600 if LONG else 40))
     recipes = (random_recipe(Random(seed), nodes=10, alone=True, blocking=blocking) for seed in seeds)
-    histories = (recorded for recipe in recipes for _, recorded in crash_everywhere(recipe))
-    assert replayer.check(histories) > 400
+    histories = (recorded for recipe in recipes for _, recorded in crash_everywhere(recipe, database))
+    assert replayer.check(histories) > 5 * len(seeds)
 
 
 @in_both_colours
-def test_a_crash_at_any_commit_does_not_change_the_result(replayer: Replayer, blocking: bool) -> None:
+def test_a_crash_at_any_commit_does_not_change_the_result(
+    replayer: Replayer, database: Database, blocking: bool
+) -> None:
+    seeds = range(database.few(600 if LONG else 40))
+
     def histories() -> Iterator[dict[str, Any]]:
-        for seed in range(600 if LONG else 40):
+        for seed in seeds:
             recipe = random_recipe(Random(seed), nodes=12, timed=False, blocking=blocking)
-            for undisturbed, recorded in crash_everywhere(recipe):
+            for undisturbed, recorded in crash_everywhere(recipe, database):
                 assert value_of(recorded) == value_of(undisturbed), recorded["from"]
                 yield recorded
 
-    assert replayer.check(histories()) > 400
+    assert replayer.check(histories()) > 5 * len(seeds)
 
 
 @pytest.mark.long
 @in_both_colours
-def test_nothing_is_lost_or_repeated_by_two_crashes(replayer: Replayer, blocking: bool) -> None:
+def test_nothing_is_lost_or_repeated_by_two_crashes(replayer: Replayer, database: Database, blocking: bool) -> None:
     def histories() -> Iterator[dict[str, Any]]:
-        for seed in range(3000):
+        for seed in range(database.few(3000)):
             chance = Random(seed)
             recipe = random_recipe(chance, nodes=10, alone=True, blocking=blocking)
             faults = [
                 Fault(commit=chance.randint(1, 8), when=chance.choice(["before", "after"]), kind="crash")  # type: ignore[arg-type]
                 for _ in range(2)
             ]
-            life = Life(recipe, retire=chance.random() < 0.5)
+            life = Life(recipe, database, retire=chance.random() < 0.5)
             runs.clear()
             recorded = life.live(*faults)
             life.check(recorded)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from random import Random
@@ -16,11 +15,10 @@ from everlog.runtime import parking
 from everlog.runtime import worker as worker_module
 from everlog.runtime.residents import Resident
 from everlog.runtime.worker import Worker
+from tests.property.databases import LONG, Database
 from tests.property.programs import random_recipe, recipes
-from tests.property.recording import Replayer, record
+from tests.property.recording import MEMORY, Replayer, record
 from tests.property.test_crash_at_every_commit import crash_everywhere, in_both_colours, value_of
-
-LONG = os.environ.get("EVERLOG_LONG") == "1"
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning"),
@@ -77,14 +75,24 @@ def test_programs_are_parked_many_times(replayer: Replayer, blocking: bool) -> N
 
 @in_both_colours
 def test_a_crash_at_any_commit_does_not_change_the_result_of_what_is_parked(replayer: Replayer, blocking: bool) -> None:
+    crash_what_is_parked(replayer, MEMORY, blocking, range(300 if LONG else 10))
+
+
+@pytest.mark.long
+@in_both_colours
+def test_the_same_in_a_database_on_disk(replayer: Replayer, database_on_disk: Database, blocking: bool) -> None:
+    crash_what_is_parked(replayer, database_on_disk, blocking, range(20))
+
+
+def crash_what_is_parked(replayer: Replayer, database: Database, blocking: bool, seeds: range) -> None:
     parked: list[int] = []
 
     def histories() -> Iterator[dict[str, Any]]:
-        for seed in range(300 if LONG else 10):
+        for seed in seeds:
             recipe = random_recipe(Random(seed), nodes=12, timed=False, blocking=blocking)
             (kept,) = record(recipe)
             with parking_at_every_wait() as ids:
-                for _, recorded in crash_everywhere(recipe):
+                for _, recorded in crash_everywhere(recipe, database):
                     assert value_of(recorded) == value_of(kept), recorded["from"]
                     yield recorded
             parked.append(len(ids))

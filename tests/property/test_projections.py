@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from contextlib import suppress
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import everlog
 from everlog import Engine, NotFound, RetryPolicy, step, workflow
-from everlog.memory import MemoryStore
+from tests.property.databases import LONG, Database
+from tests.property.recording import MEMORY
 from tests.support import PausableHost, kill, opened, projections_fit, simulate
 
 PARTS = ["step", "failing", "sleep", "recv", "recv_timeout", "race", "shielded", "send"]
@@ -61,18 +62,31 @@ async def follows(plan: Plan) -> int:
     return len(plan)
 
 
-@given(
-    seed=st.integers(0, 2**32),
-    plans=st.lists(
-        st.lists(st.lists(st.sampled_from(PARTS), min_size=1, max_size=3), max_size=4), min_size=1, max_size=3
-    ),
-    outside=st.lists(st.tuples(st.sampled_from(["send", "send", "cancel", "kill"]), st.floats(0, 3)), max_size=8),
-)
+PLANS = st.lists(st.lists(st.lists(st.sampled_from(PARTS), min_size=1, max_size=3), max_size=4), min_size=1, max_size=3)
+OUTSIDE = st.lists(st.tuples(st.sampled_from(["send", "send", "cancel", "kill"]), st.floats(0, 3)), max_size=8)
+
+
+@given(seed=st.integers(0, 2**32), plans=PLANS, outside=OUTSIDE)
 def test_heads_equal_the_fold_of_their_histories(
     seed: int, plans: list[Plan], outside: list[tuple[str, float]]
 ) -> None:
+    check_heads(MEMORY, seed, plans, outside)
+
+
+@settings(max_examples=300 if LONG else 6)
+@given(seed=st.integers(0, 2**32), plans=PLANS, outside=OUTSIDE)
+def test_the_same_in_a_database_on_disk(
+    database_on_disk: Database, seed: int, plans: list[Plan], outside: list[tuple[str, float]]
+) -> None:
+    check_heads(database_on_disk, seed, plans, outside)
+
+
+def check_heads(database: Database, seed: int, plans: list[Plan], outside: list[tuple[str, float]]) -> None:
+    """Run the plans amid what comes from outside; look at the heads all the time."""
+
     async def program(host: PausableHost) -> None:
-        store = MemoryStore(clock=host.wall)
+        database.clean()
+        store = database.open(host.wall)
         engine = await opened(Engine(store, host=host.sibling(), workflows=[follows], lease=2))
         ids = [f"flow-{number}" for number in range(len(plans))]
         for workflow_id, plan in zip(ids, plans, strict=True):

@@ -7,7 +7,6 @@ observed before it, and the result all of it, so no two runs that differ have th
 from __future__ import annotations
 
 import asyncio
-import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -18,10 +17,9 @@ import everlog
 from everlog import Engine, step, workflow
 from everlog.memory import MemoryStore
 from everlog.testing.simulation import SimulatedHost
+from tests.property.databases import LONG, Database
 from tests.property.programs import recipes
 from tests.property.recording import Replayer, history, record, record_seeds
-
-LONG = os.environ.get("EVERLOG_LONG") == "1"
 
 # A program drops coroutines when a group refuses them; asyncio would warn as well.
 pytestmark = pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
@@ -40,13 +38,15 @@ def test_random_programs_replay_exactly(replayer: Replayer, recipe: dict[str, An
     replayer.check(record(recipe))
 
 
-def test_programs_of_400_seeds_replay_exactly(replayer: Replayer) -> None:
-    assert replayer.check(record_seeds(range(400), nodes=30)) >= 400
+def test_programs_of_400_seeds_replay_exactly(replayer: Replayer, database: Database) -> None:
+    seeds = range(database.few(400))
+    assert replayer.check(record_seeds(seeds, nodes=30, database=database)) >= len(seeds)
 
 
 @pytest.mark.long
-def test_programs_of_10000_seeds_replay_exactly(replayer: Replayer) -> None:
-    assert replayer.check(record_seeds(range(400, 10_400), nodes=30)) >= 10_000
+def test_programs_of_10000_seeds_replay_exactly(replayer: Replayer, database: Database) -> None:
+    seeds = range(400, 400 + database.few(10_000))
+    assert replayer.check(record_seeds(seeds, nodes=30, database=database)) >= len(seeds)
 
 
 @step

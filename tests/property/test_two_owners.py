@@ -8,15 +8,15 @@ from contextlib import suppress
 from random import Random
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import everlog
 from everlog import Engine, Handle, RetryPolicy, step, workflow
 from everlog.errors import StoreError
 from everlog.host import Host
-from everlog.memory import MemoryStore
-from everlog.store import Store
+from tests.property.databases import LONG, Database
+from tests.property.recording import MEMORY
 from tests.support import FlakyStore, PausableHost, kill, opened, projections_fit, simulate
 
 SENDERS = 4
@@ -53,16 +53,18 @@ async def collects(count: int) -> list[Any]:
 class Fleet:
     """Two engines on one store, and what can happen to them."""
 
-    def __init__(self, host: PausableHost) -> None:
+    def __init__(self, host: PausableHost, database: Database) -> None:
         self.host = host
-        self.shared: Store = MemoryStore(clock=host.wall)
+        self.database = database
+        database.clean()
+        self.shared = database.open(host.wall)
         self.engines: dict[int, Engine] = {}
         self.stores: dict[int, FlakyStore] = {}
         self.hosts: dict[int, PausableHost] = {}
 
     async def open(self, number: int) -> Engine:
         self.hosts[number] = self.host.sibling()
-        self.stores[number] = FlakyStore(self.shared)
+        self.stores[number] = FlakyStore(self.database.open(self.host.wall))
         host: Host = self.hosts[number]
         engine = Engine(self.stores[number], host=host, workflows=[tells, collects], lease=3)
         self.engines[number] = await opened(engine)
@@ -77,6 +79,7 @@ class Fleet:
                 host.resume()
             case "kill":
                 kill(self.engines[number])
+                self.database.close(self.stores[number].store)
                 await self.open(number)
             case "close":
                 host.resume()
@@ -107,8 +110,22 @@ MISHAPS = st.lists(
 def test_whatever_happens_to_two_engines_each_message_is_received_once(
     seed: int, mishaps: list[tuple[int, str, float]]
 ) -> None:
+    two_engines(MEMORY, seed, mishaps)
+
+
+@settings(max_examples=300 if LONG else 6)
+@given(seed=st.integers(0, 2**32), mishaps=MISHAPS)
+def test_the_same_in_a_database_on_disk(
+    database_on_disk: Database, seed: int, mishaps: list[tuple[int, str, float]]
+) -> None:
+    two_engines(database_on_disk, seed, mishaps)
+
+
+def two_engines(database: Database, seed: int, mishaps: list[tuple[int, str, float]]) -> None:
+    """Have them run workflows that tell each other things, and check what came of it."""
+
     async def program(host: PausableHost) -> None:
-        fleet = Fleet(host)
+        fleet = Fleet(host, database)
         for number in (0, 1):
             await fleet.open(number)
         names = [f"teller-{number}" for number in range(SENDERS)]

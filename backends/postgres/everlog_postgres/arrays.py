@@ -6,6 +6,7 @@ A batch of a thousand rows is one array per column, so the bytes are made by a f
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from struct import Struct, pack
 from typing import Final
 
@@ -18,8 +19,7 @@ _BOOL, _BIGINT, _TEXT = 16, 20, 25
 _BOOL_ARRAY, _BIGINT_ARRAY, _TEXT_ARRAY = 1000, 1016, 1009
 _length: Final = Struct("!i").pack
 _bigint: Final = Struct("!iq").pack
-_TRUE: Final = b"\x00\x00\x00\x01\x01"
-_FALSE: Final = b"\x00\x00\x00\x01\x00"
+_BOOLS: Final = (b"\x00\x00\x00\x01\x00", b"\x00\x00\x00\x01\x01")
 
 
 class TextArray(bytes):
@@ -34,31 +34,35 @@ class BoolArray(bytes):
     """A `boolean[]`."""
 
 
-def texts(values: Sequence[str | bytes | None]) -> TextArray:
-    """Encode texts; bytes are taken as UTF-8."""
-    parts = [_head(values, _TEXT)]
-    for value in values:
-        if value is None:
-            parts.append(_NULL)
-        else:
-            encoded = value.encode() if isinstance(value, str) else value
-            parts.append(_length(len(encoded)))
-            parts.append(encoded)
-    return TextArray(b"".join(parts))
+def texts(values: Sequence[str | None]) -> TextArray:
+    """Encode texts."""
+    return encoded_texts([None if value is None else value.encode() for value in values])
+
+
+def encoded_texts(values: Sequence[bytes | None]) -> TextArray:
+    """Encode texts that are UTF-8 already."""
+    parts = [_NULL if value is None else _length(len(value)) + value for value in values]
+    return TextArray(_head(values, _TEXT) + b"".join(parts))
 
 
 def bigints(values: Sequence[int | None]) -> BigintArray:
     """Encode numbers."""
-    parts = [_head(values, _BIGINT)]
-    parts.extend([_NULL if value is None else _bigint(8, value) for value in values])
-    return BigintArray(b"".join(parts))
+    if None in values:
+        parts = [_NULL if value is None else _bigint(8, value) for value in values]
+        return BigintArray(_head(values, _BIGINT) + b"".join(parts))
+    sizes_and_values: list[int | None] = [8] * (2 * len(values))
+    sizes_and_values[1::2] = values
+    return BigintArray(_head(values, _BIGINT) + _bigints(len(values)).pack(*sizes_and_values))
 
 
 def bools(values: Sequence[bool]) -> BoolArray:
     """Encode truth values."""
-    parts = [_head(values, _BOOL)]
-    parts.extend([_TRUE if value else _FALSE for value in values])
-    return BoolArray(b"".join(parts))
+    return BoolArray(_head(values, _BOOL) + b"".join(map(_BOOLS.__getitem__, values)))
+
+
+@lru_cache(maxsize=64)
+def _bigints(number: int) -> Struct:
+    return Struct("!" + "iq" * number)
 
 
 def _head(values: Sequence[object], element: int) -> bytes:

@@ -14,7 +14,7 @@ KEPT: Final = 60.0
 """Seconds for which the rows of `writes` are kept."""
 
 _LOOKED_TOO_LONG_AGO: Final = KEPT / 2
-_MARKS_APART: Final = 5.0
+_MARKS_APART: Final = 15.0
 
 
 class Changes:

@@ -1,6 +1,6 @@
 """Prepared statements that go past the driver's cursors: for commits, of which a cursor would be half the cost. No SQL.
 
-They take arrays as `arrays` encodes them, and numbers, and give texts and numbers.
+They take arrays as `arrays` encodes them, texts, numbers and truth values, and give texts and numbers.
 """
 
 from __future__ import annotations
@@ -19,8 +19,14 @@ from psycopg.pq.abc import PGresult
 from everlog_postgres.arrays import BigintArray, BoolArray, TextArray
 
 _NAMED: Final = re.compile(r"%\((\w+)\)s")
-_BIGINT: Final = 20
-_ARRAYS: Final[Mapping[type, int]] = {TextArray: 1009, BigintArray: 1016, BoolArray: 1000}
+_TYPES: Final[Mapping[type, int]] = {
+    bool: 16,
+    int: 20,
+    str: 25,
+    TextArray: 1009,
+    BigintArray: 1016,
+    BoolArray: 1000,
+}
 _NUMBERS: Final = (20, 21, 23)
 
 
@@ -37,7 +43,7 @@ class PreparedStatement:
 
     def prepare(self, driver: psycopg.Connection[Any], parameters: Mapping[str, object]) -> None:
         """Have the server plan it, for parameters of these types."""
-        types = [_type_of(parameters[name]) for name in self.names]
+        types = [_TYPES[type(parameters[name])] for name in self.names]
         _check(driver.pgconn.prepare(self.name, self.sql, types), ExecStatus.COMMAND_OK)
 
     def run(self, driver: psycopg.Connection[Any], parameters: Mapping[str, object]) -> list[tuple[Any, ...]]:
@@ -49,16 +55,18 @@ class PreparedStatement:
         return [tuple(_loaded(result, row, column) for column in width) for row in range(result.ntuples)]
 
 
-def _type_of(value: object) -> int:
-    return _ARRAYS.get(type(value), _BIGINT)
-
-
 def _encoded(value: object) -> bytes:
-    if isinstance(value, bytes):
-        return value
-    if isinstance(value, int):
-        return pack("!q", value)
-    raise TypeError(f"a prepared statement takes arrays and numbers, not {value!r}")
+    match value:
+        case bytes():
+            return value
+        case str():
+            return value.encode()
+        case bool():
+            return b"\x01" if value else b"\x00"
+        case int():
+            return pack("!q", value)
+        case _:
+            raise TypeError(f"a prepared statement takes arrays, texts, numbers and truth values, not {value!r}")
 
 
 def _loaded(result: PGresult, row: int, column: int) -> str | int | None:

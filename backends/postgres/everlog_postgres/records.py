@@ -22,7 +22,7 @@ from everlog.store import (
     Undeliverable,
     WorkerRow,
 )
-from everlog_postgres.arrays import array_literal, bigints, bools, texts
+from everlog_postgres.arrays import array_literal, bigints, bools, encoded_texts, texts
 from everlog_postgres.connection import Rows
 from everlog_postgres.segments import Segment
 from everlog_postgres.snapshots import Snapshot
@@ -154,9 +154,35 @@ def _inbox_row(message: tuple[Any, ...], row: int) -> InboxRow:
     )
 
 
+def advance_one(commit: Commit) -> dict[str, object]:
+    """Give what advance_head takes, for a commit of one event."""
+    (event,) = commit.events
+    return {
+        "workflow_id": commit.workflow_id,
+        "token": commit.token,
+        "seq": commit.seq,
+        "size": len(event.payload),
+        "forgives": commit.progress,
+        "type": event.type,
+        "recorded_at": event.recorded_at,
+        "payload": event.payload.decode(),
+    }
+
+
 def advance(segment: Segment) -> dict[str, object]:
     """Give what advance_heads takes."""
-    return {**_fence(segment.commits), **_events(segment)}
+    fence = _fence(segment.commits)
+    events = [commit.events[0] for commit in segment.commits if len(commit.events) == 1]
+    if len(events) < len(segment.commits):
+        return {**fence, **_events(segment)}
+    return {
+        **fence,
+        "event_ids": fence["ids"],
+        "event_seqs": fence["next_seqs"],
+        "event_types": texts([event.type for event in events]),
+        "event_times": bigints([event.recorded_at for event in events]),
+        "event_payloads": encoded_texts([event.payload for event in events]),
+    }
 
 
 def batch(segment: Segment, repeated: Mapping[str, set[int]], *, now: int) -> dict[str, object]:
@@ -234,7 +260,7 @@ def _messages(segment: Segment, repeated: Mapping[str, set[int]]) -> dict[str, o
         "numbers": bigints([message.number for message in messages]),
         "message_topics": texts([message.topic for message in messages]),
         "controls": bools([message.control for message in messages]),
-        "message_payloads": texts([message.payload for message in messages]),
+        "message_payloads": encoded_texts([message.payload for message in messages]),
         "keys": texts([message.key for message in messages]),
         "repeated": bools([again for _, _, _, again in rows]),
     }
@@ -248,7 +274,7 @@ def _events(segment: Segment) -> dict[str, object]:
         "event_seqs": bigints([event.seq for _, event in rows]),
         "event_types": texts([event.type for _, event in rows]),
         "event_times": bigints([event.recorded_at for _, event in rows]),
-        "event_payloads": texts([event.payload for _, event in rows]),
+        "event_payloads": encoded_texts([event.payload for _, event in rows]),
     }
 
 

@@ -57,6 +57,15 @@ class Segment:
             self.keys.add((message.destination, message.key))
 
 
+def lone_advance(batch: Batch) -> Commit | None:
+    """Give what a batch is if it is one commit of one event of a workflow that runs on, waits for nothing and tells
+    nobody."""
+    if len(batch.commits) != 1 or batch.creates or batch.posts:
+        return None
+    (commit,) = batch.commits
+    return commit if len(commit.events) == 1 and _runs_on(commit) else None
+
+
 def _runs_on(commit: Commit) -> bool:
     goes_on = commit.state == "running" and commit.wake_at is None and not commit.topics and not commit.release
     explains = commit.build is not None or commit.why is not None
@@ -66,6 +75,11 @@ def _runs_on(commit: Commit) -> bool:
 def segments(batch: Batch) -> Iterator[Segment]:
     """Give the segments of a batch, in order; none for an empty one."""
     segment = Segment()
+    if not batch.creates and not batch.posts and all(map(_runs_on, batch.commits)):
+        segment.commits.extend(batch.commits)
+        if segment.commits:
+            yield segment
+        return
     for new in batch.creates:
         if new.workflow_id in segment.created:
             yield segment

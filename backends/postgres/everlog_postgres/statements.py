@@ -32,8 +32,10 @@ class Statements:
         def load_here(name: str) -> bytes:
             return in_schema(load(name), schema).encode()
 
+        self.advance_head: Final = load_here("advance_head")
         self.advance_heads: Final = load_here("advance_heads")
         self.commit_batch: Final = load_here("commit_batch")
+        self.prepared_advance_head: Final = PreparedStatement(self.advance_head)
         self.prepared_advance_heads: Final = PreparedStatement(self.advance_heads)
         self.prepared_commit_batch: Final = PreparedStatement(self.commit_batch)
         self.find_delivered: Final = load_here("find_delivered")

@@ -42,7 +42,7 @@ from everlog_postgres.clock import ServerClock
 from everlog_postgres.connection import Connection, Durability, Question, Rows
 from everlog_postgres.migrations import migrate
 from everlog_postgres.records import Numbering, Outcomes
-from everlog_postgres.segments import Delivered, Segment, repeats_itself, repetitions, segments
+from everlog_postgres.segments import Delivered, Segment, lone_advance, repeats_itself, repetitions, segments
 from everlog_postgres.snapshots import NOTHING, Snapshot, snapshot
 from everlog_postgres.statements import Statements
 from everlog_postgres.urls import Target, parse
@@ -113,14 +113,26 @@ class PostgresStore:
         with self._connection.lock:
             self._connection.require_process()
             self._connection.require_open()
+            self._give_back()
+            if self._is_advanced(lone_advance(batch)):
+                return BatchOutcome(commits=[Done()])
             split = list(segments(batch))
             if not split:
                 return BatchOutcome()
-            self._give_back()
             outcome = self._write(batch, split)
             self._forget_read(batch, outcome)
-        self._wrote()
+        if not all(segment.runs_on() for segment in split):
+            self._wrote()
         return outcome
+
+    def _is_advanced(self, commit: Commit | None) -> bool:
+        """Write the usual commit; False where it is another, or nothing was written and it is to be found out why."""
+        if commit is None:
+            return False
+        parameters = records.advance_one(commit)
+        question = Question(self._sql.advance_head, parameters, self._sql.prepared_advance_head)
+        answers = self._connection.writes_or_is_locked(question)
+        return answers is not None and bool(answers[0])
 
     def _write(self, batch: Batch, split: Sequence[Segment]) -> BatchOutcome:
         repeated = {
@@ -390,7 +402,7 @@ class PostgresStore:
         self._clock.measure(ask)
 
     def _wrote(self) -> None:
-        """Called after each write that others may wait for."""
+        """Called after each write that others may wait for: not after commits of workflows that only run on."""
 
 
 class PushingStore(PostgresStore):

@@ -119,9 +119,9 @@ class Wakeups:
         """Use one connection until it fails or the store is closed."""
         driver = self._connection.driver()
         driver.add_notify_handler(lambda heard: self._take(heard.pid == driver.info.backend_pid))
-        driver.execute(f"LISTEN {self._channel}".encode())
-        self._notify(driver)
         self._listens_since, self._heard = time.monotonic(), False
+        driver.execute(f"LISTEN {self._channel}".encode())
+        self._notify(driver)  # its echo, which says that notifications arrive, mostly comes before this returns
         self._changes.lose_sight()
         self._changes.look()
         self._wake()  # whatever was written while nobody listened

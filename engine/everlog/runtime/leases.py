@@ -22,8 +22,10 @@ from everlog.host import Host
 from everlog.store import Store, SupportsMaintenance, WorkerRow
 
 log: Final = logging.getLogger("everlog")
-LOOK_AROUND: Final = 0.5
-"""Seconds between two looks at the other workers."""
+LOOK_AROUND: Final = 1.0
+"""Seconds between two looks at the other workers, where there are some."""
+LOOK_AT_PROCESSES: Final = 0.25
+"""Seconds between two looks at the processes of those on this machine, which ask the store nothing."""
 
 
 class LeaseKeeper:
@@ -60,6 +62,10 @@ class LeaseKeeper:
         self._turn = Lock()
         """One renews and looks around, or retires; else a worker that has retired would find itself declared dead."""
         self._over = False
+        self._due = 0.0
+        """Monotonic time of the next round."""
+        self._processes: list[str] = []
+        """Of the other workers, as last read."""
         self._retired: set[str] = set()
         """Workers that were retired here and may still be listed."""
         self._seen: dict[str, tuple[int, float]] = {}
@@ -83,9 +89,14 @@ class LeaseKeeper:
     def pump(self) -> float | None:
         """Renew the lease when a third of it is over, look at the others, keep the store in order."""
         with self._turn:
-            return None if self._over else self._keep()
+            if self._over:
+                return None
+            if self._host.monotonic() >= self._due or any(map(self._host.is_gone, self._processes)):
+                self._due = self._keep() + self._host.monotonic()
+            rest = max(0.0, self._due - self._host.monotonic())
+            return min(rest, LOOK_AT_PROCESSES) if self._processes else rest
 
-    def _keep(self) -> float | None:
+    def _keep(self) -> float:
         try:
             self._renew()
             self._look_around()
@@ -133,6 +144,7 @@ class LeaseKeeper:
         freed = 0
         retired: set[str] = set()
         seen: dict[str, tuple[int, float]] = {}
+        processes: list[str] = []
         for row in self._store.workers():
             if row.worker == self._worker:
                 continue
@@ -143,7 +155,9 @@ class LeaseKeeper:
                 freed += self._store.retire(row.worker)
                 retired.add(row.worker)
                 del seen[row.worker]
-        self._seen, self._retired = seen, retired
+            else:
+                processes.append(row.process)
+        self._seen, self._retired, self._processes = seen, retired, processes
         self._first_look = False
         if freed:
             self._on_freed()
