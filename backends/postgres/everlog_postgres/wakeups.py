@@ -108,9 +108,11 @@ class Wakeups:
                     self._listen(ear)
                     pause = _FIRST_PAUSE
                 except (EverlogError, psycopg.Error, OSError):
-                    # The engine's own calls meet the same trouble, and report it; here it is only waited for.
+                    # The engine's own calls mostly meet the same trouble, and report it; here it is only waited for.
+                    # Where they do not, as on a server that takes no more connections, they look for themselves.
                     self._connection.drop()
                     _wait(ear, pause)
+                    self._wake()
                     pause = min(2 * pause, _LONGEST_PAUSE)
         if self._bell is not None:
             self._bell.close()
