@@ -14,7 +14,15 @@ import pytest
 
 from tests.crash.surviving import connections, ledgered, sizes, survive
 from tests.mounts import fill, small_file_system
-from tests.postgres import VARIABLE, administrator, limited_user, needs_postgres, new_schema, started_server, with_options
+from tests.postgres import (
+    VARIABLE,
+    administrator,
+    limited_user,
+    needs_postgres,
+    new_schema,
+    started_server,
+    with_options,
+)
 
 pytestmark = needs_postgres
 HOLDS = 1.0
