@@ -1,4 +1,4 @@
-"""Faults of the database, and the speed after them: `python -m benchmarks.faults [--window S] [--windows N] [FAULT ...]`.
+"""Faults of the database, and the speed after them: `python -m benchmarks.faults [--window SECONDS] [FAULT ...]`.
 
 For each fault 200 workflows run steps on a Postgres server of its own. The durable steps are counted in some windows
 before the fault and in as many after it. Printed are the medians, what the ratio of the two is, and whether something

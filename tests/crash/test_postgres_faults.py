@@ -17,7 +17,8 @@ from everlog_postgres.urls import parse
 from tests.crash import touring
 from tests.crash.surviving import PATIENCE, PAUSE, ROUNDS, ledgered, sizes, survive
 from tests.crash.touring import tour
-from tests.postgres import VARIABLE, administrator, needs_postgres, new_schema, started_server
+from tests.pools import needs_pool, pool_url
+from tests.postgres import VARIABLE, administrator, needs_postgres, new_schema, started_server, with_options
 from tests.proxies import Proxy
 
 pytestmark = needs_postgres
@@ -41,6 +42,31 @@ def test_all_connections_are_ended_again_and_again(url: str, tours: int) -> None
 
     survive(url, tours, end_all, times=ROUNDS)
     assert sum(ended) >= ROUNDS, "there were connections to be ended"
+
+
+@needs_pool
+@sizes
+def test_the_connections_of_a_pool_are_ended_again_and_again(url: str, tours: int) -> None:
+    """Two engines behind it: what one of them is answered never reaches the other."""
+    behind = with_options(pool_url(), f"schema={parse(url).schema}")
+
+    def end_all() -> None:
+        with administrator() as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'everlog %'"
+            )
+
+    async def program() -> None:
+        async with Engine(behind, workflows=[tour]), Engine(behind, workflows=[tour]) as engine:
+            for _ in range(ROUNDS):
+                await asyncio.sleep(PAUSE)
+                await asyncio.to_thread(end_all)
+            handles = [engine.handle(f"tour-{number}", tour) for number in range(tours)]
+            await asyncio.gather(*(handle.result(timeout=PATIENCE) for handle in handles))
+
+    asyncio.run(touring.begin(url, tours, ROUNDS, PAUSE))
+    asyncio.run(program())
+    touring.check(url, tours, ROUNDS)
 
 
 @pytest.mark.parametrize("lost", ["answer", "question"])

@@ -90,9 +90,7 @@ def test_the_disk_of_the_server_is_full_and_it_crashes(tours: int) -> None:
             with psycopg.connect(server.get_uri(), autocommit=True) as connection:
                 filler = fill(folder)
                 with pytest.raises(psycopg.Error):
-                    for _ in range(1000):
-                        connection.execute("SELECT pg_switch_wal()")
-                        connection.execute("SELECT pg_current_xact_id()")
+                    write_until_it_fails(connection)
             time.sleep(HOLDS)
             filler.unlink()
             end_server(server)
@@ -103,6 +101,13 @@ def test_the_disk_of_the_server_is_full_and_it_crashes(tours: int) -> None:
                 survive(url, tours, fill_up, times=2)
         finally:
             server.cleanup()
+
+
+def write_until_it_fails(connection: psycopg.Connection[Any]) -> None:
+    """Begin one file of the server's log after the other."""
+    for _ in range(1000):
+        connection.execute("SELECT pg_switch_wal()")
+        connection.execute("SELECT pg_current_xact_id()")
 
 
 def end_server(server: Any) -> None:

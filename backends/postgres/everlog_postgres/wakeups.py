@@ -55,6 +55,8 @@ class Wakeups:
         self._has_written = False
         self._closed = False
         self._listens_since = self._notified_at = 0.0
+        self._hears = True
+        """Whether it listens at all."""
         self._heard = False
         self._woken = False
 
@@ -120,8 +122,10 @@ class Wakeups:
     def _listen(self, ear: socket.socket) -> None:
         """Use one connection until it fails or the store is closed."""
         driver = self._connection.driver()
-        driver.add_notify_handler(lambda heard: self._take(heard.pid == driver.info.backend_pid))
-        driver.execute(f"LISTEN {self._channel}".encode())
+        self._hears = not self._connection.is_pooled
+        if self._hears:  # else some other connection of the server would listen, and go on to when nobody wants it
+            driver.add_notify_handler(lambda heard: self._take(heard.pid == driver.info.backend_pid))
+            driver.execute(f"LISTEN {self._channel}".encode())
         self._notify(driver)
         self._listens_since, self._heard = time.monotonic(), False
         self._changes.lose_sight()
@@ -154,7 +158,7 @@ class Wakeups:
                 self._notify(driver)
 
     def _interval(self, calm: int) -> float:
-        if self._heard or time.monotonic() - self._listens_since < _ECHO:
+        if self._hears and (self._heard or time.monotonic() - self._listens_since < _ECHO):
             return LOOK_ANYWAY
         return min(LOOK_OFTEN * (1 + calm / 50), LOOK_SELDOM)
 
