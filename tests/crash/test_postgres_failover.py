@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import random
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from tests.crash import touring
-from tests.postgres import needs_postgres, new_schema
+from tests.crash.fleet import Fleet
+from tests.postgres import needs_postgres
 
 pytestmark = [
     needs_postgres,
@@ -25,63 +24,9 @@ LONG_LEASE = 300.0
 """Seconds: longer than any test waits. Who takes over within it knows that the process is gone."""
 
 
-class Fleet:
-    """Worker processes on one schema."""
-
-    def __init__(self, folder: Path) -> None:
-        self.url = new_schema()
-        self.folder = folder
-        self.processes: list[subprocess.Popen[bytes]] = []
-        self.living: list[subprocess.Popen[bytes]] = []
-
-    def start(self, *, lease: float) -> None:
-        with open(self.folder / f"worker-{len(self.processes)}", "wb") as told:
-            process = subprocess.Popen(
-                [sys.executable, str(PROGRAM), self.url, str(lease)],
-                stdin=subprocess.PIPE,
-                stdout=told,
-                stderr=subprocess.STDOUT,
-            )
-        self.processes.append(process)
-        self.living.append(process)
-
-    def held(self, pid: int) -> int:
-        """Give how many workflows the workers of a process hold, or 1 while it has only a lease."""
-        with touring.connect(self.url) as driver:
-            ((workers, heads),) = driver.execute(
-                "SELECT count(DISTINCT workers.worker), count(heads.workflow_id)"
-                " FROM workers LEFT JOIN heads USING (worker) WHERE (process::jsonb ->> 'pid')::integer = %s",
-                [pid],
-            ).fetchall()
-        return int(heads or workers)
-
-    def wait_for(self, condition: Callable[[], object], *, seconds: float) -> None:
-        until = time.monotonic() + seconds
-        while not condition():
-            assert time.monotonic() < until, f"waited in vain; {touring.left(self.url)} tours are left; {self.told()}"
-            time.sleep(0.02)
-
-    def told(self) -> str:
-        """Give what the processes have said."""
-        return "\n".join(f"{path.name}: {path.read_text()[-2000:]}" for path in sorted(self.folder.glob("worker-*")))
-
-    def end(self) -> None:
-        """Have those end that live, as a deployment does, and insist that they do so well."""
-        for process in self.living:
-            process.send_signal(signal.SIGTERM)
-        for process in self.living:
-            assert process.wait(timeout=60) == 0, self.told()
-        assert "Traceback" not in self.told()
-
-    def close(self) -> None:
-        for process in self.processes:
-            process.kill()
-            process.communicate()
-
-
 @pytest.fixture
 def fleet(tmp_path: Path) -> Iterator[Fleet]:
-    fleet = Fleet(tmp_path)
+    fleet = Fleet(PROGRAM, tmp_path)
     yield fleet
     fleet.close()
 
@@ -96,7 +41,7 @@ def test_workers_are_killed_one_after_the_other_and_nothing_is_lost_or_doubled(
     chance = random.Random(3)
     asyncio.run(touring.begin(fleet.url, tours, rounds, pause))
     for _ in range(workers):
-        fleet.start(lease=LONG_LEASE)
+        fleet.start(LONG_LEASE)
     taken_over_after: list[float] = []
     for _ in range(kills):
         # Each is replaced: on a machine that is slow to start them, none would live to do anything.
@@ -106,7 +51,7 @@ def test_workers_are_killed_one_after_the_other_and_nothing_is_lost_or_doubled(
         victim.kill()
         victim.communicate()
         died = time.monotonic()
-        fleet.start(lease=LONG_LEASE)
+        fleet.start(LONG_LEASE)
         fleet.wait_for(lambda pid=victim.pid: not fleet.held(pid), seconds=30)
         taken_over_after.append(time.monotonic() - died)
         time.sleep(max(0.0, died + 1 - time.monotonic()))
@@ -130,7 +75,7 @@ def test_a_worker_that_stands_still_for_longer_than_its_lease_writes_nothing_whe
     chance = random.Random(5)
     asyncio.run(touring.begin(fleet.url, tours, rounds, 0.5))
     for _ in range(workers):
-        fleet.start(lease=lease)
+        fleet.start(lease)
     zombies: set[int] = set()
     taken_over_after: list[float] = []
     for _ in range(stops):

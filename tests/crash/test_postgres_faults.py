@@ -5,100 +5,28 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Iterator
 from typing import Any
 
-import psycopg
 import pytest
 
 import everlog
-from everlog import Engine, host, workflow
+from everlog import Engine, workflow
 from everlog_postgres.urls import parse
 from tests.crash import touring
+from tests.crash.surviving import PATIENCE, PAUSE, ROUNDS, ledgered, sizes, survive
 from tests.crash.touring import tour
-from tests.postgres import VARIABLE, administrator, needs_postgres, new_schema, started_server
+from tests.pools import needs_pool, pool_url
+from tests.postgres import VARIABLE, administrator, needs_postgres, new_schema, started_server, with_options
 from tests.proxies import Proxy
 
 pytestmark = needs_postgres
-ROUNDS = 8
-PAUSE = 0.3
-PATIENCE = 120.0
-
-sizes = pytest.mark.parametrize(
-    "tours", [pytest.param(40, id="short"), pytest.param(200, id="long", marks=pytest.mark.long)]
-)
-
-
-@pytest.fixture(autouse=True)
-def threads_end_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have pools not keep their threads for long, so that it is soon seen that none is left."""
-    monkeypatch.setattr(host, "IDLE_THREAD", 0.2)
 
 
 @pytest.fixture
 def url() -> Iterator[str]:
-    yield from _ledgered(new_schema())
-
-
-def _ledgered(url: str) -> Iterator[str]:
-    """Have the steps of this process note themselves in the schema of this URL."""
-    touring.database = url
-    yield url
-    touring.close_ledger()
-    touring.database = ""
-
-
-def connections(url: str) -> int:
-    with closing(psycopg.connect(parse(url).conninfo, autocommit=True)) as driver:
-        (row,) = driver.execute("SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'everlog %'")
-    return int(row[0])
-
-
-def locks(url: str) -> int:
-    with closing(psycopg.connect(parse(url).conninfo, autocommit=True)) as driver:
-        (row,) = driver.execute("SELECT count(*) FROM pg_locks WHERE pid <> pg_backend_pid()")
-    return int(row[0])
-
-
-def threads() -> set[threading.Thread]:
-    return {one for one in threading.enumerate() if one.name.startswith("everlog")}
-
-
-def eventually(count: Callable[[], Any], expected: Any) -> None:
-    """A server notices a moment later that a client has gone, and a pool keeps its threads for a while."""
-    until = time.monotonic() + 20
-    while count() != expected:
-        assert time.monotonic() < until, f"left behind: found {count()}, expected {expected}"
-        time.sleep(0.02)
-
-
-def survive(url: str, tours: int, fault: Callable[[int], object], *, times: int, through: str = "") -> None:
-    """Run tours; have `fault` happen while they run; check what came of them, and that nothing is left behind."""
-    asyncio.run(touring.begin(url, tours, ROUNDS, PAUSE))
-    touring.close_ledger()
-    eventually(lambda: connections(url), 0)
-    before = threads()
-
-    async def program() -> None:
-        async with Engine(through or url, workflows=[tour]) as engine:
-            for number in range(times):
-                await asyncio.sleep(PAUSE)
-                assert await asyncio.to_thread(touring.left, url), "it was over before the fault"
-                await asyncio.to_thread(fault, number)
-            handles = [engine.handle(f"tour-{number}", tour) for number in range(tours)]
-            results = await asyncio.gather(*(handle.result(timeout=PATIENCE) for handle in handles))
-            assert results == [touring.result_of(number, ROUNDS) for number in range(tours)]
-            assert connections(url) <= 3, "three of an engine"
-
-    asyncio.run(program())
-    touring.close_ledger()
-    touring.check(url, tours, ROUNDS)
-    eventually(lambda: connections(url), 0)
-    eventually(lambda: locks(url), 0)
-    eventually(lambda: threads() - before, set())
+    yield from ledgered(new_schema())
 
 
 @sizes
@@ -114,6 +42,31 @@ def test_all_connections_are_ended_again_and_again(url: str, tours: int) -> None
 
     survive(url, tours, end_all, times=2 * ROUNDS // 3)
     assert sum(ended) >= 2 * ROUNDS // 3, "there were connections to be ended"
+
+
+@needs_pool
+@sizes
+def test_the_connections_of_a_pool_are_ended_again_and_again(url: str, tours: int) -> None:
+    """Two engines behind it: what one of them is answered never reaches the other."""
+    behind = with_options(pool_url(), f"schema={parse(url).schema}")
+
+    def end_all() -> None:
+        with administrator() as connection:
+            connection.execute(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE 'everlog %'"
+            )
+
+    async def program() -> None:
+        async with Engine(behind, workflows=[tour]), Engine(behind, workflows=[tour]) as engine:
+            for _ in range(ROUNDS):
+                await asyncio.sleep(PAUSE)
+                await asyncio.to_thread(end_all)
+            handles = [engine.handle(f"tour-{number}", tour) for number in range(tours)]
+            await asyncio.gather(*(handle.result(timeout=PATIENCE) for handle in handles))
+
+    asyncio.run(touring.begin(url, tours, ROUNDS, PAUSE))
+    asyncio.run(program())
+    touring.check(url, tours, ROUNDS)
 
 
 @pytest.mark.parametrize("lost", ["answer", "question"])
@@ -151,7 +104,7 @@ def test_the_server_restarts(tours: int, how: str) -> None:
         server.ensure_postgres_running()
 
     try:
-        for url in _ledgered(server.get_uri()):
+        for url in ledgered(server.get_uri()):
             survive(url, tours, restart, times=2)
     finally:
         server.cleanup()

@@ -1,4 +1,4 @@
-"""Workflows for tests that take their worker or their database away: `python touring.py DATABASE LEASE` is one worker.
+"""Workflows for tests that take their worker or their database away: `python touring.py DATABASE [LEASE]` is a worker.
 
 Every run of a step is noted in a table of the tests' own, `ledger`, together with whether its result was recorded
 already: then it should not have run. `check` reads the tables themselves, past Everlog.
@@ -7,6 +7,7 @@ already: then it should not have run. `check` reads the tables themselves, past 
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sys
 import threading
@@ -42,7 +43,8 @@ def connect(url: str) -> psycopg.Connection[Any]:
     return connection
 
 
-def _note() -> None:
+def note() -> None:
+    """Note that a step runs: the one that this is called from."""
     now = everlog.current()
     row = {"workflow": now.workflow_id, "operation": f"{now.step}@{now.key}", "process": os.getpid()}
     for _ in range(100):
@@ -67,13 +69,13 @@ def close_ledger() -> None:
 
 @step(name="add")
 def add(total: int, number: int) -> int:
-    _note()
+    note()
     return total + number
 
 
 @step(name="triple")
 async def triple(number: int) -> int:
-    await asyncio.to_thread(_note)
+    await asyncio.to_thread(note)
     await asyncio.sleep(0.02)
     return 3 * number
 
@@ -91,17 +93,54 @@ async def tour(total: int, rounds: int, pause: float, neighbour: str) -> int:
     return total
 
 
+STEP: Final = 0.4
+"""Seconds that a step of one who dawdles takes."""
+
+
+@step(name="dawdle_here")
+async def dawdle_here(number: int) -> int:
+    await asyncio.to_thread(note)
+    await asyncio.sleep(STEP)
+    return number
+
+
+@step(name="dawdle_there")
+def dawdle_there(number: int) -> int:
+    note()
+    time.sleep(STEP)
+    return number
+
+
+@workflow(name="dawdle")
+async def dawdle(rounds: int) -> int:
+    """Run two steps that take their time in each round, side by side."""
+    total = 0
+    for number in range(rounds):
+        total += sum(
+            await asyncio.gather(
+                dawdle_here.options(key=str(number))(number),
+                everlog.call(dawdle_there.options(key=str(number)), number),
+            )
+        )
+    return total
+
+
 def result_of(number: int, rounds: int) -> int:
     """Give what a tour returns that begins with this number."""
     return number + sum(1 + 3 * one + one for one in range(rounds))
+
+
+def make_ledger(url: str) -> None:
+    """Make the table in which steps note themselves."""
+    with connect(url) as driver:
+        driver.execute("CREATE TABLE ledger (workflow_id text, operation text, process integer, recorded boolean)")
 
 
 async def begin(url: str, tours: int, rounds: int, pause: float) -> None:
     """Make the schema and the ledger, and create the tours: a ring in which each passes on to the next."""
     async with Client(url) as client:
         await client.workflows()
-        with connect(url) as driver:
-            driver.execute("CREATE TABLE ledger (workflow_id text, operation text, process integer, recorded boolean)")
+        make_ledger(url)
         starts = [
             client.start(tour.options(id=f"tour-{number}"), number, rounds, pause, f"tour-{(number + 1) % tours}")
             for number in range(tours)
@@ -148,13 +187,16 @@ def check(url: str, tours: int, rounds: int, *, zombies: Collection[int] = ()) -
 
 
 def _end_with_parent() -> None:
+    """Wait for the end of what the parent holds open, so that no worker outlives the tests."""
     sys.stdin.read()
     os._exit(1)
 
 
 async def _main() -> None:
+    logging.basicConfig(level=logging.INFO)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    async with Engine(database, workflows=[tour], lease=float(sys.argv[2])) as engine:
+    settings = {"lease": float(sys.argv[2])} if len(sys.argv) > 2 else {}
+    async with Engine(database, workflows=[tour, dawdle], **settings) as engine:
         await engine.serve()
 
 

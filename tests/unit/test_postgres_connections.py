@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import signal
+import subprocess
 import time
 import warnings
 from collections.abc import Iterator
@@ -19,7 +21,7 @@ from psycopg.pq import ExecStatus
 
 from everlog import Engine, step, workflow
 from everlog.errors import CorruptLog, StoreUnavailable
-from everlog.store import Commit, Done, Refused
+from everlog.store import Commit, Done, EventRow, Refused
 from everlog.testing.making import claim, claimed_ids, commit, create, events, head, held, message, new, post, worker
 from everlog_postgres import open_store
 from everlog_postgres.store import PostgresStore
@@ -250,6 +252,28 @@ def test_what_was_acknowledged_survives_a_crash_of_the_server() -> None:
         store.close()
     finally:
         server.cleanup()
+
+
+@pytest.mark.skipif(VARIABLE in os.environ, reason="the server is not ours to limit")
+@pytest.mark.skipif(shutil.which("prlimit") is None, reason="limits of other processes are set with prlimit")
+def test_a_server_that_may_not_write_more_is_unavailable_and_nothing_is_corrupt(store: PostgresStore, url: str) -> None:
+    """A quota, unlike a full disk, has no error code of its own in Postgres: it is called an internal error."""
+    token, schema, limit = held(store, "order"), parse(url).schema, 16 << 20
+    with administrator() as connection:
+        connection.execute(f'ALTER TABLE "{schema}".events ALTER payload SET STORAGE EXTERNAL'.encode())
+        large = f"INSERT INTO \"{schema}\".events VALUES ('large', 1, 'large', 0, repeat('x', {limit + 1_000_000}))"
+        connection.execute(large.encode())
+        ours = "SELECT pid FROM pg_stat_activity WHERE application_name = 'everlog commits'"
+        for (pid,) in connection.execute(ours).fetchall():
+            of = os.stat(f"/proc/{pid}")
+            subprocess.run(["prlimit", f"--pid={pid}", f"--fsize={limit}"], check=True, user=of.st_uid, group=of.st_gid)
+    event = EventRow(seq=2, type="happened", recorded_at=2, payload=b'"%s"' % (b"x" * 100_000))
+    change = Commit(workflow_id="order", token=token, seq=1, state="running", events=[event])
+    with pytest.raises(StoreUnavailable, match="could not write a file") as caught:
+        commit(store, change)
+    assert not caught.value.unknown_outcome
+    end_all_others()
+    assert commit(store, change) == Done()
 
 
 def test_an_error_of_the_drivers_own_is_a_connection_that_is_lost(store: PostgresStore) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from threading import Event
 from typing import Any
 
@@ -15,7 +15,7 @@ from everlog.testing.making import create, new
 from everlog_postgres import open_store, wakeups
 from everlog_postgres.store import PostgresStore, PushingStore
 from everlog_postgres.wakeups import Wakeups
-from tests.postgres import administrator, needs_postgres, new_schema, with_options
+from tests.postgres import administrator, limited_user, needs_postgres, new_schema, with_options
 
 pytestmark = needs_postgres
 
@@ -31,6 +31,18 @@ async def listens() -> int:
 @pytest.fixture
 def url() -> str:
     return new_schema()
+
+
+@pytest.fixture
+def limited(url: str) -> Iterator[Callable[[int], str]]:
+    """Gives the URL for a user who may have so many connections."""
+    with limited_user() as (name, limit):
+
+        def limited_to(number: int) -> str:
+            limit(number)
+            return with_options(url, f"user={name}")
+
+        yield limited_to
 
 
 @pytest.fixture
@@ -100,6 +112,22 @@ def test_the_thread_listens_again_after_its_connection_was_ended(
     subscribed(pair[1])
     create(pair[1], new("order"))
     assert here.wait(timeout=10)
+
+
+def test_while_the_thread_has_no_connection_subscribers_look_for_themselves(
+    url: str, limited: Callable[[int], str]
+) -> None:
+    """The server takes no more connections, and the store has one."""
+    store, other = open_store(limited(1)), open_store(url)
+    assert isinstance(store, PushingStore)
+    woken = Event()
+    store.subscribe(woken.set)
+    for number in range(2):
+        woken.clear()
+        create(other, new(f"order-{number}"))
+        assert woken.wait(timeout=10)
+    store.close()
+    other.close()
 
 
 def test_a_store_that_does_not_push_offers_no_subscription(url: str) -> None:

@@ -25,9 +25,9 @@ def open_store(
 ) -> PostgresStore:
     """Open the database of a URL: `postgresql://user:password@host:port/database?schema=everlog`.
 
-    Options of ours in the URL: `schema=name` (default `everlog`), `prepare=off` for proxies that pool transactions,
-    `push=off` for a store that nobody wakes, `migrate=off` for one that leaves the schema as it is. All others go to
-    the driver. With `durability="process"` a commit survives the death of the process, but not that of the server.
+    Options of ours in the URL: `schema=name` (default `everlog`), `prepare=on` behind a pool of sessions, `prepare=off`
+    behind one of transactions that is not noticed, `push=off` for a store that nobody wakes, `migrate=off` for one that
+    leaves the schema as it is. All others go to the driver. With `durability="process"` a commit survives the death of the process, but not that of the server.
     `clock` gives microseconds since 1970-01-01 UTC instead of the server's clock, for simulations; such a store does
     not push. Without `create` a schema that is not there is a `SchemaMismatch`.
     """

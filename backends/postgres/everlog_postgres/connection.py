@@ -56,9 +56,22 @@ _NETWORK: Final = {
     "tcp_user_timeout": 20_000,
 }
 
-_ABOUT = b"""SELECT
+_ABOUT: Final = b"""SELECT
     current_setting('server_version_num')::integer,
     current_setting('server_encoding'),
+    pg_backend_pid()"""
+
+# What the user asks for in the URL counts more.
+_SET: Final = b"""SELECT set_config(given.name, given.value, false)
+FROM unnest(%s::text[], %s::text[]) AS given (name, value)
+WHERE given.name NOT IN (SELECT pg_settings.name FROM pg_catalog.pg_settings WHERE pg_settings.source = 'client')"""
+
+_SET_IN_TRANSACTION: Final = b"""SELECT
+    set_config('synchronous_commit', %s, true),
+    set_config('lock_timeout', '2s', true),
+    set_config('jit', 'off', true)"""
+
+_PROMISES: Final = b"""SELECT
     current_setting('default_transaction_isolation'),
     current_setting('synchronous_commit')"""
 
@@ -91,6 +104,10 @@ class Connection:
         self._closed = False
         self._driver: Driver | None = None
         self._prepared: set[bytes] = set()
+        self.is_pooled = False
+        """Whether each transaction may go to another connection of the server: then nothing is prepared, and what is
+        set is set for one transaction. As it was found when the connection was made."""
+        self._synchronous = "on"
 
     def ask(self, *questions: Question) -> list[Rows]:
         """Run statements that only read, in one round trip; give the rows of each. Asks again if it was lost."""
@@ -141,19 +158,22 @@ class Connection:
         raise InternalError(f"{self.name}: a statement was neither done nor refused")
 
     def _send(self, driver: Driver, questions: Sequence[Question]) -> list[Rows]:
-        prepare = self.target.prepare
+        if self.is_pooled:
+            with driver.pipeline():
+                driver.execute(_SET_IN_TRANSACTION, (self._synchronous,))
+                cursors = [driver.execute(sql, parameters) for sql, parameters, _ in questions]
+            return [_rows(cursor) for cursor in cursors]
         if len(questions) == 1:
             sql, parameters, prepared = questions[0]
-            if prepare and prepared is not None:
+            if prepared is not None:
                 if prepared.name not in self._prepared:
                     prepared.prepare(driver, parameters)
                     self._prepared.add(prepared.name)
                 return [prepared.run(driver, parameters)]
-            cursor = driver.execute(sql, parameters, prepare=prepare)
-            return [_rows(cursor)]
+            return [_rows(driver.execute(sql, parameters, prepare=True))]
         # The server takes all up to the end of the pipeline as one transaction; each statement has its own snapshot.
         with driver.pipeline():
-            cursors = [driver.execute(sql, parameters, prepare=prepare) for sql, parameters, _ in questions]
+            cursors = [driver.execute(sql, parameters, prepare=True) for sql, parameters, _ in questions]
         return [_rows(cursor) for cursor in cursors]
 
     def driver(self) -> Driver:
@@ -173,27 +193,17 @@ class Connection:
         given: dict[str, Any] = {key: value for key, value in _NETWORK.items() if key not in target.given}
         if "application_name" not in target.given:
             given["application_name"] = f"everlog {self._purpose}"
-        if target.prepare:
-            # A proxy that pools transactions hands the connection to others between two of them: it has no settings.
-            settings = dict(_SETTINGS)
-            if self._durability == "process":
-                settings["synchronous_commit"] = "off"
-            ours = " ".join(f"-c {key}={_escaped(value)}" for key, value in settings.items())
-            given["options"] = f"{ours} {target.settings}"
         try:
+            # No settings are asked for here: a pool refuses those that it does not know.
             driver = psycopg.connect(
-                target.conninfo,
-                autocommit=True,
-                # None also refuses what asks for it; what does not ask is not worth it.
-                prepare_threshold=1_000_000 if target.prepare else None,
-                client_encoding="utf8",
-                **given,
+                target.conninfo, autocommit=True, prepare_threshold=None, client_encoding="utf8", **given
             )
         except psycopg.Error as error:
             raise translate(error, self.name) from error
         try:
             arrays.register(driver)
-            self._check(driver)
+            self._find_out_about(driver)
+            self._set_up(driver)
         except psycopg.Error as error:
             driver.close()
             raise translate(error, self.name) from error
@@ -202,25 +212,33 @@ class Connection:
             raise
         return driver
 
-    def _check(self, driver: Driver) -> None:
-        row = driver.execute(_ABOUT).fetchone()
-        version, encoding, isolation, synchronous = row or (0, "", "", "")
+    def _find_out_about(self, driver: Driver) -> None:
+        version, encoding, process = driver.execute(_ABOUT).fetchone() or (0, "", 0)
         if version < OLDEST_SERVER:
             raise SchemaMismatch(f"{self.name} has version {version // 10000}; Everlog needs Postgres 14 or later")
         if encoding != "UTF8":
             raise SchemaMismatch(f"{self.name} has the encoding {encoding}; create one with ENCODING 'UTF8'")
+        # Whoever stands in between and hands out connections of the server must answer for itself when it is asked to
+        # cancel something, and so has told us another process than the one that answers.
+        is_behind_another = process != driver.info.backend_pid
+        self.is_pooled = is_behind_another if self.target.prepare is None else not self.target.prepare
+
+    def _set_up(self, driver: Driver) -> None:
+        if not self.is_pooled:
+            driver.prepare_threshold = 1_000_000  # prepared is what asks for it, the rest is not worth it
+            settings = dict(_SETTINGS) | ({"synchronous_commit": "off"} if self._durability == "process" else {})
+            driver.execute(_SET, (list(settings), list(settings.values())))
+        isolation, synchronous = driver.execute(_PROMISES).fetchone() or ("", "")
         if isolation != "read committed":
             raise SchemaMismatch(
                 f"{self.name}: transactions of this user are {isolation!r} by default, and Everlog's must be"
                 " 'read committed': ALTER ROLE ... SET default_transaction_isolation = 'read committed'"
             )
-        if synchronous == "off" and self._durability == "full":
-            if not self.target.prepare:
-                raise SchemaMismatch(
-                    f"{self.name}: synchronous_commit is off for this user, and cannot be set through a proxy that"
-                    " pools transactions: ALTER ROLE ... SET synchronous_commit = 'on', or use durability='process'"
-                )
-            driver.execute(b"SET synchronous_commit = 'on'")
+        self._synchronous = synchronous if self._durability == "full" else "off"
+        if self._durability == "full" and synchronous == "off":
+            self._synchronous = "on"
+            if not self.is_pooled:
+                driver.execute("SET synchronous_commit = 'on'")
 
     def require_process(self) -> None:
         """Raise `StoreUnavailable` in a fork of the process that made this object."""
@@ -278,7 +296,3 @@ def _is_alive(driver: Driver) -> bool:
         poll.register(driver.fileno(), select.POLLIN)
         return not poll.poll(0)
     return not select.select([driver.fileno()], [], [], 0)[0]
-
-
-def _escaped(value: str) -> str:
-    return value.replace(" ", "\\ ")

@@ -35,6 +35,11 @@ MISMATCH: Final = {
     "42883": "a function is not there",
 }
 
+_INTERNAL: Final = "XX000"
+_OF_FILES: Final = ("md.c", "fd.c", "bufmgr.c", "buffile.c", "slru.c", "xlog.c")
+"""The server's modules that write files. What the system says to them has an error code only where it is common: a full
+disk has one, and a quota has none."""
+
 LOCKED: Final = "55P03"
 _UNIQUE: Final = "23505"
 _CONFLICTS: Final = ("40001", "40P01")
@@ -63,6 +68,11 @@ def translate(error: psycopg.Error, name: str, *, lost_write: bool = False) -> E
         return StoreUnavailable(f"{name}: {advice} {said}")
     if code in MISMATCH:
         return SchemaMismatch(f"{name}: {MISMATCH[code]} {said}; `everlog migrate` makes it, or restore a backup")
+    if code == _INTERNAL and error.diag.source_file in _OF_FILES:
+        return StoreUnavailable(
+            f"{name}: the server could not write a file, or read one; its disk or a quota is full perhaps, nothing of"
+            f" this write was kept {said}"
+        )
     if code.startswith("XX"):
         return CorruptLog(f"{name}: the server found its data or itself damaged {said}; look into its log")
     if code == _UNIQUE and error.diag.constraint_name == ONE_HISTORY:

@@ -23,16 +23,16 @@ Switch = Literal["on", "off"]
 class Target(Struct, frozen=True, kw_only=True):
     """Which database, which schema of it, and how it is to be used.
 
-    `conninfo` may hold a password; `name` does not. `given` are the names of the driver's options that are set, and
-    `settings` those of the server that it asks for (the driver's `options`).
+    `conninfo` may hold a password; `name` does not. `given` are the names of the driver's options that are set.
+    `prepare` says whether statements and settings stay from one transaction to the next; None, that it is to be found
+    out.
     """
 
     conninfo: str
     given: frozenset[str]
-    settings: str
     name: str
     schema: str
-    prepare: bool
+    prepare: bool | None
     push: bool
     migrate: bool
 
@@ -60,10 +60,9 @@ def parse(url: str) -> Target:
     return Target(
         conninfo=conninfo,
         given=frozenset(given),
-        settings=given.get("options", ""),
         name=f"the Postgres database {given.get('dbname', '')!r} on {given.get('host', 'this machine')!r}",
         schema=schema,
-        prepare=_switch(ours, "prepare"),
+        prepare=_switch(ours, "prepare") if "prepare" in ours else None,
         push=_switch(ours, "push"),
         migrate=_switch(ours, "migrate"),
     )

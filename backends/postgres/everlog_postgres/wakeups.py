@@ -55,6 +55,8 @@ class Wakeups:
         self._has_written = False
         self._closed = False
         self._listens_since = self._notified_at = 0.0
+        self._hears = True
+        """Whether it listens at all."""
         self._heard = False
         self._woken = False
 
@@ -108,9 +110,11 @@ class Wakeups:
                     self._listen(ear)
                     pause = _FIRST_PAUSE
                 except (EverlogError, psycopg.Error, OSError):
-                    # The engine's own calls meet the same trouble, and report it; here it is only waited for.
+                    # The engine's own calls mostly meet the same trouble, and report it; here it is only waited for.
+                    # Where they do not, as on a server that takes no more connections, they look for themselves.
                     self._connection.drop()
                     _wait(ear, pause)
+                    self._wake()
                     pause = min(2 * pause, _LONGEST_PAUSE)
         if self._bell is not None:
             self._bell.close()
@@ -118,9 +122,12 @@ class Wakeups:
     def _listen(self, ear: socket.socket) -> None:
         """Use one connection until it fails or the store is closed."""
         driver = self._connection.driver()
-        driver.add_notify_handler(lambda heard: self._take(heard.pid == driver.info.backend_pid))
+        self._hears = not self._connection.is_pooled
+        if self._hears:  # else some other connection of the server would listen, and go on to when nobody wants it
+            driver.add_notify_handler(lambda heard: self._take(heard.pid == driver.info.backend_pid))
         self._listens_since, self._heard = time.monotonic(), False
-        driver.execute(f"LISTEN {self._channel}".encode())
+        if self._hears:
+            driver.execute(f"LISTEN {self._channel}".encode())
         self._notify(driver)  # its echo, which says that notifications arrive, mostly comes before this returns
         self._changes.lose_sight()
         self._changes.look()
@@ -152,7 +159,7 @@ class Wakeups:
                 self._notify(driver)
 
     def _interval(self, calm: int) -> float:
-        if self._heard or time.monotonic() - self._listens_since < _ECHO:
+        if self._hears and (self._heard or time.monotonic() - self._listens_since < _ECHO):
             return LOOK_ANYWAY
         return min(LOOK_OFTEN * (1 + calm / 50), LOOK_SELDOM)
 
