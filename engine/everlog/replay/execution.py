@@ -27,11 +27,22 @@ from everlog.replay import asking
 from everlog.replay.applying import apply_event
 from everlog.replay.branches import Branch, keyed
 from everlog.replay.budgets import begin_again
+from everlog.replay.children import Children
 from everlog.replay.context import active
 from everlog.replay.definitions import AnyWorkflow, SyncWorkflow
 from everlog.replay.divergence import CannotGoOn, TornDown
 from everlog.replay.loop import TimerHandle, WorkflowLoop
-from everlog.replay.operations import Operation, Phase, SendOperation, StepOperation, TimerOperation, WaitOperation
+from everlog.replay.operations import (
+    AskingOperation,
+    EndOperation,
+    Operation,
+    Phase,
+    SendOperation,
+    StartOperation,
+    StepOperation,
+    TimerOperation,
+    WaitOperation,
+)
 from everlog.replay.quarantine import SWALLOWED, keep_aside, refuse_operation
 from everlog.replay.refusals import refuse_behind_workflows
 from everlog.replay.sizes import LARGE, check_size
@@ -102,11 +113,12 @@ class Execution:
         self.steps: dict[str, StepOperation] = {}
         self.waits: dict[str, WaitOperation] = {}
         self.due: list[tuple[int, int, Operation]] = []
-        self.sends: list[SendOperation] = []
+        self.sends: list[AskingOperation] = []
         self.ended_steps: list[tuple[StepOperation, StepEnd]] = []
         self.undispatched: list[StepOperation] = []
         self.dropped_steps: list[StepOperation] = []
         self.randoms: dict[str, Random] = {}
+        self.children = Children(self)
         self.strands: dict[Strand, None] = {}
         """The threads that blocking code of this workflow holds, by their strands; most of them stand still."""
         self.running: Strand | None = None
@@ -185,16 +197,19 @@ class Execution:
             )
         self.called.pop(id(operation), None)
         operation.coroutine = None
-        if isinstance(operation, StepOperation) and operation.key is not None:
+        if isinstance(operation, StepOperation | StartOperation) and operation.key is not None:
             self._take_key(operation, keyed(operation.name, operation.key))
         operation.phase = Phase.OPEN
         operation.issued_at = self.now
-        operation.future = OperationFuture(operation, loop=self.loop)
+        operation.future = future = OperationFuture(operation, loop=self.loop)
         self.operations[operation.identity] = operation
         self.loop.progress += 1
-        if isinstance(operation, SendOperation):
+        if isinstance(operation, SendOperation | StartOperation):
             self.sends.append(operation)
-            return operation.future
+            return future
+        if isinstance(operation, EndOperation):
+            self.children.wait(operation)
+            return future
         self.unrecorded[operation.identity] = operation
         if isinstance(operation, StepOperation):
             self.steps[operation.identity] = operation
@@ -203,7 +218,16 @@ class Execution:
             self.waits[operation.identity] = operation
             if operation.due_at is not None:
                 self.push_due(operation.due_at, operation)
-        return operation.future
+        return future
+
+    def ask(self, operation: SendOperation) -> None:
+        """Open an operation that nobody awaits."""
+        if not (self.torn_down or self.ending):
+            operation.phase = Phase.OPEN
+            operation.issued_at = self.now
+            self.operations[operation.identity] = operation
+            self.loop.progress += 1
+            self.sends.append(operation)
 
     def draw_key(self, name: str, key: str) -> str:
         """Give the identity of an operation with a key; one that uses the key again is another operation."""
@@ -251,7 +275,11 @@ class Execution:
         operation.phase = Phase.CANCELLED
         operation.future = None
         self.loop.progress += 1
-        self._forget(operation)
+        self.forget(operation)
+        if isinstance(operation, EndOperation):
+            if operation.is_call:
+                self.children.give_up(operation.child)
+            return
         self.cancelled[operation.identity] = operation
         if isinstance(operation, StepOperation) and operation.dispatched:
             self.dropped_steps.append(operation)
@@ -269,15 +297,18 @@ class Execution:
         operation.recorded = True
         self.unrecorded.pop(operation.identity, None)
 
-    def _forget(self, operation: Operation) -> None:
+    def forget(self, operation: Operation) -> None:
+        """Take the operation from those that are open."""
         identity = operation.identity
         if self.operations.get(identity) is operation:
             del self.operations[identity]
             self.unrecorded.pop(identity, None)
             self.waits.pop(identity, None)
-            step = self.steps.pop(identity, None)
-            if step is not None and step.key is not None:
-                self._live_keys.pop(keyed(step.name, step.key), None)
+            self.steps.pop(identity, None)
+            if isinstance(operation, StepOperation | StartOperation) and operation.key is not None:
+                self._live_keys.pop(keyed(operation.name, operation.key), None)
+            elif isinstance(operation, EndOperation):
+                self.children.forget(operation)
 
     def open_now(self) -> str:
         """Say what is open, for a person."""
@@ -291,7 +322,7 @@ class Execution:
             self.cancelled.pop(operation.identity, None)
             return
         operation.phase = Phase.ENDED
-        self._forget(operation)
+        self.forget(operation)
         self.loop.progress += 1
         self.drain(first or partial(operation.end, event))
 

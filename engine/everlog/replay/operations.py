@@ -19,14 +19,15 @@ from everlog.core.retry import RetryPolicy
 from everlog.replay.tasks import OperationFuture
 
 if TYPE_CHECKING:
-    from everlog.replay.definitions import AnyStep
+    from everlog.replay.children import Child
+    from everlog.replay.definitions import AnyStep, AnyWorkflow
     from everlog.replay.execution import Execution
     from everlog.replay.loop import TimerHandle
 
 Site = tuple[str, int]
 """A place in the code: the file and the line."""
 
-Kind = Literal["step", "timer", "wait", "send"]
+Kind = Literal["step", "timer", "wait", "send", "start", "end"]
 
 
 class Phase(Enum):
@@ -219,7 +220,7 @@ class WaitOperation(Operation):
 class SendOperation(Operation):
     """A message for another workflow. It is done in the commit that follows its drain, so it never opens."""
 
-    __slots__ = ("declared", "key", "payload", "to", "topic")
+    __slots__ = ("control", "declared", "key", "optional", "payload", "to", "topic")
 
     kind = "send"
 
@@ -233,7 +234,9 @@ class SendOperation(Operation):
         topic: str,
         payload: bytes,
         declared: object,
-        key: str | None,
+        key: str | None = None,
+        control: bool = False,
+        optional: bool = False,
     ) -> None:
         super().__init__(execution, identity, called_at)
         self.to = to
@@ -242,6 +245,10 @@ class SendOperation(Operation):
         self.declared = declared
         """The type of the message."""
         self.key = key
+        self.control = control
+        """Whether it asks the workflow itself for something, which the topic names."""
+        self.optional = optional
+        """Whether it is well that nobody takes it, where there is nobody."""
 
     def opening(self) -> AnyEvent | None:
         return None
@@ -250,4 +257,85 @@ class SendOperation(Operation):
         raise AssertionError("a send has no opening row that could need closing")
 
     def describe(self) -> str:
+        if self.control:
+            return f"{self.topic}({self.to!r})"
         return f"send({self.to!r}, {self.topic!r}, {self.payload[:200].decode(errors='replace')})"
+
+
+class StartOperation(Operation):
+    """A workflow that is to come to be. As a send it is done in the commit that follows its drain, so it never opens."""
+
+    __slots__ = ("child", "definition", "input", "instance", "is_call", "key", "name")
+
+    kind = "start"
+
+    def __init__(
+        self,
+        execution: Execution,
+        identity: str,
+        called_at: Site | None,
+        *,
+        definition: AnyWorkflow[..., Any],
+        child: str,
+        input: bytes,
+        instance: Raw,
+        is_call: bool,
+    ) -> None:
+        super().__init__(execution, identity, called_at)
+        self.definition = definition
+        self.name = definition.name
+        """The name of the workflow in the log."""
+        self.child = child
+        """The id that it gets here; the history may have another, where nobody chose it."""
+        self.input = input
+        self.instance = instance
+        self.key = definition.key
+        self.is_call = is_call
+        """Whether its end is awaited as that of a call is: who gives up the call gives up the child."""
+
+    def fields(self) -> dict[str, Any]:
+        """Give what all its events have."""
+        return {
+            "operation": self.identity,
+            "child": self.child,
+            "name": self.name,
+            "input": Raw(self.input),
+            "instance": self.instance,
+        }
+
+    def opening(self) -> AnyEvent | None:
+        return None
+
+    def closing(self) -> AnyEvent:
+        raise AssertionError("a start has no opening row that could need closing")
+
+    def describe(self) -> str:
+        return f"child {self.name}({self.input[:200].decode(errors='replace')})"
+
+
+class EndOperation(Operation):
+    """A wait for the end of a child. It has no rows of its own: the end is one, and belongs to the child."""
+
+    __slots__ = ("child", "is_call")
+
+    kind = "end"
+
+    def __init__(
+        self, execution: Execution, identity: str, called_at: Site | None, *, child: Child, is_call: bool
+    ) -> None:
+        super().__init__(execution, identity, called_at)
+        self.child = child
+        self.is_call = is_call
+
+    def opening(self) -> AnyEvent | None:
+        return None
+
+    def closing(self) -> AnyEvent:
+        raise AssertionError("a wait for an end has no opening row that could need closing")
+
+    def describe(self) -> str:
+        return f"the end of child {self.child.id!r}"
+
+
+AskingOperation = SendOperation | StartOperation
+"""What is asked of others: written as done together with its effect."""

@@ -156,7 +156,6 @@ class Engine(Client):
                 signal.signal(number, handler)
 
 
-@final
 class Handle(Generic[T_co]):
     """One workflow. Making a handle asks nothing; each method says when there is no such workflow by `NotFound`."""
 

@@ -114,7 +114,7 @@ class Engine(Client):
         offset = shell.store.now() - self.host.wall()
         steps = StepRunner(self.host, loop, self.codec, lambda: self.host.wall() + offset, shell.step_ended)
         self._steps = steps
-        steps.post = self.send
+        steps.post, steps.client = self.send, self
         settings = WorkerSettings(worker=name, build=build, concurrency=self._concurrency, workflows=self._known)
         worker = Worker(settings, environment, shell.store, self.host, shell.committer, steps, shell.ended)
         shell.worker = worker
