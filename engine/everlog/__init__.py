@@ -52,7 +52,6 @@ from everlog.replay.primitives import (
 from everlog.runtime.client import Client
 from everlog.runtime.engine import Engine
 from everlog.runtime.handles import Handle
-from everlog.runtime.inner import InnerHandle as _InnerHandle  # noqa: F401 - gives workflow code its handles
 from everlog.runtime.listing import Listing
 from everlog.runtime.status import HistoryEvent, WorkflowStatus
 

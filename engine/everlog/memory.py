@@ -91,7 +91,7 @@ class MemoryStore:
         for index, new in enumerate(commit.creates):
             if new.workflow_id in self._workflows:
                 return store.ChildExists(index=index, head=self._workflows[new.workflow_id].head)
-        created = {new.workflow_id: new.state for new in commit.creates}
+        created: dict[str, store.State] = {new.workflow_id: new.state for new in commit.creates}
         for index, message in enumerate(commit.messages):
             reason = self._why_undeliverable(message, created)
             if reason is not None and not message.optional:

@@ -121,7 +121,7 @@ class Plan:
             found = self.heads.get(new.workflow_id)
             if found is not None:
                 return ChildExists(index=index, head=found.head())
-        created = {new.workflow_id: new.state for new in commit.creates}
+        created: dict[str, State] = {new.workflow_id: new.state for new in commit.creates}
         for index, message in enumerate(commit.messages):
             reason = self._why_undeliverable(message, created)
             if reason is not None and not message.optional:

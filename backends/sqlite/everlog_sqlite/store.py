@@ -339,9 +339,9 @@ def _remembered(batch: Batch, known: dict[str, HeadRecord]) -> dict[str, HeadRec
     heads: dict[str, HeadRecord] = {}
     for commit in batch.commits:
         head = known.get(commit.workflow_id)
-        if head is None or head.token != commit.token or head.seq != commit.seq:
+        if head is None or head.token != commit.token or head.seq != commit.seq or commit.messages:
             return None
-        if commit.messages or commit.creates:
+        if commit.creates:
             return None
         heads[commit.workflow_id] = head
     return heads

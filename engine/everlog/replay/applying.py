@@ -120,14 +120,14 @@ def _start_ended(execution: Execution, event: events.ChildStarted | events.Start
     is_given_up = operation.phase is Phase.CANCELLED and operation.is_call
     execution.deliver(operation, event)
     if child is not None and is_given_up:
-        execution.children.give_up(child)
+        execution.children.give_up(execution, child)
 
 
 def _child_ended(execution: Execution, event: events.ChildEnded) -> None:
     child = execution.children.open.get(event.child)
     if child is None or child.operation != event.operation:
         _diverge(execution, event, f"no child {event.child!r} is open; " + execution.open_now())
-    execution.children.deliver(child, event.outcome)
+    execution.children.deliver(execution, child, event.outcome)
 
 
 def _closed(execution: Execution, event: events.StepCancelled | events.TimerCancelled | events.WaitCancelled) -> None:

@@ -120,8 +120,9 @@ def map(fn: Callable[[A], T], items: Iterable[A], /, *, limit: int | None = None
 def map(fn: Callable[[A], Any], items: Iterable[A], /, *, limit: int | None = None) -> list[Any]:
     """Call a function for each item, in a branch of its own, at most `limit` at once; give the results in order.
 
-    A plain function runs as blocking code, one branch at a time until it waits; a step, a workflow (a child) or an async
-    function needs no thread. When one raises, the others are cancelled, and it is raised once they have ended.
+    A plain function runs as blocking code, one branch at a time until it waits; a step, a workflow, which is a child,
+    or an async function needs no thread. When one raises, the others are cancelled, and it is raised once they have
+    ended.
     """
     strand, called_at = _strand("map"), asking.site(1)
     free = None if limit is None else asyncio.Semaphore(check_count(limit, what="limit of sync.map"))
@@ -281,6 +282,7 @@ def _strand(what: str) -> Strand:
 
 
 _ASYNC: Final = {
+    "handle": 'write "everlog.handle(...)"',
     "map": 'write "await asyncio.gather(...)"',
     "submit": 'write "asyncio.create_task(...)"',
     "timeout": 'write "async with asyncio.timeout(...):"',

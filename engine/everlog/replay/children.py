@@ -37,7 +37,7 @@ class Child:
         self.id = event.child
         self.name = event.name
         self.operation = event.operation
-        self.when_parent_ends = event.when_parent_ends
+        self.when_parent_ends: WhenParentEnds = event.when_parent_ends
         self.waits: dict[EndOperation, None] = {}
         self.chosen = False
         """Whether its end was chosen for a commit."""
@@ -47,10 +47,9 @@ class Child:
 
 
 class Children:
-    """The children of one execution."""
+    """The children of one execution, which it does not hold: nothing is left to the garbage collector."""
 
-    def __init__(self, execution: Execution) -> None:
-        self._execution = execution
+    def __init__(self) -> None:
         self.known: dict[str, Child] = {}
         self.open: dict[str, Child] = {}
         """Those whose end is not known."""
@@ -77,7 +76,7 @@ class Children:
         child.chosen = True
         return events.ChildEnded(operation=child.operation, child=child.id, outcome=outcome)
 
-    def wait(self, operation: EndOperation) -> None:
+    def wait(self, execution: Execution, operation: EndOperation) -> None:
         """Have an operation ended by the end of its child, at once where that is known."""
         child = operation.child
         if child.end is None:
@@ -85,7 +84,7 @@ class Children:
             self.awaited += 1
             return
         operation.phase = Phase.ENDED
-        self._execution.forget(operation)
+        execution.forget(operation)
         operation.end(child.end)
 
     def forget(self, operation: EndOperation) -> None:
@@ -94,21 +93,21 @@ class Children:
             del operation.child.waits[operation]
             self.awaited -= 1
 
-    def deliver(self, child: Child, end: EndEvent) -> None:
+    def deliver(self, execution: Execution, child: Child, end: EndEvent) -> None:
         """End all waits for the end of a child, first come first, and drain; without one there is nothing to run."""
         child.end = end
         del self.open[child.id]
         waits = list(child.waits)
         for operation in waits:
             operation.phase = Phase.ENDED
-            self._execution.forget(operation)
+            execution.forget(operation)
         if waits:
-            self._execution.loop.progress += 1
-            self._execution.drain(partial(_end_all, waits, end))
+            execution.loop.progress += 1
+            execution.drain(partial(_end_all, waits, end))
 
-    def give_up(self, child: Child) -> None:
+    def give_up(self, execution: Execution, child: Child) -> None:
         """Ask a child to stop whose call was given up, as it would be when its parent ends."""
-        execution, topic = self._execution, ASKED_WITH.get(child.when_parent_ends)
+        topic = ASKED_WITH.get(child.when_parent_ends)
         identity = f"{child.operation}/{topic}"
         if topic is None or child.end is not None or child.asked or identity in execution.operations:
             return

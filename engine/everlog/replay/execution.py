@@ -118,7 +118,7 @@ class Execution:
         self.undispatched: list[StepOperation] = []
         self.dropped_steps: list[StepOperation] = []
         self.randoms: dict[str, Random] = {}
-        self.children = Children(self)
+        self.children = Children()
         self.strands: dict[Strand, None] = {}
         """The threads that blocking code of this workflow holds, by their strands; most of them stand still."""
         self.running: Strand | None = None
@@ -208,7 +208,7 @@ class Execution:
             self.sends.append(operation)
             return future
         if isinstance(operation, EndOperation):
-            self.children.wait(operation)
+            self.children.wait(self, operation)
             return future
         self.unrecorded[operation.identity] = operation
         if isinstance(operation, StepOperation):
@@ -278,7 +278,7 @@ class Execution:
         self.forget(operation)
         if isinstance(operation, EndOperation):
             if operation.is_call:
-                self.children.give_up(operation.child)
+                self.children.give_up(self, operation.child)
             return
         self.cancelled[operation.identity] = operation
         if isinstance(operation, StepOperation) and operation.dispatched:

@@ -263,7 +263,7 @@ class SendOperation(Operation):
 
 
 class StartOperation(Operation):
-    """A workflow that is to come to be. As a send it is done in the commit that follows its drain, so it never opens."""
+    """A workflow that is to come to be. Like a send it is done in the commit that follows its drain: it never opens."""
 
     __slots__ = ("child", "definition", "input", "instance", "is_call", "key", "name")
 

@@ -156,8 +156,8 @@ class Client:
         check_passed(definition, args, kwargs)
         if definition.key is not None:
             raise WrongContext(
-                f"workflow {definition.name} has the key {definition.key!r}, which names a child within its parent, and "
-                "here is none; give it an id="
+                f"workflow {definition.name} has the key {definition.key!r}, which names a child within its parent, "
+                "and here is none; give it an id="
             )
         definition = startable(definition)
         workflow_id = definition.id or time_ordered_id(self.host.wall(), self.host.token())

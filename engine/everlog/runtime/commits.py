@@ -11,6 +11,7 @@ from everlog.core import events
 from everlog.core.events import (
     AnyEvent,
     EndEvent,
+    WhenParentEnds,
     WorkflowCancelled,
     WorkflowCreated,
     decode_event,
@@ -88,7 +89,9 @@ def ending_commit(head: Head, token: str, history: Sequence[EventRow], end: Work
     ]
     if not isinstance(created, WorkflowCreated):
         raise CorruptLog(f"the history of {head.workflow_id!r} does not begin with its creation; restore a backup")
-    left = [(one.child, one.when_parent_ends) for one in folded.children.values() if not one.asked]
+    left: list[tuple[str, WhenParentEnds]] = [
+        (one.child, one.when_parent_ends) for one in folded.children.values() if not one.asked
+    ]
     return Commit(
         workflow_id=head.workflow_id,
         token=token,

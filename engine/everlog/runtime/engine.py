@@ -26,6 +26,7 @@ from everlog.replay.registry import registered_workflows
 from everlog.runtime.backends import Durability
 from everlog.runtime.builds import current_build
 from everlog.runtime.client import Client
+from everlog.runtime.inner import install_handles
 from everlog.runtime.leases import LeaseKeeper
 from everlog.runtime.outside import outside
 from everlog.runtime.shell import Shell
@@ -245,3 +246,6 @@ def _look_for_strangers(strangers: Strangers) -> None:
 
 def _want_claim(worker: Worker) -> None:
     worker.claim_wanted = True
+
+
+install_handles()

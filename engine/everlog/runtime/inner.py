@@ -1,26 +1,22 @@
-"""Inner handles: one workflow, as workflow code sees it. What they are asked is recorded, and replayed with the rest."""
+"""Inner handles: a workflow, as workflow code sees it. What they are asked is recorded, and replayed with the rest."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any, Final, TypeVar, cast
+from typing import Any, Final, TypeVar
 
 from everlog.core.codec import ANY
 from everlog.core.durations import SECOND, Duration, microseconds
 from everlog.core.events import EndEvent, decode_event, encode_event
 from everlog.core.names import CANCEL
 from everlog.errors import CorruptLog, EverlogError, WrongContext
-from everlog.host import SystemHost
 from everlog.replay import asking, starting
 from everlog.replay.context import active, attempt
 from everlog.replay.definitions import Step
 from everlog.replay.execution import Execution
-from everlog.replay.strands import Strand
-from everlog.runtime import blocking
 from everlog.runtime.client import Client
 from everlog.runtime.handles import Handle
-from everlog.runtime.portal import Portal
 from everlog.runtime.status import WorkflowStatus
 
 T = TypeVar("T")
@@ -28,14 +24,18 @@ T_co = TypeVar("T_co", covariant=True)
 
 
 class InnerHandle(Handle[T_co]):
-    """The handle of a workflow in the code of another. It belongs to the workflow that made it."""
+    """The handle of a workflow in the code of another. It belongs to the workflow that made it.
+
+    Its methods are plain ones that give coroutines, since an operation is drawn where it is called: to a checker a
+    slightly wider type than that of an async method, hence what it is told to ignore.
+    """
 
     def __init__(self, execution: Execution, workflow_id: str, result_type: object = ANY) -> None:
         self._execution = execution
         self._id = workflow_id
         self._result_type = result_type
 
-    def result(self, *, timeout: Duration | None = None) -> Coroutine[Any, Any, T_co]:
+    def result(self, *, timeout: Duration | None = None) -> Coroutine[Any, Any, T_co]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Wait for the end and give what the workflow returned; durable, the timeout as well. See `Handle.result`.
 
         Who is cancelled while waiting here cancels nothing else.
@@ -46,15 +46,15 @@ class InnerHandle(Handle[T_co]):
             return waiting
         return self._within(waiting, microseconds(timeout, what="timeout of result") / SECOND)
 
-    def status(self) -> Coroutine[Any, Any, WorkflowStatus]:
+    def status(self) -> Coroutine[Any, Any, WorkflowStatus]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Give where the workflow is, and why: as it was when that was first asked for."""
         return asking.call_step(self._here("status"), STATUS, (self._id,), {})
 
-    def send(self, topic: str, message: object, /, *, key: str | None = None) -> Coroutine[Any, Any, None]:
+    def send(self, topic: str, message: object, /, *, key: str | None = None) -> Coroutine[Any, Any, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Send the workflow a message; see `everlog.send`."""
         return asking.send(self._here("send"), self._id, topic, message, key)
 
-    def cancel(self, *, reason: str = "") -> Coroutine[Any, Any, None]:
+    def cancel(self, *, reason: str = "") -> Coroutine[Any, Any, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
         """Ask the workflow to stop; when this returns, it is asked. Nothing happens if it has ended."""
         return asking.request(self._here("cancel"), self._id, CANCEL, reason)
 
@@ -72,46 +72,6 @@ class InnerHandle(Handle[T_co]):
                 "called elsewhere; pass on the id, and make a handle of it there"
             )
         return self._execution
-
-
-_NEVER_OPEN: Final = Portal(SystemHost())
-"""Refuses what is asked of it: in workflow code as that is to be, elsewhere since it is not open."""
-
-
-class BlockingInnerHandle(blocking.Handle[T_co]):
-    """The same for blocking code."""
-
-    def __init__(self, handle: InnerHandle[T_co]) -> None:
-        super().__init__(_NEVER_OPEN, handle)
-        self._inner = handle
-
-    def result(self, *, timeout: Duration | None = None) -> T_co:
-        """Wait for the end and give what the workflow returned; durable, the timeout as well. See `Handle.result`.
-
-        Who is cancelled while waiting here cancels nothing else.
-        """
-        return self._strand("result").ask(self._inner.result(timeout=timeout))
-
-    def status(self) -> WorkflowStatus:
-        """Give where the workflow is, and why: as it was when that was first asked for."""
-        return self._strand("status").ask(self._inner.status())
-
-    def send(self, topic: str, message: object, /, *, key: str | None = None) -> None:
-        """Send the workflow a message; see `sync.send`."""
-        self._strand("send").ask(self._inner.send(topic, message, key=key))
-
-    def cancel(self, *, reason: str = "") -> None:
-        """Ask the workflow to stop; when this returns, it is asked. Nothing happens if it has ended."""
-        self._strand("cancel").ask(self._inner.cancel(reason=reason))
-
-    def _strand(self, name: str) -> Strand:
-        strand = active.strand
-        if strand is None:
-            raise WrongContext(
-                f"{name}() of this handle of {self.id!r} blocks, and works in the def workflow that made it; elsewhere "
-                "pass on the id, and make a handle of it there"
-            )
-        return strand
 
 
 async def _end_of(workflow_id: str) -> str:
@@ -153,6 +113,6 @@ def _wait(execution: Execution, workflow_id: str) -> Coroutine[Any, Any, EndEven
     return wait()
 
 
-starting.strangers.wait = _wait
-starting.strangers.handle = InnerHandle
-starting.strangers.blocking_handle = cast("Any", BlockingInnerHandle)
+def install_handles() -> None:
+    """Have workflow code given these handles."""
+    starting.strangers.wait, starting.strangers.handle = _wait, InnerHandle
