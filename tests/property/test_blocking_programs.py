@@ -40,6 +40,10 @@ def test_blocking_programs_of_300_seeds_replay_exactly(replayer: Replayer) -> No
     assert replayer.check(record_seeds(range(300), nodes=30, blocking=True)) >= 300
 
 
+def test_blocking_programs_of_families_of_100_seeds_replay_exactly(replayer: Replayer) -> None:
+    assert replayer.check(record_seeds(range(100), nodes=30, blocking=True, family=True)) >= 200
+
+
 @pytest.mark.long
 def test_blocking_programs_of_10000_seeds_replay_exactly(replayer: Replayer) -> None:
     assert replayer.check(record_seeds(range(300, 10_300), nodes=30, blocking=True)) >= 10_000

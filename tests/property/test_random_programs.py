@@ -44,6 +44,15 @@ def test_programs_of_400_seeds_replay_exactly(replayer: Replayer) -> None:
     assert replayer.check(record_seeds(range(400), nodes=30)) >= 400
 
 
+def test_programs_of_families_of_200_seeds_replay_exactly(replayer: Replayer) -> None:
+    assert replayer.check(record_seeds(range(200), nodes=30, family=True)) >= 500
+
+
+@pytest.mark.long
+def test_programs_of_families_of_5000_seeds_replay_exactly(replayer: Replayer) -> None:
+    assert replayer.check(record_seeds(range(200, 5_200), nodes=30, family=True)) >= 10_000
+
+
 @pytest.mark.long
 def test_programs_of_10000_seeds_replay_exactly(replayer: Replayer) -> None:
     assert replayer.check(record_seeds(range(400, 10_400), nodes=30)) >= 10_000

@@ -7,7 +7,6 @@ from contextlib import suppress
 from everlog.core.events import WorkflowCreated, decode_event
 from everlog.core.failures import describe
 from everlog.errors import CorruptLog, EverlogError, NotFound, StoreUnavailable
-from everlog.host import Host
 from everlog.replay.drafting import Draft
 from everlog.replay.execution import Environment
 from everlog.replay.redrafting import not_created, undeliverable
@@ -17,13 +16,11 @@ from everlog.runtime.sentences import not_delivered
 from everlog.store import ChildExists, Store, Undeliverable
 
 
-def amend(
-    drafted: Draft, outcome: Undeliverable | ChildExists, store: Store, host: Host, environment: Environment
-) -> None:
+def amend(drafted: Draft, outcome: Undeliverable | ChildExists, store: Store, environment: Environment) -> None:
     """Put into the draft what became of the one thing that could not be had. Raises `CorruptLog` of a reading."""
     if isinstance(outcome, ChildExists):
         with suppress(StoreUnavailable):  # the same commit has the same answer, some time
-            _amend_start(drafted, outcome, store, host, environment)
+            _amend_start(drafted, outcome, store, environment)
         return
     operation = drafted.sends[outcome.index]
     if operation.control and outcome.reason == "ended":  # what was asked of it has come to be
@@ -33,10 +30,10 @@ def amend(
     undeliverable(drafted, outcome.index, describe(error, environment.codec, traceback=False))
 
 
-def _amend_start(drafted: Draft, outcome: ChildExists, store: Store, host: Host, environment: Environment) -> None:
+def _amend_start(drafted: Draft, outcome: ChildExists, store: Store, environment: Environment) -> None:
     operation = drafted.starts[outcome.index]
     recorded = first_event(store, operation.child)
-    now = created_by("", operation, host)
+    now = created_by(operation)
     error: EverlogError | None = different_start(
         recorded, now, operation.definition, environment.codec, operation.child
     )

@@ -6,7 +6,9 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from msgspec import Raw, Struct
+from msgspec.json import encode
 
+from everlog.core.codec import digest
 from everlog.core.events import WorkflowCreated, encode_event, type_of
 from everlog.host import Host
 from everlog.replay.drafting import Draft, beginning
@@ -52,21 +54,21 @@ def birth(workflow_id: str, created: WorkflowCreated, now: int, host: Host, work
     return Birth(held, settle)
 
 
-def births_of(parent: str, drafted: Draft, host: Host, worker: Worker) -> Sequence[Birth]:
+def births_of(drafted: Draft, host: Host, worker: Worker) -> Sequence[Birth]:
     """Prepare the creations that a draft asks for, in order."""
     return [
-        birth(operation.child, created_by(parent, operation, host), drafted.recorded_at, host, worker)
-        for operation in drafted.starts
+        birth(operation.child, created_by(operation), drafted.recorded_at, host, worker) for operation in drafted.starts
     ]
 
 
-def created_by(parent: str, operation: StartOperation, host: Host) -> WorkflowCreated:
-    """Give the first event of a child."""
+def created_by(operation: StartOperation) -> WorkflowCreated:
+    """Give the first event of a child, which draws its chance from that of its parent."""
+    parent = operation.execution
     return WorkflowCreated(
         name=operation.name,
         input=Raw(operation.input),
-        seed=host.token(),
+        seed=digest(encode(f"{parent.created.seed}/{operation.identity}")),
         instance=operation.instance,
-        parent=parent,
+        parent=parent.workflow_id,
         parent_operation=operation.identity,
     )

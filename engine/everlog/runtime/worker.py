@@ -343,7 +343,7 @@ class Worker:
     def _send(self, resident: Resident, drafted: Draft, *, release: bool = False) -> None:
         resident.in_flight = drafted
         resident.releasing = release
-        births = births_of(resident.workflow_id, drafted, self._host, self) if drafted.starts else ()
+        births = births_of(drafted, self._host, self) if drafted.starts else ()
         commit = commit_of(resident, drafted, [one.new for one in births], release=release)
         self._committer.commit(PendingCommit(commit, partial(self._committed, resident, commit, births)))
 
@@ -364,7 +364,7 @@ class Worker:
                 self._apply(resident, drafted)
             case Undeliverable() | ChildExists():
                 try:
-                    amend(drafted, outcome, self._store, self._host, self.environment)
+                    amend(drafted, outcome, self._store, self.environment)
                     self._send(resident, drafted, release=resident.releasing)
                 except CorruptLog as error:
                     self._get_stuck(resident, str(error))
