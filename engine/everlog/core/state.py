@@ -110,13 +110,8 @@ def evolve(state: WorkflowState, seq: int, at: int, event: AnyEvent) -> Workflow
             return _closed(state, event.operation)
         case events.StepCancelled() | events.TimerCancelled() | events.WaitCancelled():
             return _closed(state, event.operation)
-        case events.ChildStarted():
-            return state if event.existed else _with_child(state, _open_child(event, at))
-        case events.ChildEnded():
-            return change(state, children={name: one for name, one in state.children.items() if name != event.child})
-        case events.MessageSent():
-            asked = state.children.get(event.to) if event.control else None
-            return state if asked is None else _with_child(state, change(asked, asked=True))
+        case events.ChildStarted() | events.ChildEnded() | events.MessageSent():
+            return change(state, children=_children(state.children, event, at))
         case events.SendFailed() | events.StartFailed():
             return state
         case events.CancelRequested():
@@ -148,18 +143,25 @@ def _opened(
     return msgspec.structs.replace(state, open={**state.open, operation: opened})
 
 
-def _open_child(event: events.ChildStarted, at: int) -> OpenChild:
-    return OpenChild(
-        child=event.child,
-        operation=event.operation,
-        name=event.name,
-        since=at,
-        when_parent_ends=event.when_parent_ends,
-    )
-
-
-def _with_child(state: WorkflowState, child: OpenChild) -> WorkflowState:
-    return msgspec.structs.replace(state, children={**state.children, child.child: child})
+def _children(
+    children: dict[str, OpenChild], event: events.ChildStarted | events.ChildEnded | events.MessageSent, at: int
+) -> dict[str, OpenChild]:
+    """Give the open children after an event; the same dictionary where it is about none of them."""
+    match event:
+        case events.ChildStarted():
+            child = OpenChild(
+                child=event.child,
+                operation=event.operation,
+                name=event.name,
+                since=at,
+                when_parent_ends=event.when_parent_ends,
+            )
+            return children if event.existed else {**children, event.child: child}
+        case events.ChildEnded():
+            return {name: one for name, one in children.items() if name != event.child}
+        case events.MessageSent():
+            asked = children.get(event.to) if event.control else None
+            return children if asked is None else {**children, event.to: msgspec.structs.replace(asked, asked=True)}
 
 
 def _closed(state: WorkflowState, operation: str) -> WorkflowState:

@@ -35,7 +35,7 @@ class InnerHandle(Handle[T_co]):
         self._id = workflow_id
         self._result_type = result_type
 
-    def result(self, *, timeout: Duration | None = None) -> Coroutine[Any, Any, T_co]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def result(self, *, timeout: Duration | None = None) -> Coroutine[Any, Any, T_co]:  # pyright: ignore[reportIncompatibleMethodOverride] - see above
         """Wait for the end and give what the workflow returned; durable, the timeout as well. See `Handle.result`.
 
         Who is cancelled while waiting here cancels nothing else.
@@ -46,15 +46,15 @@ class InnerHandle(Handle[T_co]):
             return waiting
         return self._within(waiting, microseconds(timeout, what="timeout of result") / SECOND)
 
-    def status(self) -> Coroutine[Any, Any, WorkflowStatus]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def status(self) -> Coroutine[Any, Any, WorkflowStatus]:  # pyright: ignore[reportIncompatibleMethodOverride] - see above
         """Give where the workflow is, and why: as it was when that was first asked for."""
         return asking.call_step(self._here("status"), STATUS, (self._id,), {})
 
-    def send(self, topic: str, message: object, /, *, key: str | None = None) -> Coroutine[Any, Any, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def send(self, topic: str, message: object, /, *, key: str | None = None) -> Coroutine[Any, Any, None]:  # pyright: ignore[reportIncompatibleMethodOverride] - see above
         """Send the workflow a message; see `everlog.send`."""
         return asking.send(self._here("send"), self._id, topic, message, key)
 
-    def cancel(self, *, reason: str = "") -> Coroutine[Any, Any, None]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def cancel(self, *, reason: str = "") -> Coroutine[Any, Any, None]:  # pyright: ignore[reportIncompatibleMethodOverride] - see above
         """Ask the workflow to stop; when this returns, it is asked. Nothing happens if it has ended."""
         return asking.request(self._here("cancel"), self._id, CANCEL, reason)
 
