@@ -35,7 +35,20 @@ from everlog.replay.guards import NondeterminismWarning
 from everlog.replay.instances import register
 from everlog.replay.named import named
 from everlog.replay.options import StepOptions, WorkflowOptions
-from everlog.replay.primitives import call, current, now, random, recv, scope, send, sleep, sleep_until, uuid4
+from everlog.replay.primitives import (
+    call,
+    current,
+    handle,
+    now,
+    random,
+    recv,
+    scope,
+    send,
+    sleep,
+    sleep_until,
+    start,
+    uuid4,
+)
 from everlog.runtime.client import Client
 from everlog.runtime.engine import Engine
 from everlog.runtime.handles import Handle
@@ -79,6 +92,7 @@ __all__ = [
     "WrongContext",
     "call",
     "current",
+    "handle",
     "named",
     "now",
     "random",
@@ -88,6 +102,7 @@ __all__ = [
     "send",
     "sleep",
     "sleep_until",
+    "start",
     "step",
     "uuid4",
     "workflow",

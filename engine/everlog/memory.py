@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
+from types import MappingProxyType
 from typing import Literal
 
 from msgspec.structs import replace
@@ -87,10 +88,16 @@ class MemoryStore:
         workflow = self._workflows.get(commit.workflow_id)
         if workflow is None or (workflow.head.token, workflow.head.seq) != (commit.token, commit.seq):
             return store.Refused()
+        for index, new in enumerate(commit.creates):
+            if new.workflow_id in self._workflows:
+                return store.ChildExists(index=index, head=self._workflows[new.workflow_id].head)
+        created: dict[str, store.State] = {new.workflow_id: new.state for new in commit.creates}
         for index, message in enumerate(commit.messages):
-            reason = self._why_undeliverable(message)
-            if reason is not None:
+            reason = self._why_undeliverable(message, created)
+            if reason is not None and not message.optional:
                 return store.Undeliverable(index=index, reason=reason)
+        for new in commit.creates:
+            self._create(new)
         head, events = workflow.head, commit.events
         ended = commit.state in store.ENDED
         free = commit.release or ended
@@ -100,7 +107,8 @@ class MemoryStore:
                 taken = workflow.inbox.pop(row)
                 workflow.senders.remove((taken.source, taken.number))
         for message in commit.messages:
-            self._deliver(message)
+            if self._why_undeliverable(message) is None:
+                self._deliver(message)
         self._move(
             workflow,
             replace(
@@ -128,11 +136,14 @@ class MemoryStore:
         self._deliver(message)
         return store.Done()
 
-    def _why_undeliverable(self, message: store.NewMessage) -> Literal["unknown", "ended"] | None:
+    def _why_undeliverable(
+        self, message: store.NewMessage, created: Mapping[str, store.State] = MappingProxyType({})
+    ) -> Literal["unknown", "ended"] | None:
         destination = self._workflows.get(message.destination)
-        if destination is None:
+        state = destination.head.state if destination is not None else created.get(message.destination)
+        if state is None:
             return "unknown"
-        return "ended" if destination.head.state in store.ENDED else None
+        return "ended" if state in store.ENDED else None
 
     def _was_delivered(self, message: store.NewMessage) -> bool:
         destination = self._workflows.get(message.destination)

@@ -50,7 +50,8 @@ class EventRow(Struct, frozen=True, gc=False):
 class NewMessage(Struct, frozen=True, gc=False, kw_only=True):
     """A message for a workflow's inbox. The sender makes (source, number) before the first try.
 
-    A message with a `key` is delivered at most once per (destination, key), also after the first was read.
+    A message with a `key` is delivered at most once per (destination, key), also after the first was read. One of a
+    commit that is `optional` is dropped where its destination is unknown or has ended, and the commit is done.
     """
 
     destination: str
@@ -60,6 +61,7 @@ class NewMessage(Struct, frozen=True, gc=False, kw_only=True):
     payload: bytes
     control: bool = False
     key: str | None = None
+    optional: bool = False
 
 
 class NewWorkflow(Struct, frozen=True, gc=False, kw_only=True):
@@ -80,7 +82,8 @@ class Commit(Struct, frozen=True, gc=False, kw_only=True):
     """What one workflow commits, atomically, on the condition that its head bears `token` and `seq`.
 
     `events` continue the history densely from `seq`. The head takes `state`, `wake_at`, `topics`, `build` and `why`
-    as given. `consumed` are rows of its inbox that the events took; they are deleted. `messages` go to other inboxes.
+    as given. `consumed` are rows of its inbox that the events took; they are deleted. `creates` are workflows that
+    come to be with it, its children for one; then `messages` go to other inboxes, those of the created among them.
     `release` clears the token and the worker; an ended state does so as well.
     A commit with events sets `takeovers` to 0 if `progress` is true.
     """
@@ -93,6 +96,7 @@ class Commit(Struct, frozen=True, gc=False, kw_only=True):
     wake_at: int | None = None
     topics: Sequence[str] = ()
     consumed: Sequence[int] = ()
+    creates: Sequence[NewWorkflow] = ()
     messages: Sequence[NewMessage] = ()
     release: bool = False
     progress: bool = True
@@ -140,6 +144,16 @@ class Exists(Struct, frozen=True, gc=False):
     head: Head
 
 
+class ChildExists(Struct, frozen=True, gc=False):
+    """Creation `index` of this commit, the first such, has an id that is taken. Nothing of the commit was written.
+
+    It comes before `Undeliverable`: nobody looks at the messages of such a commit.
+    """
+
+    index: int
+    head: Head
+
+
 class Undeliverable(Struct, frozen=True, gc=False):
     """Message `index` has no workflow that could take it. Nothing of this commit, or of this post, was written."""
 
@@ -151,7 +165,7 @@ class Duplicate(Struct, frozen=True, gc=False):
     """That message was delivered before. Nothing was written."""
 
 
-CommitOutcome = Done | Refused | Busy | Undeliverable
+CommitOutcome = Done | Refused | Busy | ChildExists | Undeliverable
 CreateOutcome = Done | Exists
 PostOutcome = Done | Duplicate | Undeliverable
 
@@ -159,7 +173,8 @@ PostOutcome = Done | Duplicate | Undeliverable
 class Batch(Struct, frozen=True, gc=False, kw_only=True):
     """What one transaction writes: creations first, then commits, then posts, each in the order given.
 
-    No workflow id occurs twice among the commits, nor is one both created and committed.
+    No workflow id occurs twice among the commits, nor is one both created and committed; and none occurs twice among
+    the creations of one commit.
     """
 
     creates: Sequence[NewWorkflow] = ()
@@ -322,14 +337,9 @@ class SupportsMaintenance(Protocol):
 def check_batch(batch: Batch) -> None:
     """Refuse, before anything is written, a batch that no engine may make: a gap in a history, or a workflow twice."""
     for new in batch.creates:
-        if not new.events:
-            raise InternalError(f"workflow {new.workflow_id!r} is created without events; give it at least seq 1")
-        if (new.token is None) != (new.worker is None):
-            raise InternalError(f"workflow {new.workflow_id!r} is created with a token or a worker; give both or none")
-        for expected, event in enumerate(new.events, start=1):
-            if event.seq != expected:
-                raise _gap(new.workflow_id, expected, event.seq)
-    seen = {new.workflow_id for new in batch.creates}
+        _check_creation(new)
+    created = {new.workflow_id for new in batch.creates}
+    seen = set(created)
     for commit in batch.commits:
         if commit.workflow_id in seen:
             raise InternalError(f"workflow {commit.workflow_id!r} occurs twice in one batch; commit it once")
@@ -339,6 +349,30 @@ def check_batch(batch: Batch) -> None:
             expected += 1
             if event.seq != expected:
                 raise _gap(commit.workflow_id, expected, event.seq)
+        if commit.creates:
+            _check_creations(commit)
+            created.update(new.workflow_id for new in commit.creates)
+    if len(created) > len(batch.creates):
+        both = created.intersection(commit.workflow_id for commit in batch.commits)
+        if both:
+            raise InternalError(f"workflow {min(both)!r} is both created and committed in one batch")
+
+
+def _check_creations(commit: Commit) -> None:
+    for new in commit.creates:
+        _check_creation(new)
+    if len({new.workflow_id for new in commit.creates}) < len(commit.creates):
+        raise InternalError(f"a commit of workflow {commit.workflow_id!r} creates one workflow twice; create it once")
+
+
+def _check_creation(new: NewWorkflow) -> None:
+    if not new.events:
+        raise InternalError(f"workflow {new.workflow_id!r} is created without events; give it at least seq 1")
+    if (new.token is None) != (new.worker is None):
+        raise InternalError(f"workflow {new.workflow_id!r} is created with a token or a worker; give both or none")
+    for expected, event in enumerate(new.events, start=1):
+        if event.seq != expected:
+            raise _gap(new.workflow_id, expected, event.seq)
 
 
 def _gap(workflow_id: str, expected: int, found: int) -> InternalError:

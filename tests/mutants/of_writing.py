@@ -268,7 +268,7 @@ MESSAGES = [
         "the-ended-take-messages",
         "an ended workflow takes no message",
         PLAN,
-        'return "ended" if destination.state in ENDED else None',
+        'return "ended" if state in ENDED else None',
         "return None",
     ),
     Mutant(

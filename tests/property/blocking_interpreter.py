@@ -9,6 +9,7 @@ from typing import Any
 import everlog
 from everlog import sync, workflow
 from tests.property.interpreter import (
+    CHILDREN,
     Machine,
     Node,
     Observer,
@@ -32,6 +33,15 @@ def interpret_blocking(program: Node, other: str, base: str) -> list[Any]:
     except (Exception, asyncio.CancelledError) as error:
         machine.note("ended", name_of(error))
     return machine.trace
+
+
+@workflow
+def interpret_child_blocking(program: Node, other: str) -> Any:
+    """Run a part of a program as a child: give its value, or raise what it raised."""
+    return BlockingMachine(everlog.current().workflow_id, other).run(program)
+
+
+CHILDREN.append(interpret_child_blocking)
 
 
 class BlockingMachine(Observer):
@@ -110,6 +120,28 @@ class BlockingMachine(Observer):
         sync.send(self.names[node["to"]], node["topic"], len(self.trace), key=node.get("key"))
         return 0
 
+    # -- children ----------------------------------------------------------------------------------------------------
+
+    def do_child(self, node: Node) -> Any:
+        child = self.child(node)
+        if node["how"] == "call":
+            return sync.call(child, *self.given(node))
+        handle = sync.start(child, *self.given(node))
+        self.children.append(handle)
+        return handle.result(timeout=node["seconds"]) if node["how"] == "result" else handle.id
+
+    def do_ended(self, node: Node) -> Any:
+        handle = self.started(node)
+        return handle and told(handle.result(timeout=node["seconds"]))
+
+    def do_stop(self, node: Node) -> Any:
+        handle = self.started(node)
+        return handle and handle.cancel()
+
+    def do_tell(self, node: Node) -> Any:
+        handle = self.started(node)
+        return handle and handle.send(node["topic"], len(self.trace))
+
     # -- many at once ------------------------------------------------------------------------------------------------
 
     def do_map(self, node: Node) -> Any:
@@ -183,4 +215,5 @@ class BlockingMachine(Observer):
         machine = Machine(self.names["self"], self.names["other"])
         machine.trace, machine.began = self.trace, self.began
         machine.tasks = [future._task for future in self.futures]
+        machine.children = [handle._inner for handle in self.children]
         return machine

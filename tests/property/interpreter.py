@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 
 import everlog
-from everlog import RetryPolicy, step, workflow
+from everlog import Definition, RetryPolicy, step, workflow
 from everlog.replay.context import attempt
 
 Node = dict[str, Any]
@@ -90,6 +90,16 @@ async def interpret(program: Node, other: str, base: str) -> list[Any]:
     return machine.trace
 
 
+@workflow
+async def interpret_child(program: Node, other: str) -> Any:
+    """Run a part of a program as a child: give its value, or raise what it raised."""
+    return await Machine(everlog.current().workflow_id, other).run(program)
+
+
+CHILDREN: list[Definition[..., Any]] = [interpret_child]
+"""What runs a child, by colour; the other one is in `blocking_interpreter`."""
+
+
 def name_of(error: BaseException) -> Any:
     """Give the type of an exception, and of those in a group in order."""
     if isinstance(error, BaseExceptionGroup):
@@ -109,6 +119,8 @@ class Observer:
         self.trace: list[Any] = []
         self.names = {"self": base, "other": other, "nobody": f"{base}-nobody"}
         self.began = everlog.now()
+        self.children: list[Any] = []
+        """Handles of workflows that were started."""
 
     def note(self, *what: Any) -> None:
         """Write down what was observed, and when by the time of the log."""
@@ -117,6 +129,21 @@ class Observer:
     def singles(self, node: Node) -> list[list[int]]:
         """Give the inputs of the steps of a spread."""
         return [[value, len(self.trace)] for value in range(node["value"] % 4)]
+
+    def child(self, node: Node) -> Any:
+        """Give the workflow that runs a child, with its options. One that shares its id may find another's there."""
+        child: Any = CHILDREN[node["colour"]]
+        called = node.get("called")
+        options = {"id": f"shared-{called}"} if called else {}
+        return child.options(when_parent_ends=node["when_parent_ends"], **options)
+
+    def given(self, node: Node) -> tuple[Node, str]:
+        """Give the input of a child."""
+        return node["body"], "" if node.get("called") else self.names["other"]
+
+    def started(self, node: Node) -> Any:
+        """Give the handle that a node speaks of; None where nothing was started."""
+        return self.children[node["index"] % len(self.children)] if self.children else None
 
     def failure(self) -> Exception:
         """Give what a program raises on purpose."""
@@ -225,6 +252,28 @@ class Machine(Observer):
     async def do_send(self, node: Node) -> int:
         await everlog.send(self.names[node["to"]], node["topic"], len(self.trace), key=node.get("key"))
         return 0
+
+    # -- children ----------------------------------------------------------------------------------------------------
+
+    async def do_child(self, node: Node) -> Any:
+        child = self.child(node)
+        if node["how"] == "call":
+            return await everlog.call(child, *self.given(node))
+        handle = await everlog.start(child, *self.given(node))
+        self.children.append(handle)
+        return await handle.result(timeout=node["seconds"]) if node["how"] == "result" else handle.id
+
+    async def do_ended(self, node: Node) -> Any:
+        handle = self.started(node)
+        return handle and told(await handle.result(timeout=node["seconds"]))
+
+    async def do_stop(self, node: Node) -> Any:
+        handle = self.started(node)
+        return handle and await handle.cancel()
+
+    async def do_tell(self, node: Node) -> Any:
+        handle = self.started(node)
+        return handle and await handle.send(node["topic"], len(self.trace))
 
     # -- many at once ------------------------------------------------------------------------------------------------
 

@@ -18,24 +18,33 @@ MOMENTS = [0, 0.001, 0.01, 0.05, 0.1, 0.1, 0.5, 1, 2]
 LIMITS = [0, 0.01, 0.05, 0.1, 0.5, 1, 2, 5]
 TOPICS = ["a", "b"]
 LEAVES = ["step"] * 8 + ["sleep"] * 3 + ["recv"] * 2 + ["send", "draw", "fail", "put", "get", "set", "event"]
-LEAVES += ["join", "cancel", "condition", "barrier", "drained", "everyone"]
+LEAVES += ["join", "cancel", "condition", "barrier", "drained", "everyone", "ended", "ended", "stop", "tell"]
 INNER = ["sequence"] * 4 + ["gather", "group", "wait", "completed", "timeout", "wait_for", "nursery", "move_on"] * 2
 INNER += ["guard", "guard", "swallow", "scope", "spawn", "shield", "later", "callback", "generator", "generator"]
-INNER += ["lock", "semaphore", "notify", "poll", "fail_after"]
+INNER += ["lock", "semaphore", "notify", "poll", "fail_after", "child", "child", "child"]
 BLOCKING_LEAVES = ["step"] * 8 + ["sleep"] * 3 + ["recv"] * 2 + ["send", "draw", "fail", "join", "cancel", "spread"]
+BLOCKING_LEAVES += ["ended", "ended", "stop", "tell"]
 BLOCKING_INNER = ["sequence"] * 3 + ["map"] * 4 + ["several", "timeout"] * 2 + ["guard", "swallow", "scope", "spawn"]
-BLOCKING_INNER += ["generator"]
+BLOCKING_INNER += ["generator", "child", "child"]
 """The kinds that have a blocking form as well; `interpreter` runs them in async code, `blocking_interpreter` not so."""
-BLOCKING_UNTIMED = ["sequence", "map", "guard", "scope", "generator"]
-UNTIMED = ["sequence", "gather", "guard", "scope", "generator"]
+OF_CHILDREN = ["step"] * 3 + ["sleep"] * 2 + ["ended"] * 3 + ["stop", "tell", "fail", "recv", "send"]
+INNER_OF_CHILDREN = ["child"] * 6 + ["sequence", "gather", "gather", "group", "wait", "completed", "timeout"]
+INNER_OF_CHILDREN += ["wait_for", "guard", "swallow", "spawn", "scope", "move_on"]
+BLOCKING_OF_CHILDREN = ["child"] * 6 + ["sequence", "map", "map", "several", "timeout", "guard", "swallow", "spawn"]
+"""The kinds of programs that are mostly about children."""
+BLOCKING_UNTIMED = ["sequence", "map", "guard", "scope", "generator", "child"]
+UNTIMED = ["sequence", "gather", "guard", "scope", "generator", "child"]
 """The kinds whose outcome does not depend on when things happen, as long as all of a program are of these."""
 
 
 class Programmer:
     """Draws one program."""
 
-    def __init__(self, chance: Random, nodes: int, *, timed: bool = True, blocking: bool = False) -> None:
+    def __init__(
+        self, chance: Random, nodes: int, *, timed: bool = True, blocking: bool = False, family: bool = False
+    ) -> None:
         self.chance = chance
+        self.family = family
         self.blocking = blocking
         self.left = nodes
         self.timed = timed
@@ -56,6 +65,9 @@ class Programmer:
         if not self.timed:
             inner = BLOCKING_UNTIMED if self.blocking else UNTIMED
             kind = self.chance.choice(["step", "step", "step", "step", "fail", "sleep"] if leaf else inner)
+        elif self.family:
+            inner = BLOCKING_OF_CHILDREN if self.blocking else INNER_OF_CHILDREN
+            kind = self.chance.choice(OF_CHILDREN if leaf else inner)
         elif self.blocking:
             kind = self.chance.choice(BLOCKING_LEAVES if leaf else BLOCKING_INNER)
         else:
@@ -121,6 +133,33 @@ class Programmer:
         return {"index": self.chance.randrange(8), "gently": self.blocking}
 
     draw_cancel = draw_join
+
+    def draw_child(self, depth: int) -> Node:
+        chance = self.chance
+        drawn: Node = {
+            "body": self.node(depth),
+            "colour": self.index() if self.blocking else 0,
+            "how": "call",
+            "when_parent_ends": "cancel",
+        }
+        if self.timed:
+            drawn |= {
+                "how": chance.choice(["call", "call", "start", "result", "leave"]),
+                "when_parent_ends": chance.choice(["cancel", "cancel", "leave"]),
+                "seconds": self.maybe(LIMITS),
+            }
+        if self.timed and chance.random() < 0.2:
+            shared = {"do": "sleep", "id": 0, "seconds": 0.5, "ours": False}
+            drawn |= {"body": shared, "colour": 0, "called": "one"}
+        return drawn
+
+    def draw_ended(self, depth: int) -> Node:
+        return {"index": self.chance.randrange(8), "seconds": self.maybe(LIMITS)}
+
+    draw_stop = draw_ended
+
+    def draw_tell(self, depth: int) -> Node:
+        return {"index": self.chance.randrange(8), "topic": self.chance.choice(TOPICS)}
 
     def draw_sequence(self, depth: int) -> Node:
         return {"of": self.several(depth)}
@@ -220,17 +259,25 @@ class Programmer:
 
 
 def random_recipe(
-    chance: Random, *, nodes: int = 16, timed: bool = True, alone: bool = False, blocking: bool = False
+    chance: Random,
+    *,
+    nodes: int = 16,
+    timed: bool = True,
+    alone: bool = False,
+    blocking: bool = False,
+    family: bool = False,
 ) -> dict[str, Any]:
     """Draw one or two programs, and what comes from outside while they run: messages and cancels.
 
-    With `blocking` they are run as blocking code; of two sometimes only one is.
+    With `blocking` they are run as blocking code; of two sometimes only one is. With `family` they are mostly about
+    children.
     """
     count = 2 if timed and not alone and chance.random() < 0.3 else 1
     recipe: dict[str, Any] = {
         "seed": chance.randrange(2**32),
         "programs": [
-            Programmer(chance, chance.randint(1, nodes), timed=timed, blocking=blocking).program() for _ in range(count)
+            Programmer(chance, chance.randint(1, nodes), timed=timed, blocking=blocking, family=family).program()
+            for _ in range(count)
         ],
         "blocking": [blocking and (number == 0 or chance.random() < 0.5) for number in range(count)],
         "outside": [],

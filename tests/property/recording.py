@@ -14,16 +14,17 @@ from random import Random
 from typing import Any
 
 from everlog import Engine, Handle, NotFound, SyncWorkflow, Workflow, WorkflowCancelled, WorkflowFailed
-from everlog.store import ENDED, Head, Store
+from everlog.store import ENDED, Head, Store, WorkflowQuery
 from everlog.testing.simulation import SimulatedHost
-from tests.property.blocking_interpreter import interpret_blocking
+from tests.property.blocking_interpreter import interpret_blocking, interpret_child_blocking
 from tests.property.databases import Database
-from tests.property.interpreter import interpret
+from tests.property.interpreter import interpret, interpret_child
 from tests.property.programs import random_recipe
 
-INTERPRETERS = (interpret, interpret_blocking)
+INTERPRETERS = (interpret, interpret_blocking, interpret_child, interpret_child_blocking)
 PATIENCE = 60
 """Seconds of virtual time after which a program is cancelled, and after which it is cancelled again."""
+ALL = WorkflowQuery(limit=100_000)
 ROOT = Path(__file__).parents[2]
 
 
@@ -39,17 +40,18 @@ def record(recipe: dict[str, Any], database: Database = MEMORY) -> list[dict[str
 
     async def main() -> None:
         async with Engine(store, host=host, guards="off", workflows=INTERPRETERS) as engine:
-            handles: list[Handle[Any]] = [
-                await engine.start(interpreter_of(recipe, number).options(id=one), program, ids[number - 1], one)
+            starts = [
+                engine.start(interpreter_of(recipe, number).options(id=one), program, ids[number - 1], one)
                 for number, (one, program) in enumerate(zip(ids, recipe["programs"], strict=True))
             ]
+            handles: list[Handle[Any]] = await asyncio.gather(*starts)
             await disturb(handles, recipe["outside"])
             await until_ended(handles)
 
     host.run(main())
     if host.failure is not None:
         raise host.failure
-    return [history(store, one) for one in ids]
+    return histories(store)
 
 
 def interpreter_of(recipe: dict[str, Any], number: int) -> Workflow[..., list[Any]] | SyncWorkflow[..., list[Any]]:
@@ -80,6 +82,13 @@ async def until_ended(handles: Sequence[Handle[Any]]) -> None:
             if (await handle.status()).state in {*ENDED, "stuck"}:
                 break
             await handle.cancel()
+
+
+def histories(store: Store) -> list[dict[str, Any]]:
+    """Give the histories of all workflows, children among them, by id."""
+    return [
+        history(store, head.workflow_id) for head in sorted(store.workflows(ALL), key=lambda head: head.workflow_id)
+    ]
 
 
 def history(store: Store, workflow_id: str) -> dict[str, Any]:

@@ -76,6 +76,9 @@ def replay(recorded: dict[str, Any], stirrer: Stirrer) -> None:
             there = {one.identity for one in execution.operations.values() if one.recorded}
             there |= {one.identity for one in execution.cancelled.values() if one.recorded}
             assert opened == there, f"open in the history: {sorted(opened)}, in the code: {sorted(there)}"
+        children, known = fold(rows).children, execution.children.open
+        assert children.keys() == known.keys(), f"children of the history: {[*children]}, of the code: {[*known]}"
+        assert [one.asked for one in children.values()] == [one.asked for one in known.values()]
     finally:
         execution.tear_down()
 

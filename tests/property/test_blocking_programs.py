@@ -40,6 +40,10 @@ def test_blocking_programs_of_300_seeds_replay_exactly(replayer: Replayer, datab
     assert replayer.check(record_seeds(seeds, nodes=30, blocking=True, database=database)) >= len(seeds)
 
 
+def test_blocking_programs_of_families_of_100_seeds_replay_exactly(replayer: Replayer) -> None:
+    assert replayer.check(record_seeds(range(100), nodes=30, blocking=True, family=True)) >= 200
+
+
 @pytest.mark.long
 def test_blocking_programs_of_10000_seeds_replay_exactly(replayer: Replayer, database: Database) -> None:
     seeds = range(300, 300 + database.few(10_000))

@@ -17,14 +17,31 @@ from typing import Any
 import pytest
 
 from everlog import Engine, Handle, NotFound
-from everlog.core.events import StepCompleted, StepFailed, WorkflowCompleted, decode_event
-from everlog.store import Store
+from everlog.core.events import (
+    ChildEnded,
+    ChildStarted,
+    StepCompleted,
+    StepFailed,
+    WorkflowCompleted,
+    WorkflowCreated,
+    decode_event,
+)
+from everlog.store import ENDED, Store
 from everlog.testing.faults import Fault, FaultyStore
 from everlog.testing.simulation import SimulatedHost
 from tests.property.databases import LONG, Database
 from tests.property.interpreter import runs
 from tests.property.programs import random_recipe
-from tests.property.recording import INTERPRETERS, MEMORY, Replayer, history, interpreter_of, until_ended
+from tests.property.recording import (
+    ALL,
+    INTERPRETERS,
+    MEMORY,
+    Replayer,
+    histories,
+    history,
+    interpreter_of,
+    until_ended,
+)
 
 ID = "program"
 
@@ -69,8 +86,8 @@ class Life:
         database.clean()
         self.commits = 0
         self.began_with = len(runs)
-        self.known: set[str] = set()
-        """The operations whose end was recorded when a process died."""
+        self.known: set[tuple[str, str]] = set()
+        """The workflows and operations whose end was recorded when a process died."""
 
     def live(self, *faults: Fault) -> dict[str, Any]:
         """Run to the end, one process for each fault and one more; give the history."""
@@ -79,6 +96,10 @@ class Life:
 
     def _opened(self) -> Store:
         return self.database.open(self.host.wall)
+
+    def children(self) -> list[dict[str, Any]]:
+        """Give the histories of all workflows that came of it."""
+        return [recorded for recorded in histories(self._opened()) if recorded["id"] != ID]
 
     async def _live(self, faults: tuple[Fault, ...]) -> None:
         host = self.host
@@ -130,21 +151,34 @@ class Life:
             with suppress(NotFound):  # it has ended
                 await engine.send(ID, one["topic"], one["value"], key=f"outside-{number}")
         await until_ended([handle])
+        await until_ended([engine.handle(head.workflow_id) for head in self._opened().workflows(ALL)])
 
-    def check(self, recorded: dict[str, Any]) -> None:
-        """Insist on what has to hold whatever happened."""
-        rows = [decode_event(row[2].encode()) for row in recorded["rows"]]
-        assert [row[0] for row in recorded["rows"]] == [*range(1, len(rows) + 1)]
-        ends = Counter(row.operation for row in rows if isinstance(row, StepCompleted | StepFailed))
-        assert all(number == 1 for number in ends.values()), ends
-        again = [run for run in runs[self.began_with :] if run[1] in self.known]
+    def check(self) -> None:
+        """Insist on what has to hold whatever happened, of the workflow and of all that came of it."""
+        made: Counter[tuple[str, str]] = Counter()
+        born: Counter[tuple[str, str]] = Counter()
+        for recorded in histories(self._opened()):
+            rows = [decode_event(row[2].encode()) for row in recorded["rows"]]
+            assert [row[0] for row in recorded["rows"]] == [*range(1, len(rows) + 1)]
+            assert recorded["state"] in ENDED, f"{recorded['id']} was lost: {recorded['state']}"
+            ends = Counter(row.operation for row in rows if isinstance(row, StepCompleted | StepFailed | ChildEnded))
+            assert all(number == 1 for number in ends.values()), ends
+            started = [row for row in rows if isinstance(row, ChildStarted) and not row.existed]
+            made.update((row.child, recorded["id"]) for row in started)
+            if isinstance(rows[0], WorkflowCreated) and rows[0].parent is not None:
+                born[recorded["id"], rows[0].parent] += 1
+        assert made == born, f"started and not there, or there and not started: {made - born}, {born - made}"
+        again = [run for run in runs[self.began_with :] if run[:2] in self.known]
         assert not again, f"run again although their ends were recorded: {again}"
 
 
-def ended_steps(store: Store) -> set[str]:
-    """Give the operations whose end is in the history."""
-    rows = [decode_event(row.payload) for row in store.read(ID)]
-    return {row.operation for row in rows if isinstance(row, StepCompleted | StepFailed)}
+def ended_steps(store: Store) -> set[tuple[str, str]]:
+    """Give the workflows and operations whose end is in a history."""
+    known: set[tuple[str, str]] = set()
+    for head in store.workflows(ALL):
+        rows = [decode_event(row.payload) for row in store.read(head.workflow_id)]
+        known |= {(head.workflow_id, row.operation) for row in rows if isinstance(row, StepCompleted | StepFailed)}
+    return known
 
 
 def crash_everywhere(
@@ -153,7 +187,7 @@ def crash_everywhere(
     """Crash before and after each commit; give each history, checked but for its replay, beside the undisturbed one."""
     calm = Life(recipe, database)
     undisturbed = calm.live()
-    calm.check(undisturbed)
+    calm.check()
     for commit in range(1, calm.commits + 1):
         for when in ("before", "after"):
             runs.clear()
@@ -161,11 +195,13 @@ def crash_everywhere(
             recorded = life.live(Fault(commit=commit, when=when, kind="crash"))  # type: ignore[arg-type]
             recorded["from"] = f"a crash {when} commit {commit} of {recipe}"
             try:
-                life.check(recorded)
+                life.check()
             except AssertionError as error:
                 raise AssertionError(f"{recorded['from']}: {error}") from error
             assert_once_at_most()
             yield undisturbed, recorded
+            for child in life.children():
+                yield {}, {**child, "from": f"{child['id']} of {recorded['from']}"}
 
 
 def assert_once_at_most() -> None:
@@ -187,8 +223,18 @@ def test_nothing_is_lost_or_repeated_by_a_crash_at_any_commit(
 ) -> None:
     seeds = range(database.few(600 if LONG else 40))
     recipes = (random_recipe(Random(seed), nodes=10, alone=True, blocking=blocking) for seed in seeds)
-    histories = (recorded for recipe in recipes for _, recorded in crash_everywhere(recipe, database))
-    assert replayer.check(histories) > 5 * len(seeds)
+    crashed = (recorded for recipe in recipes for _, recorded in crash_everywhere(recipe, database))
+    assert replayer.check(crashed) > 5 * len(seeds)
+
+
+@in_both_colours
+def test_no_child_is_lost_or_started_twice_by_a_crash_at_any_commit(
+    replayer: Replayer, database: Database, blocking: bool
+) -> None:
+    seeds = range(database.few(600 if LONG else 25))
+    recipes = (random_recipe(Random(seed), nodes=9, alone=True, blocking=blocking, family=True) for seed in seeds)
+    crashed = (recorded for recipe in recipes for _, recorded in crash_everywhere(recipe, database))
+    assert replayer.check(crashed) > 5 * len(seeds)
 
 
 @in_both_colours
@@ -197,20 +243,21 @@ def test_a_crash_at_any_commit_does_not_change_the_result(
 ) -> None:
     seeds = range(database.few(600 if LONG else 40))
 
-    def histories() -> Iterator[dict[str, Any]]:
+    def crashed() -> Iterator[dict[str, Any]]:
         for seed in seeds:
             recipe = random_recipe(Random(seed), nodes=12, timed=False, blocking=blocking)
             for undisturbed, recorded in crash_everywhere(recipe, database):
-                assert value_of(recorded) == value_of(undisturbed), recorded["from"]
+                if undisturbed:
+                    assert value_of(recorded) == value_of(undisturbed), recorded["from"]
                 yield recorded
 
-    assert replayer.check(histories()) > 5 * len(seeds)
+    assert replayer.check(crashed()) > 5 * len(seeds)
 
 
 @pytest.mark.long
 @in_both_colours
 def test_nothing_is_lost_or_repeated_by_two_crashes(replayer: Replayer, database: Database, blocking: bool) -> None:
-    def histories() -> Iterator[dict[str, Any]]:
+    def crashed() -> Iterator[dict[str, Any]]:
         for seed in range(database.few(3000)):
             chance = Random(seed)
             recipe = random_recipe(chance, nodes=10, alone=True, blocking=blocking)
@@ -221,8 +268,8 @@ def test_nothing_is_lost_or_repeated_by_two_crashes(replayer: Replayer, database
             life = Life(recipe, database, retire=chance.random() < 0.5)
             runs.clear()
             recorded = life.live(*faults)
-            life.check(recorded)
+            life.check()
             assert_once_at_most()
             yield {"from": f"crashes {faults} of seed {seed}", **recorded}
 
-    replayer.check(histories())
+    replayer.check(crashed())

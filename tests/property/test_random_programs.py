@@ -43,6 +43,15 @@ def test_programs_of_400_seeds_replay_exactly(replayer: Replayer, database: Data
     assert replayer.check(record_seeds(seeds, nodes=30, database=database)) >= len(seeds)
 
 
+def test_programs_of_families_of_200_seeds_replay_exactly(replayer: Replayer) -> None:
+    assert replayer.check(record_seeds(range(200), nodes=30, family=True)) >= 500
+
+
+@pytest.mark.long
+def test_programs_of_families_of_5000_seeds_replay_exactly(replayer: Replayer) -> None:
+    assert replayer.check(record_seeds(range(200, 5_200), nodes=30, family=True)) >= 10_000
+
+
 @pytest.mark.long
 def test_programs_of_10000_seeds_replay_exactly(replayer: Replayer, database: Database) -> None:
     seeds = range(400, 400 + database.few(10_000))

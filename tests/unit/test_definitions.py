@@ -178,8 +178,9 @@ def test_options_are_checked_and_chain() -> None:
             made.options(**wrong)  # type: ignore[arg-type]
     flow = workflow(fetch, name="flow")
     assert flow.options(id="a").id == "a"
+    assert flow.options(when_parent_ends="leave").options(key="k").when_parent_ends == "leave"
     assert flow.id is None
-    for wrong in ({"id": ""}, {"id": "a\0"}, {"id": 3}, {"id": "x" * 600}, {"key": "x"}):
+    for wrong in ({"id": ""}, {"id": "a\0"}, {"id": 3}, {"id": "x" * 600}, {"name": "x"}, {"when_parent_ends": "stay"}):
         with pytest.raises(UsageError):
             flow.options(**wrong)  # type: ignore[arg-type]
 

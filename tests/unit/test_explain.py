@@ -29,7 +29,7 @@ def opened(kind: Any, *names: str, **changes: Any) -> dict[str, OpenOperation]:
 SENTENCES: list[tuple[str, str | None, WorkflowState, str]] = [
     ("queued", None, at(), "It has waited 90 s for a worker that knows 'shop'."),
     ("running", None, at(), "It is running."),
-    ("waiting", None, at(), "It waits, but for no step, timer or message."),
+    ("waiting", None, at(), "It waits, but for no step, timer, message or child."),
     ("stuck", "the code changed", at(), "It is stuck: the code changed"),
     ("stuck", None, at(), "It is stuck: no reason was recorded"),
     ("cancelled", None, at(), "It was cancelled."),

@@ -45,6 +45,7 @@ _UNIQUE: Final = "23505"
 _CONFLICTS: Final = ("40001", "40P01")
 ONE_HISTORY: Final = "one_history_per_workflow"
 ONE_KEY: Final = "a_key_is_remembered_once"
+ONE_HEAD: Final = "one_head_per_workflow"
 
 
 def translate(error: psycopg.Error, name: str, *, lost_write: bool = False) -> EverlogError:
@@ -86,7 +87,7 @@ def translate(error: psycopg.Error, name: str, *, lost_write: bool = False) -> E
 def is_worth_repeating(error: psycopg.Error) -> bool:
     """Say whether the same statement, nothing of which was written, will see at once what it collided with."""
     if error.sqlstate == _UNIQUE:
-        return error.diag.constraint_name == ONE_KEY
+        return error.diag.constraint_name in (ONE_KEY, ONE_HEAD)
     return error.sqlstate in _CONFLICTS
 
 

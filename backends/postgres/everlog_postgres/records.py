@@ -17,6 +17,7 @@ from everlog.store import (
     EventRow,
     Head,
     InboxRow,
+    NewWorkflow,
     PostOutcome,
     Refused,
     Undeliverable,
@@ -41,6 +42,19 @@ _NO_CREATIONS: Final[Mapping[str, object]] = {
     "created_ends": _NO_BIGINTS,
     "created_tokens": _NO_TEXTS,
     "created_workers": _NO_TEXTS,
+}
+_NO_BIRTHS: Final[Mapping[str, object]] = {
+    "parents": _NO_TEXTS,
+    "birth_indexes": _NO_BIGINTS,
+    "born_ids": _NO_TEXTS,
+    "born_names": _NO_TEXTS,
+    "born_states": _NO_TEXTS,
+    "born_seqs": _NO_BIGINTS,
+    "born_bytes": _NO_BIGINTS,
+    "born_ats": _NO_BIGINTS,
+    "born_ends": _NO_BIGINTS,
+    "born_tokens": _NO_TEXTS,
+    "born_workers": _NO_TEXTS,
 }
 _NO_COMMITS: Final[Mapping[str, object]] = {
     "ids": _NO_TEXTS,
@@ -69,6 +83,7 @@ _NO_MESSAGES: Final[Mapping[str, object]] = {
     "controls": _NO_BOOLS,
     "message_payloads": _NO_TEXTS,
     "keys": _NO_TEXTS,
+    "optionals": _NO_BOOLS,
     "repeated": _NO_BOOLS,
 }
 
@@ -188,26 +203,35 @@ def advance(segment: Segment) -> dict[str, object]:
 def batch(segment: Segment, repeated: Mapping[str, set[int]], *, now: int) -> dict[str, object]:
     """Give what commit_batch takes; `repeated` names messages by sender and index that are not to be delivered."""
     given: dict[str, object] = {"now": now}
-    given.update(_creations(segment) if segment.creates else _NO_CREATIONS)
+    given.update(_creations("created", segment.creates) if segment.creates else _NO_CREATIONS)
+    births = list(segment.births())
+    given.update(_births(births) if births else _NO_BIRTHS)
     given.update({**_fence(segment.commits), **_moves(segment.commits, now)} if segment.commits else _NO_COMMITS)
     given.update(_messages(segment, repeated) if segment.sent else _NO_MESSAGES)
     given.update(_events(segment))
     return given
 
 
-def _creations(segment: Segment) -> dict[str, object]:
-    news = segment.creates
+def _creations(prefix: str, news: Sequence[NewWorkflow]) -> dict[str, object]:
     held = [new.state not in ENDED for new in news]
     return {
-        "created_ids": texts([new.workflow_id for new in news]),
-        "created_names": texts([new.name for new in news]),
-        "created_states": texts([new.state for new in news]),
-        "created_seqs": bigints([len(new.events) for new in news]),
-        "created_bytes": bigints([_size(new.events) for new in news]),
-        "created_ats": bigints([new.events[0].recorded_at for new in news]),
-        "created_ends": bigints([new.events[-1].recorded_at if new.state in ENDED else None for new in news]),
-        "created_tokens": texts([new.token if may else None for new, may in zip(news, held, strict=True)]),
-        "created_workers": texts([new.worker if may else None for new, may in zip(news, held, strict=True)]),
+        f"{prefix}_ids": texts([new.workflow_id for new in news]),
+        f"{prefix}_names": texts([new.name for new in news]),
+        f"{prefix}_states": texts([new.state for new in news]),
+        f"{prefix}_seqs": bigints([len(new.events) for new in news]),
+        f"{prefix}_bytes": bigints([_size(new.events) for new in news]),
+        f"{prefix}_ats": bigints([new.events[0].recorded_at for new in news]),
+        f"{prefix}_ends": bigints([new.events[-1].recorded_at if new.state in ENDED else None for new in news]),
+        f"{prefix}_tokens": texts([new.token if may else None for new, may in zip(news, held, strict=True)]),
+        f"{prefix}_workers": texts([new.worker if may else None for new, may in zip(news, held, strict=True)]),
+    }
+
+
+def _births(births: Sequence[tuple[str, int, NewWorkflow]]) -> dict[str, object]:
+    return {
+        "parents": texts([parent for parent, _, _ in births]),
+        "birth_indexes": bigints([index for _, index, _ in births]),
+        **_creations("born", [new for _, _, new in births]),
     }
 
 
@@ -262,12 +286,14 @@ def _messages(segment: Segment, repeated: Mapping[str, set[int]]) -> dict[str, o
         "controls": bools([message.control for message in messages]),
         "message_payloads": encoded_texts([message.payload for message in messages]),
         "keys": texts([message.key for message in messages]),
+        "optionals": bools([sender is not None and message.optional for sender, _, message, _ in rows]),
         "repeated": bools([again for _, _, _, again in rows]),
     }
 
 
 def _events(segment: Segment) -> dict[str, object]:
-    rows = [(new.workflow_id, event) for new in segment.creates for event in new.events]
+    news = [*segment.creates, *(new for _, _, new in segment.births())]
+    rows = [(new.workflow_id, event) for new in news for event in new.events]
     rows.extend((commit.workflow_id, event) for commit in segment.commits for event in commit.events)
     return {
         "event_ids": texts([workflow_id for workflow_id, _ in rows]),
@@ -289,6 +315,8 @@ class Outcomes:
         self.creates: list[CreateOutcome | None] = [_DONE] * len(segment.creates)
         """None where the workflow was there before: its head is to be looked up."""
         self.commits: list[CommitOutcome] = [_DONE] * len(segment.commits)
+        self.taken: list[tuple[int, int]] = []
+        """Commits that would create what was there before, and which of their creations that is; they are not done."""
         self.posts: list[PostOutcome] = [_DONE] * len(segment.posts)
         reasons: dict[tuple[str, int], Any] = {}
         first_post = sum(len(commit.messages) for commit in segment.commits)
@@ -302,7 +330,9 @@ class Outcomes:
                 undeliverable = outcome != "duplicate"
                 self.posts[index] = Undeliverable(index=0, reason=outcome) if undeliverable else Duplicate()
         for part, place, outcome, index in rows:
-            if part == "commit":
+            if part == "commit" and outcome == "taken":
+                self.taken.append((place - 1, index))
+            elif part == "commit":
                 commit = segment.commits[int(place) - 1]
                 reason = reasons.get((commit.workflow_id, int(index)))
                 self.commits[place - 1] = _commit_outcome(outcome, index, reason)

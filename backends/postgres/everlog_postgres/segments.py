@@ -34,6 +34,12 @@ class Segment:
         """Say whether all it has are commits of workflows that run on, wait for nothing and tell nobody."""
         return not self.creates and not self.posts and all(map(_runs_on, self.commits))
 
+    def births(self) -> Iterator[tuple[str, int, NewWorkflow]]:
+        """Give what the commits create: whose, which of its creations, and what."""
+        for commit in self.commits:
+            for index, new in enumerate(commit.creates):
+                yield commit.workflow_id, index, new
+
     def takes(self, message: NewMessage) -> bool:
         """Say whether the message's destination and identity are as the statement will see them."""
         if message.destination in self.created or message.destination in self.ended:
@@ -43,10 +49,13 @@ class Segment:
         return message.key is None or (message.destination, message.key) not in self.keys
 
     def takes_commit(self, commit: Commit) -> bool:
-        """Say whether the commit's messages, and what it consumes, are as the statement will see them."""
+        """Say whether what it creates, its messages, and what it consumes, are as the statement will see them."""
         # A repetition of what it consumes was a repetition when it was sent.
         if commit.consumed and commit.workflow_id in self.addressed:
             return False
+        for new in commit.creates:
+            if new.workflow_id in self.created or new.workflow_id in self.addressed:
+                return False
         return all(self.takes(message) for message in commit.messages)
 
     def add_message(self, message: NewMessage) -> None:
@@ -69,7 +78,7 @@ def lone_advance(batch: Batch) -> Commit | None:
 def _runs_on(commit: Commit) -> bool:
     goes_on = commit.state == "running" and commit.wake_at is None and not commit.topics and not commit.release
     explains = commit.build is not None or commit.why is not None
-    return goes_on and not explains and not commit.consumed and not commit.messages
+    return goes_on and not explains and not commit.consumed and not commit.messages and not commit.creates
 
 
 def segments(batch: Batch) -> Iterator[Segment]:
@@ -93,6 +102,7 @@ def segments(batch: Batch) -> Iterator[Segment]:
         segment.commits.append(commit)
         for message in commit.messages:
             segment.add_message(message)
+        segment.created.update(new.workflow_id for new in commit.creates)
         if commit.state in ENDED:
             segment.ended.add(commit.workflow_id)
     for message in batch.posts:

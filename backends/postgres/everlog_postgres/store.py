@@ -19,6 +19,7 @@ from everlog.store import (
     Batch,
     BatchOutcome,
     Busy,
+    ChildExists,
     ClaimAnswer,
     Claimed,
     ClaimRequest,
@@ -149,7 +150,7 @@ class PostgresStore:
         for segment, rows in zip(split, answers, strict=True):
             outcomes = Outcomes(segment, rows)
             creates.extend(self._with_heads(segment, outcomes.creates))
-            commits.extend(outcomes.commits)
+            commits.extend(self._with_children(segment, outcomes))
             posts.extend(outcomes.posts)
         return BatchOutcome(creates=creates, commits=commits, posts=posts)
 
@@ -198,14 +199,29 @@ class PostgresStore:
         there = [new.workflow_id for new, found in zip(segment.creates, outcomes, strict=True) if found is None]
         if not there:
             return [Done()] * len(outcomes)
-        try:
-            heads = {head.workflow_id: head for head in self.heads(there) if head is not None}
-        except StoreUnavailable as error:
-            raise StoreUnavailable(str(error), unknown_outcome=True) from error
+        heads = self._heads_after_writing(there)
         return [
             Done() if found is not None else Exists(head=heads[new.workflow_id])
             for new, found in zip(segment.creates, outcomes, strict=True)
         ]
+
+    def _with_children(self, segment: Segment, outcomes: Outcomes) -> list[CommitOutcome]:
+        """Put in the heads of what commits would have created, had it not been there."""
+        commits = list(outcomes.commits)
+        if outcomes.taken:
+            there = [segment.commits[place].creates[index].workflow_id for place, index in outcomes.taken]
+            heads = self._heads_after_writing(there)
+            for (place, index), workflow_id in zip(outcomes.taken, there, strict=True):
+                head = heads.get(workflow_id)
+                # One that is gone again is in nobody's way.
+                commits[place] = Busy() if head is None else ChildExists(index=index, head=head)
+        return commits
+
+    def _heads_after_writing(self, workflow_ids: Sequence[str]) -> dict[str, Head]:
+        try:
+            return {head.workflow_id: head for head in self.heads(workflow_ids) if head is not None}
+        except StoreUnavailable as error:
+            raise StoreUnavailable(str(error), unknown_outcome=True) from error
 
     def _forget_read(self, batch: Batch, outcome: BatchOutcome) -> None:
         for commit, committed in zip(batch.commits, outcome.commits, strict=True):

@@ -7,6 +7,7 @@ by the same few statements.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Literal, NamedTuple, cast
 
 import msgspec
@@ -15,6 +16,7 @@ from everlog.store import (
     ENDED,
     Batch,
     BatchOutcome,
+    ChildExists,
     Commit,
     CommitOutcome,
     CreateOutcome,
@@ -26,6 +28,7 @@ from everlog.store import (
     NewWorkflow,
     PostOutcome,
     Refused,
+    State,
     Undeliverable,
 )
 from everlog_sqlite.records import HeadRecord, array
@@ -115,15 +118,23 @@ class Plan:
         head = self.heads.get(commit.workflow_id)
         if head is None or head.token != commit.token or head.seq != commit.seq:
             return _REFUSED
+        for index, new in enumerate(commit.creates):
+            found = self.heads.get(new.workflow_id)
+            if found is not None:
+                return ChildExists(index=index, head=found.head())
+        created: dict[str, State] = {new.workflow_id: new.state for new in commit.creates}
         for index, message in enumerate(commit.messages):
-            reason = self._why_undeliverable(message)
-            if reason is not None:
+            reason = self._why_undeliverable(message, created)
+            if reason is not None and not message.optional:
                 return Undeliverable(index=index, reason=reason)
+        for new in commit.creates:
+            self._create(new)
         if commit.consumed:
             self.consumed.extend((row, head.number) for row in commit.consumed)
             self._mail.consume(commit.workflow_id, commit.consumed)
         for message in commit.messages:
-            self._deliver(message)
+            if self._why_undeliverable(message) is None:
+                self._deliver(message)
         size = self._append(head.number, commit.events)
         runs_on = commit.state == "running" and _goes_on(commit) and head.runs()
         head.seq += len(commit.events)
@@ -159,11 +170,14 @@ class Plan:
         self._deliver(message)
         return DONE
 
-    def _why_undeliverable(self, message: NewMessage) -> Literal["unknown", "ended"] | None:
+    def _why_undeliverable(
+        self, message: NewMessage, created: Mapping[str, State] = MappingProxyType({})
+    ) -> Literal["unknown", "ended"] | None:
         destination = self.heads.get(message.destination)
-        if destination is None:
+        state = destination.state if destination is not None else created.get(message.destination)
+        if state is None:
             return "unknown"
-        return "ended" if destination.state in ENDED else None
+        return "ended" if state in ENDED else None
 
     def _deliver(self, message: NewMessage) -> None:
         if self._mail.has(message):
@@ -208,7 +222,7 @@ def running_on(commits: Sequence[Commit], known: Mapping[str, HeadRecord]) -> Ru
         head = known.get(commit.workflow_id)
         if head is None or head.token != commit.token or head.seq != commit.seq or not head.runs():
             return None
-        if commit.state != "running" or commit.messages or commit.consumed or not commit.events or not _goes_on(commit):
+        if commit.state != "running" or commit.messages or commit.consumed or commit.creates or not _goes_on(commit):
             return None
         number, seq, size = head.number, commit.seq, 0
         for event in commit.events:

@@ -158,12 +158,13 @@ class SqliteStore:
         connection = self._connection
         messages = [message for commit in batch.commits for message in commit.messages]
         messages.extend(batch.posts)
-        ids = {new.workflow_id for new in batch.creates}
+        creates = [*batch.creates, *(new for commit in batch.commits for new in commit.creates)]
+        ids = {new.workflow_id for new in creates}
         ids.update(commit.workflow_id for commit in batch.commits)
         ids.update(message.destination for message in messages)
         found = records.heads(connection.value(sql.FIND_HEADS, {"workflow_ids": array(ids)}))
         heads = {head.workflow_id: head for head in found}
-        last_number = connection.value(sql.LAST_NUMBER) if batch.creates else 0
+        last_number = connection.value(sql.LAST_NUMBER) if creates else 0
         mail = self._find_delivered([message for message in messages if message.destination in heads], heads)
         return Plan(heads, mail, last_number=last_number, now=self.now())
 
@@ -362,6 +363,8 @@ def _remembered(batch: Batch, known: dict[str, HeadRecord]) -> dict[str, HeadRec
     for commit in batch.commits:
         head = known.get(commit.workflow_id)
         if head is None or head.token != commit.token or head.seq != commit.seq or commit.messages:
+            return None
+        if commit.creates:
             return None
         heads[commit.workflow_id] = head
     return heads

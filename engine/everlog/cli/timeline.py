@@ -55,7 +55,7 @@ def summary(failure: Failure) -> str:
 
 def _opens(event: AnyEvent) -> bool:
     opening = events.StepStarted | events.StepAttemptFailed | events.TimerSet | events.WaitStarted
-    return isinstance(event, opening)
+    return isinstance(event, opening) or (isinstance(event, events.ChildStarted) and not event.existed)
 
 
 def _began(event: AnyEvent, at: int) -> int:
@@ -77,7 +77,11 @@ def _what(event: AnyEvent) -> str:
         case events.WaitCancelled():
             return f"recv {event.operation}"
         case events.MessageSent() | events.SendFailed():
-            return f"send {event.topic} to {event.to}"
+            return f"{event.topic} {event.to}" if event.control else f"send {event.topic} to {event.to}"
+        case events.ChildStarted() | events.StartFailed():
+            return f"child {event.name} {event.child}"
+        case events.ChildEnded():
+            return f"child {event.child}"
         case events.CancelRequested():
             return "cancel requested"
         case events.WorkflowCreated():
@@ -105,8 +109,12 @@ def _outcome(event: AnyEvent) -> str:
             return _tried(event.attempt) + (_text(event.result) or "done")
         case events.StepFailed():
             return _tried(event.attempt) + summary(event.error)
-        case events.SendFailed() | events.WorkflowFailed():
+        case events.SendFailed() | events.StartFailed() | events.WorkflowFailed():
             return summary(event.error)
+        case events.ChildStarted():
+            return "was there before" if event.existed else "goes on"
+        case events.ChildEnded():
+            return _ended(event.outcome)
         case events.StepCancelled() | events.TimerCancelled() | events.WaitCancelled():
             return "cancelled"
         case events.TimerSet() | events.WaitStarted():
@@ -127,6 +135,16 @@ def _outcome(event: AnyEvent) -> str:
             return _text(event.result)
         case _:
             assert_never(event)
+
+
+def _ended(outcome: events.EndEvent) -> str:
+    match outcome:
+        case events.WorkflowCompleted():
+            return _text(outcome.result) or "done"
+        case events.WorkflowFailed():
+            return f"failed: {summary(outcome.error)}"
+        case events.WorkflowCancelled():
+            return f"cancelled: {outcome.reason}" if outcome.reason else "cancelled"
 
 
 def _tried(attempt: int) -> str:

@@ -9,7 +9,7 @@ Times are integer microseconds of the store's clock since 1970-01-01 UTC.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, get_args
+from typing import Final, Literal, get_args
 
 import msgspec
 from msgspec import Raw
@@ -34,6 +34,10 @@ class LargeInput(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defau
     preview: str
 
 
+WhenParentEnds = Literal["cancel", "terminate", "leave"]
+"""What becomes of a child that has not ended when its parent ends, or when the call that awaits it is given up."""
+
+
 class Event(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, tag_field="type"):
     """Base of all events: written once, never changed."""
 
@@ -46,6 +50,10 @@ class WorkflowCreated(Event, frozen=True, gc=False, kw_only=True, tag="workflow_
     seed: str
     instance: Raw = ABSENT
     """The object whose method it is, where that was recorded as a value."""
+    parent: str | None = None
+    """The workflow that started it, which is told of its end."""
+    parent_operation: str | None = None
+    """The operation of the parent that did."""
 
 
 class WorkflowBegan(Event, frozen=True, gc=False, kw_only=True, tag="workflow_began"):
@@ -166,13 +174,18 @@ class WaitCancelled(Event, frozen=True, gc=False, kw_only=True, tag="wait_cancel
 
 
 class MessageSent(Event, frozen=True, gc=False, kw_only=True, tag="message_sent"):
-    """Fact. The message lies in the destination's inbox: written in one commit with it."""
+    """Fact. The message lies in the destination's inbox: written in one commit with it.
+
+    One that is `control` asks the workflow itself for something, which its topic names: to stop, for one. Where it has
+    ended there is nobody to ask, and that is well.
+    """
 
     operation: str
     to: str
     topic: str
     message: Raw
     key: str | None = None
+    control: bool = False
 
 
 class SendFailed(Event, frozen=True, gc=False, kw_only=True, tag="send_failed"):
@@ -184,6 +197,34 @@ class SendFailed(Event, frozen=True, gc=False, kw_only=True, tag="send_failed"):
     message: Raw
     error: Failure
     key: str | None = None
+    control: bool = False
+
+
+class ChildStarted(Event, frozen=True, gc=False, kw_only=True, tag="child_started"):
+    """Fact. The child is there: written in one commit with its creation.
+
+    With `existed` the same workflow was there before under this id, started by somebody, and nothing was created. Its
+    end is then not told.
+    """
+
+    operation: str
+    child: str
+    name: str
+    input: Raw
+    instance: Raw = ABSENT
+    when_parent_ends: WhenParentEnds = "cancel"
+    existed: bool = False
+
+
+class StartFailed(Event, frozen=True, gc=False, kw_only=True, tag="start_failed"):
+    """Fact. The child could not be created: stands where `child_started` would have stood."""
+
+    operation: str
+    child: str
+    name: str
+    input: Raw
+    error: Failure
+    instance: Raw = ABSENT
 
 
 class CancelRequested(Event, frozen=True, gc=False, kw_only=True, tag="cancel_requested"):
@@ -211,6 +252,17 @@ class WorkflowCancelled(Event, frozen=True, gc=False, kw_only=True, tag="workflo
     reason: str = ""
 
 
+EndEvent = WorkflowCompleted | WorkflowFailed | WorkflowCancelled
+
+
+class ChildEnded(Event, frozen=True, gc=False, kw_only=True, tag="child_ended"):
+    """Fact. A child has ended; `operation` is the one that started it. Written when it is heard of, awaited or not."""
+
+    operation: str
+    child: str
+    outcome: EndEvent
+
+
 AnyEvent = (
     WorkflowCreated
     | WorkflowBegan
@@ -228,13 +280,15 @@ AnyEvent = (
     | WaitCancelled
     | MessageSent
     | SendFailed
+    | ChildStarted
+    | StartFailed
+    | ChildEnded
     | CancelRequested
     | WorkflowCompleted
     | WorkflowFailed
     | WorkflowCancelled
 )
 
-EndEvent = WorkflowCompleted | WorkflowFailed | WorkflowCancelled
 StepEvent = StepStarted | StepAttemptFailed | StepCompleted | StepFailed
 
 FACTS: Final[frozenset[type[Event]]] = frozenset(
@@ -247,6 +301,9 @@ FACTS: Final[frozenset[type[Event]]] = frozenset(
         WaitExpired,
         MessageSent,
         SendFailed,
+        ChildStarted,
+        StartFailed,
+        ChildEnded,
         CancelRequested,
     }
 )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from everlog.core.durations import as_datetime, spoken
-from everlog.core.state import OpenOperation, WorkflowState
+from everlog.core.state import OpenChild, OpenOperation, WorkflowState
 
 SHOWN = 3
 
@@ -28,8 +30,10 @@ def why(state: str, summary: str | None, folded: WorkflowState, now: int) -> str
 
 def _in_flight(state: str, folded: WorkflowState, now: int) -> str:
     parts = [_part(operation, now) for operation in folded.open.values()]
+    if folded.children:
+        parts.append(_children(list(folded.children.values()), now))
     if not parts:
-        return "It is running." if state == "running" else "It waits, but for no step, timer or message."
+        return "It is running." if state == "running" else "It waits, but for no step, timer, message or child."
     more = f", and {len(parts) - SHOWN} more" if len(parts) > SHOWN else ""
     cancelling = " It was asked to stop." if folded.cancel_requested else ""
     return f"It {'; it '.join(parts[:SHOWN])}{more}.{cancelling}"
@@ -49,6 +53,15 @@ def _part(operation: OpenOperation, now: int) -> str:
                 return f"tries step {operation.name!r} for the {_ordinal(operation.attempt)} time at {due}{reason}"
             tries = "" if operation.attempt == 1 else f" (attempt {operation.attempt})"
             return f"has run step {operation.name!r}{tries} for {spoken(max(0, now - operation.since))}"
+
+
+def _children(children: Sequence[OpenChild], now: int) -> str:
+    names = ", ".join(repr(one.child) for one in children[:SHOWN])
+    more = f" and {len(children) - SHOWN} more" if len(children) > SHOWN else ""
+    since = spoken(max(0, now - children[0].since))
+    if len(children) == 1:
+        return f"has had a child, {names}, for {since}, which goes on"
+    return f"has {len(children)} children that go on, the first for {since}: {names}{more}"
 
 
 def _ordinal(number: int) -> str:

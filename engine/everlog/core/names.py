@@ -7,6 +7,12 @@ from typing import Final
 from everlog.errors import UsageError
 
 LONGEST: Final = 512
+RESERVED: Final = "everlog:"
+CHILD_ENDED: Final = f"{RESERVED}child ended"
+"""The topic on which a parent is told that a child has ended."""
+CANCEL: Final = "cancel"
+TERMINATE: Final = "terminate"
+"""These two are topics of control messages: they say what is asked of the workflow itself."""
 
 
 def check_id(workflow_id: str) -> str:
@@ -16,7 +22,9 @@ def check_id(workflow_id: str) -> str:
 
 def check_topic(topic: str) -> str:
     """Give the topic back; `UsageError` where it cannot name one."""
-    return _check(topic, "a topic")
+    if _check(topic, "a topic").startswith(RESERVED):
+        raise UsageError(f"topics that begin with {RESERVED!r} are Everlog's own, got {topic!r}; choose another")
+    return topic
 
 
 def check_name(name: str, what: str) -> str:

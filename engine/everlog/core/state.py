@@ -3,7 +3,8 @@
 Theory of operation. A history begins with `workflow_created`, goes on with `workflow_began`, and ends, if it has,
 with one of the three end events. Between them operations open and close. An operation is opened by its started row
 (`step_started`, `timer_set`, `wait_started`) or by a failed attempt, and closed by its fact or its cancelled row;
-what began and ended between two commits has its fact alone. After the end nothing follows.
+what began and ended between two commits has its fact alone. A child that was started is open until its end is heard of,
+which may be after the end of its parent, and then is never. After the end nothing follows.
 """
 
 from __future__ import annotations
@@ -32,6 +33,18 @@ class OpenOperation(msgspec.Struct, frozen=True, kw_only=True):
     failure: Failure | None = None
 
 
+class OpenChild(msgspec.Struct, frozen=True, kw_only=True):
+    """A child that was started here and is not known to have ended."""
+
+    child: str
+    operation: str
+    name: str
+    since: int
+    when_parent_ends: events.WhenParentEnds
+    asked: bool = False
+    """Whether it was asked to stop."""
+
+
 class WorkflowState(msgspec.Struct, frozen=True, kw_only=True):
     """What a history says. Times are those of the rows."""
 
@@ -42,6 +55,8 @@ class WorkflowState(msgspec.Struct, frozen=True, kw_only=True):
     began_at: int | None = None
     ended_at: int | None = None
     open: dict[str, OpenOperation] = {}
+    children: dict[str, OpenChild] = {}
+    """By id."""
     steps_completed: int = 0
     steps_failed: int = 0
     messages_received: int = 0
@@ -95,7 +110,9 @@ def evolve(state: WorkflowState, seq: int, at: int, event: AnyEvent) -> Workflow
             return _closed(state, event.operation)
         case events.StepCancelled() | events.TimerCancelled() | events.WaitCancelled():
             return _closed(state, event.operation)
-        case events.MessageSent() | events.SendFailed():
+        case events.ChildStarted() | events.ChildEnded() | events.MessageSent():
+            return change(state, children=_children(state.children, event, at))
+        case events.SendFailed() | events.StartFailed():
             return state
         case events.CancelRequested():
             return change(state, cancel_requested=True)
@@ -124,6 +141,27 @@ def _opened(
         kind=kind, operation=operation, name=name, since=at, attempt=attempt, due_at=due_at, failure=failure
     )
     return msgspec.structs.replace(state, open={**state.open, operation: opened})
+
+
+def _children(
+    children: dict[str, OpenChild], event: events.ChildStarted | events.ChildEnded | events.MessageSent, at: int
+) -> dict[str, OpenChild]:
+    """Give the open children after an event; the same dictionary where it is about none of them."""
+    match event:
+        case events.ChildStarted():
+            child = OpenChild(
+                child=event.child,
+                operation=event.operation,
+                name=event.name,
+                since=at,
+                when_parent_ends=event.when_parent_ends,
+            )
+            return children if event.existed else {**children, event.child: child}
+        case events.ChildEnded():
+            return {name: one for name, one in children.items() if name != event.child}
+        case events.MessageSent():
+            asked = children.get(event.to) if event.control else None
+            return children if asked is None else {**children, event.to: msgspec.structs.replace(asked, asked=True)}
 
 
 def _closed(state: WorkflowState, operation: str) -> WorkflowState:

@@ -15,8 +15,16 @@ from everlog.core.events import AnyEvent, EndEvent, StepEvent
 from everlog.errors import EverlogError
 from everlog.replay.divergence import CannotGoOn, divergence
 from everlog.replay.instances import with_instance
-from everlog.replay.matching import same_input, same_result
-from everlog.replay.operations import Operation, Phase, SendOperation, StepOperation, TimerOperation, WaitOperation
+from everlog.replay.matching import same_input, same_result, same_start
+from everlog.replay.operations import (
+    Operation,
+    Phase,
+    SendOperation,
+    StartOperation,
+    StepOperation,
+    TimerOperation,
+    WaitOperation,
+)
 
 if TYPE_CHECKING:
     from everlog.replay.execution import Execution
@@ -90,10 +98,31 @@ def _send_ended(execution: Execution, event: events.MessageSent | events.SendFai
     if (
         not isinstance(operation, SendOperation)
         or (operation.to, operation.topic, operation.key) != (event.to, event.topic, event.key)
+        or operation.control != event.control
         or not same_input(operation, bytes(event.message), None, execution.environment.codec)
     ):
         _diverge(execution, event, operation.describe(), operation)
+    if isinstance(event, events.MessageSent):
+        execution.children.sent(event)
     execution.deliver(operation, event)
+
+
+def _start_ended(execution: Execution, event: events.ChildStarted | events.StartFailed) -> None:
+    operation = _find(execution, event, event.operation)
+    if not isinstance(operation, StartOperation) or not same_start(operation, event, execution.environment.codec):
+        _diverge(execution, event, operation.describe(), operation)
+    child = execution.children.started(event) if isinstance(event, events.ChildStarted) else None
+    is_given_up = operation.phase is Phase.CANCELLED and operation.is_call
+    execution.deliver(operation, event)
+    if child is not None and is_given_up:
+        execution.children.give_up(execution, child)
+
+
+def _child_ended(execution: Execution, event: events.ChildEnded) -> None:
+    child = execution.children.open.get(event.child)
+    if child is None or child.operation != event.operation:
+        _diverge(execution, event, f"no child {event.child!r} is open; " + execution.open_now())
+    execution.children.deliver(execution, child, event.outcome)
 
 
 def _closed(execution: Execution, event: events.StepCancelled | events.TimerCancelled | events.WaitCancelled) -> None:
@@ -202,6 +231,9 @@ APPLY: Final[dict[type[Any], Callable[[Execution, Any], None]]] = {
     events.WaitCancelled: _closed,
     events.MessageSent: _send_ended,
     events.SendFailed: _send_ended,
+    events.ChildStarted: _start_ended,
+    events.StartFailed: _start_ended,
+    events.ChildEnded: _child_ended,
     events.CancelRequested: _cancel_requested,
     events.WorkflowCompleted: _ended,
     events.WorkflowFailed: _ended,

@@ -10,10 +10,12 @@ from contextvars import Context, copy_context
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Final
 
+from msgspec import json
+
 from everlog.core import events
 from everlog.core.codec import SELF, JsonCodec, digest
 from everlog.core.durations import Duration, microseconds
-from everlog.core.names import check_id, check_name, check_topic
+from everlog.core.names import check_id, check_name, check_reason, check_topic
 from everlog.errors import UsageError, WrongContext
 from everlog.replay.divergence import TornDown
 from everlog.replay.importable import reference
@@ -68,7 +70,7 @@ def call_step(
         operation.large_input = events.LargeInput(
             digest=digest(encoded), size=len(encoded), preview=encoded[:PREVIEW].decode(errors="replace")
         )
-    return _ask(execution, operation, _finish_step, name)
+    return ask(execution, operation, _finish_step, name)
 
 
 def receive(
@@ -89,7 +91,7 @@ def receive(
             raise TimeoutError(f"no message on topic {topic!r} came in time")
         return default
 
-    return _ask(execution, operation, finish, "recv")
+    return ask(execution, operation, finish, "recv")
 
 
 def send(execution: Execution, to: str, topic: str, message: object, key: str | None) -> Coroutine[Any, Any, Any]:
@@ -106,7 +108,18 @@ def send(execution: Execution, to: str, topic: str, message: object, key: str | 
     operation = SendOperation(
         execution, identity, site(), to=to, topic=topic, payload=payload, declared=type(message), key=key
     )
-    return _ask(execution, operation, _finish_send, "send")
+    return ask(execution, operation, _finish_send, "send")
+
+
+def request(execution: Execution, to: str, topic: str, reason: str) -> Coroutine[Any, Any, Any]:
+    """Draw the operation that asks a workflow for something: a control message, with the topic that says what."""
+    check_id(to)
+    payload = json.encode(check_reason(reason))
+    identity = execution.loop.branch().draw(topic)
+    operation = SendOperation(
+        execution, identity, site(), to=to, topic=topic, payload=payload, declared=str, control=True
+    )
+    return ask(execution, operation, _finish_send, topic)
 
 
 def to_thread(execution: Execution, function: Any, args: tuple[Any, ...]) -> Coroutine[Any, Any, Any]:
@@ -125,13 +138,31 @@ def to_thread(execution: Execution, function: Any, args: tuple[Any, ...]) -> Cor
     return call_step(execution, step, args, kwargs)
 
 
-def _ask(execution: Execution, operation: Operation, finish: Finish, name: str) -> Coroutine[Any, Any, Any]:
-    coroutine = _perform(execution, operation, finish)
+def ask(execution: Execution, operation: Operation, finish: Finish, name: str) -> Coroutine[Any, Any, Any]:
+    """Give the coroutine that opens the operation, and gives what `finish` makes of its outcome."""
+    return coroutine_of(execution, operation, _perform(execution, operation, finish), name)
+
+
+def coroutine_of(
+    execution: Execution, operation: Operation, coroutine: Coroutine[Any, Any, Any], name: str
+) -> Coroutine[Any, Any, Any]:
+    """Name the coroutine of an operation that was called; one that is never awaited is reported."""
     named: Any = coroutine
     named.__name__ = name
     operation.coroutine = coroutine
     execution.called[id(operation)] = operation
     return coroutine
+
+
+async def outcome_of(execution: Execution, operation: Operation) -> Any:
+    """Open the operation and wait for its outcome."""
+    future = execution.issue(operation)
+    try:
+        return await future
+    except asyncio.CancelledError:
+        if execution.torn_down:
+            raise TornDown from None
+        raise
 
 
 async def _perform(execution: Execution, operation: Operation, finish: Finish) -> Any:

@@ -21,5 +21,7 @@ class Attempt(Struct, eq=False):
     started_at: int
     """When the workflow began, by the store's clock."""
     cancelled: bool = False
+    client: Any = None
+    """The engine that runs it; None where it runs apart from the engine's loop."""
     post: Callable[..., Coroutine[Any, Any, None]] | None = None
     """Sends a message from the step; None where it runs apart from the engine's loop."""

@@ -15,19 +15,20 @@ from everlog.core.codec import ANY
 from everlog.core.durations import SECOND, Duration, microseconds
 from everlog.core.numbers import check_count
 from everlog.errors import UsageError, WrongContext
-from everlog.replay import asking
+from everlog.replay import asking, calling, starting
 from everlog.replay.asking import NO_DEFAULT
 from everlog.replay.context import active, attempt
-from everlog.replay.definitions import AnyStep, AnyWorkflow, Definition
+from everlog.replay.definitions import Definition
 from everlog.replay.functions import is_async
 from everlog.replay.operations import Site
-from everlog.replay.primitives import check_step, sleeping_time, time_until
+from everlog.replay.primitives import handle_of, sleeping_time, time_until
 from everlog.replay.strands import Strand
 
 if TYPE_CHECKING:
     from typing_extensions import TypeForm
 
     from everlog.replay.execution import Execution
+    from everlog.runtime.blocking import Handle
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -65,14 +66,39 @@ def send(to: str, topic: str, message: object, /, *, key: str | None = None) -> 
     strand.ask(asking.send(strand.execution, to, topic, message, key))
 
 
-def call(fn: AnyStep[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
-    """Call a step, async or plain; a plain one can as well be called as it is.
+def call(fn: Definition[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    """Call a step or a workflow, async or plain; what is plain can as well be called as it is.
 
-    Gives what the step returned, as decoded from its record, or raises what its last attempt raised.
+    Gives what it returned, as decoded from its record, or raises what it raised, a step in its last attempt. A workflow
+    runs as a child of this one; who is cancelled while waiting here has it asked to stop.
     """
     strand = _strand("call")
-    result: T = strand.ask(asking.call_step(strand.execution, check_step(fn, "sync.call"), args, kwargs))
+    result: T = strand.ask(calling.call(strand.execution, fn, "sync.call", args, kwargs))
     return result
+
+
+def start(fn: Definition[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Handle[T]:
+    """Start a workflow as a child of this one, and give its handle. When this returns, the start is durable.
+
+    Without an id (`fn.options(id=...)`) it gets one that is made of this workflow's and of the call. With an id it
+    starts once: the same id, function and input give the same workflow; another function or input is `IdInUse`.
+    What becomes of it when this workflow ends is said by `fn.options(when_parent_ends=...)`: by default it is
+    cancelled.
+    """
+    strand = _strand("start")
+    started: Any = strand.ask(starting.start(strand.execution, calling.startable_of(fn), args, kwargs))
+    made: Handle[T] = starting.strangers.blocking_handle(started)
+    return made
+
+
+@overload
+def handle(id: str, /) -> Handle[Any]: ...
+@overload
+def handle(id: str, fn: Definition[..., T], /) -> Handle[T]: ...
+def handle(id: str, fn: Definition[..., Any] | None = None, /) -> Handle[Any]:
+    """Give the handle of a workflow by its id; with `fn`, its result is of that workflow's type. It asks nothing."""
+    made: Handle[Any] = starting.strangers.blocking_handle(handle_of(_strand("handle").execution, id, fn))
+    return made
 
 
 def sleep(duration: Duration, /) -> None:
@@ -94,8 +120,9 @@ def map(fn: Callable[[A], T], items: Iterable[A], /, *, limit: int | None = None
 def map(fn: Callable[[A], Any], items: Iterable[A], /, *, limit: int | None = None) -> list[Any]:
     """Call a function for each item, in a branch of its own, at most `limit` at once; give the results in order.
 
-    A plain function runs as blocking code, one branch at a time until it waits; a step or an async function needs no
-    thread. When one raises, the others are cancelled, and it is raised once they have ended.
+    A plain function runs as blocking code, one branch at a time until it waits; a step, a workflow, which is a child,
+    or an async function needs no thread. When one raises, the others are cancelled, and it is raised once they have
+    ended.
     """
     strand, called_at = _strand("map"), asking.site(1)
     free = None if limit is None else asyncio.Semaphore(check_count(limit, what="limit of sync.map"))
@@ -184,11 +211,8 @@ def _branch(
     execution: Execution, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any], called_at: Site | None
 ) -> Branch:
     """Give what makes the coroutine of a branch, in the branch."""
-    if isinstance(fn, AnyStep):
-        step = cast("AnyStep[..., Any]", fn)
-        return lambda: _step(execution, step, args, kwargs, called_at)
-    if isinstance(fn, AnyWorkflow):
-        raise WrongContext(f"{fn!r} is a workflow, and this version has no child workflows: make it a step")
+    if isinstance(fn, Definition):
+        return lambda: _called(execution, cast("Definition[..., Any]", fn), args, kwargs, called_at)
     if not callable(fn):
         raise UsageError(f"sync.map and sync.submit take a function, got {fn!r}")
     function: Callable[..., Any] = fn
@@ -197,14 +221,14 @@ def _branch(
     return lambda: Strand(execution, partial(function, *args, **kwargs)).run()
 
 
-async def _step(
+async def _called(
     execution: Execution,
-    step: AnyStep[..., Any],
+    fn: Definition[..., Any],
     args: tuple[Any, ...],
     kwargs: dict[str, Any],
     called_at: Site | None,
 ) -> Any:
-    return await asking.call_step(execution, step, args, kwargs, called_at)
+    return await calling.call(execution, fn, "sync.map", args, kwargs, called_at)
 
 
 async def _all(branches: list[Branch], label: str, free: asyncio.Semaphore | None, context: Context) -> list[Any]:
@@ -258,6 +282,7 @@ def _strand(what: str) -> Strand:
 
 
 _ASYNC: Final = {
+    "handle": 'write "everlog.handle(...)"',
     "map": 'write "await asyncio.gather(...)"',
     "submit": 'write "asyncio.create_task(...)"',
     "timeout": 'write "async with asyncio.timeout(...):"',
@@ -273,7 +298,9 @@ _IN_A_STEP_TO_SEND: Final = (
 _ELSEWHERE: Final = {
     "recv": "take what is wanted as an argument, or wait for a result by handle.result()",
     "send": 'write "engine.send(id, topic, message)"',
-    "call": "call the step itself, which is a plain call here",
+    "call": "call the step itself, which is a plain call here, or start a workflow by an engine",
+    "start": 'write "engine.start(fn, ...)"',
+    "handle": 'write "engine.handle(id, fn)"',
     "sleep": 'write "time.sleep(seconds)"',
     "sleep_until": 'write "time.sleep(seconds)"',
     "map": "use concurrent.futures, or a loop",

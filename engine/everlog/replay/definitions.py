@@ -24,16 +24,18 @@ from typing import (
 )
 
 from everlog.core.durations import Duration
+from everlog.core.events import WhenParentEnds
 from everlog.core.names import check_id, check_name
 from everlog.core.retry import RetryPolicy
 from everlog.core.signature import Signature, check_unrecorded
 from everlog.errors import InvalidDefinition, WrongContext
-from everlog.replay import asking
+from everlog.replay import asking, starting
 from everlog.replay.context import active
 from everlog.replay.functions import (
     Binds,
     binding_of,
     check_defaults,
+    check_what_becomes,
     checked_policy,
     checked_timeout,
     is_async,
@@ -285,6 +287,8 @@ class AnyWorkflow(Definition[P, T_co]):
     ) -> None:
         super().__init__(function, name, "workflow", unrecorded)
         self.id: str | None = None
+        self.key: str | None = None
+        self.when_parent_ends: WhenParentEnds = "cancel"
         self.is_here = is_here
         """False where only its name is known here, and its code is elsewhere."""
         if is_here:
@@ -298,28 +302,23 @@ class AnyWorkflow(Definition[P, T_co]):
             )
         if "id" in options:
             check_id(options["id"])
+        if "key" in options:
+            check_name(options["key"], "the key of a workflow")
+        check_what_becomes(options)
         return self.changed(**options)
 
-    def _refused(self, *, is_async: bool) -> WrongContext:
-        """Give the error of whoever calls it as a function."""
+    def _refused(self) -> WrongContext:
+        """Give the error of whoever calls it as a function where no workflow runs."""
         name = self.__wrapped__.__name__
-        if active.execution is None:
-            return WrongContext(
-                f'{self.name} is a workflow: "await engine.start({name}, ...)" runs it durably, or with sync.Engine '
-                f'"engine.start({name}, ...)"; {name}.fn(...) is the bare function'
-            )
-        if is_async != (active.strand is None):
-            part = ""
-        elif is_async:
-            part = f', or call "await {name}.fn(...)" to run it as a part of this workflow'
-        else:
-            part = f', or call "{name}.fn(...)" to run it as a part of this workflow'
-        return WrongContext(f"{self.name} is a workflow, and this version has no child workflows: make it a step{part}")
+        return WrongContext(
+            f'{self.name} is a workflow: "await engine.start({name}, ...)" runs it durably, or with sync.Engine '
+            f'"engine.start({name}, ...)"; {name}.fn(...) is the bare function'
+        )
 
 
 @final
 class Workflow(AnyWorkflow[P, T]):
-    """An async function that runs durably, by `engine.start(workflow, ...)`."""
+    """An async function that runs durably: by `engine.start(workflow, ...)`, or, called in a workflow, as its child."""
 
     if TYPE_CHECKING:
 
@@ -329,7 +328,15 @@ class Workflow(AnyWorkflow[P, T]):
     else:
 
         def __call__(self, /, *args, **kwargs):
-            raise self._refused(is_async=True)
+            execution = active.execution
+            if execution is None:
+                raise self._refused()
+            if active.strand is not None:
+                raise WrongContext(
+                    f"{self.name} is an async workflow: in blocking code write "
+                    f'"sync.call({self.__wrapped__.__name__}, ...)", which runs it as a child'
+                )
+            return starting.call_child(execution, self, args, kwargs)
 
     @property
     def fn(self) -> Callable[P, Coroutine[Any, Any, T]]:
@@ -352,10 +359,19 @@ class Workflow(AnyWorkflow[P, T]):
 
 @final
 class SyncWorkflow(AnyWorkflow[P, T]):
-    """A plain function that runs durably, by `engine.start(workflow, ...)`: blocking code on threads of the engine."""
+    """A plain function that runs durably, as blocking code on threads of the engine: by `engine.start(workflow, ...)`,
+    or, called in a `def` workflow, as its child."""
 
     def __call__(self, /, *args: P.args, **kwargs: P.kwargs) -> T:
-        raise self._refused(is_async=False)
+        if active.strand is not None:
+            outcome: T = active.strand.ask(starting.call_child(active.strand.execution, self, args, kwargs))
+            return outcome
+        if active.execution is not None:
+            raise WrongContext(
+                f"{self.name} is a def workflow: in an async workflow write "
+                f'"await everlog.call({self.__wrapped__.__name__}, ...)", which runs it as a child'
+            )
+        raise self._refused()
 
     @property
     def fn(self) -> Callable[P, T]:

@@ -2,7 +2,8 @@
 
 The order, which is then only read: rows that open what is still open, rows that close what was cancelled, failed
 attempts, then the facts: messages and due timers merged by arrival and due time (a message before a timer of the same
-time, timers of one time by creation), ended steps as they came, sends as they were asked for. Each is one row.
+time, timers of one time by creation; ends of children are messages in this), ended steps as they came, sends and starts
+as they were asked for. Each is one row.
 """
 
 from __future__ import annotations
@@ -17,8 +18,18 @@ from everlog.core import events
 from everlog.core.events import ABSENT, AnyEvent
 from everlog.core.failures import Failure
 from everlog.core.heads import InboxRow, State
+from everlog.core.names import CHILD_ENDED
 from everlog.replay.execution import Environment, Execution, StepEnd
-from everlog.replay.operations import Operation, Phase, SendOperation, StepOperation, TimerOperation, WaitOperation
+from everlog.replay.operations import (
+    AskingOperation,
+    Operation,
+    Phase,
+    SendOperation,
+    StartOperation,
+    StepOperation,
+    TimerOperation,
+    WaitOperation,
+)
 
 RUNNING: Final[tuple[State, None, Sequence[str]]] = ("running", None, ())
 """What a head says of a workflow that is not at rest."""
@@ -34,6 +45,7 @@ class Draft(Struct, kw_only=True):
     recorded_at: int
     consumed: list[int]
     sends: list[SendOperation]
+    starts: list[StartOperation]
     state: State
     wake_at: int | None
     topics: Sequence[str]
@@ -53,9 +65,9 @@ def draft(
     recorded_at = max(now, execution.loop.log_time)
     if execution.outcome is not None:
         rows = [*_closings(execution), execution.outcome]
-        return _drafted(execution, rows, recorded_at, [], [], ended=True)
+        return _drafted(execution, rows, recorded_at, ended=True)
     if execution.began is None:
-        return _drafted(execution, [beginning(execution.environment)], recorded_at, [], [])
+        return _drafted(execution, [beginning(execution.environment)], recorded_at)
     consumed: list[int] = []
     facts: list[AnyEvent] = []
     failed: list[AnyEvent] = []
@@ -63,17 +75,19 @@ def draft(
         facts.extend(_arrivals(execution, now, inbox, consumed))
     if execution.ended_steps:
         _take_ended_steps(execution, facts, failed)
-    sends = _take_sends(execution, facts) if execution.sends else []
-    if not (facts or failed or settle or (starting and _must_open(execution)) or attention_at(execution) <= now):
+    asked = _take_asked(execution, facts) if execution.sends else []
+    if not (
+        facts or failed or consumed or settle or (starting and _must_open(execution)) or attention_at(execution) <= now
+    ):
         return None
     rows = [*failed, *facts] if failed else facts
     if execution.cancelled:
         rows = [*_closings(execution), *rows]
     if execution.unrecorded or execution.undispatched:
         rows = [*_openings(execution, starting), *rows]
-    if not rows and not settle:
+    if not rows and not consumed and not settle:
         return None
-    return _drafted(execution, rows, recorded_at, consumed, sends, progress=bool(facts))
+    return _drafted(execution, rows, recorded_at, consumed, asked, progress=bool(facts))
 
 
 def beginning(environment: Environment) -> events.WorkflowBegan:
@@ -130,16 +144,6 @@ def take_dispatches(execution: Execution) -> list[StepOperation]:
     return ready
 
 
-def undeliverable(drafted: Draft, index: int, error: Failure) -> None:
-    """Put the failure of send number `index` in the place of its success."""
-    operation = drafted.sends.pop(index)
-    for position, row in enumerate(drafted.rows):
-        if isinstance(row, events.MessageSent) and row.operation == operation.identity:
-            drafted.rows[position] = events.SendFailed(
-                operation=row.operation, to=row.to, topic=row.topic, message=row.message, key=row.key, error=error
-            )
-
-
 def head_state(execution: Execution) -> tuple[State, int | None, Sequence[str]]:
     """Give state, wake-up time and topics of a workflow that is at rest."""
     if execution.outcome is not None:
@@ -152,15 +156,18 @@ def head_state(execution: Execution) -> tuple[State, int | None, Sequence[str]]:
     while execution.due and not _is_due(*execution.due[0]):
         heapq.heappop(execution.due)
     wake_at = execution.due[0][0] if execution.due else None
-    return "waiting", wake_at, sorted({wait.topic for wait in execution.waits.values()})
+    topics = {wait.topic for wait in execution.waits.values()}
+    if execution.children.awaited:
+        topics.add(CHILD_ENDED)
+    return "waiting", wake_at, sorted(topics)
 
 
 def _drafted(
     execution: Execution,
     rows: list[AnyEvent],
     recorded_at: int,
-    consumed: list[int],
-    sends: list[SendOperation],
+    consumed: Sequence[int] = (),
+    asked: Sequence[AskingOperation] = (),
     *,
     progress: bool = True,
     ended: bool = False,
@@ -171,8 +178,9 @@ def _drafted(
     return Draft(
         rows=rows,
         recorded_at=recorded_at,
-        consumed=consumed,
-        sends=sends,
+        consumed=list(consumed),
+        sends=[operation for operation in asked if isinstance(operation, SendOperation)],
+        starts=[operation for operation in asked if isinstance(operation, StartOperation)],
         state=state,
         wake_at=wake_at,
         topics=topics,
@@ -199,6 +207,13 @@ def _arrivals(execution: Execution, now: int, inbox: Sequence[InboxRow], consume
             consumed.append(message.row)
             delivers = True
             yield events.CancelRequested(by=message.source, reason=_reason(message))
+            continue
+        if message.topic == CHILD_ENDED:
+            consumed.append(message.row)
+            ended = execution.children.heard(message)
+            if ended is not None:
+                delivers = True
+                yield ended
             continue
         wait = _first_wait(execution, message.topic)
         if wait is not None:
@@ -302,21 +317,37 @@ def _attempt_failed(operation: StepOperation, end: StepEnd, failure: Failure, re
     )
 
 
-def _take_sends(execution: Execution, facts: list[AnyEvent]) -> list[SendOperation]:
-    sends = [operation for operation in execution.sends if operation.phase is Phase.OPEN]
-    execution.sends.clear()
-    for operation in sends:
+def _take_asked(execution: Execution, facts: list[AnyEvent]) -> list[AskingOperation]:
+    """Give what is asked of others in this commit; of two starts under one id the second waits for the next."""
+    asked: list[AskingOperation] = []
+    later: list[AskingOperation] = []
+    children: set[str] = set()
+    for operation in execution.sends:
+        if operation.phase is not Phase.OPEN:
+            continue
+        if isinstance(operation, StartOperation):
+            if operation.child in children:
+                later.append(operation)
+                continue
+            children.add(operation.child)
         operation.phase = Phase.CLOSING
-        facts.append(
-            events.MessageSent(
-                operation=operation.identity,
-                to=operation.to,
-                topic=operation.topic,
-                message=Raw(operation.payload),
-                key=operation.key,
-            )
-        )
-    return sends
+        facts.append(_asked(operation))
+        asked.append(operation)
+    execution.sends = later
+    return asked
+
+
+def _asked(operation: AskingOperation) -> AnyEvent:
+    if isinstance(operation, StartOperation):
+        return events.ChildStarted(**operation.fields(), when_parent_ends=operation.definition.when_parent_ends)
+    return events.MessageSent(
+        operation=operation.identity,
+        to=operation.to,
+        topic=operation.topic,
+        message=Raw(operation.payload),
+        key=operation.key,
+        control=operation.control,
+    )
 
 
 def _must_open(execution: Execution) -> bool:

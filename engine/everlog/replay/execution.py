@@ -27,15 +27,19 @@ from everlog.replay import asking
 from everlog.replay.applying import APPLY
 from everlog.replay.branches import Branch, keyed
 from everlog.replay.budgets import begin_again
+from everlog.replay.children import Children
 from everlog.replay.context import active
 from everlog.replay.definitions import AnyWorkflow, SyncWorkflow
 from everlog.replay.divergence import CannotGoOn, TornDown
 from everlog.replay.loop import TimerHandle, WorkflowLoop
 from everlog.replay.operations import (
     NOT_KEPT,
+    AskingOperation,
+    EndOperation,
     Operation,
     Phase,
     SendOperation,
+    StartOperation,
     StepOperation,
     TimerOperation,
     WaitOperation,
@@ -112,11 +116,12 @@ class Execution:
         self.steps: dict[str, StepOperation] = {}
         self.waits: dict[str, WaitOperation] = {}
         self.due: list[tuple[int, int, Operation]] = []
-        self.sends: list[SendOperation] = []
+        self.sends: list[AskingOperation] = []
         self.ended_steps: list[tuple[StepOperation, StepEnd]] = []
         self.undispatched: list[StepOperation] = []
         self.dropped_steps: list[StepOperation] = []
         self.randoms: dict[str, Random] = {}
+        self.children = Children()
         self.strands: dict[Strand, None] = {}
         """The threads that blocking code of this workflow holds, by their strands; most of them stand still."""
         self.running: Strand | None = None
@@ -196,7 +201,7 @@ class Execution:
             )
         self.called.pop(id(operation), None)
         operation.coroutine = None
-        if isinstance(operation, StepOperation) and operation.key is not None:
+        if isinstance(operation, StepOperation | StartOperation) and operation.key is not None:
             self._take_key(operation, keyed(operation.name, operation.key))
         identity, loop = operation.identity, self.loop
         operation.phase = Phase.OPEN
@@ -207,8 +212,10 @@ class Execution:
         if isinstance(operation, StepOperation):
             self.unrecorded[identity] = self.steps[identity] = operation
             self.undispatched.append(operation)
-        elif isinstance(operation, SendOperation):
+        elif isinstance(operation, SendOperation | StartOperation):
             self.sends.append(operation)
+        elif isinstance(operation, EndOperation):
+            self.children.wait(self, operation)
         else:
             self.unrecorded[identity] = operation
             if isinstance(operation, WaitOperation):
@@ -216,6 +223,15 @@ class Execution:
                 if operation.due_at is not None:
                     self.push_due(operation.due_at, operation)
         return future
+
+    def ask(self, operation: SendOperation) -> None:
+        """Open an operation that nobody awaits."""
+        if not (self.torn_down or self.ending):
+            operation.phase = Phase.OPEN
+            operation.issued_at = self.now
+            self.operations[operation.identity] = operation
+            self.loop.progress += 1
+            self.sends.append(operation)
 
     def draw_key(self, name: str, key: str) -> str:
         """Give the identity of an operation with a key; one that uses the key again is another operation."""
@@ -263,7 +279,11 @@ class Execution:
         operation.phase = Phase.CANCELLED
         operation.future = None
         self.loop.progress += 1
-        self._forget(operation)
+        self.forget(operation)
+        if isinstance(operation, EndOperation):
+            if operation.is_call:
+                self.children.give_up(self, operation.child)
+            return
         self.cancelled[operation.identity] = operation
         if isinstance(operation, StepOperation) and operation.dispatched:
             self.dropped_steps.append(operation)
@@ -281,7 +301,8 @@ class Execution:
         operation.recorded = True
         self.unrecorded.pop(operation.identity, None)
 
-    def _forget(self, operation: Operation) -> None:
+    def forget(self, operation: Operation) -> None:
+        """Take the operation from those that are open."""
         identity = operation.identity
         if self.operations.get(identity) is not operation:
             return
@@ -293,6 +314,10 @@ class Execution:
                 self._live_keys.pop(keyed(operation.name, operation.key), None)
         elif isinstance(operation, WaitOperation):
             self.waits.pop(identity, None)
+        elif isinstance(operation, StartOperation) and operation.key is not None:
+            self._live_keys.pop(keyed(operation.name, operation.key), None)
+        elif isinstance(operation, EndOperation):
+            self.children.forget(operation)
 
     def open_now(self) -> str:
         """Say what is open, for a person."""
@@ -306,7 +331,7 @@ class Execution:
             self.cancelled.pop(operation.identity, None)
             return
         operation.phase = Phase.ENDED
-        self._forget(operation)
+        self.forget(operation)
         self.loop.progress += 1
         self.drain(first or partial(operation.end, event))
 

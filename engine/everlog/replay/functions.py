@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from typing import Any, Literal, get_args
 
 from everlog.core.durations import Duration, microseconds
+from everlog.core.events import WhenParentEnds
 from everlog.core.names import check_name
 from everlog.core.retry import RetryPolicy
 from everlog.errors import InvalidDefinition
@@ -50,6 +51,13 @@ def checked_policy(retry: Any) -> RetryPolicy | None:
 def checked_timeout(timeout: Duration | None) -> int | None:
     """Give a timeout in microseconds."""
     return None if timeout is None else microseconds(timeout, what="timeout of a step")
+
+
+def check_what_becomes(options: Mapping[str, object]) -> None:
+    """Refuse what nobody could do with a child."""
+    given = options.get("when_parent_ends", "cancel")
+    if given not in get_args(WhenParentEnds):
+        raise InvalidDefinition(f"when_parent_ends must be 'cancel', 'terminate' or 'leave', got {given!r}")
 
 
 def check_defaults(defaults: dict[str, Any], known: Any, kind: str) -> None:

@@ -6,12 +6,15 @@ import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from everlog.core.codec import SELF, Codec, canonical, digest
-from everlog.core.events import LargeInput
+from everlog.core.events import ChildStarted, LargeInput, StartFailed
 from everlog.core.signature import Signature
 from everlog.errors import EverlogError
-from everlog.replay.operations import SendOperation, StepOperation
+from everlog.replay.instances import runnable
+from everlog.replay.operations import SendOperation, StartOperation, StepOperation
+from everlog.replay.registry import registered_workflows
 
 if TYPE_CHECKING:
+    from everlog.replay.definitions import AnyWorkflow
     from everlog.replay.execution import Execution
 
 log: Final = logging.getLogger("everlog")
@@ -59,6 +62,38 @@ def same_result(execution: Execution, recorded: bytes, current: bytes) -> bool:
         rebuilt = [codec.encode(codec.decode(payload, declared), declared) for payload in (recorded, current)]
         return canonical(rebuilt[0]) == canonical(rebuilt[1])
     except EverlogError:
+        return False
+
+
+def same_start(operation: StartOperation, event: ChildStarted | StartFailed, codec: Codec) -> bool:
+    """Tell whether the recorded start is that of the operation. An id that nobody chose is read from the history."""
+    definition = operation.definition
+    if event.name != operation.name or (definition.id is not None and event.child != definition.id):
+        return False
+    if not same_object(bytes(event.instance), bytes(operation.instance)):
+        return False
+    return same_arguments(definition, bytes(event.input), operation.input, codec)
+
+
+def same_object(recorded: bytes, given: bytes) -> bool:
+    """Tell whether the objects whose methods two starts are of are the same."""
+    return recorded == given or bool(recorded and given and canonical(recorded) == canonical(given))
+
+
+def same_arguments(definition: AnyWorkflow[..., Any], recorded: bytes, given: bytes, codec: Codec) -> bool:
+    """Tell whether two inputs of a workflow are the same, as text or once rebuilt through today's types."""
+    if recorded == given or canonical(recorded) == canonical(given):
+        return True
+    if not definition.is_here:
+        here = runnable(registered_workflows()).get(definition.name)
+        if here is None:
+            return False
+        definition = here
+    what = f"input of workflow {definition.name}"
+    try:
+        completed = [definition.signature.completed(codec, payload, what=what) for payload in (recorded, given)]
+        return canonical(completed[0]) == canonical(completed[1])
+    except (EverlogError, TypeError):
         return False
 
 

@@ -19,14 +19,15 @@ from everlog.core.retry import RetryPolicy
 from everlog.replay.tasks import OperationFuture
 
 if TYPE_CHECKING:
-    from everlog.replay.definitions import AnyStep
+    from everlog.replay.children import Child
+    from everlog.replay.definitions import AnyStep, AnyWorkflow
     from everlog.replay.execution import Execution
     from everlog.replay.loop import TimerHandle
 
 Site = tuple[str, int]
 """A place in the code: the file and the line."""
 
-Kind = Literal["step", "timer", "wait", "send"]
+Kind = Literal["step", "timer", "wait", "send", "start", "end"]
 
 
 class NotKept(Enum):
@@ -191,7 +192,11 @@ class SendOperation(Operation, eq=False, kw_only=True):
     payload: bytes
     declared: object
     """The type of the message."""
-    key: str | None
+    key: str | None = None
+    control: bool = False
+    """Whether it asks the workflow itself for something, which the topic names."""
+    optional: bool = False
+    """Whether it is well that nobody takes it, where there is nobody."""
 
     kind: ClassVar[Kind] = "send"
 
@@ -202,4 +207,64 @@ class SendOperation(Operation, eq=False, kw_only=True):
         raise AssertionError("a send has no opening row that could need closing")
 
     def describe(self) -> str:
+        if self.control:
+            return f"{self.topic}({self.to!r})"
         return f"send({self.to!r}, {self.topic!r}, {self.payload[:200].decode(errors='replace')})"
+
+
+class StartOperation(Operation, eq=False, kw_only=True):
+    """A workflow that is to come to be. Like a send it is done in the commit that follows its drain: it never opens."""
+
+    definition: AnyWorkflow[..., Any]
+    name: str
+    """The name of the workflow in the log."""
+    child: str
+    """The id that it gets here; the history may have another, where nobody chose it."""
+    input: bytes
+    instance: Raw
+    key: str | None
+    is_call: bool
+    """Whether its end is awaited as that of a call is: who gives up the call gives up the child."""
+
+    kind: ClassVar[Kind] = "start"
+
+    def fields(self) -> dict[str, Any]:
+        """Give what all its events have."""
+        return {
+            "operation": self.identity,
+            "child": self.child,
+            "name": self.name,
+            "input": Raw(self.input),
+            "instance": self.instance,
+        }
+
+    def opening(self) -> AnyEvent | None:
+        return None
+
+    def closing(self) -> AnyEvent:
+        raise AssertionError("a start has no opening row that could need closing")
+
+    def describe(self) -> str:
+        return f"child {self.name}({self.input[:200].decode(errors='replace')})"
+
+
+class EndOperation(Operation, eq=False, kw_only=True):
+    """A wait for the end of a child. It has no rows of its own: the end is one, and belongs to the child."""
+
+    child: Child
+    is_call: bool
+
+    kind: ClassVar[Kind] = "end"
+
+    def opening(self) -> AnyEvent | None:
+        return None
+
+    def closing(self) -> AnyEvent:
+        raise AssertionError("a wait for an end has no opening row that could need closing")
+
+    def describe(self) -> str:
+        return f"the end of child {self.child.id!r}"
+
+
+AskingOperation = SendOperation | StartOperation
+"""What is asked of others: written as done together with its effect."""

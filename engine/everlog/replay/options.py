@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TypedDict
 
 from everlog.core.durations import Duration
+from everlog.core.events import WhenParentEnds
 from everlog.core.retry import RetryPolicy
 
 
@@ -37,6 +38,9 @@ class WorkflowDefaults(TypedDict, total=False):
 
 
 class WorkflowOptions(TypedDict, total=False):
-    """What `workflow.options` takes: an `id`, which names the workflow in the whole database."""
+    """What `workflow.options` takes: an `id`, which names the workflow in the whole database, and for a child also a
+    `key`, which names its start within the parent, and what becomes of it when the parent ends."""
 
     id: str
+    key: str
+    when_parent_ends: WhenParentEnds

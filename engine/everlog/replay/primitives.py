@@ -8,24 +8,24 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import datetime
 from random import Random
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, overload
 
 from everlog.core.codec import ANY
 from everlog.core.durations import SECOND, Duration, as_datetime, from_datetime, microseconds
-from everlog.core.names import check_name
+from everlog.core.names import check_id, check_name
 from everlog.errors import WrongContext
-from everlog.replay import asking
+from everlog.replay import asking, calling, starting
 from everlog.replay.asking import NO_DEFAULT
 from everlog.replay.context import active, attempt
 from everlog.replay.current import Current
-from everlog.replay.definitions import AnyStep, AnyWorkflow
-from everlog.replay.instances import unwrapped
+from everlog.replay.definitions import Definition
 from everlog.replay.tasks import WorkflowTask
 
 if TYPE_CHECKING:
     from typing_extensions import TypeForm
 
     from everlog.replay.execution import Execution
+    from everlog.runtime.handles import Handle
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -46,7 +46,10 @@ if TYPE_CHECKING:  # for the checkers coroutine functions, so that they find a f
     async def send(to: str, topic: str, message: object, /, *, key: str | None = None) -> None: ...
     async def sleep(duration: Duration, /) -> None: ...
     async def sleep_until(when: datetime, /) -> None: ...
-    async def call(fn: AnyStep[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+    async def call(fn: Definition[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
+        raise NotImplementedError
+
+    async def start(fn: Definition[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Handle[T]:
         raise NotImplementedError
 
 else:  # an operation is drawn where it is called, not where it is awaited
@@ -71,12 +74,23 @@ else:  # an operation is drawn where it is called, not where it is awaited
         return asking.send(_awaiting("send"), to, topic, message, key)
 
     def call(fn, /, *args, **kwargs):
-        """Call a step, async or plain; a plain one runs in a thread, as by `asyncio.to_thread`.
+        """Call a step or a workflow, async or plain; a plain step runs in a thread, as by `asyncio.to_thread`.
 
-        Gives what the step returned, as decoded from its record, or raises what its last attempt raised.
+        Gives what it returned, as decoded from its record, or raises what it raised, a step in its last attempt. A
+        workflow runs as a child of this one; who is cancelled while waiting here has it asked to stop.
         """
-        execution = _awaiting("call")
-        return asking.call_step(execution, check_step(fn, "everlog.call"), args, kwargs)
+        return calling.call(_awaiting("call"), fn, "everlog.call", args, kwargs)
+
+    def start(fn, /, *args, **kwargs):
+        """Start a workflow as a child of this one, and give its handle. When this returns, the start is durable.
+
+        Without an id (`fn.options(id=...)`) it gets one that is made of this workflow's and of the call. With an id it
+        starts once: the same id, function and input give the same workflow; another function or input is `IdInUse`.
+        What becomes of it when this workflow ends is said by `fn.options(when_parent_ends=...)`: by default it is
+        cancelled.
+        """
+        execution = _awaiting("start")
+        return starting.start(execution, calling.startable_of(fn), args, kwargs)
 
     def sleep(duration, /):
         """Sleep durably: the same as `asyncio.sleep`, but also takes a `timedelta`."""
@@ -88,13 +102,20 @@ else:  # an operation is drawn where it is called, not where it is awaited
         return asyncio.sleep(time_until(when, _awaiting("sleep_until")))
 
 
-def check_step(fn: object, what: str) -> AnyStep[..., Any]:
-    """Give back what is a step; `WrongContext` for anything else."""
-    fn = unwrapped(fn)
-    if isinstance(fn, AnyStep):
-        return cast("AnyStep[..., Any]", fn)
-    hint = "; this version has no child workflows" if isinstance(fn, AnyWorkflow) else "; decorate it with @step"
-    raise WrongContext(f"{what} takes a step, got {fn!r}{hint}")
+@overload
+def handle(id: str, /) -> Handle[Any]: ...
+@overload
+def handle(id: str, fn: Definition[..., T], /) -> Handle[T]: ...
+def handle(id: str, fn: Definition[..., Any] | None = None, /) -> Handle[Any]:
+    """Give the handle of a workflow by its id; with `fn`, its result is of that workflow's type. It asks nothing."""
+    made: Handle[Any] = handle_of(_awaiting("handle"), id, fn)
+    return made
+
+
+def handle_of(execution: Execution, id: str, fn: Definition[..., Any] | None) -> Any:
+    """Make a handle for workflow code."""
+    declared = ANY if fn is None else fn.signature.result_type
+    return starting.strangers.handle(execution, check_id(id), declared)
 
 
 def sleeping_time(duration: Duration) -> float:
@@ -151,7 +172,9 @@ def current() -> Current:
 _FORMS: Final = {
     "recv": 'take what is wanted as an argument, or wait for a result by "await handle.result()"',
     "send": 'write "await engine.send(id, topic, message)"',
-    "call": "call the step itself, which is a plain call here",
+    "call": "call the step itself, which is a plain call here, or start a workflow by an engine",
+    "start": 'write "await engine.start(fn, ...)"',
+    "handle": 'write "engine.handle(id, fn)"',
     "sleep": 'write "await asyncio.sleep(seconds)"',
     "sleep_until": 'write "await asyncio.sleep(seconds)"',
     "now": 'write "datetime.now(UTC)"',

@@ -6,14 +6,17 @@ import signal
 from collections.abc import Iterable, Iterator, Sequence
 from threading import Event, current_thread, main_thread
 from types import TracebackType
-from typing import Any, Generic, Literal, ParamSpec, Self, TypeVar, final, overload
+from typing import Any, Final, Generic, Literal, ParamSpec, Self, TypeVar, final, overload
 
 from everlog.core.codec import Codec
 from everlog.core.durations import Duration
-from everlog.errors import UsageError
-from everlog.host import Host
+from everlog.errors import UsageError, WrongContext
+from everlog.host import Host, SystemHost
+from everlog.replay import starting
+from everlog.replay.context import active
 from everlog.replay.definitions import AnyWorkflow, Definition
-from everlog.runtime import client, engine, handles, listing
+from everlog.replay.strands import Strand
+from everlog.runtime import client, engine, handles, inner, listing
 from everlog.runtime.backends import Durability
 from everlog.runtime.portal import Portal, refuse_where_nobody_may_block
 from everlog.runtime.status import HistoryEvent, WorkflowStatus
@@ -156,7 +159,6 @@ class Engine(Client):
                 signal.signal(number, handler)
 
 
-@final
 class Handle(Generic[T_co]):
     """One workflow. Making a handle asks nothing; each method says when there is no such workflow by `NotFound`."""
 
@@ -197,6 +199,47 @@ class Handle(Generic[T_co]):
         self._portal.call(lambda: self._handle.cancel(reason=reason))
 
 
+_NEVER_OPEN: Final = Portal(SystemHost())
+"""Refuses what is asked of it: in workflow code as that is to be, elsewhere since it is not open."""
+
+
+@final
+class InnerHandle(Handle[T_co]):
+    """The handle of a workflow in the blocking code of another. It belongs to the workflow that made it."""
+
+    def __init__(self, handle: inner.InnerHandle[T_co]) -> None:
+        super().__init__(_NEVER_OPEN, handle)
+        self._inner = handle
+
+    def result(self, *, timeout: Duration | None = None) -> T_co:
+        """Wait for the end and give what the workflow returned; durable, the timeout as well. See `Handle.result`.
+
+        Who is cancelled while waiting here cancels nothing else.
+        """
+        return self._strand("result").ask(self._inner.result(timeout=timeout))
+
+    def status(self) -> WorkflowStatus:
+        """Give where the workflow is, and why: as it was when that was first asked for."""
+        return self._strand("status").ask(self._inner.status())
+
+    def send(self, topic: str, message: object, /, *, key: str | None = None) -> None:
+        """Send the workflow a message; see `sync.send`."""
+        self._strand("send").ask(self._inner.send(topic, message, key=key))
+
+    def cancel(self, *, reason: str = "") -> None:
+        """Ask the workflow to stop; when this returns, it is asked. Nothing happens if it has ended."""
+        self._strand("cancel").ask(self._inner.cancel(reason=reason))
+
+    def _strand(self, name: str) -> Strand:
+        strand = active.strand
+        if strand is None:
+            raise WrongContext(
+                f"{name}() of this handle of {self.id!r} blocks, and works in the def workflow that made it; elsewhere "
+                "pass on the id, and make a handle of it there"
+            )
+        return strand
+
+
 @final
 class Listing(Generic[T_co]):
     """Many of one kind, read page by page: `for one in listing`, or `list(listing)`. Each reading asks anew."""
@@ -215,3 +258,6 @@ class Listing(Generic[T_co]):
 
     def _page(self, mark: object) -> tuple[Sequence[T_co], object]:
         return self._portal.call(lambda: self._listed.page(mark))
+
+
+starting.strangers.blocking_handle = InnerHandle

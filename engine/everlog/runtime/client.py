@@ -12,20 +12,23 @@ import msgspec
 from everlog.core import events
 from everlog.core.codec import ANY, SELF, Codec, JsonCodec
 from everlog.core.durations import SECOND
-from everlog.core.events import EndEvent, decode_event, encode_event, type_of
-from everlog.core.names import check_id, check_name, check_reason, check_topic, time_ordered_id
-from everlog.errors import EverlogError, IdInUse, InternalError, NotFound, StoreUnavailable, UsageError
+from everlog.core.events import EndEvent
+from everlog.core.names import CANCEL, check_id, check_name, check_reason, check_topic, time_ordered_id
+from everlog.errors import EverlogError, NotFound, StoreUnavailable, UsageError, WrongContext
 from everlog.host import Host, SystemHost
-from everlog.replay.definitions import AnyStep, AnyWorkflow, Definition
-from everlog.replay.drafting import beginning
-from everlog.replay.instances import recorded_instance, startable, unwrapped
+from everlog.replay.calling import startable_of
+from everlog.replay.definitions import AnyWorkflow, Definition
+from everlog.replay.instances import recorded_instance, startable
 from everlog.replay.registry import defining_packages
 from everlog.replay.sizes import check_size
+from everlog.replay.starting import check_passed
+from everlog.runtime.amending import first_event
 from everlog.runtime.backends import Durability, open_store
+from everlog.runtime.births import birth
 from everlog.runtime.commits import ending_commit
 from everlog.runtime.committer import PendingCommit, PendingCreate, PendingPost
 from everlog.runtime.handles import Handle
-from everlog.runtime.inputs import different_input
+from everlog.runtime.inputs import different_start
 from everlog.runtime.listing import Listing
 from everlog.runtime.outside import outside, refuse_in_workflow
 from everlog.runtime.shell import Shell
@@ -35,10 +38,8 @@ from everlog.store import (
     ClaimRequest,
     CreateOutcome,
     Done,
-    EventRow,
     Exists,
     NewMessage,
-    NewWorkflow,
     PostOutcome,
     State,
     Store,
@@ -151,7 +152,14 @@ class Client:
         With an id (`fn.options(id=...)`) it starts once: the same id, function and input give the same workflow;
         another function or input is `IdInUse`. Raises `NotEncodable` for an input that cannot be recorded.
         """
-        definition = _startable(fn, args, kwargs)
+        definition = startable_of(fn)
+        check_passed(definition, args, kwargs)
+        if definition.key is not None:
+            raise WrongContext(
+                f"workflow {definition.name} has the key {definition.key!r}, which names a child within its parent, "
+                "and here is none; give it an id="
+            )
+        definition = startable(definition)
         workflow_id = definition.id or time_ordered_id(self.host.wall(), self.host.token())
         what = f"input of workflow {definition.name}"
         payload = definition.signature.encode(self.codec, args, kwargs, what=what)
@@ -267,7 +275,7 @@ class Client:
             cancelled = await self._asked(partial(self._cancel_unheld, workflow_id, reason))
             if cancelled:
                 return True
-        message = self._message(workflow_id, "cancel", msgspec.json.encode(reason), control=True)
+        message = self._message(workflow_id, CANCEL, msgspec.json.encode(reason), control=True)
         try:
             await self._post(message)
         except NotFound:
@@ -332,51 +340,21 @@ class Client:
 
     def _create(self, workflow_id: str, created: events.WorkflowCreated, resolve: Resolve) -> None:
         shell = self._open_shell_here()
-        now = shell.store.now()
-        rows = [EventRow(1, type_of(created), now, encode_event(created))]
-        worker = shell.worker
-        definition = None if worker is None else worker.settings.workflows().get(created.name)
-        if worker is None or definition is None or not worker.reserve(definition):
-            new = NewWorkflow(workflow_id=workflow_id, name=created.name, state="queued", events=rows)
-            shell.committer.create(PendingCreate(new, resolve))
-            if worker is not None:
-                worker.claim_wanted = True
-            return
-        began = beginning(worker.environment)
-        rows.append(EventRow(2, type_of(began), now, encode_event(began)))
-        token = self.host.token()
-        new = NewWorkflow(
-            workflow_id=workflow_id,
-            name=created.name,
-            state="running",
-            events=rows,
-            token=token,
-            worker=worker.settings.worker,
-        )
+        made = birth(workflow_id, created, shell.store.now(), self.host, shell.worker)
 
         def answer(outcome: CreateOutcome | EverlogError) -> None:
-            if isinstance(outcome, Done):
-                worker.adopt(workflow_id, token, [(1, now, created), (2, now, began)], definition)
+            made.settle(isinstance(outcome, Done))
             resolve(outcome)
 
-        shell.committer.create(PendingCreate(new, answer))
+        shell.committer.create(PendingCreate(made.new, answer))
 
     async def _must_be_same(
         self, workflow_id: str, now: events.WorkflowCreated, definition: AnyWorkflow[..., Any]
     ) -> None:
-        rows: Sequence[EventRow] = await self.ask(partial(self.store.read, workflow_id, limit=1))
-        created = decode_event(rows[0].payload)
-        if not isinstance(created, events.WorkflowCreated):
-            raise InternalError(f"the history of {workflow_id!r} does not begin with its creation")
-        if created.name != now.name:
-            raise IdInUse(f"{workflow_id!r} is a workflow {created.name!r}, not {now.name!r}; choose another id")
-        differing = different_input(created, now, definition, self.codec)
-        if differing is not None:
-            recorded, given = differing
-            raise IdInUse(
-                f"{workflow_id!r} is a workflow {created.name!r} started with another input: recorded "
-                f"{recorded[:200].decode(errors='replace')}, now {given[:200].decode(errors='replace')}"
-            )
+        recorded = await self.ask(partial(first_event, self.store, workflow_id))
+        error = different_start(recorded, now, definition, self.codec, workflow_id)
+        if error is not None:
+            raise error
 
     async def _post(self, message: NewMessage) -> None:
         outcome: PostOutcome = await self._asked(partial(self._post_here, message))
@@ -390,7 +368,7 @@ class Client:
 
         def answer(outcome: PostOutcome | EverlogError) -> None:
             if shell.worker is not None:
-                shell.worker.inbox_wanted = shell.worker.claim_wanted = True
+                shell.worker.look_around()
             resolve(outcome)
 
         shell.committer.post(PendingPost(message, answer))
@@ -428,6 +406,8 @@ class Client:
             shell.retire(worker)
             if isinstance(outcome, Done):
                 shell.ended(workflow_id, end)
+                if shell.worker is not None:
+                    shell.worker.look_around()
             resolve(outcome if isinstance(outcome, EverlogError) else isinstance(outcome, Done))
 
         shell.committer.commit(PendingCommit(commit, answer))
@@ -445,20 +425,6 @@ class Client:
     def _forget(self, shell: Shell, forget: list[Callable[[], None]]) -> None:
         if not shell.closed:
             shell.submit(partial(_run_all, forget))
-
-
-def _startable(fn: Definition[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> AnyWorkflow[..., Any]:
-    definition: Definition[..., Any] = unwrapped(fn)
-    if not isinstance(definition, AnyWorkflow):
-        right = "decorate a function that calls it" if isinstance(definition, AnyStep) else "decorate the function"
-        raise UsageError(f"only a workflow can be started, got {fn!r}; {right} with @workflow")
-    if definition.signature.unrecorded and (passed := definition.signature.passed_on(args, kwargs)):
-        raise UsageError(
-            f"workflow {definition.name} was started with a value for its unrecorded parameter "
-            f"{next(iter(passed))!r}, which a process that goes on with it after a crash would not have; leave it out: "
-            "it takes its default"
-        )
-    return startable(definition)
 
 
 def _run_all(functions: Sequence[Callable[[], None]]) -> None:

@@ -8,16 +8,28 @@ from typing import Final
 import msgspec
 
 from everlog.core import events
-from everlog.core.events import TAGS, AnyEvent, WorkflowCancelled, decode_event, encode_event, type_of
-from everlog.core.heads import State
+from everlog.core.events import (
+    TAGS,
+    AnyEvent,
+    EndEvent,
+    WhenParentEnds,
+    WorkflowCancelled,
+    WorkflowCreated,
+    decode_event,
+    encode_event,
+    type_of,
+)
+from everlog.core.heads import ENDED, State
 from everlog.core.state import fold
+from everlog.errors import CorruptLog, InternalError
 from everlog.replay.drafting import Draft
+from everlog.runtime.farewells import farewells
 from everlog.runtime.residents import Resident
-from everlog.store import Claimed, Commit, EventRow, Head, NewMessage
+from everlog.store import Claimed, Commit, EventRow, Head, NewMessage, NewWorkflow
 
 
-def commit_of(resident: Resident, drafted: Draft, *, release: bool) -> Commit:
-    """Give the commit that writes a draft; with `release` it lets go of the workflow."""
+def commit_of(resident: Resident, drafted: Draft, creates: Sequence[NewWorkflow], *, release: bool) -> Commit:
+    """Give the commit that writes a draft and creates what it starts; with `release` it lets go of the workflow."""
     before = seq = resident.seq
     recorded_at = drafted.recorded_at
     rows: list[EventRow] = []
@@ -33,7 +45,8 @@ def commit_of(resident: Resident, drafted: Draft, *, release: bool) -> Commit:
         wake_at=drafted.wake_at,
         topics=drafted.topics,
         consumed=drafted.consumed,
-        messages=_messages(resident, drafted, rows) if drafted.sends else (),
+        creates=creates,
+        messages=_messages(resident, drafted, rows) if drafted.sends or drafted.state in ENDED else (),
         release=release,
         progress=drafted.progress,
         why=_summary(drafted.rows[-1]) if drafted.state in _EXPLAINED else None,
@@ -69,14 +82,26 @@ def state_commit(workflow_id: str, token: str, seq: int, state: State, *, releas
 def ending_commit(head: Head, token: str, history: Sequence[EventRow], end: WorkflowCancelled, now: int) -> Commit:
     """Give the commit that ends a workflow whose code is not run: what is open in its history is closed."""
     at = max([now, head.created_at, *(row.recorded_at for row in history[-1:])])
-    open_now = fold((row.seq, row.recorded_at, decode_event(row.payload)) for row in history).open.values()
-    ending = [*(_CLOSING[operation.kind](operation=operation.operation) for operation in open_now), end]
+    decoded = [(row.seq, row.recorded_at, decode_event(row.payload)) for row in history]
+    folded, created = fold(decoded), decoded[0][2]
+    ending = [*(_CLOSING[one.kind](operation=one.operation) for one in folded.open.values()), end]
     rows = [
         EventRow(head.seq + position, type_of(event), at, encode_event(event))
         for position, event in enumerate(ending, start=1)
     ]
+    if not isinstance(created, WorkflowCreated):
+        raise CorruptLog(f"the history of {head.workflow_id!r} does not begin with its creation; restore a backup")
+    left: list[tuple[str, WhenParentEnds]] = [
+        (one.child, one.when_parent_ends) for one in folded.children.values() if not one.asked
+    ]
     return Commit(
-        workflow_id=head.workflow_id, token=token, seq=head.seq, state="cancelled", events=rows, why=end.reason or None
+        workflow_id=head.workflow_id,
+        token=token,
+        seq=head.seq,
+        state="cancelled",
+        events=rows,
+        messages=farewells(head.workflow_id, created, left, end, rows[-1].seq),
+        why=end.reason or None,
     )
 
 
@@ -88,7 +113,12 @@ _CLOSING: Final[dict[str, Callable[..., AnyEvent]]] = {
 
 
 def _messages(resident: Resident, drafted: Draft, rows: Sequence[EventRow]) -> list[NewMessage]:
-    """Give the messages of a draft; the seq of its row makes each unique for this source."""
+    """Give the messages of a draft; the seq of its row makes each unique for this source and destination."""
+    if drafted.state in ENDED:
+        end, execution = drafted.rows[-1], resident.execution
+        if not isinstance(end, EndEvent):
+            raise InternalError(f"the last commit of workflow {resident.workflow_id!r} does not end with its end")
+        return farewells(resident.workflow_id, execution.created, execution.children.left(), end, rows[-1].seq)
     seqs = {
         event.operation: row.seq
         for event, row in zip(drafted.rows, rows, strict=True)
@@ -101,7 +131,9 @@ def _messages(resident: Resident, drafted: Draft, rows: Sequence[EventRow]) -> l
             number=seqs[operation.identity],
             topic=operation.topic,
             payload=operation.payload,
+            control=operation.control,
             key=operation.key,
+            optional=operation.optional,
         )
         for operation in drafted.sends
     ]

@@ -23,6 +23,7 @@ from everlog.errors import EverlogError, InternalError, StoreUnavailable
 from everlog.store import (
     Batch,
     Busy,
+    ChildExists,
     Commit,
     CreateOutcome,
     Done,
@@ -43,7 +44,7 @@ FIRST_PAUSE: Final = 50_000
 FIRST_BUSY_PAUSE: Final = 5_000
 LONGEST_PAUSE: Final = SECOND
 
-CommitAnswer = Done | Refused | Undeliverable
+CommitAnswer = Done | Refused | ChildExists | Undeliverable
 """What comes of a commit in the end; one that is busy is sent again."""
 
 
@@ -101,6 +102,17 @@ class Committer:
     def commit(self, pending: PendingCommit) -> None:
         """Have a commit written in the next batch."""
         self._commits.append(pending)
+
+    def commit_alone(self, commit: Commit, then: Callable[[], None] = lambda: None) -> None:
+        """Have a commit written of a workflow that is not in memory, and then go on."""
+
+        def answer(outcome: CommitAnswer | EverlogError) -> None:
+            if isinstance(outcome, Done):
+                then()
+            elif isinstance(outcome, EverlogError):
+                log.error("workflow %r could not be marked as %s: %s", commit.workflow_id, commit.state, outcome)
+
+        self.commit(PendingCommit(commit, answer))
 
     def waits(self) -> bool:
         """Tell whether something is to be written."""

@@ -26,6 +26,7 @@ from everlog.replay.registry import registered_workflows
 from everlog.runtime.backends import Durability
 from everlog.runtime.builds import current_build
 from everlog.runtime.client import Client
+from everlog.runtime.inner import install_handles
 from everlog.runtime.leases import LeaseKeeper
 from everlog.runtime.outside import outside
 from everlog.runtime.shell import Shell
@@ -114,7 +115,7 @@ class Engine(Client):
         offset = shell.store.now() - self.host.wall()
         steps = StepRunner(self.host, loop, self.codec, lambda: self.host.wall() + offset, shell.step_ended)
         self._steps = steps
-        steps.post = self.send
+        steps.post, steps.client = self.send, self
         settings = WorkerSettings(worker=name, build=build, concurrency=self._concurrency, workflows=self._known)
         worker = Worker(settings, environment, shell.store, self.host, shell.committer, steps, shell.ended)
         shell.worker = worker
@@ -245,3 +246,6 @@ def _look_for_strangers(strangers: Strangers) -> None:
 
 def _want_claim(worker: Worker) -> None:
     worker.claim_wanted = True
+
+
+install_handles()

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from everlog.core.codec import Codec, canonical
+from everlog.core.codec import Codec
 from everlog.core.events import WorkflowCreated
-from everlog.errors import EverlogError
+from everlog.errors import IdInUse
 from everlog.replay.definitions import AnyWorkflow
-from everlog.replay.instances import runnable
-from everlog.replay.registry import registered_workflows
+from everlog.replay.matching import same_arguments, same_object
 
 
 def different_input(
@@ -20,23 +19,23 @@ def different_input(
     What differs as text is the same where it is the same once it was rebuilt through today's types.
     """
     before, after = bytes(recorded.instance), bytes(now.instance)
-    if before != after and not (before and after and canonical(before) == canonical(after)):
+    if not same_object(before, after):
         return before or b"another object", after or b"another object"
     before, after = bytes(recorded.input), bytes(now.input)
-    if canonical(before) == canonical(after) or _same_today(definition, before, after, codec):
+    return None if same_arguments(definition, before, after, codec) else (before, after)
+
+
+def different_start(
+    recorded: WorkflowCreated, now: WorkflowCreated, definition: AnyWorkflow[..., Any], codec: Codec, workflow_id: str
+) -> IdInUse | None:
+    """Give the error of who starts a workflow under an id that another has; None where it is the same start."""
+    if recorded.name != now.name:
+        return IdInUse(f"{workflow_id!r} is a workflow {recorded.name!r}, not {now.name!r}; choose another id")
+    differing = different_input(recorded, now, definition, codec)
+    if differing is None:
         return None
-    return before, after
-
-
-def _same_today(definition: AnyWorkflow[..., Any], recorded: bytes, given: bytes, codec: Codec) -> bool:
-    if not definition.is_here:
-        here = runnable(registered_workflows()).get(definition.name)
-        if here is None:
-            return False
-        definition = here
-    what = f"input of workflow {definition.name}"
-    try:
-        completed = [definition.signature.completed(codec, payload, what=what) for payload in (recorded, given)]
-        return canonical(completed[0]) == canonical(completed[1])
-    except (EverlogError, TypeError):
-        return False
+    before, after = differing
+    return IdInUse(
+        f"{workflow_id!r} is a workflow {recorded.name!r} started with another input: recorded "
+        f"{before[:200].decode(errors='replace')}, now {after[:200].decode(errors='replace')}"
+    )

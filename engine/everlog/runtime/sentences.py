@@ -9,7 +9,9 @@ from everlog.core.state import fold
 from everlog.store import Head
 
 
-def not_delivered(to: str, reason: str) -> str:
+def not_delivered(to: str, reason: str, *, control: bool = False) -> str:
+    if control:
+        return f"there is no workflow {to!r} in this store"
     if reason == "unknown":
         return f"there is no workflow {to!r} to send to; start it first"
     return f"workflow {to!r} has ended; nobody will read the message"

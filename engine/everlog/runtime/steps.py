@@ -68,6 +68,8 @@ class StepRunner:
         self._pool: ProcessPool | None = None
         self.post: Callable[..., Coroutine[Any, Any, None]] | None = None
         """Sends a message from an async step."""
+        self.client: object = None
+        """The engine, for async steps."""
 
     def run(self, dispatches: Sequence[Dispatch]) -> None:
         """Begin attempts; the async ones with one wake-up of the user's loop."""
@@ -123,7 +125,7 @@ class StepRunner:
         result: object
         try:
             attempt_variable.set(dispatch.attempt)
-            dispatch.attempt.post = self.post
+            dispatch.attempt.post, dispatch.attempt.client = self.post, self.client
             args, kwargs = self._arguments(operation)
             function: Any = operation.definition.__wrapped__
             if operation.timeout is None:

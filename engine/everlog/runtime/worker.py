@@ -17,8 +17,7 @@ from msgspec import Struct
 from everlog.core import events
 from everlog.core.durations import SECOND
 from everlog.core.events import EndEvent, decode_event
-from everlog.core.failures import describe
-from everlog.errors import CorruptLog, EverlogError, InternalError, NotFound, StoreUnavailable
+from everlog.errors import CorruptLog, EverlogError, InternalError, StoreUnavailable
 from everlog.host import Host
 from everlog.replay.definitions import AnyWorkflow
 from everlog.replay.divergence import CannotGoOn
@@ -29,22 +28,24 @@ from everlog.replay.drafting import (
     attention_at,
     draft,
     head_state,
-    undeliverable,
     wants_draft,
 )
 from everlog.replay.execution import Environment, Execution, StepEnd
 from everlog.replay.quarantine import was_kept_aside
 from everlog.runtime.alarms import Alarms
+from everlog.runtime.amending import amend
+from everlog.runtime.births import Birth, births_of
 from everlog.runtime.commits import commit_of, going_on, state_commit, stuck_commit
 from everlog.runtime.committer import CommitAnswer, Committer, PendingCommit
 from everlog.runtime.dispatches import Dispatches, given_back
 from everlog.runtime.parking import PARK_AFTER, Resting, is_worth_parking
 from everlog.runtime.residents import NEVER, History, Resident
-from everlog.runtime.sentences import not_delivered, poisoned
+from everlog.runtime.sentences import poisoned
 from everlog.runtime.steps import Dispatch, StepRunner
 from everlog.runtime.strand_room import StrandRoom
 from everlog.store import (
     ENDED,
+    ChildExists,
     Claimed,
     ClaimRequest,
     Commit,
@@ -98,6 +99,8 @@ class Worker:
         self._resting = Resting()
         self._strand_room = StrandRoom()
         self._dispatches = Dispatches()
+        self.expected = 0
+        """So many workflows are being created that will be held here."""
         self._inbox_seen = 0
         self.inbox_wanted = False
         self.claim_wanted = True
@@ -127,12 +130,19 @@ class Worker:
         return self._starts() and not self.is_full()
 
     def reserve(self, definition: AnyWorkflow[..., Any]) -> bool:
-        """Tell whether a workflow that is being created may be held here."""
-        return self.has_room() and self._strand_room.reserve(definition)
+        """Tell whether a workflow that is being created may be held here, and if so expect it."""
+        if not self.has_room() or not self._strand_room.reserve(definition):
+            return False
+        self.expected += 1
+        return True
 
     def is_full(self) -> bool:
         """Tell whether as many workflows are held as may be."""
-        return len(self.residents) >= self.settings.concurrency
+        return len(self.residents) + self.expected >= self.settings.concurrency
+
+    def look_around(self) -> None:
+        """Have the store asked for messages and for what may be claimed: something was written for others."""
+        self.inbox_wanted = self.claim_wanted = True
 
     def adopt(self, workflow_id: str, token: str, history: History, definition: AnyWorkflow[..., Any]) -> None:
         """Hold a workflow that was just created here, and run it to its first wait."""
@@ -140,7 +150,7 @@ class Worker:
 
     def claim(self, now: int) -> None:
         """Take what is runnable, as far as there is room."""
-        room = min(self.settings.concurrency - len(self.residents), CLAIM_AT_ONCE)
+        room = min(self.settings.concurrency - len(self.residents) - self.expected, CLAIM_AT_ONCE)
         known, room = self._strand_room.claimable(self.settings.workflows(), room)
         if not self.has_room() or not known:
             self.claim_wanted, self.next_claim = False, NEVER
@@ -163,7 +173,7 @@ class Worker:
             raise InternalError(f"the store claimed {head.workflow_id!r} without a token")
         if head.state == "stuck":  # its head says first that it runs: else what that costs would not be counted
             commit, claimed = going_on(claimed, token)
-            self._write_alone(commit, partial(self._take_late, claimed, definition))
+            self._committer.commit_alone(commit, partial(self._take_late, claimed, definition))
             return
         try:
             rows = claimed.history or self._store.read(head.workflow_id)
@@ -176,7 +186,7 @@ class Worker:
                 self._take(head.workflow_id, token, history, claimed.inbox, definition, head)
         except StoreUnavailable as error:
             log.warning("workflow %r was claimed and cannot be read now: %s", head.workflow_id, error)
-            self._write_alone(state_commit(head.workflow_id, token, head.seq, head.state, release=True))
+            self._committer.commit_alone(state_commit(head.workflow_id, token, head.seq, head.state, release=True))
         except CorruptLog as error:
             self._mark_stuck(head.workflow_id, token, head.seq, str(error))
 
@@ -283,7 +293,8 @@ class Worker:
     def _read_before_expiry(self, now: int) -> None:
         """A wait may expire only after the messages that came in time were read."""
         for resident in self._dirty:
-            if resident.execution.waits and attention_at(resident.execution) <= now:
+            execution = resident.execution
+            if (execution.waits or execution.children.awaited) and attention_at(execution) <= now:
                 self.read_inbox()
                 return
 
@@ -334,10 +345,23 @@ class Worker:
     def _send(self, resident: Resident, drafted: Draft, *, release: bool = False) -> None:
         resident.in_flight = drafted
         resident.releasing = release
-        commit = commit_of(resident, drafted, release=release)
-        self._committer.commit(PendingCommit(commit, partial(self._committed, resident)))
+        births = births_of(drafted, self._host, self) if drafted.starts else ()
+        commit = commit_of(resident, drafted, [one.new for one in births], release=release)
+        self._committer.commit(PendingCommit(commit, partial(self._committed, resident, commit, births)))
 
-    def _committed(self, resident: Resident, outcome: CommitAnswer | EverlogError) -> None:
+    def _committed(
+        self, resident: Resident, commit: Commit, births: Sequence[Birth], outcome: CommitAnswer | EverlogError
+    ) -> None:
+        if commit.messages or births:
+            if isinstance(outcome, Done):
+                self.look_around()
+            self._answered(resident, outcome)
+            for one in births:
+                one.settle(isinstance(outcome, Done))
+        else:
+            self._answered(resident, outcome)
+
+    def _answered(self, resident: Resident, outcome: CommitAnswer | EverlogError) -> None:
         drafted = resident.in_flight
         if resident.lost or drafted is None:
             return
@@ -346,11 +370,12 @@ class Worker:
             self._apply(resident, drafted)
             return
         match outcome:
-            case Undeliverable():
-                operation = drafted.sends[outcome.index]
-                error = NotFound(not_delivered(operation.to, outcome.reason))
-                undeliverable(drafted, outcome.index, describe(error, self.environment.codec, traceback=False))
-                self._send(resident, drafted, release=resident.releasing)
+            case Undeliverable() | ChildExists():
+                try:
+                    amend(drafted, outcome, self._store, self.environment)
+                    self._send(resident, drafted, release=resident.releasing)
+                except CorruptLog as error:
+                    self._get_stuck(resident, str(error))
             case Refused():
                 log.warning("workflow %r is held by another worker now; letting it go", resident.workflow_id)
                 self.let_go(resident)
@@ -365,8 +390,6 @@ class Worker:
         if drafted.consumed:
             taken = set(drafted.consumed)
             resident.inbox = [row for row in resident.inbox if row.row not in taken]
-        if drafted.sends:
-            self.inbox_wanted = self.claim_wanted = True
         execution = resident.execution
         execution.now = recorded_at = drafted.recorded_at
         try:
@@ -433,18 +456,7 @@ class Worker:
 
     def _mark_stuck(self, workflow_id: str, token: str, seq: int, why: str) -> None:
         log.error("workflow %r is stuck: %s", workflow_id, why)
-        self._write_alone(stuck_commit(workflow_id, token, seq, build=self.settings.build, why=why))
-
-    def _write_alone(self, commit: Commit, then: Callable[[], None] = lambda: None) -> None:
-        """Write a commit of a workflow that is not in memory, and then go on."""
-
-        def answer(outcome: CommitAnswer | EverlogError) -> None:
-            if isinstance(outcome, Done):
-                then()
-            elif isinstance(outcome, EverlogError):
-                log.error("workflow %r could not be marked as %s: %s", commit.workflow_id, commit.state, outcome)
-
-        self._committer.commit(PendingCommit(commit, answer))
+        self._committer.commit_alone(stuck_commit(workflow_id, token, seq, build=self.settings.build, why=why))
 
     def let_go(self, resident: Resident) -> None:
         """Drop a workflow from memory; its running steps are cancelled, and nothing of it is written any more."""

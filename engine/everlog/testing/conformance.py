@@ -24,19 +24,21 @@ from everlog.store import Store
 
 # Before they are imported: so that a failing assertion in them shows its values.
 pytest.register_assert_rewrite(
+    "everlog.testing.contract_children",
     "everlog.testing.contract_claims",
     "everlog.testing.contract_commits",
     "everlog.testing.contract_messages",
     "everlog.testing.contract_workers",
 )
 
+from everlog.testing.contract_children import ChildrenContract  # noqa: E402 - see above
 from everlog.testing.contract_claims import ClaimContract  # noqa: E402 - see above
 from everlog.testing.contract_commits import CommitContract  # noqa: E402 - see above
 from everlog.testing.contract_messages import MessageContract  # noqa: E402 - see above
 from everlog.testing.contract_workers import WorkerContract  # noqa: E402 - see above
 
 
-class StoreConformance(CommitContract, MessageContract, ClaimContract, WorkerContract):
+class StoreConformance(CommitContract, ChildrenContract, MessageContract, ClaimContract, WorkerContract):
     """All that a store promises. A subclass gives the fixtures, and may add tests, but not change one."""
 
     def __init_subclass__(cls) -> None:

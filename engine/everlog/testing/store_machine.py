@@ -38,12 +38,16 @@ LATER = (None, None, None, -3, 0, 40, 500)
 """When `wake_at` lies, seen from now."""
 
 
+_Creation = tuple[str, str, State, int, str | None]
+
+
 class _Sent(msgspec.Struct, frozen=True):
     destination: str
     number: int
     topic: str
     control: bool
     key: str | None
+    optional: bool
 
 
 class _Intent(msgspec.Struct, frozen=True):
@@ -60,13 +64,12 @@ class _Intent(msgspec.Struct, frozen=True):
     wake_in: int | None
     topics: Sequence[str]
     consumed: frozenset[int]
+    creates: Sequence[_Creation]
     messages: Sequence[_Sent]
     release: bool
     progress: bool
     build: str | None
 
-
-_Creation = tuple[str, str, State, int, str | None]
 
 _sent = st.builds(
     _Sent,
@@ -75,6 +78,14 @@ _sent = st.builds(
     st.sampled_from(TOPICS),
     st.booleans(),
     st.sampled_from((None, None, None, "k1", "k2")),
+    st.booleans(),
+)
+_creation = st.tuples(
+    st.sampled_from(IDS),
+    st.sampled_from(NAMES),
+    st.sampled_from(("queued", "running", "waiting") * 4 + STATES),
+    st.integers(1, 3),
+    st.sampled_from((None, *WORKERS)),
 )
 _intent = st.builds(
     _Intent,
@@ -86,17 +97,11 @@ _intent = st.builds(
     st.sampled_from(LATER),
     st.lists(st.sampled_from(TOPICS), unique=True),
     st.frozensets(st.integers(0, 3)),
+    st.lists(_creation, max_size=2, unique_by=lambda creation: creation[0]) | st.just([]),
     st.lists(_sent, max_size=2),
     st.booleans(),
     st.booleans(),
     st.sampled_from((None, None, None, "build-1", "build-2")),
-)
-_creation = st.tuples(
-    st.sampled_from(IDS),
-    st.sampled_from(NAMES),
-    st.sampled_from(("queued", "running", "waiting") * 4 + STATES),
-    st.integers(1, 3),
-    st.sampled_from((None, *WORKERS)),
 )
 
 
@@ -160,9 +165,10 @@ class StoreMachine(RuleBasedStateMachine):
         self.time += 10
         creates = [self._creation(*creation) for creation in creations]
         chosen = self._choose(intents, taken={new.workflow_id for new in creates})
+        committed = set(chosen)
         batch = Batch(
             creates=creates,
-            commits=[self._commit(workflow_id, intent) for workflow_id, intent in chosen.items()],
+            commits=[self._commit(workflow_id, intent, committed) for workflow_id, intent in chosen.items()],
             posts=[self._message("client", sent) for sent in posts],
         )
         places = [intent.consumed for intent in chosen.values()]
@@ -236,6 +242,7 @@ class StoreMachine(RuleBasedStateMachine):
             wake_in=by,
             topics=(),
             consumed=frozenset(),
+            creates=(),
             messages=(),
             release=True,
             progress=True,
@@ -301,7 +308,7 @@ class StoreMachine(RuleBasedStateMachine):
         chosen = {order[intent.place]: intent for intent in intents}
         return {workflow_id: intent for workflow_id, intent in chosen.items() if workflow_id not in taken}
 
-    def _commit(self, workflow_id: str, intent: _Intent) -> Commit:
+    def _commit(self, workflow_id: str, intent: _Intent, committed: set[str]) -> Commit:
         head = self.model.heads([workflow_id])[0]
         known = self.tokens.get(workflow_id, ["never given"])
         current = head.token if head is not None and head.token is not None else known[-1]
@@ -316,6 +323,7 @@ class StoreMachine(RuleBasedStateMachine):
             events=self._events(seq + 1, intent.events),
             wake_at=None if intent.wake_in is None else self.time + intent.wake_in,
             topics=intent.topics,
+            creates=[self._creation(*creation) for creation in intent.creates if creation[0] not in committed],
             messages=[self._message(workflow_id, sent) for sent in intent.messages],
             release=intent.release,
             progress=intent.progress,
@@ -335,6 +343,7 @@ class StoreMachine(RuleBasedStateMachine):
             payload=b'"%d at %d"' % (sent.number, self.time),
             control=sent.control,
             key=sent.key,
+            optional=sent.optional,
         )
 
     def _new_token(self) -> str:

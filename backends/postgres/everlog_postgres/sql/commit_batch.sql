@@ -64,14 +64,48 @@ locked AS (
     FOR NO KEY UPDATE OF heads SKIP LOCKED
 ),
 
+-- What commits create; `taken` where a workflow of that id is there.
+births AS MATERIALIZED (
+    SELECT
+        new.*,
+        EXISTS (SELECT FROM everlog.heads WHERE heads.workflow_id = new.workflow_id) AS taken
+    FROM unnest(
+        %(parents)s,
+        %(birth_indexes)s,
+        %(born_ids)s,
+        %(born_names)s,
+        %(born_states)s,
+        %(born_seqs)s,
+        %(born_bytes)s,
+        %(born_ats)s,
+        %(born_ends)s,
+        %(born_tokens)s,
+        %(born_workers)s
+    ) AS new (parent, index, workflow_id, name, state, seq, bytes, created_at, ended_at, token, worker)
+),
+
+clashing AS MATERIALIZED (
+    SELECT parent, min(index) AS index
+    FROM births
+    WHERE taken
+    GROUP BY parent
+),
+
 -- Of a destination only its head is looked at, and nothing is locked: `ended` is null where there is no such workflow.
 sent AS MATERIALIZED (
     SELECT
         message.*,
-        (
-            SELECT heads.ended_at IS NOT NULL
-            FROM everlog.heads
-            WHERE heads.workflow_id = message.destination
+        coalesce(
+            (
+                SELECT heads.ended_at IS NOT NULL
+                FROM everlog.heads
+                WHERE heads.workflow_id = message.destination
+            ),
+            (
+                SELECT births.ended_at IS NOT NULL
+                FROM births
+                WHERE births.workflow_id = message.destination AND births.parent = message.sender
+            )
         ) AS ended
     FROM unnest(
         %(senders)s,
@@ -83,6 +117,7 @@ sent AS MATERIALIZED (
         %(controls)s,
         %(message_payloads)s,
         %(keys)s,
+        %(optionals)s,
         %(repeated)s
     ) WITH ORDINALITY AS message (
         sender,
@@ -94,6 +129,7 @@ sent AS MATERIALIZED (
         control,
         payload,
         key,
+        optional,
         repeated,
         place
     )
@@ -102,7 +138,7 @@ sent AS MATERIALIZED (
 failing AS MATERIALIZED (
     SELECT sender, min(index) AS index
     FROM sent
-    WHERE sender IS NOT NULL AND ended IS NOT FALSE
+    WHERE sender IS NOT NULL AND ended IS NOT FALSE AND NOT optional
     GROUP BY sender
 ),
 
@@ -123,8 +159,20 @@ moved AS (
     FROM locked
     WHERE heads.workflow_id = locked.workflow_id
         AND locked.holds
+        AND (locked.workflow_id IN (SELECT clashing.parent FROM clashing)) IS FALSE
         AND (locked.workflow_id IN (SELECT failing.sender FROM failing)) IS FALSE
     RETURNING heads.workflow_id, heads.ended_at
+),
+
+-- No ON CONFLICT here: if another has created this workflow since the statement began, the whole of it fails and is
+-- repeated, and then sees the head.
+born AS (
+    INSERT INTO everlog.heads (workflow_id, name, state, seq, bytes, created_at, ended_at, token, worker)
+    SELECT workflow_id, name, state, seq, bytes, created_at, ended_at, token, worker
+    FROM births
+    WHERE (births.parent IN (SELECT moved.workflow_id FROM moved)) IS TRUE
+    ORDER BY births.workflow_id
+    RETURNING workflow_id
 ),
 
 -- From here on everything is joined to the heads that moved, or were created. The odd `IN (...) IS TRUE` keeps the
@@ -139,7 +187,15 @@ appended AS (
         %(event_times)s,
         %(event_payloads)s
     ) AS event (workflow_id, seq, type, recorded_at, payload)
-    WHERE (event.workflow_id IN (SELECT workflow_id FROM created UNION ALL SELECT workflow_id FROM moved)) IS TRUE
+    WHERE (
+            event.workflow_id IN (
+                SELECT workflow_id FROM created
+                UNION ALL
+                SELECT workflow_id FROM born
+                UNION ALL
+                SELECT workflow_id FROM moved
+            )
+        ) IS TRUE
 ),
 
 taken_out AS (
@@ -220,11 +276,20 @@ SELECT
     given.place,
     CASE
         WHEN (given.workflow_id IN (SELECT workflow_id FROM locked WHERE NOT holds)) THEN 'refused'
+        WHEN (given.workflow_id IN (SELECT workflow_id FROM locked)) AND EXISTS (
+            SELECT
+            FROM clashing
+            WHERE clashing.parent = given.workflow_id
+        ) THEN 'taken'
         WHEN (given.workflow_id IN (SELECT workflow_id FROM locked)) THEN 'undeliverable'
         WHEN EXISTS (SELECT FROM everlog.heads WHERE heads.workflow_id = given.workflow_id) THEN 'busy'
         ELSE 'refused'
     END,
-    coalesce((SELECT failing.index FROM failing WHERE failing.sender = given.workflow_id), 0)
+    coalesce(
+        (SELECT clashing.index FROM clashing WHERE clashing.parent = given.workflow_id),
+        (SELECT failing.index FROM failing WHERE failing.sender = given.workflow_id),
+        0
+    )
 FROM unnest(%(ids)s) WITH ORDINALITY AS given (workflow_id, place)
 WHERE (given.workflow_id IN (SELECT workflow_id FROM moved)) IS FALSE
 UNION ALL
@@ -251,7 +316,7 @@ SELECT
     sent.index
 FROM sent
 WHERE CASE
-        WHEN sent.sender IS NOT NULL THEN sent.ended IS NOT FALSE
+        WHEN sent.sender IS NOT NULL THEN sent.ended IS NOT FALSE AND NOT sent.optional
         ELSE ((sent.destination, sent.source, sent.number) IN (SELECT workflow_id, source, number FROM delivered))
         IS FALSE
     END

@@ -1,0 +1,40 @@
+"""Calling: what may be called and started in workflow code, of whichever kind, and the operation that this is."""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any, cast
+
+from everlog.errors import UsageError, WrongContext
+from everlog.replay import asking, starting
+from everlog.replay.definitions import AnyStep, AnyWorkflow, Definition
+from everlog.replay.execution import Execution
+from everlog.replay.instances import unwrapped
+from everlog.replay.operations import Site
+
+
+def call(
+    execution: Execution,
+    fn: object,
+    what: str,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    called_at: Site | None = None,
+) -> Coroutine[Any, Any, Any]:
+    """Draw the operation of a call of a step or workflow, in whichever colour; `WrongContext` for anything else."""
+    fn = unwrapped(fn)
+    called_at = called_at or asking.site(2)
+    if isinstance(fn, AnyStep):
+        return asking.call_step(execution, cast("AnyStep[..., Any]", fn), args, kwargs, called_at)
+    if isinstance(fn, AnyWorkflow):
+        return starting.call_child(execution, cast("AnyWorkflow[..., Any]", fn), args, kwargs, called_at)
+    raise WrongContext(f"{what} takes a step or a workflow, got {fn!r}; decorate it with @step")
+
+
+def startable_of(fn: object) -> AnyWorkflow[..., Any]:
+    """Give the workflow that a start of `fn` is one of; `UsageError` where there is none."""
+    definition: Definition[..., Any] = unwrapped(fn)
+    if not isinstance(definition, AnyWorkflow):
+        right = "decorate a function that calls it" if isinstance(definition, AnyStep) else "decorate the function"
+        raise UsageError(f"only a workflow can be started, got {fn!r}; {right} with @workflow")
+    return definition

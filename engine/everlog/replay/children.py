@@ -1,0 +1,142 @@
+"""Children: what one workflow in memory knows of the workflows that it started. It asks for nothing by itself, but that
+a child whose call was given up be told so.
+
+The end of a child becomes a fact as soon as it is heard of, whether somebody awaits it or not, and is kept: so any
+number of ends can share a commit, and none is lost where the wait for it was cancelled meanwhile. Who asks for the
+result of a child whose end is known has it at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from msgspec import json
+
+from everlog.core import events
+from everlog.core.events import EndEvent, WhenParentEnds, decode_event
+from everlog.core.heads import InboxRow
+from everlog.core.names import CANCEL, TERMINATE
+from everlog.errors import CorruptLog
+from everlog.replay.operations import EndOperation, Phase, SendOperation
+
+if TYPE_CHECKING:
+    from everlog.replay.execution import Execution
+
+ASKED_WITH: Final[dict[WhenParentEnds, str]] = {"cancel": CANCEL, "terminate": TERMINATE}
+"""What a child is asked, by what is to become of it; one that is left is asked nothing."""
+
+
+class Child:
+    """A workflow that was started here."""
+
+    __slots__ = ("asked", "chosen", "end", "id", "name", "operation", "waits", "when_parent_ends")
+
+    def __init__(self, event: events.ChildStarted) -> None:
+        self.id = event.child
+        self.name = event.name
+        self.operation = event.operation
+        self.when_parent_ends: WhenParentEnds = event.when_parent_ends
+        self.waits: dict[EndOperation, None] = {}
+        self.chosen = False
+        """Whether its end was chosen for a commit."""
+        self.end: EndEvent | None = None
+        self.asked = False
+        """Whether it was asked to stop."""
+
+
+class Children:
+    """The children of one execution, which it does not hold: nothing is left to the garbage collector."""
+
+    def __init__(self) -> None:
+        self.known: dict[str, Child] = {}
+        self.open: dict[str, Child] = {}
+        """Those whose end is not known."""
+        self.awaited = 0
+        """So many waits for an end are open."""
+
+    def started(self, event: events.ChildStarted) -> Child | None:
+        """Take note of a start; None where it only found a workflow that somebody else had started."""
+        if not event.existed:
+            self.known[event.child] = self.open[event.child] = Child(event)
+        return self.known.get(event.child)
+
+    def heard(self, message: InboxRow) -> events.ChildEnded | None:
+        """Give the fact that a message about the end of a child is; None where it says nothing new."""
+        child = self.known.get(message.source)
+        if child is None or child.chosen or child.end is not None:
+            return None
+        try:
+            outcome = decode_event(message.payload)
+        except CorruptLog:
+            return None
+        if not isinstance(outcome, EndEvent):
+            return None
+        child.chosen = True
+        return events.ChildEnded(operation=child.operation, child=child.id, outcome=outcome)
+
+    def wait(self, execution: Execution, operation: EndOperation) -> None:
+        """Have an operation ended by the end of its child, at once where that is known."""
+        child = operation.child
+        if child.end is None:
+            child.waits[operation] = None
+            self.awaited += 1
+            return
+        operation.phase = Phase.ENDED
+        execution.forget(operation)
+        operation.end(child.end)
+
+    def forget(self, operation: EndOperation) -> None:
+        """Forget a wait that is over."""
+        if operation in operation.child.waits:
+            del operation.child.waits[operation]
+            self.awaited -= 1
+
+    def deliver(self, execution: Execution, child: Child, end: EndEvent) -> None:
+        """End all waits for the end of a child, first come first, and drain; without one there is nothing to run."""
+        child.end = end
+        del self.open[child.id]
+        waits = list(child.waits)
+        for operation in waits:
+            operation.phase = Phase.ENDED
+            execution.forget(operation)
+        if waits:
+            execution.loop.progress += 1
+            execution.drain(partial(_end_all, waits, end))
+
+    def give_up(self, execution: Execution, child: Child) -> None:
+        """Ask a child to stop whose call was given up, as it would be when its parent ends."""
+        topic = ASKED_WITH.get(child.when_parent_ends)
+        identity = f"{child.operation}/{topic}"
+        if topic is None or child.end is not None or child.asked or identity in execution.operations:
+            return
+        reason = f"its call in {execution.workflow_id!r} was given up"
+        execution.ask(
+            SendOperation(
+                execution,
+                identity,
+                None,
+                to=child.id,
+                topic=topic,
+                payload=json.encode(reason),
+                declared=str,
+                control=True,
+                optional=True,
+            )
+        )
+
+    def sent(self, event: events.MessageSent) -> None:
+        """Take note that a child was asked to stop."""
+        child = self.known.get(event.to) if event.control else None
+        if child is not None:
+            child.asked = True
+
+    def left(self) -> list[tuple[str, WhenParentEnds]]:
+        """Give the children that go on and were not asked to stop, and what is to become of each."""
+        return [(child.id, child.when_parent_ends) for child in self.open.values() if not child.asked]
+
+
+def _end_all(operations: Sequence[EndOperation], end: EndEvent) -> None:
+    for operation in operations:
+        operation.end(end)

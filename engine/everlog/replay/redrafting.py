@@ -1,0 +1,37 @@
+"""Redrafting: what a draft becomes that the store did not take, where an effect could not be had. It asks no store."""
+
+from __future__ import annotations
+
+import msgspec
+
+from everlog.core import events
+from everlog.core.failures import Failure
+from everlog.replay.drafting import Draft
+
+
+def undeliverable(drafted: Draft, index: int, error: Failure) -> None:
+    """Put the failure of send number `index` in the place of its success."""
+    operation = drafted.sends.pop(index)
+    for position, row in enumerate(drafted.rows):
+        if isinstance(row, events.MessageSent) and row.operation == operation.identity:
+            drafted.rows[position] = events.SendFailed(
+                operation=row.operation,
+                to=row.to,
+                topic=row.topic,
+                message=row.message,
+                key=row.key,
+                control=row.control,
+                error=error,
+            )
+
+
+def not_created(drafted: Draft, index: int, error: Failure | None) -> None:
+    """Put in the place of start number `index` that the same workflow was there, or, with an error, its failure."""
+    operation = drafted.starts.pop(index)
+    for position, row in enumerate(drafted.rows):
+        if isinstance(row, events.ChildStarted) and row.operation == operation.identity:
+            drafted.rows[position] = (
+                msgspec.structs.replace(row, existed=True)
+                if error is None
+                else events.StartFailed(**operation.fields(), error=error)
+            )

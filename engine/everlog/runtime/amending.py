@@ -1,0 +1,50 @@
+"""Amending: what follows where the store could not give a commit all that it asks of others."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+
+from everlog.core.events import WorkflowCreated, decode_event
+from everlog.core.failures import describe
+from everlog.errors import CorruptLog, EverlogError, NotFound, StoreUnavailable
+from everlog.replay.drafting import Draft
+from everlog.replay.execution import Environment
+from everlog.replay.redrafting import not_created, undeliverable
+from everlog.runtime.births import created_by
+from everlog.runtime.inputs import different_start
+from everlog.runtime.sentences import not_delivered
+from everlog.store import ChildExists, Store, Undeliverable
+
+
+def amend(drafted: Draft, outcome: Undeliverable | ChildExists, store: Store, environment: Environment) -> None:
+    """Put into the draft what became of the one thing that could not be had. Raises `CorruptLog` of a reading."""
+    if isinstance(outcome, ChildExists):
+        with suppress(StoreUnavailable):  # the same commit has the same answer, some time
+            _amend_start(drafted, outcome, store, environment)
+        return
+    operation = drafted.sends[outcome.index]
+    if operation.control and outcome.reason == "ended":  # what was asked of it has come to be
+        operation.optional = True
+        return
+    error = NotFound(not_delivered(operation.to, outcome.reason, control=operation.control))
+    undeliverable(drafted, outcome.index, describe(error, environment.codec, traceback=False))
+
+
+def _amend_start(drafted: Draft, outcome: ChildExists, store: Store, environment: Environment) -> None:
+    operation = drafted.starts[outcome.index]
+    recorded = first_event(store, operation.child)
+    now = created_by(operation)
+    error: EverlogError | None = different_start(
+        recorded, now, operation.definition, environment.codec, operation.child
+    )
+    failure = None if error is None else describe(error, environment.codec, traceback=False)
+    not_created(drafted, outcome.index, failure)
+
+
+def first_event(store: Store, workflow_id: str) -> WorkflowCreated:
+    """Read how a workflow that is there was created."""
+    rows = store.read(workflow_id, limit=1)
+    created = decode_event(rows[0].payload) if rows else None
+    if not isinstance(created, WorkflowCreated):
+        raise CorruptLog(f"the history of {workflow_id!r} does not begin with its creation; restore a backup")
+    return created

@@ -1,0 +1,74 @@
+"""Births: how a workflow comes to be. Held here at once where there is room, so that no database is asked for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from msgspec import Raw, Struct
+from msgspec.json import encode
+
+from everlog.core.codec import digest
+from everlog.core.events import WorkflowCreated, encode_event, type_of
+from everlog.host import Host
+from everlog.replay.drafting import Draft, beginning
+from everlog.replay.operations import StartOperation
+from everlog.store import EventRow, NewWorkflow
+
+if TYPE_CHECKING:
+    from everlog.runtime.worker import Worker
+
+
+class Birth(Struct, eq=False):
+    """A workflow that is being created."""
+
+    new: NewWorkflow
+    settle: Callable[[bool], None]
+    """To be called once, with whether it was created."""
+
+
+def birth(workflow_id: str, created: WorkflowCreated, now: int, host: Host, worker: Worker | None) -> Birth:
+    """Prepare a creation: held by the worker and begun, where that has its code and room for it, otherwise queued."""
+    rows = [EventRow(1, type_of(created), now, encode_event(created))]
+    definition = None if worker is None else worker.settings.workflows().get(created.name)
+    if worker is None or definition is None or not worker.reserve(definition):
+        queued = NewWorkflow(workflow_id=workflow_id, name=created.name, state="queued", events=rows)
+        return Birth(queued, lambda done: worker.look_around() if worker is not None and done else None)
+    began = beginning(worker.environment)
+    rows.append(EventRow(2, type_of(began), now, encode_event(began)))
+    token = host.token()
+    held = NewWorkflow(
+        workflow_id=workflow_id,
+        name=created.name,
+        state="running",
+        events=rows,
+        token=token,
+        worker=worker.settings.worker,
+    )
+
+    def settle(done: bool) -> None:
+        worker.expected -= 1
+        if done:
+            worker.adopt(workflow_id, token, [(1, now, created), (2, now, began)], definition)
+
+    return Birth(held, settle)
+
+
+def births_of(drafted: Draft, host: Host, worker: Worker) -> Sequence[Birth]:
+    """Prepare the creations that a draft asks for, in order."""
+    return [
+        birth(operation.child, created_by(operation), drafted.recorded_at, host, worker) for operation in drafted.starts
+    ]
+
+
+def created_by(operation: StartOperation) -> WorkflowCreated:
+    """Give the first event of a child, which draws its chance from that of its parent."""
+    parent = operation.execution
+    return WorkflowCreated(
+        name=operation.name,
+        input=Raw(operation.input),
+        seed=digest(encode(f"{parent.created.seed}/{operation.identity}")),
+        instance=operation.instance,
+        parent=parent.workflow_id,
+        parent_operation=operation.identity,
+    )
