@@ -35,12 +35,27 @@ from everlog.replay.guards import NondeterminismWarning
 from everlog.replay.instances import register
 from everlog.replay.named import named
 from everlog.replay.options import StepOptions, WorkflowOptions
-from everlog.replay.primitives import call, current, now, random, recv, scope, send, sleep, sleep_until, uuid4
+from everlog.replay.primitives import (
+    call,
+    close_stream,
+    current,
+    emit,
+    now,
+    random,
+    recv,
+    scope,
+    send,
+    set_value,
+    sleep,
+    sleep_until,
+    uuid4,
+)
 from everlog.runtime.client import Client
 from everlog.runtime.engine import Engine
 from everlog.runtime.handles import Handle
 from everlog.runtime.listing import Listing
 from everlog.runtime.status import HistoryEvent, WorkflowStatus
+from everlog.runtime.streams import Stream, StreamItem, StreamReset
 
 __all__ = [
     "Client",
@@ -67,6 +82,9 @@ __all__ = [
     "StepTimeout",
     "StoreError",
     "StoreUnavailable",
+    "Stream",
+    "StreamItem",
+    "StreamReset",
     "SyncStep",
     "SyncWorkflow",
     "UsageError",
@@ -78,7 +96,9 @@ __all__ = [
     "WorkflowStatus",
     "WrongContext",
     "call",
+    "close_stream",
     "current",
+    "emit",
     "named",
     "now",
     "random",
@@ -86,6 +106,7 @@ __all__ = [
     "register",
     "scope",
     "send",
+    "set_value",
     "sleep",
     "sleep_until",
     "step",

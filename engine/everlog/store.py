@@ -35,6 +35,13 @@ from msgspec import Struct
 from everlog.core.heads import ENDED as ENDED
 from everlog.core.heads import InboxRow as InboxRow
 from everlog.core.heads import State as State
+from everlog.core.published import FoundValue as FoundValue
+from everlog.core.published import StreamEnd as StreamEnd
+from everlog.core.published import StreamKind as StreamKind
+from everlog.core.published import StreamPage as StreamPage
+from everlog.core.published import StreamQuestion as StreamQuestion
+from everlog.core.published import StreamRow as StreamRow
+from everlog.core.published import ValueRow as ValueRow
 from everlog.errors import InternalError
 
 
@@ -83,6 +90,9 @@ class Commit(Struct, frozen=True, gc=False, kw_only=True):
     as given. `consumed` are rows of its inbox that the events took; they are deleted. `messages` go to other inboxes.
     `release` clears the token and the worker; an ended state does so as well.
     A commit with events sets `takeovers` to 0 if `progress` is true.
+    `values` replace those of their names; a store that is no `SupportsValues` has no use for them. `items` are appended
+    to streams, and given only to a `SupportsStreams`: each continues its stream where that ends, save one that was
+    written before, when the answer to this same commit was lost: it is left as it is.
     """
 
     workflow_id: str
@@ -94,6 +104,8 @@ class Commit(Struct, frozen=True, gc=False, kw_only=True):
     topics: Sequence[str] = ()
     consumed: Sequence[int] = ()
     messages: Sequence[NewMessage] = ()
+    values: Sequence[ValueRow] = ()
+    items: Sequence[StreamRow] = ()
     release: bool = False
     progress: bool = True
     build: str | None = None
@@ -311,6 +323,35 @@ class SupportsWakeups(Protocol):
 
 
 @runtime_checkable
+class SupportsValues(Protocol):
+    """A store that keeps the last value of each name beside the log, so that readers need no history."""
+
+    def values(self, workflow_id: str) -> Sequence[ValueRow]:
+        """Give the values of a workflow, in order of their names; none for an unknown id."""
+        ...
+
+    def find_values(self, wanted: Sequence[tuple[str, str]]) -> Sequence[FoundValue]:
+        """Give for each (workflow id, name) its value, and in what state the workflow is in the same snapshot."""
+        ...
+
+
+@runtime_checkable
+class SupportsStreams(Protocol):
+    """A store that keeps streams: rows of items that are appended, fenced by the head's token, and never changed."""
+
+    def streams(self, workflow_id: str) -> Sequence[StreamEnd]:
+        """Give the streams of a workflow to which something was written, in order of their names."""
+        ...
+
+    def read_streams(self, questions: Sequence[StreamQuestion], *, limit: int) -> Sequence[StreamPage]:
+        """Give for each question up to `limit` rows, and in what state the workflow is in the same snapshot.
+
+        So where the workflow has ended and no row is given, none follows.
+        """
+        ...
+
+
+@runtime_checkable
 class SupportsMaintenance(Protocol):
     """A store that has house-keeping to do while the engine runs; asked for with `isinstance`."""
 
@@ -333,6 +374,10 @@ def check_batch(batch: Batch) -> None:
             raise InternalError(f"workflow {commit.workflow_id!r} occurs twice in one batch; commit it once")
         seen.add(commit.workflow_id)
         _check_dense(commit.workflow_id, commit.seq, commit.events)
+        if commit.items:
+            _check_items(commit)
+        if len({value.name for value in commit.values}) < len(commit.values):
+            raise InternalError(f"workflow {commit.workflow_id!r} sets one value twice in one commit; give the last")
 
 
 def _check_dense(workflow_id: str, seq: int, events: Sequence[EventRow]) -> None:
@@ -341,3 +386,15 @@ def _check_dense(workflow_id: str, seq: int, events: Sequence[EventRow]) -> None
             raise InternalError(
                 f"history of workflow {workflow_id!r} would have a gap: expected seq {expected}, found {event.seq}"
             )
+
+
+def _check_items(commit: Commit) -> None:
+    ends: dict[str, int] = {}
+    for row in commit.items:
+        expected = ends.get(row.stream, row.offset)
+        if row.offset != expected or row.count < 1:
+            raise InternalError(
+                f"stream {row.stream!r} of workflow {commit.workflow_id!r} would have a gap: expected offset {expected}, "
+                f"found {row.offset} with {row.count} items"
+            )
+        ends[row.stream] = row.offset + row.count

@@ -14,11 +14,23 @@
 `map`, `submit` and `timeout` stand for what asyncio does in async code. What never waits is the same in both.
 """
 
-from everlog.replay.blocking import Future, call, recv, send, sleep, sleep_until, submit, timeout
+from everlog.replay.blocking import (
+    Future,
+    call,
+    close_stream,
+    emit,
+    recv,
+    send,
+    set_value,
+    sleep,
+    sleep_until,
+    submit,
+    timeout,
+)
 from everlog.replay.blocking import map as map  # noqa: A004 - it is called sync.map, and imported as a part of sync only
 from everlog.replay.current import Current
 from everlog.replay.primitives import current, now, random, scope, uuid4
-from everlog.runtime.blocking import Client, Engine, Handle, Listing
+from everlog.runtime.blocking import Client, Engine, Handle, Listing, Stream
 
 __all__ = [
     "Client",
@@ -27,14 +39,18 @@ __all__ = [
     "Future",
     "Handle",
     "Listing",
+    "Stream",
     "call",
+    "close_stream",
     "current",
+    "emit",
     "map",
     "now",
     "random",
     "recv",
     "scope",
     "send",
+    "set_value",
     "sleep",
     "sleep_until",
     "submit",

@@ -76,6 +76,8 @@ class Plan:
         self.ended: list[int] = []
         self.messages: list[Row] = []
         self.keys: list[Row] = []
+        self.values: list[Row] = []
+        self.items: list[Row] = []
         self._mail = mail
         self._last_number = last_number
         self._now = now
@@ -123,6 +125,8 @@ class Plan:
             self._mail.consume(commit.workflow_id, commit.consumed)
         for message in commit.messages:
             self._deliver(message)
+        if commit.values or commit.items:
+            self._publish(head.number, commit)
         self._move(head, commit, size=self._append(head.number, commit.events))
         return _DONE
 
@@ -174,6 +178,13 @@ class Plan:
         )
         if message.key is not None:
             self.keys.append((number, message.key))
+
+    def _publish(self, number: int, commit: Commit) -> None:
+        for value in commit.values:
+            self.values.append((number, value.name, value.seq, value.recorded_at, value.payload.decode()))
+        for row in commit.items:
+            place = (number, row.stream, row.offset, row.count, row.kind)
+            self.items.append((*place, row.written_at, row.operation, row.attempt, row.payload.decode()))
 
     def _append(self, number: int, events: Sequence[EventRow]) -> int:
         """Plan rows of the log, and give the bytes of their payloads."""

@@ -22,7 +22,7 @@ FORMAT: Final = 1
 
 
 ABSENT: Final = Raw()
-"""Stands for an input that an earlier row carries."""
+"""Stands for what another row carries, or none as a whole."""
 
 
 class LargeInput(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
@@ -185,6 +185,37 @@ class SendFailed(Event, frozen=True, gc=False, kw_only=True, tag="send_failed"):
     key: str | None = None
 
 
+class ValueSet(Event, frozen=True, gc=False, kw_only=True, tag="value_set"):
+    """A value was published. With an `attempt`, `operation` is the step whose attempt of that number did it."""
+
+    operation: str
+    name: str
+    value: Raw
+    attempt: int = 0
+
+
+class ItemsEmitted(Event, frozen=True, gc=False, kw_only=True, tag="items_emitted"):
+    """Workflow code emitted to a stream: written in one commit with the items, which fill `count` places from `offset`.
+
+    What steps emit is in the stream alone.
+    """
+
+    operation: str
+    stream: str
+    offset: int
+    count: int
+    items: Raw = ABSENT
+    large_items: LargeInput | None = None
+
+
+class StreamClosed(Event, frozen=True, gc=False, kw_only=True, tag="stream_closed"):
+    """Workflow code closed a stream; the mark in it is at `offset`."""
+
+    operation: str
+    stream: str
+    offset: int
+
+
 class CancelRequested(Event, frozen=True, gc=False, kw_only=True, tag="cancel_requested"):
     """Fact. Somebody asked the workflow to stop; it ends cancelled unless it handles that."""
 
@@ -227,6 +258,9 @@ AnyEvent = (
     | WaitCancelled
     | MessageSent
     | SendFailed
+    | ValueSet
+    | ItemsEmitted
+    | StreamClosed
     | CancelRequested
     | WorkflowCompleted
     | WorkflowFailed
@@ -234,6 +268,8 @@ AnyEvent = (
 )
 
 EndEvent = WorkflowCompleted | WorkflowFailed | WorkflowCancelled
+Publication = ValueSet | ItemsEmitted | StreamClosed
+"""What workflow code published: written by the commit that ends its drain, and not a fact."""
 StepEvent = StepStarted | StepAttemptFailed | StepCompleted | StepFailed
 
 FACTS: Final[frozenset[type[Event]]] = frozenset(

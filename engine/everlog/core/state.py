@@ -3,7 +3,8 @@
 Theory of operation. A history begins with `workflow_created`, goes on with `workflow_began`, and ends, if it has,
 with one of the three end events. Between them operations open and close. An operation is opened by its started row
 (`step_started`, `timer_set`, `wait_started`) or by a failed attempt, and closed by its fact or its cancelled row;
-what began and ended between two commits has its fact alone. After the end nothing follows.
+what began and ended between two commits has its fact alone. What workflow code publishes, values and streams, opens
+nothing. After the end nothing follows.
 """
 
 from __future__ import annotations
@@ -32,6 +33,21 @@ class OpenOperation(msgspec.Struct, frozen=True, kw_only=True):
     failure: Failure | None = None
 
 
+class PublishedValue(msgspec.Struct, frozen=True, kw_only=True):
+    """The last value of a name, as it was recorded."""
+
+    seq: int
+    recorded_at: int
+    value: msgspec.Raw
+
+
+class OwnStream(msgspec.Struct, frozen=True, kw_only=True):
+    """What workflow code did with a stream; what steps emit is not in the history."""
+
+    items: int = 0
+    closed: bool = False
+
+
 class WorkflowState(msgspec.Struct, frozen=True, kw_only=True):
     """What a history says. Times are those of the rows."""
 
@@ -45,6 +61,8 @@ class WorkflowState(msgspec.Struct, frozen=True, kw_only=True):
     steps_completed: int = 0
     steps_failed: int = 0
     messages_received: int = 0
+    values: dict[str, PublishedValue] = {}
+    streams: dict[str, OwnStream] = {}
     cancel_requested: bool = False
     error: Failure | None = None
 
@@ -97,6 +115,11 @@ def evolve(state: WorkflowState, seq: int, at: int, event: AnyEvent) -> Workflow
             return _closed(state, event.operation)
         case events.MessageSent() | events.SendFailed():
             return state
+        case events.ValueSet():
+            value = PublishedValue(seq=seq, recorded_at=at, value=event.value)
+            return change(state, values={**state.values, event.name: value})
+        case events.ItemsEmitted() | events.StreamClosed():
+            return _streamed(state, event)
         case events.CancelRequested():
             return change(state, cancel_requested=True)
         case events.WorkflowCompleted():
@@ -107,6 +130,14 @@ def evolve(state: WorkflowState, seq: int, at: int, event: AnyEvent) -> Workflow
             return change(state, status="cancelled", ended_at=at)
         case _:
             assert_never(event)
+
+
+def _streamed(state: WorkflowState, event: events.ItemsEmitted | events.StreamClosed) -> WorkflowState:
+    before = state.streams.get(event.stream, OwnStream())
+    emitted = event.count if isinstance(event, events.ItemsEmitted) else 0
+    closed = isinstance(event, events.StreamClosed)
+    after = OwnStream(items=before.items + emitted, closed=before.closed or closed)
+    return msgspec.structs.replace(state, streams={**state.streams, event.stream: after})
 
 
 def _opened(

@@ -1,7 +1,7 @@
 """Drafting: what the next commit of a workflow says. Decides which ready things become facts, and in which order.
 
-The order, which is then only read: rows that open what is still open, rows that close what was cancelled, failed
-attempts, then the facts: messages and due timers merged by arrival and due time (a message before a timer of the same
+The order, which is then only read: rows of what the workflow published, values that steps set, rows that open what is
+still open, rows that close what was cancelled, failed attempts, then the facts: messages and due timers merged by arrival and due time (a message before a timer of the same
 time, timers of one time by creation), ended steps as they came, sends as they were asked for. Each is one row.
 """
 
@@ -19,6 +19,7 @@ from everlog.core.failures import Failure
 from everlog.core.heads import InboxRow, State
 from everlog.replay.execution import Environment, Execution, StepEnd
 from everlog.replay.operations import Operation, Phase, SendOperation, StepOperation, TimerOperation, WaitOperation
+from everlog.replay.publishing import Part
 
 RUNNING: Final[tuple[State, None, Sequence[str]]] = ("running", None, ())
 """What a head says of a workflow that is not at rest."""
@@ -34,6 +35,12 @@ class Draft(Struct, kw_only=True):
     recorded_at: int
     consumed: list[int]
     sends: list[SendOperation]
+    published: int
+    """So many rows, the first ones, are of values and streams."""
+    parts: list[Part]
+    """What is appended to streams."""
+    stream_ends: dict[str, int] | None = None
+    """How long the streams are after that, once it has its places."""
     state: State
     wake_at: int | None
     topics: Sequence[str]
@@ -52,28 +59,43 @@ def draft(
     """
     recorded_at = max(now, execution.loop.log_time)
     if execution.outcome is not None:
-        rows = [*_closings(execution), execution.outcome]
-        return _drafted(execution, rows, recorded_at, [], [], ended=True)
+        published, parts = _take_published(execution)
+        rows = [*published, *_closings(execution), execution.outcome]
+        return _drafted(execution, rows, recorded_at, [], [], (len(published), parts), ended=True)
     if execution.began is None:
         return _drafted(execution, [beginning(execution.environment)], recorded_at, [], [])
     consumed: list[int] = []
     facts: list[AnyEvent] = []
     failed: list[AnyEvent] = []
+    parts: list[Part] = []
+    published: list[AnyEvent] = []
+    if execution.published.is_wanted():
+        published, parts = _take_published(execution)
     if inbox or (execution.due and execution.due[0][0] <= now):
         facts.extend(_arrivals(execution, now, inbox, consumed))
     if execution.ended_steps:
         _take_ended_steps(execution, facts, failed)
     sends = _take_sends(execution, facts) if execution.sends else []
-    if not (facts or failed or settle or (starting and _must_open(execution)) or attention_at(execution) <= now):
+    if not (
+        facts
+        or failed
+        or published
+        or parts
+        or settle
+        or (starting and _must_open(execution))
+        or attention_at(execution) <= now
+    ):
         return None
     rows = [*failed, *facts]
     if execution.cancelled:
         rows = [*_closings(execution), *rows]
     if execution.unrecorded or execution.undispatched:
         rows = [*_openings(execution, starting), *rows]
-    if not rows and not settle:
+    if published:
+        rows = [*published, *rows]
+    if not rows and not parts and not settle:
         return None
-    return _drafted(execution, rows, recorded_at, consumed, sends, progress=bool(facts))
+    return _drafted(execution, rows, recorded_at, consumed, sends, (len(published), parts), progress=bool(facts))
 
 
 def beginning(environment: Environment) -> events.WorkflowBegan:
@@ -94,6 +116,7 @@ def wants_draft(execution: Execution) -> bool:
         or execution.began is None
         or execution.sends
         or execution.ended_steps
+        or execution.published.is_wanted()
         or (execution.undispatched and _must_open(execution))
     )
 
@@ -147,6 +170,8 @@ def head_state(execution: Execution) -> tuple[State, int | None, Sequence[str]]:
     for operation in execution.steps.values():
         if operation.retry_at is None or operation.dispatched or operation.cut_short:  # only memory knows of the last
             return RUNNING
+    if execution.published.is_wanted():
+        return RUNNING
     if execution.sends or execution.ended_steps or (execution.loop.has_ready() and not execution.operations):
         return RUNNING
     while execution.due and not _is_due(*execution.due[0]):
@@ -161,6 +186,7 @@ def _drafted(
     recorded_at: int,
     consumed: list[int],
     sends: list[SendOperation],
+    published: tuple[int, list[Part]] | None = None,
     *,
     progress: bool = True,
     ended: bool = False,
@@ -173,6 +199,8 @@ def _drafted(
         recorded_at=recorded_at,
         consumed=consumed,
         sends=sends,
+        published=0 if published is None else published[0],
+        parts=[] if published is None else published[1],
         state=state,
         wake_at=wake_at,
         topics=topics,
@@ -315,6 +343,13 @@ def _take_sends(execution: Execution, facts: list[AnyEvent]) -> list[SendOperati
             )
         )
     return sends
+
+
+def _take_published(execution: Execution) -> tuple[list[AnyEvent], list[Part]]:
+    """Give the rows and the parts of streams that say what was published: what a step did is not told late."""
+    of_steps, parts = execution.published.take_of_steps(execution)
+    rows, own = execution.published.take()
+    return [*rows, *of_steps], [*parts, *own]
 
 
 def _must_open(execution: Execution) -> bool:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Site = tuple[str, int]
 """A place in the code: the file and the line."""
 
-Kind = Literal["step", "timer", "wait", "send"]
+Kind = Literal["step", "timer", "wait", "send", "value", "stream"]
 
 
 class Phase(Enum):
@@ -107,6 +107,7 @@ class StepOperation(Operation):
         "must_start",
         "name",
         "passed",
+        "repeats",
         "retry",
         "retry_at",
         "started_attempt",
@@ -147,6 +148,8 @@ class StepOperation(Operation):
         self.must_start = definition.at_most_once
         """Whether a started row has to be durable before the next attempt runs."""
         self.dispatched = False
+        self.repeats = False
+        """Whether it may have run before, under another holder of the workflow."""
         self.cut_short = 0
         """How often this attempt ended without an outcome in this process."""
 

@@ -21,6 +21,7 @@ class Dispatches:
         """Add the attempts of a workflow that may run now."""
         for one in take_dispatches(resident.execution):
             attempt = Attempt(resident.workflow_id, one.name, one.identity, one.key, one.attempt)
+            attempt.outlet, attempt.repeats = resident.outlet, one.repeats
             self._gathered.append(Dispatch(resident, one, attempt))
 
     def take(self) -> list[Dispatch]:

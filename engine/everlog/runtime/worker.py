@@ -38,6 +38,7 @@ from everlog.runtime.alarms import Alarms
 from everlog.runtime.commits import commit_of, going_on, state_commit, stuck_commit
 from everlog.runtime.committer import CommitAnswer, Committer, PendingCommit
 from everlog.runtime.dispatches import Dispatches, given_back
+from everlog.runtime.outputs import Outputs
 from everlog.runtime.parking import PARK_AFTER, Resting, is_worth_parking
 from everlog.runtime.residents import NEVER, History, Resident
 from everlog.runtime.sentences import not_delivered, poisoned
@@ -98,6 +99,7 @@ class Worker:
         self._resting = Resting()
         self._strand_room = StrandRoom()
         self._dispatches = Dispatches()
+        self._outputs = Outputs(environment.codec, host, store)
         self._inbox_seen = 0
         self.inbox_wanted = False
         self.claim_wanted = True
@@ -110,6 +112,10 @@ class Worker:
         """Store time at which this round began."""
         self._starting = False
         """Whether attempts may begin, as it was when this round began; what begins asks again."""
+        self.on_output: Callable[[Resident], None] = lambda resident: None
+        """Called from any thread when steps of a workflow begin to publish."""
+        self.on_published: Callable[[str], None] = lambda workflow_id: None
+        """Told of each workflow that has published something, now that it is durable."""
         self.may_start = True
         """False while the worker is past its own lease: then it starts no attempt and claims nothing."""
         self.holds_lease: Callable[[], bool] = lambda: True
@@ -199,15 +205,19 @@ class Worker:
             raise CorruptLog(f"the history of {workflow_id!r} does not begin with its creation")
         execution = Execution(workflow_id, created, definition, self.environment)
         execution.now = history[-1][1]
-        resident = Resident(execution, token=token, seq=history[-1][0])
+        resident = self._outputs.resident(execution, token, history[-1][0], self.on_output)
         resident.inbox = list(inbox)
-        if head is not None:
+        if head is None:
+            resident.stream_ends = {}
+        else:
             resident.head = (head.state, head.wake_at, list(head.topics))
         self.residents[workflow_id] = resident
         try:
             if len(history) <= 2 and (head is None or not head.takeovers):
                 for seq, recorded_at, event in history:
                     execution.apply(seq, recorded_at, event)
+                if head is not None:
+                    execution.may_repeat()
             else:
                 # A death is a takeover only where the head says `running`.
                 counted = head is not None and head.state == "running" and not head.takeovers
@@ -256,10 +266,16 @@ class Worker:
     def wake_due(self, now: int) -> None:
         """Have every workflow looked at whose alarm has rung."""
         self._dirty.update(dict.fromkeys(self._alarms.ring(now)))
+        self._dirty.update(dict.fromkeys(self._outputs.ripe(now)))
+
+    def step_published(self, resident: Resident) -> None:
+        """Take note that a step has published something."""
+        if not resident.lost:
+            self._outputs.add(resident)
 
     def next_alarm(self) -> float:
         """Give the store time of the next alarm."""
-        return self._alarms.next()
+        return min(self._alarms.next(), self._outputs.next())
 
     def has_work(self) -> bool:
         """Tell whether there is something to do at once."""
@@ -277,6 +293,9 @@ class Worker:
             if not resident.lost and resident.in_flight is None:
                 try:
                     self._draft(resident, now)
+                except StoreUnavailable:  # nothing of it was chosen yet
+                    self._dirty = {**dirty, **self._dirty}
+                    raise
                 except Exception as error:  # noqa: BLE001 - must not stop the other workflows
                     self._fail_to_run(resident, error)
 
@@ -289,6 +308,7 @@ class Worker:
 
     def _draft(self, resident: Resident, now: int) -> None:
         execution = resident.execution
+        self._outputs.gather(resident, now)
         drafted = draft(execution, now, resident.inbox, starting=self._starting)
         if drafted is None:
             self._dispatch(resident)
@@ -364,6 +384,9 @@ class Worker:
             resident.inbox = [row for row in resident.inbox if row.row not in taken]
         if drafted.sends:
             self.inbox_wanted = self.claim_wanted = True
+        if drafted.published or drafted.parts:
+            resident.stream_ends = drafted.stream_ends if drafted.parts else resident.stream_ends
+            self.on_published(resident.workflow_id)
         execution = resident.execution
         execution.now = drafted.recorded_at
         try:
@@ -452,6 +475,7 @@ class Worker:
         execution = resident.execution
         running = [operation for operation in execution.steps.values() if operation.dispatched]
         self._steps.drop([*running, *execution.dropped_steps])
+        self._outputs.let_go(resident)
         execution.tear_down()
         self.let_go_of.append(resident.workflow_id)
         if len(self.residents) == self.settings.concurrency - 1:
@@ -488,6 +512,10 @@ class Worker:
                 self._hand_back(resident, now)
 
     def _hand_back(self, resident: Resident, now: int) -> None:
+        try:
+            self._outputs.gather(resident, now)
+        except StoreUnavailable:
+            return  # it becomes free with the lease
         drafted = draft(resident.execution, now, resident.inbox, settle=True, starting=False)
         if drafted is not None:
             self._send(resident, drafted, release=drafted.state not in ENDED)
