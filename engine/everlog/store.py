@@ -394,7 +394,7 @@ def _check_items(commit: Commit) -> None:
         expected = ends.get(row.stream, row.offset)
         if row.offset != expected or row.count < 1:
             raise InternalError(
-                f"stream {row.stream!r} of workflow {commit.workflow_id!r} would have a gap: expected offset {expected}, "
-                f"found {row.offset} with {row.count} items"
+                f"stream {row.stream!r} of workflow {commit.workflow_id!r} would have a gap: expected offset "
+                f"{expected}, found {row.offset} with {row.count} items"
             )
         ends[row.stream] = row.offset + row.count

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from itertools import pairwise
 from typing import Any, Final
 
 from everlog.errors import InternalError
@@ -16,20 +15,16 @@ from everlog.store import (
     Done,
     Duplicate,
     EventRow,
-    FoundValue,
     Head,
     InboxRow,
     PostOutcome,
     Refused,
-    StreamEnd,
-    StreamPage,
-    StreamRow,
     Undeliverable,
-    ValueRow,
     WorkerRow,
 )
 from everlog_postgres.arrays import array_literal, bigints, bools, texts
 from everlog_postgres.connection import Rows
+from everlog_postgres.published import item_columns, value_columns
 from everlog_postgres.segments import Segment
 from everlog_postgres.snapshots import Snapshot
 
@@ -76,25 +71,6 @@ _NO_MESSAGES: Final[Mapping[str, object]] = {
     "message_payloads": _NO_TEXTS,
     "keys": _NO_TEXTS,
     "repeated": _NO_BOOLS,
-}
-
-_NO_VALUES: Final[Mapping[str, object]] = {
-    "value_ids": _NO_TEXTS,
-    "value_names": _NO_TEXTS,
-    "value_seqs": _NO_BIGINTS,
-    "value_times": _NO_BIGINTS,
-    "value_payloads": _NO_TEXTS,
-}
-_NO_ITEMS: Final[Mapping[str, object]] = {
-    "item_ids": _NO_TEXTS,
-    "item_streams": _NO_TEXTS,
-    "item_offsets": _NO_BIGINTS,
-    "item_counts": _NO_BIGINTS,
-    "item_kinds": _NO_TEXTS,
-    "item_times": _NO_BIGINTS,
-    "item_operations": _NO_TEXTS,
-    "item_attempts": _NO_BIGINTS,
-    "item_payloads": _NO_TEXTS,
 }
 
 _POSITION_BITS: Final = 48
@@ -191,8 +167,8 @@ def batch(segment: Segment, repeated: Mapping[str, set[int]], *, now: int) -> di
     given.update({**_fence(segment.commits), **_moves(segment.commits, now)} if segment.commits else _NO_COMMITS)
     given.update(_messages(segment, repeated) if segment.sent else _NO_MESSAGES)
     given.update(_events(segment))
-    given.update(_values(segment.commits))
-    given.update(_items(segment.commits))
+    given.update(value_columns(segment.commits))
+    given.update(item_columns(segment.commits))
     return given
 
 
@@ -279,36 +255,6 @@ def _events(segment: Segment) -> dict[str, object]:
     }
 
 
-def _values(commits: Sequence[Commit]) -> Mapping[str, object]:
-    rows = [(commit.workflow_id, value) for commit in commits for value in commit.values]
-    if not rows:
-        return _NO_VALUES
-    return {
-        "value_ids": texts([workflow_id for workflow_id, _ in rows]),
-        "value_names": texts([value.name for _, value in rows]),
-        "value_seqs": bigints([value.seq for _, value in rows]),
-        "value_times": bigints([value.recorded_at for _, value in rows]),
-        "value_payloads": texts([value.payload for _, value in rows]),
-    }
-
-
-def _items(commits: Sequence[Commit]) -> Mapping[str, object]:
-    rows = [(commit.workflow_id, item) for commit in commits for item in commit.items]
-    if not rows:
-        return _NO_ITEMS
-    return {
-        "item_ids": texts([workflow_id for workflow_id, _ in rows]),
-        "item_streams": texts([item.stream for _, item in rows]),
-        "item_offsets": bigints([item.offset for _, item in rows]),
-        "item_counts": bigints([item.count for _, item in rows]),
-        "item_kinds": texts([item.kind for _, item in rows]),
-        "item_times": bigints([item.written_at for _, item in rows]),
-        "item_operations": texts([item.operation for _, item in rows]),
-        "item_attempts": bigints([item.attempt for _, item in rows]),
-        "item_payloads": texts([item.payload for _, item in rows]),
-    }
-
-
 def _size(events: Sequence[EventRow]) -> int:
     return sum(len(event.payload) for event in events)
 
@@ -388,56 +334,6 @@ def histories(rows: Rows) -> dict[str, list[EventRow]]:
 def is_dense(history: Sequence[EventRow], *, after: int) -> bool:
     """Say whether the events continue a history that ends at `after`, without gaps."""
     return all(event.seq == expected for expected, event in enumerate(history, start=after + 1))
-
-
-def values(rows: Rows) -> list[ValueRow]:
-    """Read what list_values gives."""
-    return [
-        ValueRow(name=name, seq=seq, recorded_at=recorded_at, payload=payload.encode())
-        for name, seq, recorded_at, payload in rows
-    ]
-
-
-def found_values(rows: Rows) -> list[FoundValue]:
-    """Read what find_values gives, in order of the question."""
-    return [
-        FoundValue(state=state, value=None if value[0] is None or state is None else values([value])[0])
-        for _, state, *value in map(tuple, rows)
-    ]
-
-
-def stream_ends(rows: Rows) -> list[StreamEnd]:
-    """Read what list_streams gives."""
-    return [StreamEnd(stream=stream, length=length, closed=kind == "closed") for stream, length, kind in rows]
-
-
-def stream_pages(rows: Rows, questions: int) -> list[StreamPage]:
-    """Read what read_streams gives, in order of the questions."""
-    pages = [StreamPage(state=None, rows=[]) for _ in range(questions)]
-    for place, state, stream, offset, count, kind, written_at, operation, attempt, payload in rows:
-        page = pages[place - 1]
-        if page.state is None and state is not None:
-            page = pages[place - 1] = StreamPage(state=state, rows=[])
-        if stream is not None:
-            row = StreamRow(
-                stream=stream,
-                offset=offset,
-                count=count,
-                kind=kind,
-                written_at=written_at,
-                operation=operation,
-                attempt=attempt,
-                payload=payload.encode(),
-            )
-            page.rows.append(row)
-    return pages
-
-
-def is_whole(rows: Sequence[StreamRow], start: int) -> bool:
-    """Say whether the rows fill their places without gaps, from `start` or before."""
-    if rows and rows[0].offset > start:
-        return False
-    return all(row.offset + row.count == after.offset for row, after in pairwise(rows))
 
 
 def workers(rows: Rows) -> list[WorkerRow]:

@@ -40,7 +40,7 @@ from everlog.store import (
     WorkflowQuery,
     check_batch,
 )
-from everlog_postgres import records
+from everlog_postgres import published, records
 from everlog_postgres.arrays import bigints, texts
 from everlog_postgres.changes import Changes
 from everlog_postgres.clock import ServerClock
@@ -345,7 +345,7 @@ class PostgresStore:
     def values(self, workflow_id: str) -> Sequence[ValueRow]:
         """Give the values of a workflow, in order of their names."""
         question = Question(self._sql.list_values, {"workflow_id": workflow_id})
-        return records.values(self._connection.ask(question)[0])
+        return published.values(self._connection.ask(question)[0])
 
     def find_values(self, wanted: Sequence[tuple[str, str]]) -> Sequence[FoundValue]:
         """Give for each (workflow id, name) its value, and the state of the workflow, in one statement."""
@@ -353,12 +353,12 @@ class PostgresStore:
             "workflow_ids": texts([workflow_id for workflow_id, _ in wanted]),
             "names": texts([name for _, name in wanted]),
         }
-        return records.found_values(self._connection.ask(Question(self._sql.find_values, question))[0])
+        return published.found_values(self._connection.ask(Question(self._sql.find_values, question))[0])
 
     def streams(self, workflow_id: str) -> Sequence[StreamEnd]:
         """Give the streams of a workflow, in order of their names."""
         question = Question(self._sql.list_streams, {"workflow_id": workflow_id})
-        return records.stream_ends(self._connection.ask(question)[0])
+        return published.stream_ends(self._connection.ask(question)[0])
 
     def read_streams(self, questions: Sequence[StreamQuestion], *, limit: int) -> Sequence[StreamPage]:
         """Give for each question up to `limit` rows, and the state of the workflow, in one statement."""
@@ -369,9 +369,9 @@ class PostgresStore:
             "limit": limit,
         }
         found = self._connection.ask(Question(self._sql.read_streams, asked))[0]
-        pages = records.stream_pages(found, len(questions))
+        pages = published.stream_pages(found, len(questions))
         for question, page in zip(questions, pages, strict=True):
-            if not records.is_whole(page.rows, question.start):
+            if not published.is_whole(page.rows, question.start):
                 raise CorruptLog(
                     f"{self._connection.name}: stream {question.stream!r} of workflow {question.workflow_id!r} has a"
                     f" gap after place {question.start}; restore a backup"

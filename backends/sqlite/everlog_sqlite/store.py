@@ -34,7 +34,7 @@ from everlog.store import (
     WorkflowQuery,
     check_batch,
 )
-from everlog_sqlite import records
+from everlog_sqlite import published, records
 from everlog_sqlite import statements as sql
 from everlog_sqlite.connection import Connection, Durability
 from everlog_sqlite.liveness import WorkerLocks
@@ -272,24 +272,24 @@ class SqliteStore:
 
     def values(self, workflow_id: str) -> Sequence[ValueRow]:
         """Give the values of a workflow, in order of their names."""
-        return records.values(self._connection.value(sql.LIST_VALUES, {"workflow_id": workflow_id}))
+        return published.values(self._connection.value(sql.LIST_VALUES, {"workflow_id": workflow_id}))
 
     def find_values(self, wanted: Sequence[tuple[str, str]]) -> Sequence[FoundValue]:
         """Give for each (workflow id, name) its value, and the state of the workflow, in one statement."""
-        return records.found_values(self._connection.value(sql.FIND_VALUES, {"wanted": array(wanted)}))
+        return published.found_values(self._connection.value(sql.FIND_VALUES, {"wanted": array(wanted)}))
 
     def streams(self, workflow_id: str) -> Sequence[StreamEnd]:
         """Give the streams of a workflow, in order of their names."""
-        return records.stream_ends(self._connection.value(sql.LIST_STREAMS, {"workflow_id": workflow_id}))
+        return published.stream_ends(self._connection.value(sql.LIST_STREAMS, {"workflow_id": workflow_id}))
 
     def read_streams(self, questions: Sequence[StreamQuestion], *, limit: int) -> Sequence[StreamPage]:
         """Give for each question up to `limit` rows, and the state of the workflow, in one statement."""
         asked = [(one.workflow_id, one.stream, one.start) for one in questions]
-        found = records.stream_pages(
+        found = published.stream_pages(
             self._connection.rows(sql.READ_STREAMS, {"questions": array(asked), "limit": limit}), len(questions)
         )
         for question, page in zip(questions, found, strict=True):
-            if not records.is_whole(page.rows, question.start):
+            if not published.is_whole(page.rows, question.start):
                 raise CorruptLog(
                     f"{self._connection.name}: stream {question.stream!r} of workflow {question.workflow_id!r} has a"
                     f" gap after place {question.start}; restore a backup"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from msgspec import Struct
@@ -68,4 +69,4 @@ class StreamPage(Struct, frozen=True, gc=False, kw_only=True):
     """Rows of a stream in order, and the state of its workflow, None where there is none; both of one moment."""
 
     state: State | None
-    rows: list[StreamRow]
+    rows: Sequence[StreamRow]

@@ -1,8 +1,9 @@
 """Drafting: what the next commit of a workflow says. Decides which ready things become facts, and in which order.
 
 The order, which is then only read: rows of what the workflow published, values that steps set, rows that open what is
-still open, rows that close what was cancelled, failed attempts, then the facts: messages and due timers merged by arrival and due time (a message before a timer of the same
-time, timers of one time by creation), ended steps as they came, sends as they were asked for. Each is one row.
+still open, rows that close what was cancelled, failed attempts, then the facts: messages and due timers merged by
+arrival and due time (a message before a timer of the same time, timers of one time by creation), ended steps as they
+came, sends as they were asked for. Each is one row.
 """
 
 from __future__ import annotations
@@ -59,9 +60,9 @@ def draft(
     """
     recorded_at = max(now, execution.loop.log_time)
     if execution.outcome is not None:
-        published, parts = _take_published(execution)
-        rows = [*published, *_closings(execution), execution.outcome]
-        return _drafted(execution, rows, recorded_at, [], [], (len(published), parts), ended=True)
+        last, left = _take_published(execution)
+        rows = [*last, *_closings(execution), execution.outcome]
+        return _drafted(execution, rows, recorded_at, [], [], (len(last), left), ended=True)
     if execution.began is None:
         return _drafted(execution, [beginning(execution.environment)], recorded_at, [], [])
     consumed: list[int] = []

@@ -132,7 +132,8 @@ def publishing_attempt(what: str, *, blocks: bool) -> Attempt | None:
         )
     if has_loop and blocks and running.post is not None:
         raise WrongContext(
-            f'sync.{what} blocks, and this is async code of the step {running.step!r}; write "await everlog.{what}(...)"'
+            f"sync.{what} blocks, and this is async code of the step {running.step!r}; "
+            f'write "await everlog.{what}(...)"'
         )
     return running
 

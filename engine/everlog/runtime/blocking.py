@@ -214,7 +214,8 @@ class Handle(Generic[T_co]):
         Where none comes in time (`timeout`: seconds or timedelta; 0 only looks), or the workflow ends without, gives
         `default`; where there is none, raises `TimeoutError`, or `NotFound` after the end. `type` is any type form.
         """
-        return self._portal.call(lambda: self._handle.get_value(name, type=type, timeout=timeout, default=default))
+        get: Any = self._handle.get_value  # its overloads are those of this method
+        return self._portal.call(lambda: get(name, type=type, timeout=timeout, default=default))
 
     def values(self) -> Mapping[str, Any]:
         """Give the last values of all names that the workflow has set, in order of the names."""

@@ -124,9 +124,7 @@ def _in_place(rows: Sequence[AnyEvent], placed: Placed) -> Iterator[AnyEvent]:
 def _values(drafted: Draft, rows: Sequence[EventRow]) -> list[ValueRow]:
     """Give the last value of each name."""
     values = {
-        event.name: ValueRow(
-            name=event.name, seq=row.seq, recorded_at=row.recorded_at, payload=bytes(event.value)
-        )
+        event.name: ValueRow(name=event.name, seq=row.seq, recorded_at=row.recorded_at, payload=bytes(event.value))
         for event, row in zip(drafted.rows, rows, strict=True)
         if isinstance(event, events.ValueSet)
     }

@@ -131,7 +131,7 @@ class Outlet:
         async def wait() -> None:
             loop = asyncio.get_running_loop()
             emptied: asyncio.Future[None] = loop.create_future()
-            if self._is_waited_for(partial(self._host.post, loop, partial(_resolve, emptied))):
+            if self._is_waited_for(lambda: _post(self._host, loop, emptied)):
                 await emptied
 
         return wait()
@@ -156,9 +156,7 @@ class Outlet:
             for one in gathered:
                 self._published.parts.extend(self._parts(stream, one))
         for name, (attempt, payload) in values.items():
-            row = events.ValueSet(
-                operation=attempt.identity, name=name, value=Raw(payload), attempt=attempt.number
-            )
+            row = events.ValueSet(operation=attempt.identity, name=name, value=Raw(payload), attempt=attempt.number)
             self._published.values.append(row)
         for waiter in waiters:
             waiter()
@@ -192,9 +190,13 @@ def _part(stream: str, attempt: Attempt, kind: Any, payloads: list[bytes]) -> Pa
 def _check_running(attempt: Attempt) -> None:
     if attempt.over or attempt.cancelled:
         raise StepInterrupted(
-            f"attempt {attempt.number} of step {attempt.step!r} is over, or nobody wants it any more: what it publishes "
-            "now would come too late; end it"
+            f"attempt {attempt.number} of step {attempt.step!r} is over, or nobody wants it any more: what it "
+            "publishes now would come too late; end it"
         )
+
+
+def _post(host: Host, loop: asyncio.AbstractEventLoop, emptied: asyncio.Future[None]) -> None:
+    host.post(loop, partial(_resolve, emptied))
 
 
 def _nothing() -> None:

@@ -24,9 +24,7 @@ class Outputs:
         self._waiting: dict[Resident, int] = {}
         """When each is to be committed, by the store's clock."""
 
-    def resident(
-        self, execution: Execution, token: str, seq: int, on_output: Callable[[Resident], None]
-    ) -> Resident:
+    def resident(self, execution: Execution, token: str, seq: int, on_output: Callable[[Resident], None]) -> Resident:
         """Make a resident with its outlet; `on_output` is called, from any thread, when something came out of it."""
         outlet = Outlet(self._codec, self._host, execution.published, lambda: on_output(resident))
         resident: Final = Resident(execution, token=token, seq=seq, outlet=outlet)

@@ -114,9 +114,13 @@ class Readers:
             values = [one for one in some if isinstance(one, ValueReader)]
             streams = [one for one in some if isinstance(one, StreamReader)]
             if values:
-                self._answer(values, values_of(self._store).find_values([(one.workflow_id, one.name) for one in values]))
+                self._answer(
+                    values, values_of(self._store).find_values([(one.workflow_id, one.name) for one in values])
+                )
             if streams:
-                self._answer(streams, streams_of(self._store).read_streams([one.question for one in streams], limit=PAGE))
+                self._answer(
+                    streams, streams_of(self._store).read_streams([one.question for one in streams], limit=PAGE)
+                )
 
     def _answer(self, readers: Iterable[Any], found: Iterable[Any]) -> None:
         for reader, answer in zip(readers, found, strict=True):

@@ -67,7 +67,7 @@ def open_stream(client: Client, workflow_id: str, name: str, declared: object, s
     """Give a stream as `Handle.stream` promises."""
     check_name(name, "the name of a stream")
     # Users without a type checker give anything.
-    if not isinstance(start, int) or isinstance(start, bool) or start < 0:  # pyright: ignore[reportUnnecessaryIsInstance]
+    if type(start) is not int or start < 0:
         raise UsageError(f"start of a stream must be a whole number from 0 on, got {start!r}")
 
     async def read(offset: int) -> StreamPage:
