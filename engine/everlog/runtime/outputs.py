@@ -35,10 +35,13 @@ class Outputs:
         self._waiting.setdefault(resident, resident.outlet.flushed_at + PAUSE)
 
     def ripe(self, now: int) -> list[Resident]:
-        """Give those whose time has come."""
+        """Give those whose time has come, once; one whose commit is under way is added again after that."""
         if not self._waiting:
             return []
-        return [resident for resident, due_at in self._waiting.items() if due_at <= now]
+        ripe = [resident for resident, due_at in self._waiting.items() if due_at <= now]
+        for resident in ripe:
+            del self._waiting[resident]
+        return ripe
 
     def next(self) -> float:
         """Give the store time at which the next is ripe."""

@@ -408,6 +408,8 @@ class Worker:
 
     def _after_drain(self, resident: Resident) -> None:
         execution = resident.execution
+        if not resident.outlet.is_empty():
+            self._outputs.add(resident)
         if execution.dropped_steps:
             self._steps.drop(execution.dropped_steps)
             execution.dropped_steps.clear()
