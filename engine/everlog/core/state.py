@@ -115,11 +115,8 @@ def evolve(state: WorkflowState, seq: int, at: int, event: AnyEvent) -> Workflow
             return _closed(state, event.operation)
         case events.MessageSent() | events.SendFailed():
             return state
-        case events.ValueSet():
-            value = PublishedValue(seq=seq, recorded_at=at, value=event.value)
-            return change(state, values={**state.values, event.name: value})
-        case events.ItemsEmitted() | events.StreamClosed():
-            return _streamed(state, event)
+        case events.ValueSet() | events.ItemsEmitted() | events.StreamClosed():
+            return _published(state, at, event)
         case events.CancelRequested():
             return change(state, cancel_requested=True)
         case events.WorkflowCompleted():
@@ -132,7 +129,10 @@ def evolve(state: WorkflowState, seq: int, at: int, event: AnyEvent) -> Workflow
             assert_never(event)
 
 
-def _streamed(state: WorkflowState, event: events.ItemsEmitted | events.StreamClosed) -> WorkflowState:
+def _published(state: WorkflowState, at: int, event: events.Publication) -> WorkflowState:
+    if isinstance(event, events.ValueSet):
+        value = PublishedValue(seq=state.seq, recorded_at=at, value=event.value)
+        return msgspec.structs.replace(state, values={**state.values, event.name: value})
     before = state.streams.get(event.stream, OwnStream())
     emitted = event.count if isinstance(event, events.ItemsEmitted) else 0
     closed = isinstance(event, events.StreamClosed)

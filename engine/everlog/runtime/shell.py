@@ -207,7 +207,7 @@ class Shell:
         while self._published:
             resident = self._published.popleft()
             if worker is not None:
-                worker.step_published(resident)
+                worker.outputs.look_at(resident)
         while self._ended_steps:
             dispatch, end = self._ended_steps.popleft()
             if worker is not None:

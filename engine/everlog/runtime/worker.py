@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from everlog.core import events
 from everlog.core.durations import SECOND
-from everlog.core.events import EndEvent, decode_event
+from everlog.core.events import EndEvent
 from everlog.core.failures import describe
 from everlog.errors import CorruptLog, EverlogError, InternalError, NotFound, StoreUnavailable
 from everlog.host import Host
@@ -35,6 +35,7 @@ from everlog.replay.drafting import (
 from everlog.replay.execution import Environment, Execution, StepEnd
 from everlog.replay.quarantine import was_kept_aside
 from everlog.runtime.alarms import Alarms
+from everlog.runtime.claims import rebuild, whole_history
 from everlog.runtime.commits import commit_of, going_on, state_commit, stuck_commit
 from everlog.runtime.committer import CommitAnswer, Committer, PendingCommit
 from everlog.runtime.dispatches import Dispatches, given_back
@@ -99,7 +100,7 @@ class Worker:
         self._resting = Resting()
         self._strand_room = StrandRoom()
         self._dispatches = Dispatches()
-        self._outputs = Outputs(environment.codec, host, store)
+        self.outputs = Outputs(environment.codec, host, store)
         self._inbox_seen = 0
         self.inbox_wanted = False
         self.claim_wanted = True
@@ -112,10 +113,6 @@ class Worker:
         """Store time at which this round began."""
         self._starting = False
         """Whether attempts may begin, as it was when this round began; what begins asks again."""
-        self.on_output: Callable[[Resident], None] = lambda resident: None
-        """Called from any thread when steps of a workflow begin to publish."""
-        self.on_published: Callable[[str], None] = lambda workflow_id: None
-        """Told of each workflow that has published something, now that it is durable."""
         self.may_start = True
         """False while the worker is past its own lease: then it starts no attempt and claims nothing."""
         self.holds_lease: Callable[[], bool] = lambda: True
@@ -151,12 +148,8 @@ class Worker:
         if not self.has_room() or not known:
             self.claim_wanted, self.next_claim = False, NEVER
             return
-        request = ClaimRequest(
-            worker=self.settings.worker,
-            tokens=[self._host.token() for _ in range(room)],
-            build=self.settings.build,
-            names=sorted(known),
-        )
+        settings, tokens = self.settings, [self._host.token() for _ in range(room)]
+        request = ClaimRequest(worker=settings.worker, tokens=tokens, build=settings.build, names=sorted(known))
         answer = self._store.claim(request)
         self.next_claim = NEVER if answer.next_due is None else answer.next_due
         self.claim_wanted = len(answer.claimed) == room
@@ -172,10 +165,7 @@ class Worker:
             self._write_alone(commit, partial(self._take_late, claimed, definition))
             return
         try:
-            rows = claimed.history or self._store.read(head.workflow_id)
-            if not rows or rows[-1].seq != head.seq:
-                raise CorruptLog(f"the history of {head.workflow_id!r} does not end at its head's seq {head.seq}")
-            history = [(row.seq, row.recorded_at, decode_event(row.payload)) for row in rows]
+            history = whole_history(claimed, self._store)
             if head.takeovers >= MOST_TAKEOVERS:  # its code is not run: it may be what would cost another
                 self._mark_stuck(head.workflow_id, token, head.seq, poisoned(head, history))
             else:
@@ -205,7 +195,7 @@ class Worker:
             raise CorruptLog(f"the history of {workflow_id!r} does not begin with its creation")
         execution = Execution(workflow_id, created, definition, self.environment)
         execution.now = history[-1][1]
-        resident = self._outputs.resident(execution, token, history[-1][0], self.on_output)
+        resident = self.outputs.resident(execution, token, history[-1][0])
         resident.inbox = list(inbox)
         if head is None:
             resident.stream_ends = {}
@@ -213,15 +203,7 @@ class Worker:
             resident.head = (head.state, head.wake_at, list(head.topics))
         self.residents[workflow_id] = resident
         try:
-            if len(history) <= 2 and (head is None or not head.takeovers):
-                for seq, recorded_at, event in history:
-                    execution.apply(seq, recorded_at, event)
-                if head is not None:
-                    execution.may_repeat()
-            else:
-                # A death is a takeover only where the head says `running`.
-                counted = head is not None and head.state == "running" and not head.takeovers
-                execution.replay(history, starts_first=not counted)
+            rebuild(execution, history, head)
         except CannotGoOn as stuck:
             self._get_stuck(resident, stuck.why)
         except Exception as error:  # noqa: BLE001 - must not stop the other workflows
@@ -266,16 +248,11 @@ class Worker:
     def wake_due(self, now: int) -> None:
         """Have every workflow looked at whose alarm has rung."""
         self._dirty.update(dict.fromkeys(self._alarms.ring(now)))
-        self._dirty.update(dict.fromkeys(self._outputs.ripe(now)))
-
-    def step_published(self, resident: Resident) -> None:
-        """Take note that a step has published something."""
-        if not resident.lost:
-            self._outputs.add(resident)
+        self._dirty.update(dict.fromkeys(self.outputs.ripe(now)))
 
     def next_alarm(self) -> float:
         """Give the store time of the next alarm."""
-        return min(self._alarms.next(), self._outputs.next())
+        return min(self._alarms.next(), self.outputs.next())
 
     def has_work(self) -> bool:
         """Tell whether there is something to do at once."""
@@ -308,7 +285,7 @@ class Worker:
 
     def _draft(self, resident: Resident, now: int) -> None:
         execution = resident.execution
-        self._outputs.gather(resident, now)
+        self.outputs.gather(resident, now)
         drafted = draft(execution, now, resident.inbox, starting=self._starting)
         if drafted is None:
             self._dispatch(resident)
@@ -385,8 +362,7 @@ class Worker:
         if drafted.sends:
             self.inbox_wanted = self.claim_wanted = True
         if drafted.published or drafted.parts:
-            resident.stream_ends = drafted.stream_ends if drafted.parts else resident.stream_ends
-            self.on_published(resident.workflow_id)
+            self.outputs.written(resident, drafted)
         execution = resident.execution
         execution.now = drafted.recorded_at
         try:
@@ -408,8 +384,7 @@ class Worker:
 
     def _after_drain(self, resident: Resident) -> None:
         execution = resident.execution
-        if not resident.outlet.is_empty():
-            self._outputs.add(resident)
+        self.outputs.look_at(resident)
         if execution.dropped_steps:
             self._steps.drop(execution.dropped_steps)
             execution.dropped_steps.clear()
@@ -477,7 +452,7 @@ class Worker:
         execution = resident.execution
         running = [operation for operation in execution.steps.values() if operation.dispatched]
         self._steps.drop([*running, *execution.dropped_steps])
-        self._outputs.let_go(resident)
+        self.outputs.let_go(resident)
         execution.tear_down()
         self.let_go_of.append(resident.workflow_id)
         if len(self.residents) == self.settings.concurrency - 1:
@@ -514,9 +489,7 @@ class Worker:
                 self._hand_back(resident, now)
 
     def _hand_back(self, resident: Resident, now: int) -> None:
-        try:
-            self._outputs.gather(resident, now)
-        except StoreUnavailable:
+        if not self.outputs.can_gather(resident, now):
             return  # it becomes free with the lease
         drafted = draft(resident.execution, now, resident.inbox, settle=True, starting=False)
         if drafted is not None:
