@@ -6,12 +6,12 @@ somebody wrote. All who wait are answered from one question for the values and o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Final
 
 from msgspec import Struct
 
-from everlog.errors import NotFound, UsageError
+from everlog.errors import EverlogError, NotFound, StoreUnavailable, UsageError
 from everlog.store import (
     ENDED,
     FoundValue,
@@ -111,18 +111,30 @@ class Readers:
         """Look after those who are due. Who could not be, since the store failed, stays due."""
         while self._due:
             some = list(self._due)[:MOST_AT_ONCE]
-            values = [one for one in some if isinstance(one, ValueReader)]
-            streams = [one for one in some if isinstance(one, StreamReader)]
-            if values:
-                self._answer(
-                    values, values_of(self._store).find_values([(one.workflow_id, one.name) for one in values])
-                )
-            if streams:
-                self._answer(
-                    streams, streams_of(self._store).read_streams([one.question for one in streams], limit=PAGE)
-                )
+            self._ask([one for one in some if isinstance(one, ValueReader)], self._find_values)
+            self._ask([one for one in some if isinstance(one, StreamReader)], self._read_streams)
 
-    def _answer(self, readers: Iterable[Any], found: Iterable[Any]) -> None:
+    def _find_values(self, readers: Sequence[Any]) -> Iterable[FoundValue]:
+        return values_of(self._store).find_values([(one.workflow_id, one.name) for one in readers])
+
+    def _read_streams(self, readers: Sequence[Any]) -> Iterable[StreamPage]:
+        return streams_of(self._store).read_streams([one.question for one in readers], limit=PAGE)
+
+    def _ask(self, readers: Sequence[Any], ask: Callable[[Sequence[Any]], Iterable[Any]]) -> None:
+        if not readers:
+            return
+        try:
+            found: Iterable[Any] = ask(readers)
+        except StoreUnavailable:
+            raise
+        except EverlogError as error:
+            if len(readers) == 1:  # it alone is told: what it asks for cannot be read
+                self.forget(readers[0])
+                readers[0].answer(error)
+                return
+            for reader in readers:
+                self._ask([reader], ask)
+            return
         for reader, answer in zip(readers, found, strict=True):
             self._due.pop(reader, None)
             if reader.take(answer):
