@@ -37,13 +37,16 @@ from everlog.replay.named import named
 from everlog.replay.options import StepOptions, WorkflowOptions
 from everlog.replay.primitives import (
     call,
+    close_stream,
     current,
+    emit,
     handle,
     now,
     random,
     recv,
     scope,
     send,
+    set_value,
     sleep,
     sleep_until,
     start,
@@ -54,6 +57,7 @@ from everlog.runtime.engine import Engine
 from everlog.runtime.handles import Handle
 from everlog.runtime.listing import Listing
 from everlog.runtime.status import HistoryEvent, WorkflowStatus
+from everlog.runtime.streams import Stream, StreamItem, StreamReset
 
 __all__ = [
     "Client",
@@ -80,6 +84,9 @@ __all__ = [
     "StepTimeout",
     "StoreError",
     "StoreUnavailable",
+    "Stream",
+    "StreamItem",
+    "StreamReset",
     "SyncStep",
     "SyncWorkflow",
     "UsageError",
@@ -91,7 +98,9 @@ __all__ = [
     "WorkflowStatus",
     "WrongContext",
     "call",
+    "close_stream",
     "current",
+    "emit",
     "handle",
     "named",
     "now",
@@ -100,6 +109,7 @@ __all__ = [
     "register",
     "scope",
     "send",
+    "set_value",
     "sleep",
     "sleep_until",
     "start",

@@ -31,6 +31,8 @@ class _Workflow:
         self.inbox: dict[int, store.InboxRow] = {}
         self.senders: set[tuple[str, int]] = set()  # (source, number) of what is in the inbox
         self.keys: set[str] = set()  # of all messages that ever were
+        self.values: dict[str, store.ValueRow] = {}
+        self.streams: dict[str, list[store.StreamRow]] = {}
 
 
 class MemoryStore:
@@ -109,6 +111,9 @@ class MemoryStore:
         for message in commit.messages:
             if self._why_undeliverable(message) is None:
                 self._deliver(message)
+        workflow.values.update((value.name, value) for value in commit.values)
+        for item in commit.items:
+            _append(workflow.streams.setdefault(item.stream, []), item)
         self._move(
             workflow,
             replace(
@@ -229,6 +234,42 @@ class MemoryStore:
             rows = [row for held in self._open[worker].values() for row in held.inbox.values() if row.row > after]
         return sorted(rows, key=lambda row: row.row)
 
+    def values(self, workflow_id: str) -> Sequence[store.ValueRow]:
+        with self._locked():
+            workflow = self._workflows.get(workflow_id)
+            return [] if workflow is None else [workflow.values[name] for name in sorted(workflow.values)]
+
+    def find_values(self, wanted: Sequence[tuple[str, str]]) -> Sequence[store.FoundValue]:
+        with self._locked():
+            found = [(self._workflows.get(workflow_id), name) for workflow_id, name in wanted]
+            return [
+                store.FoundValue(state=None, value=None)
+                if workflow is None
+                else store.FoundValue(state=workflow.head.state, value=workflow.values.get(name))
+                for workflow, name in found
+            ]
+
+    def streams(self, workflow_id: str) -> Sequence[store.StreamEnd]:
+        with self._locked():
+            workflow = self._workflows.get(workflow_id)
+            written = {} if workflow is None else workflow.streams
+            return [
+                store.StreamEnd(stream=name, length=_length(written[name]), closed=written[name][-1].kind == "closed")
+                for name in sorted(written)
+            ]
+
+    def read_streams(self, questions: Sequence[store.StreamQuestion], *, limit: int) -> Sequence[store.StreamPage]:
+        with self._locked():
+            return [self._read_stream(question, limit) for question in questions]
+
+    def _read_stream(self, question: store.StreamQuestion, limit: int) -> store.StreamPage:
+        workflow = self._workflows.get(question.workflow_id)
+        if workflow is None:
+            return store.StreamPage(state=None, rows=[])
+        written = workflow.streams.get(question.stream, [])
+        rows = [row for row in written if row.offset + row.count > question.start]
+        return store.StreamPage(state=workflow.head.state, rows=rows[:limit])
+
     def changes(self) -> int:
         """Give the number of writes so far, one's own included."""
         with self._locked():
@@ -295,6 +336,16 @@ class MemoryStore:
 
 def _system_clock() -> int:
     return time.time_ns() // 1000
+
+
+def _length(rows: Sequence[store.StreamRow]) -> int:
+    return rows[-1].offset + rows[-1].count if rows else 0
+
+
+def _append(rows: list[store.StreamRow], row: store.StreamRow) -> None:
+    """Append to a stream. What lies before its end was written by an earlier sending of the same commit."""
+    if row.offset == _length(rows):
+        rows.append(row)
 
 
 def _age(head: store.Head) -> tuple[int, str]:

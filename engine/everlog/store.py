@@ -35,6 +35,13 @@ from msgspec import Struct
 from everlog.core.heads import ENDED as ENDED
 from everlog.core.heads import InboxRow as InboxRow
 from everlog.core.heads import State as State
+from everlog.core.published import FoundValue as FoundValue
+from everlog.core.published import StreamEnd as StreamEnd
+from everlog.core.published import StreamKind as StreamKind
+from everlog.core.published import StreamPage as StreamPage
+from everlog.core.published import StreamQuestion as StreamQuestion
+from everlog.core.published import StreamRow as StreamRow
+from everlog.core.published import ValueRow as ValueRow
 from everlog.errors import InternalError
 
 
@@ -86,6 +93,9 @@ class Commit(Struct, frozen=True, gc=False, kw_only=True):
     come to be with it, its children for one; then `messages` go to other inboxes, those of the created among them.
     `release` clears the token and the worker; an ended state does so as well.
     A commit with events sets `takeovers` to 0 if `progress` is true.
+    `values` replace those of their names; a store that is no `SupportsValues` has no use for them. `items` are appended
+    to streams, and given only to a `SupportsStreams`: each continues its stream where that ends, save one that was
+    written before, when the answer to this same commit was lost: it is left as it is.
     """
 
     workflow_id: str
@@ -98,6 +108,8 @@ class Commit(Struct, frozen=True, gc=False, kw_only=True):
     consumed: Sequence[int] = ()
     creates: Sequence[NewWorkflow] = ()
     messages: Sequence[NewMessage] = ()
+    values: Sequence[ValueRow] = ()
+    items: Sequence[StreamRow] = ()
     release: bool = False
     progress: bool = True
     build: str | None = None
@@ -326,6 +338,35 @@ class SupportsWakeups(Protocol):
 
 
 @runtime_checkable
+class SupportsValues(Protocol):
+    """A store that keeps the last value of each name beside the log, so that readers need no history."""
+
+    def values(self, workflow_id: str) -> Sequence[ValueRow]:
+        """Give the values of a workflow, in order of their names; none for an unknown id."""
+        ...
+
+    def find_values(self, wanted: Sequence[tuple[str, str]]) -> Sequence[FoundValue]:
+        """Give for each (workflow id, name) its value, and in what state the workflow is in the same snapshot."""
+        ...
+
+
+@runtime_checkable
+class SupportsStreams(Protocol):
+    """A store that keeps streams: rows of items that are appended, fenced by the head's token, and never changed."""
+
+    def streams(self, workflow_id: str) -> Sequence[StreamEnd]:
+        """Give the streams of a workflow to which something was written, in order of their names."""
+        ...
+
+    def read_streams(self, questions: Sequence[StreamQuestion], *, limit: int) -> Sequence[StreamPage]:
+        """Give for each question up to `limit` rows, and in what state the workflow is in the same snapshot.
+
+        So where the workflow has ended and no row is given, none follows.
+        """
+        ...
+
+
+@runtime_checkable
 class SupportsMaintenance(Protocol):
     """A store that has house-keeping to do while the engine runs; asked for with `isinstance`."""
 
@@ -349,6 +390,10 @@ def check_batch(batch: Batch) -> None:
             expected += 1
             if event.seq != expected:
                 raise _gap(commit.workflow_id, expected, event.seq)
+        if commit.items:
+            _check_items(commit)
+        if commit.values and len({value.name for value in commit.values}) < len(commit.values):
+            raise InternalError(f"workflow {commit.workflow_id!r} sets one value twice in one commit; give the last")
         if commit.creates:
             _check_creations(commit)
             created.update(new.workflow_id for new in commit.creates)
@@ -379,3 +424,15 @@ def _gap(workflow_id: str, expected: int, found: int) -> InternalError:
     return InternalError(
         f"history of workflow {workflow_id!r} would have a gap: expected seq {expected}, found {found}"
     )
+
+
+def _check_items(commit: Commit) -> None:
+    ends: dict[str, int] = {}
+    for row in commit.items:
+        expected = ends.get(row.stream, row.offset)
+        if row.offset != expected or row.count < 1:
+            raise InternalError(
+                f"stream {row.stream!r} of workflow {commit.workflow_id!r} would have a gap: expected offset "
+                f"{expected}, found {row.offset} with {row.count} items"
+            )
+        ends[row.stream] = row.offset + row.count

@@ -14,11 +14,25 @@
 `map`, `submit` and `timeout` stand for what asyncio does in async code. What never waits is the same in both.
 """
 
-from everlog.replay.blocking import Future, call, handle, recv, send, sleep, sleep_until, start, submit, timeout
+from everlog.replay.blocking import (
+    Future,
+    call,
+    close_stream,
+    emit,
+    handle,
+    recv,
+    send,
+    set_value,
+    sleep,
+    sleep_until,
+    start,
+    submit,
+    timeout,
+)
 from everlog.replay.blocking import map as map  # noqa: A004 - it is called sync.map, and imported as a part of sync only
 from everlog.replay.current import Current
 from everlog.replay.primitives import current, now, random, scope, uuid4
-from everlog.runtime.blocking import Client, Engine, Handle, Listing
+from everlog.runtime.blocking import Client, Engine, Handle, Listing, Stream
 
 __all__ = [
     "Client",
@@ -27,8 +41,11 @@ __all__ = [
     "Future",
     "Handle",
     "Listing",
+    "Stream",
     "call",
+    "close_stream",
     "current",
+    "emit",
     "handle",
     "map",
     "now",
@@ -36,6 +53,7 @@ __all__ = [
     "recv",
     "scope",
     "send",
+    "set_value",
     "sleep",
     "sleep_until",
     "start",

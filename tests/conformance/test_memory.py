@@ -3,10 +3,10 @@
 import pytest
 
 from everlog.memory import MemoryStore
-from everlog.testing import StoreConformance
+from everlog.testing import StoreConformance, StreamsConformance, ValuesConformance
 
 
-class TestMemory(StoreConformance):
+class TestMemory(StoreConformance, ValuesConformance, StreamsConformance):
     @pytest.fixture
     def store(self) -> MemoryStore:
         return MemoryStore()

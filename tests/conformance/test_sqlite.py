@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from everlog.testing import StoreConformance
+from everlog.testing import StoreConformance, StreamsConformance, ValuesConformance
 from everlog_sqlite import SqliteStore, open_store
 
 
-class TestSqliteFile(StoreConformance):
+class TestSqliteFile(StoreConformance, ValuesConformance, StreamsConformance):
     @pytest.fixture
     def store(self, tmp_path: Path) -> Iterator[SqliteStore]:
         store = open_store(f"sqlite:///{tmp_path}/test.db", durability="process")
@@ -23,7 +23,7 @@ class TestSqliteFile(StoreConformance):
         peer.close()
 
 
-class TestSqliteInMemory(StoreConformance):
+class TestSqliteInMemory(StoreConformance, ValuesConformance, StreamsConformance):
     @pytest.fixture
     def store(self) -> Iterator[SqliteStore]:
         store = open_store("sqlite:///:memory:")

@@ -142,6 +142,19 @@ class BlockingMachine(Observer):
         handle = self.started(node)
         return handle and handle.send(node["topic"], len(self.trace))
 
+    def do_publish(self, node: Node) -> int:
+        under, seen = node["under"], len(self.trace)
+        try:
+            if node["what"] == "value":
+                sync.set_value(under, seen)
+            elif node["what"] == "items":
+                sync.emit(under, *range(seen, seen + node["count"]))
+            else:
+                sync.close_stream(under)
+        except everlog.UsageError:
+            return -4
+        return seen
+
     # -- many at once ------------------------------------------------------------------------------------------------
 
     def do_map(self, node: Node) -> Any:

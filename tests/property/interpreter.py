@@ -432,6 +432,19 @@ class Machine(Observer):
                 break
         return values
 
+    async def do_publish(self, node: Node) -> int:
+        under, seen = node["under"], len(self.trace)
+        try:
+            if node["what"] == "value":
+                await everlog.set_value(under, seen)
+            elif node["what"] == "items":
+                await everlog.emit(under, *range(seen, seen + node["count"]))
+            else:
+                await everlog.close_stream(under)
+        except everlog.UsageError:
+            return -4
+        return seen
+
     # -- limits ------------------------------------------------------------------------------------------------------
 
     async def do_timeout(self, node: Node) -> Any:

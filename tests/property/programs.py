@@ -19,11 +19,12 @@ LIMITS = [0, 0.01, 0.05, 0.1, 0.5, 1, 2, 5]
 TOPICS = ["a", "b"]
 LEAVES = ["step"] * 8 + ["sleep"] * 3 + ["recv"] * 2 + ["send", "draw", "fail", "put", "get", "set", "event"]
 LEAVES += ["join", "cancel", "condition", "barrier", "drained", "everyone", "ended", "ended", "stop", "tell"]
+LEAVES += ["publish"] * 3
 INNER = ["sequence"] * 4 + ["gather", "group", "wait", "completed", "timeout", "wait_for", "nursery", "move_on"] * 2
 INNER += ["guard", "guard", "swallow", "scope", "spawn", "shield", "later", "callback", "generator", "generator"]
 INNER += ["lock", "semaphore", "notify", "poll", "fail_after", "child", "child", "child"]
 BLOCKING_LEAVES = ["step"] * 8 + ["sleep"] * 3 + ["recv"] * 2 + ["send", "draw", "fail", "join", "cancel", "spread"]
-BLOCKING_LEAVES += ["ended", "ended", "stop", "tell"]
+BLOCKING_LEAVES += ["ended", "ended", "stop", "tell"] + ["publish"] * 3
 BLOCKING_INNER = ["sequence"] * 3 + ["map"] * 4 + ["several", "timeout"] * 2 + ["guard", "swallow", "scope", "spawn"]
 BLOCKING_INNER += ["generator", "child", "child"]
 """The kinds that have a blocking form as well; `interpreter` runs them in async code, `blocking_interpreter` not so."""
@@ -128,6 +129,13 @@ class Programmer:
         if self.chance.random() < 0.2:
             drawn["key"] = self.chance.choice(["m1", "m2"])
         return drawn
+
+    def draw_publish(self, depth: int) -> Node:
+        return {
+            "what": self.chance.choice(["value", "value", "items", "items", "items", "end"]),
+            "under": self.chance.choice(["a", "b"]),
+            "count": self.chance.choice([0, 1, 1, 2, 3]),
+        }
 
     def draw_join(self, depth: int) -> Node:
         return {"index": self.chance.randrange(8), "gently": self.blocking}

@@ -12,7 +12,7 @@ from everlog_postgres.connection import Connection, Driver
 from everlog_postgres.driver_errors import translate
 from everlog_postgres.statements import in_schema, load
 
-MIGRATIONS: Final = ("0001_initial",)
+MIGRATIONS: Final = ("0001_initial", "0002_values_and_streams")
 """All that were ever made, in order."""
 
 _LOCK: Final = 0x45564C47

@@ -25,6 +25,7 @@ from everlog.store import (
 )
 from everlog_postgres.arrays import array_literal, bigints, bools, encoded_texts, texts
 from everlog_postgres.connection import Rows
+from everlog_postgres.published import item_columns, value_columns
 from everlog_postgres.segments import Segment
 from everlog_postgres.snapshots import Snapshot
 
@@ -209,6 +210,8 @@ def batch(segment: Segment, repeated: Mapping[str, set[int]], *, now: int) -> di
     given.update({**_fence(segment.commits), **_moves(segment.commits, now)} if segment.commits else _NO_COMMITS)
     given.update(_messages(segment, repeated) if segment.sent else _NO_MESSAGES)
     given.update(_events(segment))
+    given.update(value_columns(segment.commits))
+    given.update(item_columns(segment.commits))
     return given
 
 

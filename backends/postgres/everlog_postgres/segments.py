@@ -78,7 +78,8 @@ def lone_advance(batch: Batch) -> Commit | None:
 def _runs_on(commit: Commit) -> bool:
     goes_on = commit.state == "running" and commit.wake_at is None and not commit.topics and not commit.release
     explains = commit.build is not None or commit.why is not None
-    return goes_on and not explains and not commit.consumed and not commit.messages and not commit.creates
+    touches = commit.consumed or commit.messages or commit.creates or commit.values or commit.items
+    return goes_on and not explains and not touches
 
 
 def segments(batch: Batch) -> Iterator[Segment]:

@@ -29,14 +29,19 @@ from everlog.store import (
     Done,
     EventRow,
     Exists,
+    FoundValue,
     Head,
     InboxRow,
     PostOutcome,
+    StreamEnd,
+    StreamPage,
+    StreamQuestion,
+    ValueRow,
     WorkerRow,
     WorkflowQuery,
     check_batch,
 )
-from everlog_postgres import records
+from everlog_postgres import published, records
 from everlog_postgres.arrays import bigints, texts
 from everlog_postgres.changes import Changes
 from everlog_postgres.clock import ServerClock
@@ -364,6 +369,42 @@ class PostgresStore:
 
     def _shown(self) -> Snapshot:
         return self._seen[2] if self._seen is not None else NOTHING
+
+    def values(self, workflow_id: str) -> Sequence[ValueRow]:
+        """Give the values of a workflow, in order of their names."""
+        question = Question(self._sql.list_values, {"workflow_id": workflow_id})
+        return published.values(self._connection.ask(question)[0])
+
+    def find_values(self, wanted: Sequence[tuple[str, str]]) -> Sequence[FoundValue]:
+        """Give for each (workflow id, name) its value, and the state of the workflow, in one statement."""
+        question = {
+            "workflow_ids": texts([workflow_id for workflow_id, _ in wanted]),
+            "names": texts([name for _, name in wanted]),
+        }
+        return published.found_values(self._connection.ask(Question(self._sql.find_values, question))[0])
+
+    def streams(self, workflow_id: str) -> Sequence[StreamEnd]:
+        """Give the streams of a workflow, in order of their names."""
+        question = Question(self._sql.list_streams, {"workflow_id": workflow_id})
+        return published.stream_ends(self._connection.ask(question)[0])
+
+    def read_streams(self, questions: Sequence[StreamQuestion], *, limit: int) -> Sequence[StreamPage]:
+        """Give for each question up to `limit` rows, and the state of the workflow, in one statement."""
+        asked = {
+            "workflow_ids": texts([one.workflow_id for one in questions]),
+            "streams": texts([one.stream for one in questions]),
+            "starts": bigints([one.start for one in questions]),
+            "limit": limit,
+        }
+        found = self._connection.ask(Question(self._sql.read_streams, asked))[0]
+        pages = published.stream_pages(found, len(questions))
+        for question, page in zip(questions, pages, strict=True):
+            if not published.is_whole(page.rows, question.start):
+                raise CorruptLog(
+                    f"{self._connection.name}: stream {question.stream!r} of workflow {question.workflow_id!r} has a"
+                    f" gap after place {question.start}; restore a backup"
+                )
+        return pages
 
     def changes(self) -> int:
         """Give a number that differs after a creation, commit, post or retirement, also one of ours.

@@ -80,6 +80,8 @@ class Plan:
         self.ended: list[int] = []
         self.messages: list[Row] = []
         self.keys: list[Row] = []
+        self.values: list[Row] = []
+        self.items: list[Row] = []
         self._mail = mail
         self._last_number = last_number
         self._now = now
@@ -135,6 +137,8 @@ class Plan:
         for message in commit.messages:
             if self._why_undeliverable(message) is None:
                 self._deliver(message)
+        if commit.values or commit.items:
+            self._publish(head.number, commit)
         size = self._append(head.number, commit.events)
         runs_on = commit.state == "running" and _goes_on(commit) and head.runs()
         head.seq += len(commit.events)
@@ -191,6 +195,13 @@ class Plan:
         if message.key is not None:
             self.keys.append((number, message.key))
 
+    def _publish(self, number: int, commit: Commit) -> None:
+        for value in commit.values:
+            self.values.append((number, value.name, value.seq, value.recorded_at, value.payload.decode()))
+        for row in commit.items:
+            place = (number, row.stream, row.offset, row.count, row.kind)
+            self.items.append((*place, row.written_at, row.operation, row.attempt, row.payload.decode()))
+
     def _append(self, number: int, events: Sequence[EventRow]) -> int:
         """Plan rows of the log, and give the bytes of their payloads."""
         size = 0
@@ -223,6 +234,8 @@ def running_on(commits: Sequence[Commit], known: Mapping[str, HeadRecord]) -> Ru
         if head is None or head.token != commit.token or head.seq != commit.seq or not head.runs():
             return None
         if commit.state != "running" or commit.messages or commit.consumed or commit.creates or not _goes_on(commit):
+            return None
+        if commit.values or commit.items:
             return None
         number, seq, size = head.number, commit.seq, 0
         for event in commit.events:

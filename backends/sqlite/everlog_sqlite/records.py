@@ -84,17 +84,17 @@ def array(values: Iterable[object]) -> str:
 
 def heads(text: str) -> list[HeadRecord]:
     """Read what find_heads gives."""
-    return _decode(_heads, text)
+    return read_json(_heads, text)
 
 
 def delivered(text: str) -> list[Delivered]:
     """Read what find_delivered gives."""
-    return _decode(_delivered, text)
+    return read_json(_delivered, text)
 
 
 def runnable(text: str) -> list[int]:
     """Read what find_runnable gives: the numbers, longest runnable first."""
-    found = _decode(_pairs, text)
+    found = read_json(_pairs, text)
     return [number for _, number in sorted(found)]
 
 
@@ -102,7 +102,7 @@ def histories(texts: Sequence[tuple[str]]) -> dict[int, list[EventRow]]:
     """Read what read_histories gives, by number."""
     found: dict[int, list[EventRow]] = {}
     for (text,) in texts:
-        for number, seq, type_, recorded_at, payload in _decode(_events, text):
+        for number, seq, type_, recorded_at, payload in read_json(_events, text):
             found.setdefault(number, []).append(EventRow(seq, type_, recorded_at, payload.encode()))
     return found
 
@@ -114,7 +114,7 @@ def is_dense(history: Sequence[EventRow], *, after: int) -> bool:
 
 def messages(texts: Sequence[tuple[str]]) -> list[InboxRow]:
     """Read what read_inboxes gives, in order of row."""
-    found = [message for (text,) in texts for message in _decode(_messages, text)]
+    found = [message for (text,) in texts for message in read_json(_messages, text)]
     return [
         InboxRow(
             row=row,
@@ -132,13 +132,14 @@ def messages(texts: Sequence[tuple[str]]) -> list[InboxRow]:
 
 def workers(text: str) -> list[WorkerRow]:
     """Read what list_workers gives."""
-    found = _decode(_workers, text)
+    found = read_json(_workers, text)
     return [
         WorkerRow(worker=worker, process=process, lease_until=lease_until) for worker, process, lease_until in found
     ]
 
 
-def _decode(decoder: msgspec.json.Decoder[T], text: str) -> T:
+def read_json(decoder: msgspec.json.Decoder[T], text: str) -> T:
+    """Read the JSON text of a statement."""
     try:
         return decoder.decode(text)
     except msgspec.DecodeError as error:

@@ -23,14 +23,19 @@ from everlog.store import (
     ClaimRequest,
     Commit,
     EventRow,
+    FoundValue,
     Head,
     InboxRow,
     NewMessage,
+    StreamEnd,
+    StreamPage,
+    StreamQuestion,
+    ValueRow,
     WorkerRow,
     WorkflowQuery,
     check_batch,
 )
-from everlog_sqlite import records
+from everlog_sqlite import published, records
 from everlog_sqlite import statements as sql
 from everlog_sqlite.connection import Connection, Durability
 from everlog_sqlite.liveness import WorkerLocks
@@ -199,6 +204,10 @@ class SqliteStore:
             sql.INSERT_MESSAGES.run(connection, plan.messages)
         if plan.keys:
             sql.INSERT_MESSAGE_KEYS.run(connection, plan.keys)
+        if plan.values:
+            sql.WRITE_VALUES.run(connection, plan.values)
+        if plan.items:
+            sql.APPEND_TO_STREAMS.run(connection, plan.items)
         if plan.ended:
             connection.execute(sql.CLOSE_INBOXES, {"workflows": array(plan.ended)})
 
@@ -283,6 +292,32 @@ class SqliteStore:
     def unread(self, worker: str, *, after: int = 0) -> Sequence[InboxRow]:
         """Give the unread messages with `row` > `after` of all workflows that this worker holds, in order of `row`."""
         return records.messages(self._connection.rows(sql.UNREAD, {"worker": worker, "after": after}))
+
+    def values(self, workflow_id: str) -> Sequence[ValueRow]:
+        """Give the values of a workflow, in order of their names."""
+        return published.values(self._connection.value(sql.LIST_VALUES, {"workflow_id": workflow_id}))
+
+    def find_values(self, wanted: Sequence[tuple[str, str]]) -> Sequence[FoundValue]:
+        """Give for each (workflow id, name) its value, and the state of the workflow, in one statement."""
+        return published.found_values(self._connection.value(sql.FIND_VALUES, {"wanted": array(wanted)}))
+
+    def streams(self, workflow_id: str) -> Sequence[StreamEnd]:
+        """Give the streams of a workflow, in order of their names."""
+        return published.stream_ends(self._connection.value(sql.LIST_STREAMS, {"workflow_id": workflow_id}))
+
+    def read_streams(self, questions: Sequence[StreamQuestion], *, limit: int) -> Sequence[StreamPage]:
+        """Give for each question up to `limit` rows, and the state of the workflow, in one statement."""
+        asked = [(one.workflow_id, one.stream, one.start) for one in questions]
+        found = published.stream_pages(
+            self._connection.rows(sql.READ_STREAMS, {"questions": array(asked), "limit": limit}), len(questions)
+        )
+        for question, page in zip(questions, found, strict=True):
+            if not published.is_whole(page.rows, question.start):
+                raise CorruptLog(
+                    f"{self._connection.name}: stream {question.stream!r} of workflow {question.workflow_id!r} has a"
+                    f" gap after place {question.start}; restore a backup"
+                )
+        return found
 
     def changes(self) -> int:
         """Give SQLite's count of what other connections wrote; what this one wrote does not count.

@@ -13,7 +13,7 @@ from everlog.core.events import decode_event
 from everlog.core.explain import why
 from everlog.core.failures import Failure
 from everlog.core.state import WorkflowState, fold
-from everlog.store import ENDED, Head, WorkerRow
+from everlog.store import ENDED, Head, StreamEnd, SupportsStreams, WorkerRow
 
 FIRST = 8
 LAST = 16
@@ -29,8 +29,10 @@ def show_workflow(workflow_id: str, place: str | None, *, whole: bool) -> None:
         history = [(row.seq, row.recorded_at, decode_event(row.payload)) for row in store.read(workflow_id)]
         (head,) = [found or head for found in store.heads([workflow_id])]
         workers, now = store.workers(), store.now()
+        streams = store.streams(workflow_id) if isinstance(store, SupportsStreams) else ()
     folded = fold(history)
     lines = [*_heading(head, folded, workers, now), *_reason(head, folded, workers, now)]
+    lines += _published(folded, streams)
     if folded.error is not None and folded.error.traceback:
         lines += ["", *_traceback(folded.error)]
     lines += ["", *_timeline(history, whole=whole)]
@@ -55,6 +57,15 @@ def _heading(head: Head, folded: WorkflowState, workers: Sequence[WorkerRow], no
     ]
     if head.worker is not None:
         lines += paragraph("worker", f"{head.worker} ({'running' if _alive(head, workers, now) else 'gone'})")
+    return lines
+
+
+def _published(folded: WorkflowState, streams: Sequence[StreamEnd]) -> list[str]:
+    lines: list[str] = []
+    for name, value in sorted(folded.values.items()):
+        lines += paragraph("value", f"{name}: {bytes(value.value).decode(errors='replace')}")
+    for stream in streams:
+        lines += paragraph("stream", f"{stream.stream}: {stream.length} long{', closed' if stream.closed else ''}")
     return lines
 
 

@@ -30,7 +30,8 @@ def timeline(history: Iterable[Stored]) -> list[Entry]:
     entries: list[Entry] = []
     open_now: dict[str, Entry] = {}
     for _, at, event in history:
-        operation: str | None = getattr(event, "operation", None)
+        # What is published is a moment, also of a step that goes on.
+        operation: str | None = None if isinstance(event, events.Publication) else getattr(event, "operation", None)
         entry = None if operation is None else open_now.get(operation)
         if entry is None:
             entry = Entry(began_at=_began(event, at), ended_at=at, what=_what(event))
@@ -82,6 +83,12 @@ def _what(event: AnyEvent) -> str:
             return f"child {event.name} {event.child}"
         case events.ChildEnded():
             return f"child {event.child}"
+        case events.ValueSet():
+            return f"set {event.name}"
+        case events.ItemsEmitted():
+            return f"emit to {event.stream}"
+        case events.StreamClosed():
+            return f"close {event.stream}"
         case events.CancelRequested():
             return "cancel requested"
         case events.WorkflowCreated():
@@ -125,6 +132,13 @@ def _outcome(event: AnyEvent) -> str:
             return "nothing came in time"
         case events.MessageReceived() | events.MessageSent():
             return _text(event.message)
+        case events.ValueSet():
+            return _text(event.value) + (f", by step {event.operation}" if event.attempt else "")
+        case events.ItemsEmitted():
+            items = "1 item" if event.count == 1 else f"{event.count} items"
+            return f"{items} from {event.offset} on: {_text(event.items) or _preview(event.large_items)}"
+        case events.StreamClosed():
+            return f"at {event.offset}"
         case events.CancelRequested() | events.WorkflowCancelled():
             return event.reason
         case events.WorkflowCreated():
@@ -149,6 +163,10 @@ def _ended(outcome: events.EndEvent) -> str:
 
 def _tried(attempt: int) -> str:
     return "" if attempt == 1 else f"at attempt {attempt}: "
+
+
+def _preview(large: events.LargeInput | None) -> str:
+    return "" if large is None else f"{large.preview} ..."
 
 
 def _text(raw: msgspec.Raw) -> str:

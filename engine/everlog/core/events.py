@@ -23,7 +23,7 @@ FORMAT: Final = 1
 
 
 ABSENT: Final = Raw()
-"""Stands for an input that an earlier row carries."""
+"""Stands for what another row carries, or none as a whole."""
 
 
 class LargeInput(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
@@ -227,6 +227,37 @@ class StartFailed(Event, frozen=True, gc=False, kw_only=True, tag="start_failed"
     instance: Raw = ABSENT
 
 
+class ValueSet(Event, frozen=True, gc=False, kw_only=True, tag="value_set"):
+    """A value was published. With an `attempt`, `operation` is the step whose attempt of that number did it."""
+
+    operation: str
+    name: str
+    value: Raw
+    attempt: int = 0
+
+
+class ItemsEmitted(Event, frozen=True, gc=False, kw_only=True, tag="items_emitted"):
+    """Workflow code emitted to a stream: written in one commit with the items, which fill `count` places from `offset`.
+
+    What steps emit is in the stream alone.
+    """
+
+    operation: str
+    stream: str
+    offset: int
+    count: int
+    items: Raw = ABSENT
+    large_items: LargeInput | None = None
+
+
+class StreamClosed(Event, frozen=True, gc=False, kw_only=True, tag="stream_closed"):
+    """Workflow code closed a stream; the mark in it is at `offset`."""
+
+    operation: str
+    stream: str
+    offset: int
+
+
 class CancelRequested(Event, frozen=True, gc=False, kw_only=True, tag="cancel_requested"):
     """Fact. Somebody asked the workflow to stop; it ends cancelled unless it handles that."""
 
@@ -283,12 +314,17 @@ AnyEvent = (
     | ChildStarted
     | StartFailed
     | ChildEnded
+    | ValueSet
+    | ItemsEmitted
+    | StreamClosed
     | CancelRequested
     | WorkflowCompleted
     | WorkflowFailed
     | WorkflowCancelled
 )
 
+Publication = ValueSet | ItemsEmitted | StreamClosed
+"""What workflow code published: written by the commit that ends its drain, and not a fact."""
 StepEvent = StepStarted | StepAttemptFailed | StepCompleted | StepFailed
 
 FACTS: Final[frozenset[type[Event]]] = frozenset(

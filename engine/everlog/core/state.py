@@ -4,7 +4,8 @@ Theory of operation. A history begins with `workflow_created`, goes on with `wor
 with one of the three end events. Between them operations open and close. An operation is opened by its started row
 (`step_started`, `timer_set`, `wait_started`) or by a failed attempt, and closed by its fact or its cancelled row;
 what began and ended between two commits has its fact alone. A child that was started is open until its end is heard of,
-which may be after the end of its parent, and then is never. After the end nothing follows.
+which may be after the end of its parent, and then is never. What workflow code publishes, values and streams, opens
+nothing. After the end nothing follows.
 """
 
 from __future__ import annotations
@@ -45,6 +46,21 @@ class OpenChild(msgspec.Struct, frozen=True, kw_only=True):
     """Whether it was asked to stop."""
 
 
+class PublishedValue(msgspec.Struct, frozen=True, kw_only=True):
+    """The last value of a name, as it was recorded."""
+
+    seq: int
+    recorded_at: int
+    value: msgspec.Raw
+
+
+class OwnStream(msgspec.Struct, frozen=True, kw_only=True):
+    """What workflow code did with a stream; what steps emit is not in the history."""
+
+    items: int = 0
+    closed: bool = False
+
+
 class WorkflowState(msgspec.Struct, frozen=True, kw_only=True):
     """What a history says. Times are those of the rows."""
 
@@ -60,6 +76,8 @@ class WorkflowState(msgspec.Struct, frozen=True, kw_only=True):
     steps_completed: int = 0
     steps_failed: int = 0
     messages_received: int = 0
+    values: dict[str, PublishedValue] = {}
+    streams: dict[str, OwnStream] = {}
     cancel_requested: bool = False
     error: Failure | None = None
 
@@ -114,6 +132,8 @@ def evolve(state: WorkflowState, seq: int, at: int, event: AnyEvent) -> Workflow
             return change(state, children=_children(state.children, event, at))
         case events.SendFailed() | events.StartFailed():
             return state
+        case events.ValueSet() | events.ItemsEmitted() | events.StreamClosed():
+            return _published(state, at, event)
         case events.CancelRequested():
             return change(state, cancel_requested=True)
         case events.WorkflowCompleted():
@@ -124,6 +144,17 @@ def evolve(state: WorkflowState, seq: int, at: int, event: AnyEvent) -> Workflow
             return change(state, status="cancelled", ended_at=at)
         case _:
             assert_never(event)
+
+
+def _published(state: WorkflowState, at: int, event: events.Publication) -> WorkflowState:
+    if isinstance(event, events.ValueSet):
+        value = PublishedValue(seq=state.seq, recorded_at=at, value=event.value)
+        return msgspec.structs.replace(state, values={**state.values, event.name: value})
+    before = state.streams.get(event.stream, OwnStream())
+    emitted = event.count if isinstance(event, events.ItemsEmitted) else 0
+    closed = isinstance(event, events.StreamClosed)
+    after = OwnStream(items=before.items + emitted, closed=before.closed or closed)
+    return msgspec.structs.replace(state, streams={**state.streams, event.stream: after})
 
 
 def _opened(

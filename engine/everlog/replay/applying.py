@@ -125,6 +125,40 @@ def _child_ended(execution: Execution, event: events.ChildEnded) -> None:
     execution.children.deliver(execution, child, event.outcome)
 
 
+def _value_set(execution: Execution, event: events.ValueSet) -> None:
+    if not event.attempt:
+        _published(execution, event)
+        return
+    operation = _find(execution, event, event.operation)
+    if not isinstance(operation, StepOperation):
+        _diverge(execution, event, operation.describe(), operation)
+
+
+def _published(execution: Execution, event: events.Publication) -> None:
+    pending = execution.published.pending
+    if event.operation not in pending:
+        _diverge(execution, event, f"published nothing called {event.operation!r} here")
+    operation = next(iter(pending.values()))
+    if operation.identity != event.operation or not operation.is_said_by(event):
+        _diverge(execution, event, operation.describe(), operation)
+    del pending[operation.identity]
+    operation.phase = Phase.ENDED
+
+
+def check_none_is_missing(execution: Execution, recorded_at: int, event: AnyEvent) -> None:
+    """Raise `CannotGoOn` where the row proves that what the code has published is not in the history.
+
+    It is written in the commit that follows, before all else. So what may come first are the facts of the commit whose
+    fact it answered, which all bear one time.
+    """
+    if isinstance(event, events.Publication) and not (isinstance(event, events.ValueSet) and event.attempt):
+        return
+    operation = next(iter(execution.published.pending.values()))
+    is_fact = type(event) in events.FACTS
+    if not is_fact or recorded_at > operation.applied_at:
+        _diverge(execution, event, operation.describe(), operation)
+
+
 def _closed(execution: Execution, event: events.StepCancelled | events.TimerCancelled | events.WaitCancelled) -> None:
     operation = _find(execution, event, event.operation)
     if operation.phase is not Phase.CANCELLED or type(operation.closing()) is not type(event):
@@ -234,6 +268,9 @@ APPLY: Final[dict[type[Any], Callable[[Execution, Any], None]]] = {
     events.ChildStarted: _start_ended,
     events.StartFailed: _start_ended,
     events.ChildEnded: _child_ended,
+    events.ValueSet: _value_set,
+    events.ItemsEmitted: _published,
+    events.StreamClosed: _published,
     events.CancelRequested: _cancel_requested,
     events.WorkflowCompleted: _ended,
     events.WorkflowFailed: _ended,

@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, Protocol
 
 from msgspec import Struct
+
+
+class Outlet(Protocol):
+    """Takes what the attempts of one workflow publish."""
+
+    def emit(self, attempt: Attempt, stream: str, items: tuple[object, ...]) -> Awaitable[None]:
+        """Take items for a stream; awaiting it waits while too many are under way."""
+        ...
+
+    def emit_blocking(self, attempt: Attempt, stream: str, items: tuple[object, ...]) -> None:
+        """Take items for a stream; waits while too many are under way."""
+        ...
+
+    def set_value(self, attempt: Attempt, name: str, value: object) -> None:
+        """Take a value; it is written soon, and before the attempt's outcome."""
+        ...
 
 
 class Attempt(Struct, eq=False):
@@ -20,6 +36,12 @@ class Attempt(Struct, eq=False):
     """The name of the workflow."""
     started_at: int
     """When the workflow began, by the store's clock."""
+    outlet: Outlet | None = None
+    """Takes what the step publishes."""
+    repeats: bool = False
+    """Whether it may have run before, in a process that is gone."""
+    over: bool = False
+    """Whether its outcome is known, or nobody wants it: what it publishes now comes too late."""
     cancelled: bool = False
     client: Any = None
     """The engine that runs it; None where it runs apart from the engine's loop."""

@@ -13,15 +13,16 @@ from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar, cast,
 
 from everlog.core.codec import ANY
 from everlog.core.durations import SECOND, Duration, microseconds
+from everlog.core.names import check_name
 from everlog.core.numbers import check_count
 from everlog.errors import UsageError, WrongContext
-from everlog.replay import asking, calling, starting
+from everlog.replay import asking, calling, publishing, starting
 from everlog.replay.asking import NO_DEFAULT
 from everlog.replay.context import active, attempt
 from everlog.replay.definitions import Definition
 from everlog.replay.functions import is_async
 from everlog.replay.operations import Site
-from everlog.replay.primitives import handle_of, sleeping_time, time_until
+from everlog.replay.primitives import handle_of, publishing_attempt, sleeping_time, time_until
 from everlog.replay.strands import Strand
 
 if TYPE_CHECKING:
@@ -64,6 +65,42 @@ def send(to: str, topic: str, message: object, /, *, key: str | None = None) -> 
     """
     strand = _strand("send")
     strand.ask(asking.send(strand.execution, to, topic, message, key))
+
+
+def set_value(name: str, value: object, /) -> None:
+    """Publish a value under a name; anybody reads the last one by `handle.get_value(name)`.
+
+    It is written once, by the next commit: nothing waits for that. In a step it is written soon, in any case before the
+    step's outcome, and again when the step runs again; of several values in short order only the last.
+    """
+    running = publishing_attempt("set_value", blocks=True)
+    if running is not None:
+        publishing.outlet_of(running).set_value(running, check_name(name, "the name of a value"), value)
+        return
+    strand = _strand("set_value")
+    strand.ask(publishing.set_value(strand.execution, name, value))
+
+
+def emit(stream: str, /, *items: object) -> None:
+    """Append items to a stream; anybody reads it by `handle.stream(stream)`.
+
+    In workflow code each item is written once, by the next commit. In a step they are written soon, in any case before
+    the step's outcome; it waits only while many are under way. When the step runs again, they are emitted again, and
+    readers are told so by a reset.
+    """
+    running = publishing_attempt("emit", blocks=True)
+    if running is not None:
+        check_name(stream, "the name of a stream")
+        publishing.outlet_of(running).emit_blocking(running, stream, items)
+        return
+    strand = _strand("emit")
+    strand.ask(publishing.emit(strand.execution, stream, items))
+
+
+def close_stream(stream: str, /) -> None:
+    """Close a stream: its readers come to an end. The end of the workflow closes all of its streams."""
+    strand = _strand("close_stream")
+    strand.ask(publishing.close_stream(strand.execution, stream))
 
 
 def call(fn: Definition[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -298,6 +335,9 @@ _IN_A_STEP_TO_SEND: Final = (
 _ELSEWHERE: Final = {
     "recv": "take what is wanted as an argument, or wait for a result by handle.result()",
     "send": 'write "engine.send(id, topic, message)"',
+    "set_value": "keep it where you like; values belong to workflows",
+    "emit": "keep the items where you like; streams belong to workflows",
+    "close_stream": "leave it to the workflow: its end closes its streams",
     "call": "call the step itself, which is a plain call here, or start a workflow by an engine",
     "start": 'write "engine.start(fn, ...)"',
     "handle": 'write "engine.handle(id, fn)"',

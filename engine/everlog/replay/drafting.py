@@ -1,9 +1,9 @@
 """Drafting: what the next commit of a workflow says. Decides which ready things become facts, and in which order.
 
-The order, which is then only read: rows that open what is still open, rows that close what was cancelled, failed
-attempts, then the facts: messages and due timers merged by arrival and due time (a message before a timer of the same
-time, timers of one time by creation; ends of children are messages in this), ended steps as they came, sends and starts
-as they were asked for. Each is one row.
+The order, which is then only read: rows of what the workflow published, values that steps set, rows that open what is
+still open, rows that close what was cancelled, failed attempts, then the facts: messages and due timers merged by
+arrival and due time (a message before a timer of the same time, timers of one time by creation; ends of children are
+messages in this), ended steps as they came, sends and starts as they were asked for. Each is one row.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from everlog.replay.operations import (
     TimerOperation,
     WaitOperation,
 )
+from everlog.replay.publishing import Part
 
 RUNNING: Final[tuple[State, None, Sequence[str]]] = ("running", None, ())
 """What a head says of a workflow that is not at rest."""
@@ -46,6 +47,12 @@ class Draft(Struct, kw_only=True):
     consumed: list[int]
     sends: list[SendOperation]
     starts: list[StartOperation]
+    published: int
+    """So many rows, the first ones, are of values and streams."""
+    parts: list[Part]
+    """What is appended to streams."""
+    stream_ends: dict[str, int] | None = None
+    """How long the streams are after that, once it has its places."""
     state: State
     wake_at: int | None
     topics: Sequence[str]
@@ -64,20 +71,32 @@ def draft(
     """
     recorded_at = max(now, execution.loop.log_time)
     if execution.outcome is not None:
-        rows = [*_closings(execution), execution.outcome]
-        return _drafted(execution, rows, recorded_at, ended=True)
+        last, left = _take_published(execution)
+        rows = [*last, *_closings(execution), execution.outcome]
+        return _drafted(execution, rows, recorded_at, published=(len(last), left), ended=True)
     if execution.began is None:
         return _drafted(execution, [beginning(execution.environment)], recorded_at)
     consumed: list[int] = []
     facts: list[AnyEvent] = []
     failed: list[AnyEvent] = []
+    parts: list[Part] = []
+    published: list[AnyEvent] = []
+    if execution.published.is_wanted():
+        published, parts = _take_published(execution)
     if inbox or (execution.due and execution.due[0][0] <= now):
         facts.extend(_arrivals(execution, now, inbox, consumed))
     if execution.ended_steps:
         _take_ended_steps(execution, facts, failed)
     asked = _take_asked(execution, facts) if execution.sends else []
     if not (
-        facts or failed or consumed or settle or (starting and _must_open(execution)) or attention_at(execution) <= now
+        facts
+        or failed
+        or consumed
+        or published
+        or parts
+        or settle
+        or (starting and _must_open(execution))
+        or attention_at(execution) <= now
     ):
         return None
     rows = [*failed, *facts] if failed else facts
@@ -85,9 +104,13 @@ def draft(
         rows = [*_closings(execution), *rows]
     if execution.unrecorded or execution.undispatched:
         rows = [*_openings(execution, starting), *rows]
-    if not rows and not consumed and not settle:
+    if published:
+        rows = [*published, *rows]
+    if not rows and not consumed and not parts and not settle:
         return None
-    return _drafted(execution, rows, recorded_at, consumed, asked, progress=bool(facts))
+    return _drafted(
+        execution, rows, recorded_at, consumed, asked, published=(len(published), parts), progress=bool(facts)
+    )
 
 
 def beginning(environment: Environment) -> events.WorkflowBegan:
@@ -108,6 +131,7 @@ def wants_draft(execution: Execution) -> bool:
         or execution.began is None
         or execution.sends
         or execution.ended_steps
+        or execution.published.is_wanted()
         or (execution.undispatched and _must_open(execution))
     )
 
@@ -151,6 +175,8 @@ def head_state(execution: Execution) -> tuple[State, int | None, Sequence[str]]:
     for operation in execution.steps.values():
         if operation.retry_at is None or operation.dispatched or operation.cut_short:  # only memory knows of the last
             return RUNNING
+    if execution.published.is_wanted():
+        return RUNNING
     if execution.sends or execution.ended_steps or (execution.loop.has_ready() and not execution.operations):
         return RUNNING
     while execution.due and not _is_due(*execution.due[0]):
@@ -169,6 +195,7 @@ def _drafted(
     consumed: Sequence[int] = (),
     asked: Sequence[AskingOperation] = (),
     *,
+    published: tuple[int, list[Part]] = (0, []),
     progress: bool = True,
     ended: bool = False,
 ) -> Draft:
@@ -181,6 +208,8 @@ def _drafted(
         consumed=list(consumed),
         sends=[operation for operation in asked if isinstance(operation, SendOperation)],
         starts=[operation for operation in asked if isinstance(operation, StartOperation)],
+        published=published[0],
+        parts=published[1],
         state=state,
         wake_at=wake_at,
         topics=topics,
@@ -348,6 +377,13 @@ def _asked(operation: AskingOperation) -> AnyEvent:
         key=operation.key,
         control=operation.control,
     )
+
+
+def _take_published(execution: Execution) -> tuple[list[AnyEvent], list[Part]]:
+    """Give the rows and the parts of streams that say what was published: what a step did is not told late."""
+    of_steps, parts = execution.published.take_of_steps(execution)
+    rows, own = execution.published.take()
+    return [*rows, *of_steps], [*parts, *own]
 
 
 def _must_open(execution: Execution) -> bool:

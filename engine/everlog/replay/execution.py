@@ -24,7 +24,7 @@ from everlog.core.failures import Failure, describe, rebuild
 from everlog.errors import InternalError, NotEncodable, StepInterrupted, WrongContext
 from everlog.host import Job, unlimited_pool
 from everlog.replay import asking
-from everlog.replay.applying import APPLY
+from everlog.replay.applying import APPLY, check_none_is_missing
 from everlog.replay.branches import Branch, keyed
 from everlog.replay.budgets import begin_again
 from everlog.replay.children import Children
@@ -44,6 +44,7 @@ from everlog.replay.operations import (
     TimerOperation,
     WaitOperation,
 )
+from everlog.replay.publishing import Published
 from everlog.replay.quarantine import SWALLOWED, keep_aside, refuse_operation
 from everlog.replay.refusals import refuse_behind_workflows
 from everlog.replay.sizes import LARGE, check_size
@@ -117,6 +118,7 @@ class Execution:
         self.waits: dict[str, WaitOperation] = {}
         self.due: list[tuple[int, int, Operation]] = []
         self.sends: list[AskingOperation] = []
+        self.published = Published()
         self.ended_steps: list[tuple[StepOperation, StepEnd]] = []
         self.undispatched: list[StepOperation] = []
         self.dropped_steps: list[StepOperation] = []
@@ -147,6 +149,7 @@ class Execution:
         self.undispatched = [
             operation for operation in self.undispatched if operation.phase is Phase.OPEN and operation.retry_at is None
         ]
+        self.may_repeat()
         for operation in self.steps.values():
             if operation.started_attempt == operation.attempt and operation.definition.at_most_once:
                 operation.dispatched = True  # by a process that is gone: it is not to run again
@@ -154,11 +157,18 @@ class Execution:
             elif starts_first and operation.started_attempt != operation.attempt:
                 operation.must_start = True
 
+    def may_repeat(self) -> None:
+        """Take note that the steps that are open may have run before, under another holder of the workflow."""
+        for operation in self.steps.values():
+            operation.repeats = True
+
     def apply(self, seq: int, recorded_at: int, event: AnyEvent) -> None:
         """Check one durable row against the code, deliver it if it is a fact, and drain."""
         if seq != self.seq + 1:
             raise InternalError(f"workflow {self.workflow_id!r}: seq {seq} applied after seq {self.seq}")
         self.seq = seq
+        if self.published.pending:
+            check_none_is_missing(self, recorded_at, event)
         loop = self.loop
         if recorded_at > loop.log_time and type(event) in events.FACTS:
             loop.log_time = recorded_at

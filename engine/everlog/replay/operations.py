@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Site = tuple[str, int]
 """A place in the code: the file and the line."""
 
-Kind = Literal["step", "timer", "wait", "send", "start", "end"]
+Kind = Literal["step", "timer", "wait", "send", "start", "end", "value", "stream"]
 
 
 class NotKept(Enum):
@@ -125,6 +125,8 @@ class StepOperation(Operation, eq=False, kw_only=True):
     """The last attempt whose start the history has."""
     retry_at: int | None = None
     dispatched: bool = False
+    repeats: bool = False
+    """Whether it may have run before, under another holder of the workflow."""
     cut_short: int = 0
     """How often this attempt ended without an outcome in this process."""
 

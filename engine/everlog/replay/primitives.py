@@ -14,7 +14,7 @@ from everlog.core.codec import ANY
 from everlog.core.durations import SECOND, Duration, as_datetime, from_datetime, microseconds
 from everlog.core.names import check_id, check_name
 from everlog.errors import WrongContext
-from everlog.replay import asking, calling, starting
+from everlog.replay import asking, calling, publishing, starting
 from everlog.replay.asking import NO_DEFAULT
 from everlog.replay.context import active, attempt
 from everlog.replay.current import Current
@@ -24,6 +24,7 @@ from everlog.replay.tasks import WorkflowTask
 if TYPE_CHECKING:
     from typing_extensions import TypeForm
 
+    from everlog.replay.attempts import Attempt
     from everlog.replay.execution import Execution
     from everlog.runtime.handles import Handle
 
@@ -44,6 +45,9 @@ if TYPE_CHECKING:  # for the checkers coroutine functions, so that they find a f
     async def recv(topic: str, /, *, type: TypeForm[T], timeout: Duration, default: D) -> T | D: ...
     async def recv(topic: str, /, *, type: Any = None, timeout: Duration | None = None, default: Any = None) -> Any: ...
     async def send(to: str, topic: str, message: object, /, *, key: str | None = None) -> None: ...
+    async def set_value(name: str, value: object, /) -> None: ...
+    async def emit(stream: str, /, *items: object) -> None: ...
+    async def close_stream(stream: str, /) -> None: ...
     async def sleep(duration: Duration, /) -> None: ...
     async def sleep_until(when: datetime, /) -> None: ...
     async def call(fn: Definition[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -72,6 +76,33 @@ else:  # an operation is drawn where it is called, not where it is awaited
         if active.execution is None and running is not None and running.post is not None:
             return running.post(to, topic, message, key=key)
         return asking.send(_awaiting("send"), to, topic, message, key)
+
+    def set_value(name, value, /):
+        """Publish a value under a name; anybody reads the last one by `handle.get_value(name)`.
+
+        It is written once, by the next commit: nothing waits for that. In a step it is written soon, in any case before
+        the step's outcome, and again when the step runs again; of several values in short order only the last.
+        """
+        running = publishing_attempt("set_value", blocks=False)
+        if running is not None:
+            return publishing.later(running, name, value)
+        return publishing.set_value(_awaiting("set_value"), name, value)
+
+    def emit(stream, /, *items):
+        """Append items to a stream; anybody reads it by `handle.stream(stream)`.
+
+        In workflow code each item is written once, by the next commit. In a step they are written soon, in any case
+        before the step's outcome; awaiting waits only while many are under way. When the step runs again, they are
+        emitted again, and readers are told so by a reset.
+        """
+        running = publishing_attempt("emit", blocks=False)
+        if running is not None:
+            return publishing.emit_in_step(running, stream, items)
+        return publishing.emit(_awaiting("emit"), stream, items)
+
+    def close_stream(stream, /):
+        """Close a stream: its readers come to an end. The end of the workflow closes all of its streams."""
+        return publishing.close_stream(_awaiting("close_stream"), stream)
 
     def call(fn, /, *args, **kwargs):
         """Call a step or a workflow, async or plain; a plain step runs in a thread, as by `asyncio.to_thread`.
@@ -116,6 +147,25 @@ def handle_of(execution: Execution, id: str, fn: Definition[..., Any] | None) ->
     """Make a handle for workflow code."""
     declared = ANY if fn is None else fn.signature.result_type
     return starting.strangers.handle(execution, check_id(id), declared)
+
+
+def publishing_attempt(what: str, *, blocks: bool) -> Attempt | None:
+    """Give the attempt of the step that runs here, None where workflow code does; the function has to fit the place."""
+    running = attempt.get()
+    if active.execution is not None or running is None or running.outlet is None:
+        return None
+    has_loop = asyncio._get_running_loop() is not None
+    if not has_loop and not blocks:
+        raise WrongContext(
+            f"everlog.{what} gives something to await, which blocking code cannot: write sync.{what}(...) in the step "
+            f"{running.step!r}, after: from everlog import sync"
+        )
+    if has_loop and blocks and running.post is not None:
+        raise WrongContext(
+            f"sync.{what} blocks, and this is async code of the step {running.step!r}; "
+            f'write "await everlog.{what}(...)"'
+        )
+    return running
 
 
 def sleeping_time(duration: Duration) -> float:
@@ -172,6 +222,9 @@ def current() -> Current:
 _FORMS: Final = {
     "recv": 'take what is wanted as an argument, or wait for a result by "await handle.result()"',
     "send": 'write "await engine.send(id, topic, message)"',
+    "set_value": "keep it where you like; values belong to workflows",
+    "emit": "keep the items where you like; streams belong to workflows",
+    "close_stream": "leave it to the workflow: its end closes its streams",
     "call": "call the step itself, which is a plain call here, or start a workflow by an engine",
     "start": 'write "await engine.start(fn, ...)"',
     "handle": 'write "engine.handle(id, fn)"',

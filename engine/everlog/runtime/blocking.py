@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from threading import Event, current_thread, main_thread
 from types import TracebackType
-from typing import Any, Final, Generic, Literal, ParamSpec, Self, TypeVar, final, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, ParamSpec, Self, TypeVar, final, overload
 
-from everlog.core.codec import Codec
+from everlog.core.codec import ANY, Codec
 from everlog.core.durations import Duration
 from everlog.errors import UsageError, WrongContext
 from everlog.host import Host, SystemHost
 from everlog.replay import starting
+from everlog.replay.asking import NO_DEFAULT
 from everlog.replay.context import active
 from everlog.replay.definitions import AnyWorkflow, Definition
 from everlog.replay.strands import Strand
-from everlog.runtime import client, engine, handles, inner, listing
+from everlog.runtime import client, engine, handles, inner, listing, streams
 from everlog.runtime.backends import Durability
 from everlog.runtime.portal import Portal, refuse_where_nobody_may_block
 from everlog.runtime.status import HistoryEvent, WorkflowStatus
+from everlog.runtime.streams import StreamItem, StreamReset
 from everlog.store import State, Store
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeForm
 
 P = ParamSpec("P")
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
+D = TypeVar("D")
 
 
 class Client:
@@ -194,6 +200,37 @@ class Handle(Generic[T_co]):
         """Send the workflow a message; see `Client.send`."""
         self._portal.call(lambda: self._handle.send(topic, message, key=key))
 
+    @overload
+    def get_value(self, name: str, /, *, timeout: Duration | None = None) -> Any: ...
+    @overload
+    def get_value(self, name: str, /, *, timeout: Duration | None = None, default: object) -> Any: ...
+    @overload
+    def get_value(self, name: str, /, *, type: TypeForm[T], timeout: Duration | None = None) -> T: ...
+    @overload
+    def get_value(self, name: str, /, *, type: TypeForm[T], timeout: Duration | None = None, default: D) -> T | D: ...
+    def get_value(
+        self, name: str, /, *, type: Any = ANY, timeout: Duration | None = None, default: Any = NO_DEFAULT
+    ) -> Any:
+        """Give the last value that the workflow has set under this name; wait until it has set one.
+
+        Where none comes in time (`timeout`: seconds or timedelta; 0 only looks), or the workflow ends without, gives
+        `default`; where there is none, raises `TimeoutError`, or `NotFound` after the end. `type` is any type form.
+        """
+        get: Any = self._handle.get_value  # its overloads are those of this method
+        return self._portal.call(lambda: get(name, type=type, timeout=timeout, default=default))
+
+    def values(self) -> Mapping[str, Any]:
+        """Give the last values of all names that the workflow has set, in order of the names."""
+        return self._portal.call(self._handle.values)
+
+    @overload
+    def stream(self, name: str, /, *, start: int = 0) -> Stream[Any]: ...
+    @overload
+    def stream(self, name: str, /, *, type: TypeForm[T], start: int = 0) -> Stream[T]: ...
+    def stream(self, name: str, /, *, type: Any = ANY, start: int = 0) -> Stream[Any]:
+        """Give the items of a stream from the place `start` on, as an iterator; see `Stream`."""
+        return Stream(self._portal, self._handle.stream(name, type=type, start=start))
+
     def cancel(self, *, reason: str = "") -> None:
         """Ask the workflow to stop: `CancelledError` is raised where it waits. Nothing happens if it has ended."""
         self._portal.call(lambda: self._handle.cancel(reason=reason))
@@ -258,6 +295,39 @@ class Listing(Generic[T_co]):
 
     def _page(self, mark: object) -> tuple[Sequence[T_co], object]:
         return self._portal.call(lambda: self._listed.page(mark))
+
+
+@final
+class Stream(Generic[T_co]):
+    """The items of a stream as they come: `for item in stream`, or with all that is known of them, `items()`.
+
+    It ends when the stream is closed or its workflow has ended. `offset` is the place of what comes next: given as
+    `start`, in this process or any other, reading goes on there, with no gap and no repeat.
+    """
+
+    def __init__(self, portal: Portal, stream: streams.Stream[T_co]) -> None:
+        self._portal = portal
+        self._stream = stream
+
+    def __repr__(self) -> str:
+        return repr(self._stream)
+
+    @property
+    def offset(self) -> int:
+        """The place of what comes next."""
+        return self._stream.offset
+
+    def __iter__(self) -> Iterator[T_co]:
+        for item in self.items():
+            if isinstance(item, StreamItem):
+                yield item.value
+
+    def items(self) -> Iterator[StreamItem[T_co] | StreamReset]:
+        """Give the items with their places and who emitted them, and the resets of steps that began again."""
+        while (page := self._portal.call(self._stream.page)) is not None:
+            for item in page:
+                self._stream.offset = item.offset + 1
+                yield item
 
 
 starting.strangers.blocking_handle = InnerHandle

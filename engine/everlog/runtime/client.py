@@ -31,6 +31,7 @@ from everlog.runtime.handles import Handle
 from everlog.runtime.inputs import different_start
 from everlog.runtime.listing import Listing
 from everlog.runtime.outside import outside, refuse_in_workflow
+from everlog.runtime.readers import Reader
 from everlog.runtime.shell import Shell
 from everlog.runtime.status import WorkflowStatus, status_of
 from everlog.store import (
@@ -262,6 +263,23 @@ class Client:
             self._asking.discard(future)
             if not future.done() or future.cancelled():
                 self._forget(shell, forget)
+
+    async def wait_for(self, make: Callable[[Callable[[Any], None]], Reader]) -> Any:
+        """Wait for what a reader waits for, and give it; `make` makes the reader from what takes its answer."""
+        shell, loop = self._open_shell(), asyncio.get_running_loop()
+        future: asyncio.Future[Any] = loop.create_future()
+        reader = make(lambda found: shell.answer(loop, partial(_set_result, future, found)))
+        self._asking.add(future)
+        try:
+            shell.submit(partial(shell.readers.add, reader))
+            found = await future
+        finally:
+            self._asking.discard(future)
+            if not future.done() or future.cancelled():
+                self._forget(shell, [partial(shell.readers.forget, reader)])
+        if isinstance(found, Exception):
+            raise found
+        return found
 
     async def cancel_one(self, workflow_id: str, reason: str) -> bool:
         """Ask one workflow to stop; False where it has ended. What nobody runs is cancelled here and now."""

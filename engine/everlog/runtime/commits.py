@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -25,7 +25,8 @@ from everlog.errors import CorruptLog, InternalError
 from everlog.replay.drafting import Draft
 from everlog.runtime.farewells import farewells
 from everlog.runtime.residents import Resident
-from everlog.store import Claimed, Commit, EventRow, Head, NewMessage, NewWorkflow
+from everlog.runtime.streams import Placed, place
+from everlog.store import Claimed, Commit, EventRow, Head, NewMessage, NewWorkflow, ValueRow
 
 
 def commit_of(resident: Resident, drafted: Draft, creates: Sequence[NewWorkflow], *, release: bool) -> Commit:
@@ -33,7 +34,10 @@ def commit_of(resident: Resident, drafted: Draft, creates: Sequence[NewWorkflow]
     before = seq = resident.seq
     recorded_at = drafted.recorded_at
     rows: list[EventRow] = []
-    for event in drafted.rows:
+    placed = place(drafted.parts, resident.stream_ends or {}, drafted.recorded_at) if drafted.parts else None
+    if placed is not None:
+        drafted.stream_ends = placed.ends
+    for event in drafted.rows if placed is None else _in_place(drafted.rows, placed):
         seq += 1
         rows.append(EventRow(seq, TAGS[type(event)], recorded_at, encode_event(event)))
     return Commit(
@@ -47,6 +51,8 @@ def commit_of(resident: Resident, drafted: Draft, creates: Sequence[NewWorkflow]
         consumed=drafted.consumed,
         creates=creates,
         messages=_messages(resident, drafted, rows) if drafted.sends or drafted.state in ENDED else (),
+        values=_values(drafted, rows) if drafted.published else (),
+        items=() if placed is None else placed.rows,
         release=release,
         progress=drafted.progress,
         why=_summary(drafted.rows[-1]) if drafted.state in _EXPLAINED else None,
@@ -137,6 +143,25 @@ def _messages(resident: Resident, drafted: Draft, rows: Sequence[EventRow]) -> l
         )
         for operation in drafted.sends
     ]
+
+
+def _in_place(rows: Sequence[AnyEvent], placed: Placed) -> Iterator[AnyEvent]:
+    """Give the rows; those of streams tell where in the stream what they tell of lies."""
+    for event in rows:
+        if isinstance(event, events.ItemsEmitted | events.StreamClosed):
+            yield msgspec.structs.replace(event, offset=placed.begins[event.operation])
+        else:
+            yield event
+
+
+def _values(drafted: Draft, rows: Sequence[EventRow]) -> list[ValueRow]:
+    """Give the last value of each name."""
+    values = {
+        event.name: ValueRow(name=event.name, seq=row.seq, recorded_at=row.recorded_at, payload=bytes(event.value))
+        for event, row in zip(drafted.rows, rows, strict=True)
+        if isinstance(event, events.ValueSet)
+    }
+    return list(values.values())
 
 
 _EXPLAINED: Final[frozenset[State]] = frozenset({"failed", "cancelled"})

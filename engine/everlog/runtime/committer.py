@@ -272,6 +272,8 @@ def _first(waiting: deque[PendingCommit]) -> list[PendingCommit]:
         commits.append(pending)
         for row in pending.commit.events:
             size += len(row.payload)
+        for item in pending.commit.items:
+            size += len(item.payload)
     return commits
 
 

@@ -19,10 +19,13 @@ class Dispatches:
 
     def gather(self, resident: Resident) -> None:
         """Add the attempts of a workflow that may run now."""
-        execution = resident.execution
+        execution, outlet = resident.execution, resident.outlet
         name, began_at = execution.definition.name, execution.began_at
         for one in take_dispatches(execution):
-            attempt = Attempt(resident.workflow_id, one.name, one.identity, one.key, one.attempt, name, began_at)
+            number = one.attempt
+            attempt = Attempt(
+                resident.workflow_id, one.name, one.identity, one.key, number, name, began_at, outlet, one.repeats
+            )
             self._gathered.append(Dispatch(resident, one, attempt))
 
     def take(self) -> list[Dispatch]:

@@ -118,6 +118,8 @@ class Engine(Client):
         steps.post, steps.client = self.send, self
         settings = WorkerSettings(worker=name, build=build, concurrency=self._concurrency, workflows=self._known)
         worker = Worker(settings, environment, shell.store, self.host, shell.committer, steps, shell.ended)
+        worker.outputs.on_written = shell.readers.wrote
+        worker.outputs.on_output = shell.step_published
         shell.worker = worker
         self._keeper = LeaseKeeper(
             shell.store,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from everlog.core import events
 from everlog.core.codec import ANY
@@ -12,14 +13,21 @@ from everlog.core.durations import SECOND, Duration, microseconds
 from everlog.core.events import EndEvent
 from everlog.core.failures import rebuild
 from everlog.errors import EverlogError, NotFound, WorkflowCancelled, WorkflowFailed
+from everlog.replay.asking import NO_DEFAULT
 from everlog.runtime.listing import Listing
 from everlog.runtime.outside import outside
+from everlog.runtime.reading import open_stream, read_value, read_values
 from everlog.runtime.status import HistoryEvent, WorkflowStatus, history_event, status_of
+from everlog.runtime.streams import Stream
 
 if TYPE_CHECKING:
+    from typing_extensions import TypeForm
+
     from everlog.runtime.client import Client
 
+T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
+D = TypeVar("D")
 PAGE = 1000
 
 
@@ -87,6 +95,41 @@ class Handle(Generic[T_co]):
     async def send(self, topic: str, message: object, /, *, key: str | None = None) -> None:
         """Send the workflow a message; see `Client.send`."""
         await self._client.send(self._id, topic, message, key=key)
+
+    @overload
+    async def get_value(self, name: str, /, *, timeout: Duration | None = None) -> Any: ...
+    @overload
+    async def get_value(self, name: str, /, *, timeout: Duration | None = None, default: object) -> Any: ...
+    @overload
+    async def get_value(self, name: str, /, *, type: TypeForm[T], timeout: Duration | None = None) -> T: ...
+    @overload
+    async def get_value(
+        self, name: str, /, *, type: TypeForm[T], timeout: Duration | None = None, default: D
+    ) -> T | D: ...
+    @outside
+    async def get_value(
+        self, name: str, /, *, type: Any = ANY, timeout: Duration | None = None, default: Any = NO_DEFAULT
+    ) -> Any:
+        """Give the last value that the workflow has set under this name; wait until it has set one.
+
+        Where none comes in time (`timeout`: seconds or timedelta; 0 only looks), or the workflow ends without, gives
+        `default`; where there is none, raises `TimeoutError`, or `NotFound` after the end. `type` is any type form.
+        """
+        return await read_value(self._client, self._id, name, type, timeout, default)
+
+    @outside
+    async def values(self) -> Mapping[str, Any]:
+        """Give the last values of all names that the workflow has set, in order of the names."""
+        return await read_values(self._client, self._id)
+
+    @overload
+    def stream(self, name: str, /, *, start: int = 0) -> Stream[Any]: ...
+    @overload
+    def stream(self, name: str, /, *, type: TypeForm[T], start: int = 0) -> Stream[T]: ...
+    @outside
+    def stream(self, name: str, /, *, type: Any = ANY, start: int = 0) -> Stream[Any]:
+        """Give the items of a stream from the place `start` on, as an async iterator; see `Stream`."""
+        return open_stream(self._client, self._id, name, type, start)
 
     @outside
     async def cancel(self, *, reason: str = "") -> None:

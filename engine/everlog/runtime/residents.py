@@ -8,6 +8,7 @@ from typing import Final
 from everlog.core.events import AnyEvent
 from everlog.replay.drafting import Draft
 from everlog.replay.execution import Execution
+from everlog.runtime.outlets import Outlet
 from everlog.store import InboxRow, State
 
 History = Sequence[tuple[int, int, AnyEvent]]
@@ -27,14 +28,20 @@ class Resident:
         "in_flight",
         "inbox",
         "lost",
+        "outlet",
         "releasing",
         "seq",
+        "stream_ends",
         "token",
         "workflow_id",
     )
 
-    def __init__(self, execution: Execution, *, token: str, seq: int) -> None:
+    def __init__(self, execution: Execution, *, token: str, seq: int, outlet: Outlet) -> None:
         self.execution = execution
+        self.outlet = outlet
+        """Takes what its steps publish."""
+        self.stream_ends: dict[str, int] | None = None
+        """How long its streams are; None: nobody has looked yet."""
         self.workflow_id = execution.workflow_id
         self.token = token
         self.seq = seq

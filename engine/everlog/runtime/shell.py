@@ -22,6 +22,8 @@ from everlog.host import Driver, Host
 from everlog.replay.execution import StepEnd
 from everlog.replay.generators import generators_held
 from everlog.runtime.committer import Committer
+from everlog.runtime.readers import Readers
+from everlog.runtime.residents import Resident
 from everlog.runtime.steps import Dispatch
 from everlog.runtime.worker import Worker
 from everlog.store import ENDED, Store, SupportsWakeups
@@ -54,6 +56,8 @@ class Shell:
         self._retiring: list[str] = []
         self.closed = False
         self._inbound: deque[Callable[[], None]] = deque()
+        self._published: deque[Resident] = deque()
+        self.readers = Readers(store)
         self._ended_steps: deque[tuple[Dispatch, StepEnd | None]] = deque()
         self._waiters: dict[str, list[OnEnd]] = {}
         self._answers: dict[asyncio.AbstractEventLoop, list[Callable[[], None]]] = {}
@@ -74,6 +78,11 @@ class Shell:
     def step_ended(self, dispatch: Dispatch, end: StepEnd | None) -> None:
         """Take the end of an attempt, from the thread that it ran on."""
         self._ended_steps.append((dispatch, end))
+        self.wake()
+
+    def step_published(self, resident: Resident) -> None:
+        """Take note that a step has published something, from the thread that it ran on."""
+        self._published.append(resident)
         self.wake()
 
     def wake(self) -> None:
@@ -113,6 +122,7 @@ class Shell:
         error = StoreUnavailable("this engine was closed before the answer was there; ask another")
         for workflow_id in list(self._waiters):
             self.ended(workflow_id, error)
+        self.readers.close(error)
         self.committer.close(error)
         with suppress(StoreError):
             self._retire()
@@ -151,6 +161,7 @@ class Shell:
 
     def ended(self, workflow_id: str, end: EndEvent | EverlogError) -> None:
         """Tell those who wait for this end."""
+        self.readers.wrote(workflow_id)
         for on_end in self._waiters.pop(workflow_id, ()):
             on_end(end)
 
@@ -171,6 +182,7 @@ class Shell:
                 self._poll()
                 if worker is not None:
                     self._drive(worker, now)
+                self.readers.look()
                 self._pause = 0.0
             except StoreError as error:
                 self._leave_alone(error, at)
@@ -187,11 +199,15 @@ class Shell:
         self._paused_until = at + self._pause
 
     def _has_more(self, worker: Worker | None) -> bool:
-        waiting = self._inbound or self._ended_steps or self.committer.waits()
-        return bool(waiting or (worker is not None and worker.has_work()))
+        waiting = self._inbound or self._ended_steps or self._published or self.committer.waits()
+        return bool(waiting or self.readers.are_due() or (worker is not None and worker.has_work()))
 
     def _take_inbound(self, worker: Worker | None) -> bool:
-        busy = bool(self._inbound or self._ended_steps)
+        busy = bool(self._inbound or self._ended_steps or self._published)
+        while self._published:
+            resident = self._published.popleft()
+            if worker is not None:
+                worker.outputs.look_at(resident)
         while self._ended_steps:
             dispatch, end = self._ended_steps.popleft()
             if worker is not None:
@@ -235,6 +251,7 @@ class Shell:
                 if self.worker is not None:
                     self.worker.inbox_wanted = self.worker.claim_wanted = True
                 self._look_for_ends(list(self._waiters))
+                self.readers.others_wrote()
         except StoreError:
             self._told = told or self._told
             raise

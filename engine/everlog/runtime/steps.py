@@ -62,7 +62,7 @@ class StepRunner:
         self._loop = loop
         self._codec = codec
         self._clock = clock
-        self._report = report
+        self._report = partial(_close, report)
         self.running: dict[StepOperation, Dispatch] = {}
         """The attempts that were handed out and have not been reported, as the engine's thread knows them."""
         self._pool: ProcessPool | None = None
@@ -265,6 +265,12 @@ class StepRunner:
             failure=describe(error, self._codec),
             retry_at=None if delay is None else self._clock() + delay,
         )
+
+
+def _close(report: Report, dispatch: Dispatch, end: StepEnd | None) -> None:
+    """Have nothing more published by an attempt whose end is reported now."""
+    dispatch.attempt.over = True
+    report(dispatch, end)
 
 
 def _cancel(dispatches: Sequence[Dispatch]) -> None:

@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from everlog.core import events
 from everlog.core.durations import SECOND
-from everlog.core.events import EndEvent, decode_event
+from everlog.core.events import EndEvent
 from everlog.errors import CorruptLog, EverlogError, InternalError, StoreUnavailable
 from everlog.host import Host
 from everlog.replay.definitions import AnyWorkflow
@@ -35,9 +35,11 @@ from everlog.replay.quarantine import was_kept_aside
 from everlog.runtime.alarms import Alarms
 from everlog.runtime.amending import amend
 from everlog.runtime.births import Birth, births_of
+from everlog.runtime.claims import rebuild, whole_history
 from everlog.runtime.commits import commit_of, going_on, state_commit, stuck_commit
 from everlog.runtime.committer import CommitAnswer, Committer, PendingCommit
 from everlog.runtime.dispatches import Dispatches, given_back
+from everlog.runtime.outputs import Outputs
 from everlog.runtime.parking import PARK_AFTER, Resting, is_worth_parking
 from everlog.runtime.residents import NEVER, History, Resident
 from everlog.runtime.sentences import poisoned
@@ -101,6 +103,7 @@ class Worker:
         self._dispatches = Dispatches()
         self.expected = 0
         """So many workflows are being created that will be held here."""
+        self.outputs = Outputs(environment.codec, host, store)
         self._inbox_seen = 0
         self.inbox_wanted = False
         self.claim_wanted = True
@@ -155,12 +158,8 @@ class Worker:
         if not self.has_room() or not known:
             self.claim_wanted, self.next_claim = False, NEVER
             return
-        request = ClaimRequest(
-            worker=self.settings.worker,
-            tokens=[self._host.token() for _ in range(room)],
-            build=self.settings.build,
-            names=sorted(known),
-        )
+        settings, tokens = self.settings, [self._host.token() for _ in range(room)]
+        request = ClaimRequest(worker=settings.worker, tokens=tokens, build=settings.build, names=sorted(known))
         answer = self._store.claim(request)
         self.next_claim = NEVER if answer.next_due is None else answer.next_due
         self.claim_wanted = len(answer.claimed) == room
@@ -176,10 +175,7 @@ class Worker:
             self._committer.commit_alone(commit, partial(self._take_late, claimed, definition))
             return
         try:
-            rows = claimed.history or self._store.read(head.workflow_id)
-            if not rows or rows[-1].seq != head.seq:
-                raise CorruptLog(f"the history of {head.workflow_id!r} does not end at its head's seq {head.seq}")
-            history = [(row.seq, row.recorded_at, decode_event(row.payload)) for row in rows]
+            history = whole_history(claimed, self._store)
             if head.takeovers >= MOST_TAKEOVERS:  # its code is not run: it may be what would cost another
                 self._mark_stuck(head.workflow_id, token, head.seq, poisoned(head, history))
             else:
@@ -209,19 +205,15 @@ class Worker:
             raise CorruptLog(f"the history of {workflow_id!r} does not begin with its creation")
         execution = Execution(workflow_id, created, definition, self.environment)
         execution.now = history[-1][1]
-        resident = Resident(execution, token=token, seq=history[-1][0])
+        resident = self.outputs.resident(execution, token, history[-1][0])
         resident.inbox = list(inbox)
-        if head is not None:
+        if head is None:
+            resident.stream_ends = {}
+        else:
             resident.head = (head.state, head.wake_at, list(head.topics))
         self.residents[workflow_id] = resident
         try:
-            if len(history) <= 2 and (head is None or not head.takeovers):
-                for seq, recorded_at, event in history:
-                    execution.apply(seq, recorded_at, event)
-            else:
-                # A death is a takeover only where the head says `running`.
-                counted = head is not None and head.state == "running" and not head.takeovers
-                execution.replay(history, starts_first=not counted)
+            rebuild(execution, history, head)
         except CannotGoOn as stuck:
             self._get_stuck(resident, stuck.why)
         except Exception as error:  # noqa: BLE001 - must not stop the other workflows
@@ -266,10 +258,11 @@ class Worker:
     def wake_due(self, now: int) -> None:
         """Have every workflow looked at whose alarm has rung."""
         self._dirty.update(dict.fromkeys(self._alarms.ring(now)))
+        self._dirty.update(dict.fromkeys(self.outputs.ripe(now)))
 
     def next_alarm(self) -> float:
         """Give the store time of the next alarm."""
-        return self._alarms.next()
+        return min(self._alarms.next(), self.outputs.next())
 
     def has_work(self) -> bool:
         """Tell whether there is something to do at once."""
@@ -287,6 +280,9 @@ class Worker:
             if not resident.lost and resident.in_flight is None:
                 try:
                     self._draft(resident, now)
+                except StoreUnavailable:  # nothing of it was chosen yet
+                    self._dirty = {**dirty, **self._dirty}
+                    raise
                 except Exception as error:  # noqa: BLE001 - must not stop the other workflows
                     self._fail_to_run(resident, error)
 
@@ -300,6 +296,7 @@ class Worker:
 
     def _draft(self, resident: Resident, now: int) -> None:
         execution = resident.execution
+        self.outputs.gather(resident, now)
         drafted = draft(execution, now, resident.inbox, starting=self._starting)
         if drafted is None:
             self._dispatch(resident)
@@ -390,6 +387,8 @@ class Worker:
         if drafted.consumed:
             taken = set(drafted.consumed)
             resident.inbox = [row for row in resident.inbox if row.row not in taken]
+        if drafted.published or drafted.parts:
+            self.outputs.written(resident, drafted)
         execution = resident.execution
         execution.now = recorded_at = drafted.recorded_at
         try:
@@ -412,6 +411,7 @@ class Worker:
 
     def _after_drain(self, resident: Resident) -> None:
         execution = resident.execution
+        self.outputs.look_at(resident)
         if execution.dropped_steps:
             self._steps.drop(execution.dropped_steps)
             execution.dropped_steps.clear()
@@ -469,6 +469,7 @@ class Worker:
         execution = resident.execution
         running = [operation for operation in execution.steps.values() if operation.dispatched]
         self._steps.drop([*running, *execution.dropped_steps])
+        self.outputs.let_go(resident)
         execution.tear_down()
         self.let_go_of.append(resident.workflow_id)
         if len(self.residents) == self.settings.concurrency - 1:
@@ -505,6 +506,8 @@ class Worker:
                 self._hand_back(resident, now)
 
     def _hand_back(self, resident: Resident, now: int) -> None:
+        if not self.outputs.can_gather(resident, now):
+            return  # it becomes free with the lease
         drafted = draft(resident.execution, now, resident.inbox, settle=True, starting=False)
         if drafted is not None:
             self._send(resident, drafted, release=drafted.state not in ENDED)

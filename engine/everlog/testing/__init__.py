@@ -10,17 +10,27 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from everlog.testing.calls import watch_calls
-    from everlog.testing.conformance import StoreConformance
+    from everlog.testing.conformance import StoreConformance, StreamsConformance, ValuesConformance
     from everlog.testing.faults import Crash, FaultyStore
     from everlog.testing.store_machine import StoreMachine
 
-__all__ = ["Crash", "FaultyStore", "StoreConformance", "StoreMachine", "watch_calls"]
+__all__ = [
+    "Crash",
+    "FaultyStore",
+    "StoreConformance",
+    "StoreMachine",
+    "StreamsConformance",
+    "ValuesConformance",
+    "watch_calls",
+]
 
 _MODULES = {
     "Crash": "everlog.testing.faults",
     "FaultyStore": "everlog.testing.faults",
     "StoreConformance": "everlog.testing.conformance",
     "StoreMachine": "everlog.testing.store_machine",
+    "StreamsConformance": "everlog.testing.conformance",
+    "ValuesConformance": "everlog.testing.conformance",
     "watch_calls": "everlog.testing.calls",
 }
 

@@ -14,6 +14,8 @@ A backend adopts it in ten lines:
             another = open_store(...)  # the same database, as another process would have it
             yield another
             another.close()
+
+`ValuesConformance` and `StreamsConformance` are adopted in the same way, by stores that keep values and streams.
 """
 
 from __future__ import annotations
@@ -28,6 +30,8 @@ pytest.register_assert_rewrite(
     "everlog.testing.contract_claims",
     "everlog.testing.contract_commits",
     "everlog.testing.contract_messages",
+    "everlog.testing.contract_streams",
+    "everlog.testing.contract_values",
     "everlog.testing.contract_workers",
 )
 
@@ -35,15 +39,18 @@ from everlog.testing.contract_children import ChildrenContract  # noqa: E402 - s
 from everlog.testing.contract_claims import ClaimContract  # noqa: E402 - see above
 from everlog.testing.contract_commits import CommitContract  # noqa: E402 - see above
 from everlog.testing.contract_messages import MessageContract  # noqa: E402 - see above
+from everlog.testing.contract_streams import StreamContract  # noqa: E402 - see above
+from everlog.testing.contract_values import ValueContract  # noqa: E402 - see above
 from everlog.testing.contract_workers import WorkerContract  # noqa: E402 - see above
 
 
-class StoreConformance(CommitContract, ChildrenContract, MessageContract, ClaimContract, WorkerContract):
-    """All that a store promises. A subclass gives the fixtures, and may add tests, but not change one."""
+class _Conformance:
+    """A contract as a test class. A subclass gives the fixtures, and may add tests, but not change one."""
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
-        changed = sorted(name for name in vars(cls) if name.startswith("test") and hasattr(StoreConformance, name))
+        ours = [base for base in cls.__mro__[1:] if base.__module__.startswith("everlog.testing.")]
+        changed = sorted({name for base in ours for name in vars(base) if name.startswith("test")} & set(vars(cls)))
         if changed:
             raise TypeError(
                 f"{cls.__qualname__} overrides {', '.join(changed)}; the contract is the same for all stores,"
@@ -59,3 +66,15 @@ class StoreConformance(CommitContract, ChildrenContract, MessageContract, ClaimC
     def peer(self, store: Store) -> Store:
         """Give the same database as another process would have it; the store itself, where no other can."""
         return store
+
+
+class StoreConformance(_Conformance, CommitContract, ChildrenContract, MessageContract, ClaimContract, WorkerContract):
+    """All that every store promises."""
+
+
+class ValuesConformance(_Conformance, ValueContract):
+    """What a store promises that keeps values: `SupportsValues`."""
+
+
+class StreamsConformance(_Conformance, StreamContract):
+    """What a store promises that keeps streams: `SupportsStreams`."""

@@ -14,9 +14,16 @@ from everlog.store import (
     ClaimAnswer,
     ClaimRequest,
     EventRow,
+    FoundValue,
     Head,
     InboxRow,
     Store,
+    StreamEnd,
+    StreamPage,
+    StreamQuestion,
+    SupportsStreams,
+    SupportsValues,
+    ValueRow,
     WorkerRow,
     WorkflowQuery,
 )
@@ -81,6 +88,22 @@ class FaultyStore:
         """Pass on."""
         return self._living().unread(worker, after=after)
 
+    def values(self, workflow_id: str) -> Sequence[ValueRow]:
+        """Pass on."""
+        return self._with_values().values(workflow_id)
+
+    def find_values(self, wanted: Sequence[tuple[str, str]]) -> Sequence[FoundValue]:
+        """Pass on."""
+        return self._with_values().find_values(wanted)
+
+    def streams(self, workflow_id: str) -> Sequence[StreamEnd]:
+        """Pass on."""
+        return self._with_streams().streams(workflow_id)
+
+    def read_streams(self, questions: Sequence[StreamQuestion], *, limit: int) -> Sequence[StreamPage]:
+        """Pass on."""
+        return self._with_streams().read_streams(questions, limit=limit)
+
     def changes(self) -> int:
         """Pass on."""
         return self._living().changes()
@@ -110,6 +133,18 @@ class FaultyStore:
         if self.crashed:
             raise Crash("the process of this store has crashed; open the database anew")
         return self.store
+
+    def _with_values(self) -> SupportsValues:
+        store = self._living()
+        if not isinstance(store, SupportsValues):
+            raise TypeError(f"{store!r} keeps no values, so there are none to ask for")
+        return store
+
+    def _with_streams(self) -> SupportsStreams:
+        store = self._living()
+        if not isinstance(store, SupportsStreams):
+            raise TypeError(f"{store!r} keeps no streams, so there are none to ask for")
+        return store
 
     def _fail(self, when: Literal["before", "after"]) -> None:
         for fault in self.faults:

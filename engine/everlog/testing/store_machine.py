@@ -25,6 +25,12 @@ from everlog.store import (
     NewWorkflow,
     State,
     Store,
+    StreamKind,
+    StreamQuestion,
+    StreamRow,
+    SupportsStreams,
+    SupportsValues,
+    ValueRow,
     WorkerRow,
     WorkflowQuery,
 )
@@ -34,6 +40,9 @@ NAMES = ("checkout", "report")
 WORKERS = ("worker-1", "worker-2")
 TOPICS = ("news", "o'hara ☃")
 STATES: tuple[State, ...] = ("queued", "running", "waiting", "stuck", "completed", "failed", "cancelled")
+VALUES = ("state", "o'hara ☃")
+STREAMS = ("log", "Log", "o'hara ☃")
+KINDS: tuple[StreamKind, ...] = ("items", "items", "reset", "closed")
 LATER = (None, None, None, -3, 0, 40, 500)
 """When `wake_at` lies, seen from now."""
 
@@ -48,6 +57,14 @@ class _Sent(msgspec.Struct, frozen=True):
     control: bool
     key: str | None
     optional: bool
+
+
+class _Emitted(msgspec.Struct, frozen=True):
+    stream: str
+    count: int
+    kind: StreamKind
+    again: bool
+    """Whether the last row of the stream is written again, as after an answer that was lost."""
 
 
 class _Intent(msgspec.Struct, frozen=True):
@@ -69,6 +86,8 @@ class _Intent(msgspec.Struct, frozen=True):
     release: bool
     progress: bool
     build: str | None
+    values: frozenset[str] = frozenset()
+    items: Sequence[_Emitted] = ()
 
 
 _sent = st.builds(
@@ -87,6 +106,13 @@ _creation = st.tuples(
     st.integers(1, 3),
     st.sampled_from((None, *WORKERS)),
 )
+_emitted = st.builds(
+    _Emitted,
+    st.sampled_from(STREAMS),
+    st.integers(1, 3),
+    st.sampled_from(KINDS),
+    st.sampled_from((False, False, True)),
+)
 _intent = st.builds(
     _Intent,
     st.integers(0, len(IDS) - 1),
@@ -102,6 +128,8 @@ _intent = st.builds(
     st.booleans(),
     st.booleans(),
     st.sampled_from((None, None, None, "build-1", "build-2")),
+    st.frozensets(st.sampled_from(VALUES)),
+    st.lists(_emitted, max_size=3, unique_by=lambda one: one.stream),
 )
 
 
@@ -277,14 +305,38 @@ class StoreMachine(RuleBasedStateMachine):
         for name, store in self.stores.items():
             assert list(store.read(workflow_id, after=after, limit=limit)) == expected, name
 
+    @rule(
+        wanted=st.lists(st.tuples(st.sampled_from((*IDS, "nobody")), st.sampled_from(VALUES)), max_size=4),
+    )
+    def find_values(self, wanted: list[tuple[str, str]]) -> None:
+        """Look for values."""
+        expected = _plain(self.model.find_values(wanted))
+        for name, store in self.stores.items():
+            if isinstance(store, SupportsValues):
+                assert _plain(store.find_values(wanted)) == expected, name
+
+    @rule(
+        asked=st.lists(
+            st.tuples(st.sampled_from((*IDS[:5], "nobody")), st.sampled_from(STREAMS), st.integers(0, 9)), max_size=4
+        ),
+        limit=st.integers(1, 3),
+    )
+    def read_streams(self, asked: list[tuple[str, str, int]], limit: int) -> None:
+        """Read parts of streams."""
+        questions = [StreamQuestion(workflow_id=i, stream=stream, start=start) for i, stream, start in asked]
+        expected = _plain(self.model.read_streams(questions, limit=limit))
+        for name, store in self.stores.items():
+            if isinstance(store, SupportsStreams):
+                assert _plain(store.read_streams(questions, limit=limit)) == expected, name
+
     @invariant()
     def all_agree(self) -> None:
         """Compare everything that can be read."""
         expected = _content(self.model)
         for name, store in self.stores.items():
             found = _content(store)
-            for part, value in expected.items():
-                assert found[part] == value, (name, part)
+            for part, value in found.items():
+                assert expected[part] == value, (name, part)
 
     def _creation(self, workflow_id: str, name: str, state: State, count: int, worker: str | None) -> NewWorkflow:
         token = None if worker is None else self._new_token()
@@ -329,6 +381,28 @@ class StoreMachine(RuleBasedStateMachine):
             progress=intent.progress,
             build=intent.build,
             why=None if intent.build is None else f"because of {intent.build}",
+            values=[
+                ValueRow(name=name, seq=seq + 1, recorded_at=self.time, payload=b"%d" % self.time)
+                for name in sorted(intent.values)
+            ],
+            items=[self._row(workflow_id, emitted) for emitted in intent.items],
+        )
+
+    def _row(self, workflow_id: str, emitted: _Emitted) -> StreamRow:
+        """Give a row that continues its stream, or its last one again."""
+        question = StreamQuestion(workflow_id=workflow_id, stream=emitted.stream, start=0)
+        written = self.model.read_streams([question], limit=10_000)[0].rows
+        if emitted.again and written:
+            return written[-1]
+        return StreamRow(
+            stream=emitted.stream,
+            offset=written[-1].offset + written[-1].count if written else 0,
+            count=emitted.count,
+            kind=emitted.kind,
+            written_at=self.time,
+            operation=None if emitted.kind == "closed" else "talk",
+            attempt=emitted.count,
+            payload=b"[%d]" % self.time,
         )
 
     def _events(self, first: int, count: int) -> list[EventRow]:
@@ -357,13 +431,15 @@ def _with_rows(store: Store, batch: Batch, places: Sequence[frozenset[int]]) -> 
     commits: list[Commit] = []
     for commit, wanted in zip(batch.commits, places, strict=True):
         rows = [row.row for row in unread if row.destination == commit.workflow_id]
-        commits.append(replace(commit, consumed=[row for place, row in enumerate(rows) if place in wanted]))
+        consumed = [row for place, row in enumerate(rows) if place in wanted]
+        items = commit.items if isinstance(store, SupportsStreams) else ()
+        commits.append(replace(commit, consumed=consumed, items=items))
     return replace(batch, commits=commits)
 
 
 def _content(store: Store) -> dict[str, object]:
     """Everything that can be read of a store, in comparable form."""
-    return {
+    content: dict[str, object] = {
         "heads": _plain(store.heads(IDS)),
         "listing": _plain(store.workflows(WorkflowQuery())),
         "histories": {workflow_id: _plain(store.read(workflow_id)) for workflow_id in IDS},
@@ -371,6 +447,11 @@ def _content(store: Store) -> dict[str, object]:
         # Whether a worker is gone depends on the process, not on the database.
         "workers": sorted(_plain(replace(worker, gone=False)) for worker in store.workers()),
     }
+    if isinstance(store, SupportsValues):
+        content["values"] = {workflow_id: _plain(store.values(workflow_id)) for workflow_id in IDS}
+    if isinstance(store, SupportsStreams):
+        content["streams"] = {workflow_id: _plain(store.streams(workflow_id)) for workflow_id in IDS}
+    return content
 
 
 def _plain(value: object) -> str:

@@ -25,8 +25,13 @@ from everlog.store import (
     ClaimAnswer,
     ClaimRequest,
     EventRow,
+    FoundValue,
     Head,
     InboxRow,
+    StreamEnd,
+    StreamPage,
+    StreamQuestion,
+    ValueRow,
     WorkerRow,
     WorkflowQuery,
 )
@@ -178,6 +183,26 @@ class JsonLinesStore:
         """Give the unread messages with `row` > `after` of all workflows that this worker holds, in order of `row`."""
         with self._alone() as model:
             return model.unread(worker, after=after)
+
+    def values(self, workflow_id: str) -> Sequence[ValueRow]:
+        """Give the values of a workflow, in order of their names."""
+        with self._alone() as model:
+            return model.values(workflow_id)
+
+    def find_values(self, wanted: Sequence[tuple[str, str]]) -> Sequence[FoundValue]:
+        """Give for each (workflow id, name) its value, and the state of the workflow."""
+        with self._alone() as model:
+            return model.find_values(wanted)
+
+    def streams(self, workflow_id: str) -> Sequence[StreamEnd]:
+        """Give the streams of a workflow, in order of their names."""
+        with self._alone() as model:
+            return model.streams(workflow_id)
+
+    def read_streams(self, questions: Sequence[StreamQuestion], *, limit: int) -> Sequence[StreamPage]:
+        """Give for each question up to `limit` rows, and the state of the workflow."""
+        with self._alone() as model:
+            return model.read_streams(questions, limit=limit)
 
     def changes(self) -> int:
         """Give the end of what is in the file: it grows with every write, and with nothing else."""

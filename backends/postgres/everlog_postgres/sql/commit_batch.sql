@@ -259,6 +259,53 @@ remembered AS (
         IS TRUE
 ),
 
+valued AS (
+    INSERT INTO everlog.published_values (workflow_id, name, seq, recorded_at, payload)
+    SELECT *
+    FROM unnest(
+        %(value_ids)s,
+        %(value_names)s,
+        %(value_seqs)s,
+        %(value_times)s,
+        %(value_payloads)s
+    ) AS value (workflow_id, name, seq, recorded_at, payload)
+    WHERE (value.workflow_id IN (SELECT workflow_id FROM moved)) IS TRUE
+    ON CONFLICT (workflow_id, name) DO UPDATE
+    SET
+        seq = excluded.seq,
+        recorded_at = excluded.recorded_at,
+        payload = excluded.payload
+),
+
+-- A row that is there already was written when the answer to the same commit was lost.
+emitted AS (
+    INSERT INTO everlog.stream_rows (
+        workflow_id,
+        stream,
+        first_offset,
+        count,
+        kind,
+        written_at,
+        operation,
+        attempt,
+        payload
+    )
+    SELECT *
+    FROM unnest(
+        %(item_ids)s,
+        %(item_streams)s,
+        %(item_offsets)s,
+        %(item_counts)s,
+        %(item_kinds)s,
+        %(item_times)s,
+        %(item_operations)s,
+        %(item_attempts)s,
+        %(item_payloads)s
+    ) AS item (workflow_id, stream, first_offset, count, kind, written_at, operation, attempt, payload)
+    WHERE (item.workflow_id IN (SELECT workflow_id FROM moved)) IS TRUE
+    ON CONFLICT (workflow_id, stream, first_offset) DO NOTHING
+),
+
 noted AS (
     INSERT INTO everlog.writes (written_in)
     SELECT pg_current_xact_id()

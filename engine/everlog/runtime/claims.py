@@ -1,0 +1,31 @@
+"""Claims: how a workflow that was taken becomes an execution again, from its history. They take nothing themselves."""
+
+from __future__ import annotations
+
+from everlog.core.events import decode_event
+from everlog.errors import CorruptLog
+from everlog.replay.execution import Execution
+from everlog.runtime.residents import History
+from everlog.store import Claimed, Head, Store
+
+
+def whole_history(claimed: Claimed, store: Store) -> History:
+    """Give the history of what was claimed, read by itself where the claim had no room for it; `CorruptLog`."""
+    head = claimed.head
+    rows = claimed.history or store.read(head.workflow_id)
+    if not rows or rows[-1].seq != head.seq:
+        raise CorruptLog(f"the history of {head.workflow_id!r} does not end at its head's seq {head.seq}")
+    return [(row.seq, row.recorded_at, decode_event(row.payload)) for row in rows]
+
+
+def rebuild(execution: Execution, history: History, head: Head | None) -> None:
+    """Apply a history. Without a head it was just created here; otherwise others may have run what is open."""
+    if len(history) <= 2 and (head is None or not head.takeovers):
+        for seq, recorded_at, event in history:
+            execution.apply(seq, recorded_at, event)
+        if head is not None:
+            execution.may_repeat()
+    else:
+        # A death is a takeover only where the head says `running`.
+        counted = head is not None and head.state == "running" and not head.takeovers
+        execution.replay(history, starts_first=not counted)
