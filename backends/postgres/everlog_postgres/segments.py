@@ -60,7 +60,7 @@ class Segment:
 def _runs_on(commit: Commit) -> bool:
     goes_on = commit.state == "running" and commit.wake_at is None and not commit.topics and not commit.release
     explains = commit.build is not None or commit.why is not None
-    return goes_on and not explains and not commit.consumed and not commit.messages
+    return goes_on and not explains and not commit.consumed and not commit.messages and commit.token is not None
 
 
 def segments(batch: Batch) -> Iterator[Segment]:

@@ -74,6 +74,7 @@ class Plan:
         self.events: list[Row] = []
         self.consumed: list[Row] = []
         self.ended: list[int] = []
+        self.reopened: list[int] = []
         self.messages: list[Row] = []
         self.keys: list[Row] = []
         self._mail = mail
@@ -135,6 +136,8 @@ class Plan:
             return
         ended = commit.state in ENDED
         free = commit.release or ended
+        if head.ended_at is not None:
+            self.reopened.append(head.number)
         head.state = commit.state
         head.ended_at = (commit.events[-1].recorded_at if commit.events else self._now) if ended else None
         head.wake_at = commit.wake_at
@@ -190,4 +193,4 @@ def _runs_on(head: HeadRecord, commit: Commit) -> bool:
     explained = head.build is not None or head.why is not None
     goes_on = commit.state == "running" and commit.wake_at is None and not commit.topics and not commit.release
     explains = commit.build is not None or commit.why is not None
-    return runs and goes_on and not explained and not explains
+    return runs and goes_on and not explained and not explains and commit.token is not None

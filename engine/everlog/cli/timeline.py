@@ -79,7 +79,15 @@ def _what(event: AnyEvent) -> str:
         case events.MessageSent() | events.SendFailed():
             return f"send {event.topic} to {event.to}"
         case events.CancelRequested():
-            return "cancel requested"
+            return "cancel requested" if event.due_at is None else "deadline"
+        case events.TerminateRequested():
+            return "terminate requested"
+        case events.WorkflowPaused():
+            return "paused"
+        case events.WorkflowResumed():
+            return "resumed"
+        case events.WorkflowRewound():
+            return "retried"
         case events.WorkflowCreated():
             return "created"
         case events.WorkflowBegan():
@@ -117,8 +125,12 @@ def _outcome(event: AnyEvent) -> str:
             return "nothing came in time"
         case events.MessageReceived() | events.MessageSent():
             return _text(event.message)
-        case events.CancelRequested() | events.WorkflowCancelled():
+        case events.CancelRequested() | events.TerminateRequested() | events.WorkflowCancelled():
             return event.reason
+        case events.WorkflowPaused() | events.WorkflowResumed():
+            return ""
+        case events.WorkflowRewound():
+            return f"goes on from seq {event.to}; what is between does not count"
         case events.WorkflowCreated():
             return _text(event.input)
         case events.WorkflowBegan():

@@ -3,7 +3,10 @@
 Theory of operation. A history begins with `workflow_created`, goes on with `workflow_began`, and ends, if it has,
 with one of the three end events. Between them operations open and close. An operation is opened by its started row
 (`step_started`, `timer_set`, `wait_started`) or by a failed attempt, and closed by its fact or its cancelled row;
-what began and ended between two commits has its fact alone. After the end nothing follows.
+what began and ended between two commits has its fact alone. `workflow_paused` and `workflow_resumed` may stand
+anywhere before the end; `cancel_requested` ends no pause, so the row that does stands before it. After the end nothing
+follows but `workflow_rewound`, which opens the history again: what was open at the row that it names is open anew, and
+its opening rows are written anew.
 """
 
 from __future__ import annotations
@@ -46,6 +49,10 @@ class WorkflowState(msgspec.Struct, frozen=True, kw_only=True):
     steps_failed: int = 0
     messages_received: int = 0
     cancel_requested: bool = False
+    paused_at: int | None = None
+    timeout: int | None = None
+    deadline: int | None = None
+    """The time at which it is cancelled; None once it has come."""
     error: Failure | None = None
 
 
@@ -65,9 +72,9 @@ def evolve(state: WorkflowState, seq: int, at: int, event: AnyEvent) -> Workflow
     state = change(state, seq=seq)
     match event:
         case events.WorkflowCreated():
-            return change(state, name=event.name, created_at=at)
+            return change(state, name=event.name, created_at=at, timeout=event.timeout, deadline=event.deadline)
         case events.WorkflowBegan():
-            return change(state, status="begun", began_at=at)
+            return change(state, status="begun", began_at=at, deadline=earlier(at, state.timeout, state.deadline))
         case events.StepStarted():
             return _opened(state, "step", event.operation, event.step, at, attempt=event.attempt)
         case events.StepAttemptFailed():
@@ -98,7 +105,16 @@ def evolve(state: WorkflowState, seq: int, at: int, event: AnyEvent) -> Workflow
         case events.MessageSent() | events.SendFailed():
             return state
         case events.CancelRequested():
-            return change(state, cancel_requested=True)
+            deadline = state.deadline if event.due_at is None else None
+            return change(state, cancel_requested=True, deadline=deadline)
+        case events.TerminateRequested():
+            return state
+        case events.WorkflowPaused():
+            return change(state, paused_at=at)
+        case events.WorkflowResumed():
+            return change(state, paused_at=None)
+        case events.WorkflowRewound():
+            return _rewound(state, event)
         case events.WorkflowCompleted():
             return change(state, status="completed", ended_at=at)
         case events.WorkflowFailed():
@@ -107,6 +123,25 @@ def evolve(state: WorkflowState, seq: int, at: int, event: AnyEvent) -> Workflow
             return change(state, status="cancelled", ended_at=at)
         case _:
             assert_never(event)
+
+
+def earlier(began_at: int, timeout: int | None, deadline: int | None) -> int | None:
+    """Give the time at which a workflow is to be cancelled that began then; None: never."""
+    times = [] if timeout is None else [began_at + timeout]
+    return min([*times, *([] if deadline is None else [deadline])], default=None)
+
+
+def _rewound(state: WorkflowState, event: events.WorkflowRewound) -> WorkflowState:
+    return msgspec.structs.replace(
+        state,
+        status="created" if state.began_at is None else "begun",
+        ended_at=None,
+        open={},
+        cancel_requested=False,
+        paused_at=None,
+        deadline=event.deadline,
+        error=None,
+    )
 
 
 def _opened(

@@ -16,6 +16,7 @@ from everlog.core.durations import Duration, microseconds
 from everlog.core.names import check_id, check_name, check_topic
 from everlog.errors import UsageError, WrongContext
 from everlog.replay.divergence import TornDown
+from everlog.replay.endings import note_handled
 from everlog.replay.importable import reference
 from everlog.replay.instances import unwrapped, with_class
 from everlog.replay.operations import Operation, SendOperation, Site, StepOperation, WaitOperation
@@ -112,6 +113,7 @@ def to_thread(execution: Execution, function: Any, args: tuple[Any, ...]) -> Cor
 
 
 def _ask(execution: Execution, operation: Operation, finish: Finish, name: str) -> Coroutine[Any, Any, Any]:
+    note_handled(execution)
     coroutine = _perform(execution, operation, finish)
     named: Any = coroutine
     named.__name__ = name

@@ -9,7 +9,18 @@ from typing import Any
 class Attempt:
     """One attempt of a step, as `everlog.current()` shows it to the step."""
 
-    __slots__ = ("cancelled", "identity", "key", "name", "number", "post", "started_at", "step", "workflow_id")
+    __slots__ = (
+        "cancelled",
+        "deadline",
+        "identity",
+        "key",
+        "name",
+        "number",
+        "post",
+        "started_at",
+        "step",
+        "workflow_id",
+    )
 
     def __init__(self, workflow_id: str, step: str, identity: str, key: str | None, number: int) -> None:
         self.workflow_id = workflow_id
@@ -22,5 +33,7 @@ class Attempt:
         """The name of the workflow."""
         self.started_at = 0
         """When the workflow began, by the store's clock."""
+        self.deadline: int | None = None
+        """When the workflow is cancelled, by the store's clock."""
         self.post: Callable[..., Coroutine[Any, Any, None]] | None = None
         """Sends a message from the step; None where it runs apart from the engine's loop."""

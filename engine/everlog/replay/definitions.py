@@ -280,11 +280,13 @@ class AnyWorkflow(Definition[P, T_co]):
         function: Callable[..., Any],
         *,
         name: str | None = None,
+        timeout: Duration | None = None,
         unrecorded: Sequence[str] = (),
         is_here: bool = True,
     ) -> None:
         super().__init__(function, name, "workflow", unrecorded)
         self.id: str | None = None
+        self.timeout = checked_timeout(timeout)
         self.is_here = is_here
         """False where only its name is known here, and its code is elsewhere."""
         if is_here:
@@ -296,9 +298,12 @@ class AnyWorkflow(Definition[P, T_co]):
             raise InvalidDefinition(
                 f"a workflow has no option {sorted(unknown)[0]!r}; it has {names_of(WorkflowOptions)}"
             )
-        if "id" in options:
-            check_id(options["id"])
-        return self.changed(**options)
+        changes: dict[str, Any] = dict(options)
+        if "id" in changes:
+            check_id(changes["id"])
+        if "timeout" in changes:
+            changes["timeout"] = checked_timeout(changes["timeout"])
+        return self.changed(**changes)
 
     def _refused(self, *, is_async: bool) -> WrongContext:
         """Give the error of whoever calls it as a function."""
@@ -435,6 +440,7 @@ def workflow(fn: Any = None, /, **defaults: Any) -> Any:
 
     A plain function calls plain steps as they are, and waits for everything else by way of `everlog.sync`.
     `name` is its name in the log, by default the qualified name of the function; old histories are found by it.
+    After `timeout` (seconds or timedelta), from its first start and sleeps included, it is cancelled.
     The parameters named in `unrecorded` are in no input: they always take their defaults, and must have some.
     Raises `InvalidDefinition` for what cannot be a workflow.
     """

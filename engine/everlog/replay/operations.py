@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 Site = tuple[str, int]
 """A place in the code: the file and the line."""
 
-Kind = Literal["step", "timer", "wait", "send"]
+Kind = Literal["step", "timer", "wait", "send", "deadline"]
 
 
 class Phase(Enum):
@@ -251,3 +251,25 @@ class SendOperation(Operation):
 
     def describe(self) -> str:
         return f"send({self.to!r}, {self.topic!r}, {self.payload[:200].decode(errors='replace')})"
+
+
+class DeadlineOperation(Operation):
+    """The deadline of a workflow: not asked for by its code, so it is no row but the cancellation that comes of it."""
+
+    __slots__ = ("due_at",)
+
+    kind = "deadline"
+
+    def __init__(self, execution: Execution, due_at: int) -> None:
+        super().__init__(execution, "deadline", None)
+        self.due_at = due_at
+        self.phase = Phase.OPEN
+
+    def opening(self) -> AnyEvent | None:
+        return None
+
+    def closing(self) -> AnyEvent:
+        raise AssertionError("a deadline has no opening row that could need closing")
+
+    def describe(self) -> str:
+        return f"deadline at {self.due_at}"

@@ -33,10 +33,12 @@ class WorkflowDefaults(TypedDict, total=False):
     """What `@workflow` takes."""
 
     name: str
+    timeout: Duration | None
     unrecorded: Sequence[str]
 
 
 class WorkflowOptions(TypedDict, total=False):
-    """What `workflow.options` takes: an `id`, which names the workflow in the whole database."""
+    """What `workflow.options` takes: an `id`, which names the workflow in the whole database, and a `timeout`."""
 
     id: str
+    timeout: Duration | None

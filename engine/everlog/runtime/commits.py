@@ -8,9 +8,9 @@ from typing import Final
 import msgspec
 
 from everlog.core import events
-from everlog.core.events import AnyEvent, WorkflowCancelled, decode_event, encode_event, type_of
+from everlog.core.events import AnyEvent, encode_event, type_of
 from everlog.core.heads import State
-from everlog.core.state import fold
+from everlog.core.state import WorkflowState
 from everlog.replay.drafting import Draft
 from everlog.runtime.residents import Resident
 from everlog.store import Claimed, Commit, EventRow, Head, NewMessage
@@ -31,7 +31,7 @@ def commit_of(resident: Resident, drafted: Draft, *, release: bool) -> Commit:
         state=drafted.state,
         wake_at=drafted.wake_at,
         topics=drafted.topics,
-        consumed=drafted.consumed,
+        consumed=[row for row in drafted.consumed if row > 0],  # those below were taken before a rewinding
         messages=_messages(resident, drafted, rows) if drafted.sends else (),
         release=release,
         progress=drafted.progress,
@@ -65,18 +65,22 @@ def state_commit(workflow_id: str, token: str, seq: int, state: State, *, releas
     return Commit(workflow_id=workflow_id, token=token, seq=seq, state=state, release=release, progress=False)
 
 
-def ending_commit(head: Head, token: str, history: Sequence[EventRow], end: WorkflowCancelled, now: int) -> Commit:
-    """Give the commit that ends a workflow whose code is not run: what is open in its history is closed."""
-    at = max([now, head.created_at, *(row.recorded_at for row in history[-1:])])
-    open_now = fold((row.seq, row.recorded_at, decode_event(row.payload)) for row in history).open.values()
-    ending = [*(_CLOSING[operation.kind](operation=operation.operation) for operation in open_now), end]
+def outside_commit(
+    head: Head, history: Sequence[EventRow], events: Sequence[AnyEvent], state: State, now: int
+) -> Commit:
+    """Give the commit that writes events from outside, on a head as it was seen: the workflow is not run here."""
+    at = max([now, *(row.recorded_at for row in history[-1:])])
     rows = [
         EventRow(head.seq + position, type_of(event), at, encode_event(event))
-        for position, event in enumerate(ending, start=1)
+        for position, event in enumerate(events, start=1)
     ]
-    return Commit(
-        workflow_id=head.workflow_id, token=token, seq=head.seq, state="cancelled", events=rows, why=end.reason or None
-    )
+    why = _summary(events[-1]) if state in _EXPLAINED else None
+    return Commit(workflow_id=head.workflow_id, token=head.token, seq=head.seq, state=state, events=rows, why=why)
+
+
+def closing(folded: WorkflowState) -> list[AnyEvent]:
+    """Give the rows that close what is open in a history."""
+    return [_CLOSING[operation.kind](operation=operation.operation) for operation in folded.open.values()]
 
 
 _CLOSING: Final[dict[str, Callable[..., AnyEvent]]] = {
@@ -112,4 +116,6 @@ _EXPLAINED: Final[frozenset[State]] = frozenset({"failed", "cancelled"})
 def _summary(last: AnyEvent) -> str | None:
     if isinstance(last, events.WorkflowFailed):
         return f"{last.error.type.rpartition(':')[2]}: {last.error.message}"[:500]
-    return last.reason or None if isinstance(last, events.WorkflowCancelled) else None
+    if isinstance(last, events.WorkflowCancelled):
+        return f"terminated: {last.reason}".removesuffix(": ") if last.terminated else last.reason or None
+    return None

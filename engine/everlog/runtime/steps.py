@@ -73,6 +73,7 @@ class StepRunner:
             self.running[dispatch.operation] = dispatch
             execution, attempt = dispatch.resident.execution, dispatch.attempt
             attempt.name, attempt.started_at = execution.definition.name, execution.began_at
+            attempt.deadline = None if execution.deadline is None else execution.deadline.due_at
             if isinstance(dispatch.operation.definition, Step):
                 on_loop.append(dispatch)
                 continue

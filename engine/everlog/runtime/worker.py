@@ -39,7 +39,7 @@ from everlog.runtime.commits import commit_of, going_on, state_commit, stuck_com
 from everlog.runtime.committer import CommitAnswer, Committer, PendingCommit
 from everlog.runtime.dispatches import Dispatches, given_back
 from everlog.runtime.parking import PARK_AFTER, Resting, is_worth_parking
-from everlog.runtime.residents import NEVER, History, Resident
+from everlog.runtime.residents import NEVER, History, Resident, received_again
 from everlog.runtime.sentences import not_delivered, poisoned
 from everlog.runtime.steps import Dispatch, StepRunner
 from everlog.runtime.strand_room import StrandRoom
@@ -200,12 +200,12 @@ class Worker:
         execution = Execution(workflow_id, created, definition, self.environment)
         execution.now = history[-1][1]
         resident = Resident(execution, token=token, seq=history[-1][0])
-        resident.inbox = list(inbox)
+        resident.inbox = [*received_again(workflow_id, history), *inbox]
         if head is not None:
             resident.head = (head.state, head.wake_at, list(head.topics))
         self.residents[workflow_id] = resident
         try:
-            if len(history) <= 2 and (head is None or not head.takeovers):
+            if _is_new(history) and (head is None or not head.takeovers):
                 for seq, recorded_at, event in history:
                     execution.apply(seq, recorded_at, event)
             else:
@@ -292,7 +292,7 @@ class Worker:
         drafted = draft(execution, now, resident.inbox, starting=self._starting)
         if drafted is None:
             self._dispatch(resident)
-            if not self.draining:
+            if not self.draining and not execution.paused:
                 self._rest(resident, now)
             elif not any(operation.dispatched for operation in execution.steps.values()):
                 self._hand_back(resident, now)
@@ -491,3 +491,7 @@ class Worker:
         drafted = draft(resident.execution, now, resident.inbox, settle=True, starting=False)
         if drafted is not None:
             self._send(resident, drafted, release=drafted.state not in ENDED)
+
+
+def _is_new(history: History) -> bool:
+    return len(history) <= 2 and not isinstance(history[-1][2], events.WorkflowRewound)
