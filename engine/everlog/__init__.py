@@ -35,7 +35,19 @@ from everlog.replay.guards import NondeterminismWarning
 from everlog.replay.instances import register
 from everlog.replay.named import named
 from everlog.replay.options import StepOptions, WorkflowOptions
-from everlog.replay.primitives import call, current, now, random, recv, scope, send, sleep, sleep_until, uuid4
+from everlog.replay.primitives import (
+    call,
+    compensations,
+    current,
+    now,
+    random,
+    recv,
+    scope,
+    send,
+    sleep,
+    sleep_until,
+    uuid4,
+)
 from everlog.runtime.client import Client
 from everlog.runtime.engine import Engine
 from everlog.runtime.handles import Handle
@@ -78,6 +90,7 @@ __all__ = [
     "WorkflowStatus",
     "WrongContext",
     "call",
+    "compensations",
     "current",
     "named",
     "now",

@@ -14,7 +14,7 @@
 `map`, `submit` and `timeout` stand for what asyncio does in async code. What never waits is the same in both.
 """
 
-from everlog.replay.blocking import Future, call, recv, send, sleep, sleep_until, submit, timeout
+from everlog.replay.blocking import Future, call, compensations, recv, send, sleep, sleep_until, submit, timeout
 from everlog.replay.blocking import map as map  # noqa: A004 - it is called sync.map, and imported as a part of sync only
 from everlog.replay.current import Current
 from everlog.replay.primitives import current, now, random, scope, uuid4
@@ -28,6 +28,7 @@ __all__ = [
     "Handle",
     "Listing",
     "call",
+    "compensations",
     "current",
     "map",
     "now",

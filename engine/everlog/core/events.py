@@ -190,7 +190,7 @@ class SendFailed(Event, frozen=True, gc=False, kw_only=True, tag="send_failed"):
 
 
 class CancelRequested(Event, frozen=True, gc=False, kw_only=True, tag="cancel_requested"):
-    """Fact. The workflow is to stop, and ends cancelled unless it handles that: somebody asked, or its deadline came."""
+    """Fact. The workflow is to stop, and ends cancelled unless it handles that: asked for, or its deadline came."""
 
     by: str
     reason: str = ""

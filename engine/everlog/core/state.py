@@ -43,6 +43,7 @@ class WorkflowState(msgspec.Struct, frozen=True, kw_only=True):
     seq: int = 0
     created_at: int = 0
     began_at: int | None = None
+    began_seq: int | None = None
     ended_at: int | None = None
     open: dict[str, OpenOperation] = {}
     steps_completed: int = 0
@@ -74,7 +75,13 @@ def evolve(state: WorkflowState, seq: int, at: int, event: AnyEvent) -> Workflow
         case events.WorkflowCreated():
             return change(state, name=event.name, created_at=at, timeout=event.timeout, deadline=event.deadline)
         case events.WorkflowBegan():
-            return change(state, status="begun", began_at=at, deadline=earlier(at, state.timeout, state.deadline))
+            return change(
+                state,
+                status="begun",
+                began_at=at,
+                began_seq=state.seq,
+                deadline=earlier(at, state.timeout, state.deadline),
+            )
         case events.StepStarted():
             return _opened(state, "step", event.operation, event.step, at, attempt=event.attempt)
         case events.StepAttemptFailed():
@@ -132,9 +139,12 @@ def earlier(began_at: int, timeout: int | None, deadline: int | None) -> int | N
 
 
 def _rewound(state: WorkflowState, event: events.WorkflowRewound) -> WorkflowState:
+    begun = state.began_seq is not None and state.began_seq <= event.to
     return msgspec.structs.replace(
         state,
-        status="created" if state.began_at is None else "begun",
+        status="begun" if begun else "created",
+        began_at=state.began_at if begun else None,
+        began_seq=state.began_seq if begun else None,
         ended_at=None,
         open={},
         cancel_requested=False,

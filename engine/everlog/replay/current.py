@@ -20,11 +20,11 @@ class Current:
     """What the running workflow or step is; of a step `step` is the name, and None where it is workflow code.
 
     `workflow_id` and `name` are those of the workflow, `started_at` is when it began, and `tick` the time for which it
-    was planned: the same, where nobody planned another. At `deadline` it is cancelled, None: never. In a step `attempt` is 1 at first, `key` what the call was
-    given, and `cancelled` turns True for a thread that should end. In workflow code `replaying` is True while what
-    happened before happens again, and while it is dropped from memory; `logger` is silent then. `parking` is True
-    while it is only dropped from memory: its `finally` blocks run then, and run again when it comes back.
-    `history_length` is the seq of the fact being delivered, in a step 0.
+    was planned: the same, where nobody planned another. At `deadline` it is cancelled; None: never. In a step `attempt`
+    is 1 at first, `key` what the call was given, and `cancelled` turns True for a thread that should end. In workflow
+    code `replaying` is True while what happened before happens again, and while it is dropped from memory; `logger` is
+    silent then. `parking` is True while it is only dropped from memory: its `finally` blocks run then, and run again
+    when it comes back. `history_length` is the seq of the fact being delivered, in a step 0.
     """
 
     __slots__ = (

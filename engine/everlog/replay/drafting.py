@@ -14,7 +14,7 @@ from typing import Final
 from msgspec import Raw, Struct
 
 from everlog.core import events
-from everlog.core.durations import spoken
+from everlog.core.durations import as_datetime
 from everlog.core.events import AnyEvent
 from everlog.core.failures import Failure
 from everlog.core.heads import InboxRow, State
@@ -196,7 +196,12 @@ def head_state(execution: Execution) -> Rest:
     for operation in execution.steps.values():
         if operation.retry_at is None or operation.dispatched or operation.cut_short:  # only memory knows of the last
             return RUNNING
-    if execution.sends or execution.ended_steps or execution.carried or (execution.loop.has_ready() and not execution.operations):
+    if (
+        execution.sends
+        or execution.ended_steps
+        or execution.carried
+        or (execution.loop.has_ready() and not execution.operations)
+    ):
         return RUNNING
     while execution.due and not _is_due(*execution.due[0]):
         heapq.heappop(execution.due)
@@ -291,8 +296,8 @@ def _due(execution: Execution, until: int) -> Iterator[AnyEvent]:
         elif isinstance(operation, WaitOperation) and operation.due_at is not None:
             yield events.WaitExpired(operation=operation.identity, topic=operation.topic, due_at=operation.due_at)
         elif isinstance(operation, DeadlineOperation):
-            took = due_at - execution.began_at
-            yield events.CancelRequested(by="", reason=f"its timeout of {spoken(took)} was over", due_at=due_at)
+            reason = f"timeout: its deadline, {as_datetime(due_at):%Y-%m-%d %H:%M:%S} UTC, has come"
+            yield events.CancelRequested(by="", reason=reason, due_at=due_at)
 
 
 def _is_due(due_at: int, _: int, operation: Operation) -> bool:

@@ -1,13 +1,13 @@
-"""Endings: what deadlines, termination and rewinding do to an execution, and where a retry is to begin. Drafts nothing."""
+"""Endings: what deadlines, termination and rewinding do to an execution, and where a retry begins. Drafts nothing."""
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from msgspec import structs
+from msgspec import Struct, structs
 
 from everlog.core import events
 from everlog.core.events import AnyEvent
@@ -15,7 +15,7 @@ from everlog.core.failures import AROSE
 from everlog.core.rewinding import Stored
 from everlog.core.state import earlier
 from everlog.replay.matching import same_input
-from everlog.replay.operations import DeadlineOperation, Operation, Phase, SendOperation, StepOperation
+from everlog.replay.operations import DeadlineOperation, Phase, SendOperation, StepOperation
 
 if TYPE_CHECKING:
     from everlog.replay.execution import Execution
@@ -131,76 +131,102 @@ _NO_INPUT: Final[dict[str, Any]] = {"input": events.ABSENT, "large_input": None}
 # -- where a retry begins ----------------------------------------------------------------------------------------------
 
 
+class Arose(Struct):
+    """What an exception carries of where in a history it arose: seqs of the facts that were delivered then."""
+
+    seed: str
+    """Of the workflow: an exception object may be seen by several."""
+    recorded: int | None = None
+    """It is the outcome of an operation."""
+    handled: int | None = None
+    """It was there already."""
+    undone: int | None = None
+    """What it broke off, and what was undone for that, began then."""
+
+
 def note_recorded(execution: Execution, error: BaseException) -> None:
     """Keep in an exception that it came from the fact that is being delivered."""
-    _note(error, (execution.created.seed, "recorded", execution.seq))
+    _arose(execution, error).recorded = execution.seq
 
 
-def note_handled(execution: Execution, error: BaseException | None = None) -> None:
+def note_handled(execution: Execution) -> None:
     """Keep in the exception that is being handled here, if any, that it had arisen by now."""
-    error = error or sys.exc_info()[1]
-    if error is not None and AROSE not in _kept_in(error):
-        _note(error, (execution.created.seed, "handled", execution.seq))
+    error = sys.exc_info()[1]
+    if error is not None:
+        note_arisen(execution, error)
 
 
-def _note(error: BaseException, where: tuple[str, str, int]) -> None:
-    _kept_in(error)[AROSE] = where
+def note_arisen(execution: Execution, error: BaseException) -> None:
+    """Keep in an exception that it had arisen by now."""
+    arose = _arose(execution, error)
+    if arose.handled is None:
+        arose.handled = execution.seq
 
 
-def _kept_in(error: BaseException) -> dict[str, Any]:
+def note_undone(execution: Execution, error: BaseException, since: int) -> None:
+    """Keep in an exception that what began at this seq was undone because of it."""
+    arose = _arose(execution, error)
+    arose.undone = since if arose.undone is None else min(arose.undone, since)
+
+
+def _arose(execution: Execution, error: BaseException) -> Arose:
+    seed = execution.created.seed
     try:
-        return vars(error)
+        kept = vars(error)
+        arose = kept.get(AROSE)
+        if not isinstance(arose, Arose) or arose.seed != seed:
+            kept[AROSE] = arose = Arose(seed)
     except Exception:  # noqa: BLE001 - a class of the user's may have a `__dict__` of its own, that raises anything
-        return {}
+        return Arose(seed)
+    return arose
 
 
 def after_failure(execution: Execution, error: BaseException) -> int:
     """Give the seq from which a retry of a workflow goes on that this error has ended.
 
-    That is before the failed operation whose exception it was, or from which it arose. Otherwise it is where the
-    exception arose: what was recorded before stays, and the code goes on from there, mended perhaps.
+    That is before the failed operation whose exception it was, or from which or in whose handling it arose; and before
+    what was undone because of it. Otherwise it is where the exception arose: what was recorded before stays, and the
+    code goes on from there, mended perhaps.
     """
-    arose = _arose(execution, error, "handled") or execution.seq
-    failed = _failed(execution, error, arose, set())
-    return arose if failed is None else failed - 1
+    points = list(_led_to(execution, error, set()))
+    return max(1, min(points)) if points else _arose(execution, error).handled or execution.seq
 
 
 def after_cancellation(execution: Execution, cancellation: BaseException | None) -> int:
-    """Give the seq from which a retry of a cancelled workflow goes on: before the request that it did not survive."""
-    arose, seen = execution.seq, set[int]()
+    """Give the seq from which a retry of a cancelled workflow goes on: before the request that it did not survive.
+
+    And before what was undone because of that.
+    """
+    arisen, points, seen = execution.seq, list[int](), set[int]()
     while isinstance(cancellation, asyncio.CancelledError) and id(cancellation) not in seen:
         seen.add(id(cancellation))
-        arose = min(arose, _arose(execution, cancellation, "handled") or arose)
+        arose = _arose(execution, cancellation)
+        arisen = min(arisen, arose.handled or arisen)
+        if arose.undone is not None:
+            points.append(arose.undone - 1)
         cancellation = cancellation.__context__
-    requests = [seq for seq in execution.cancel_requests if seq <= arose]
-    return requests[-1] - 1 if requests else arose
+    requests = [seq for seq in execution.cancel_requests if seq <= arisen]
+    return max(1, min([*points, requests[-1] - 1 if requests else arisen]))
 
 
-def _failed(execution: Execution, error: BaseException, arose: int, seen: set[int]) -> int | None:
-    """Give the seq of the failed operation that an error comes from."""
+def _led_to(execution: Execution, error: BaseException, seen: set[int]) -> Iterator[int]:
+    """Give the seqs before what failed, or was undone, and led to this error."""
     if id(error) in seen:
-        return None
+        return
     seen.add(id(error))
-    seq = _arose(execution, error, "recorded")
-    if seq is not None:
-        return seq
-    if isinstance(error, BaseExceptionGroup):
-        parts: Sequence[BaseException] = BaseExceptionGroup.exceptions.__get__(error)
-        return min((seq for part in parts if (seq := _failed(execution, part, arose, seen)) is not None), default=None)
-    if error.__cause__ is not None:
-        return _failed(execution, error.__cause__, arose, seen)
-    if error.__context__ is not None:  # what was being handled led to it only if it was so at once
-        seq = _failed(execution, error.__context__, arose, seen)
-        return seq if seq is None or seq >= arose else None
-    return None
-
-
-def _arose(execution: Execution, error: BaseException, how: str) -> int | None:
-    where = _kept_in(error).get(AROSE)
-    if isinstance(where, tuple) and where[:2] == (execution.created.seed, how):
-        seq: int = where[2]
-        return seq
-    return None
+    arose = _arose(execution, error)
+    if arose.undone is not None:
+        yield arose.undone - 1
+    if arose.recorded is not None:
+        yield arose.recorded - 1
+    elif isinstance(error, BaseExceptionGroup):
+        parts: Sequence[BaseException] = vars(BaseExceptionGroup)["exceptions"].__get__(error)
+        for part in parts:
+            yield from _led_to(execution, part, seen)
+    else:
+        earlier_one = error.__cause__ or error.__context__
+        if earlier_one is not None:
+            yield from _led_to(execution, earlier_one, seen)
 
 
 def cancellation_of(task: asyncio.Task[Any]) -> BaseException | None:

@@ -235,7 +235,8 @@ class Handle(Generic[T_co]):
 
         A failed one goes on before the failed step that it ended with, which has all its attempts anew; without one, at
         the last thing that was recorded, for code that was mended. A cancelled one goes on before the request that it
-        did not survive. What was recorded up to there stays done; what came after is in the history, and does not count.
+        did not survive. Where compensations have run, it goes on before their block. What was recorded up to there
+        stays done; what came after stays in the history, and does not count.
         """
         self._portal.call(self._handle.retry)
 

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct, json
 
 from everlog.core import events, orders
-from everlog.core.durations import SECOND
 from everlog.core.events import AnyEvent, EndEvent, decode_event
 from everlog.core.heads import State
 from everlog.core.names import check_id, check_reason
@@ -105,12 +104,12 @@ class Controls:
             if seen.head.token is not None or seen.head.state not in ("failed", "cancelled", "stuck"):
                 return None
             to, timeout = rewind_point(seen.history), seen.folded.timeout
-            began = any(isinstance(event, events.WorkflowBegan) and seq <= to for seq, _, event in seen.history)
+            began = seen.folded.began_seq is not None and seen.folded.began_seq <= to
             deadline = seen.now + timeout if began and timeout is not None else None
             rewound = events.WorkflowRewound(to=to, by=self._client.name, asked_at=seen.now, deadline=deadline)
             return [rewound], "running" if began else "queued"
 
-        return await self._write(workflow_id, change) is not None
+        return await self._write(workflow_id, change)
 
     async def delete(self, workflow_id: str) -> bool:
         """Remove a workflow that has ended; False where it has not."""
@@ -126,8 +125,7 @@ class Controls:
     # -- inside ------------------------------------------------------------------------------------------------------
 
     async def _order(self, workflow_id: str, topic: str, reason: str, change: Change) -> bool:
-        state = await self._write(workflow_id, lambda seen: None if seen.head.state in ENDED else change(seen))
-        if state is not None:
+        if await self._write(workflow_id, lambda seen: None if seen.head.state in ENDED else change(seen)):
             return True
         (head,) = await self._client.ask(lambda: self._client.store.heads([workflow_id]))
         if head is None or head.state in ENDED:
@@ -138,8 +136,8 @@ class Controls:
             return False
         return True
 
-    async def _write(self, workflow_id: str, change: Change) -> State | None:
-        """Write what the change says, and give the state that follows; None where it says nothing."""
+    async def _write(self, workflow_id: str, change: Change) -> bool:
+        """Write what the change says; False where it says nothing."""
         check_id(workflow_id)
         for _ in range(TRIES):
             written = await self._client.ask(lambda: self._write_here(workflow_id, change))
@@ -151,7 +149,7 @@ class Controls:
             "perhaps, has locked its row of the database; end that transaction, or try again"
         )
 
-    def _write_here(self, workflow_id: str, change: Change) -> State | Busy | None:
+    def _write_here(self, workflow_id: str, change: Change) -> bool | Busy:
         """On the engine's thread. Who was refused looks again: somebody else has written meanwhile."""
         store = self._client.store
         seen = _look(store, workflow_id)
@@ -159,14 +157,14 @@ class Controls:
             return Busy()
         changed = change(seen)
         if changed is None:
-            return None
+            return False
         written, state = changed
         commit = outside_commit(seen.head, seen.rows, written, state, seen.now)
         (outcome,) = store.commit(Batch(commits=[commit])).commits
         if not isinstance(outcome, Done):
             return Busy()
         self._client.wrote(workflow_id, written[-1] if isinstance(written[-1], EndEvent) else None)
-        return state
+        return True
 
 
 def _look(store: Store, workflow_id: str) -> Seen | None:
