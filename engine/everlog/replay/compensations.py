@@ -43,7 +43,7 @@ class Undone:
 
     def open(self) -> None:
         """Begin to take what is added."""
-        if self._is_open or self._added:
+        if self._opened_at:
             raise WrongContext(f"{self._what}: this one has had its block; call {self._what} again for another")
         self._is_open, self._opened_at = True, self._execution.seq
 
