@@ -36,7 +36,12 @@ def record(recipe: dict[str, Any]) -> list[dict[str, Any]]:
     async def main() -> None:
         async with Engine(store, host=host, guards="off", workflows=INTERPRETERS) as engine:
             handles: list[Handle[Any]] = [
-                await engine.start(interpreter_of(recipe, number).options(id=one), program, ids[number - 1], one)
+                await engine.start(
+                    interpreter_of(recipe, number).options(id=one, timeout=recipe["timeouts"][number]),
+                    program,
+                    ids[number - 1],
+                    one,
+                )
                 for number, (one, program) in enumerate(zip(ids, recipe["programs"], strict=True))
             ]
             await disturb(handles, recipe["outside"])

@@ -17,6 +17,7 @@ from everlog.store import (
     Head,
     InboxRow,
     Store,
+    SupportsDeletion,
     WorkerRow,
     WorkflowQuery,
 )
@@ -100,6 +101,12 @@ class FaultyStore:
     def retire(self, worker: str) -> int:
         """Pass on."""
         return self._living().retire(worker)
+
+    def delete(self, workflow_ids: Sequence[str]) -> Sequence[str]:
+        """Pass on, to a store that can."""
+        store = self._living()
+        assert isinstance(store, SupportsDeletion), f"{type(store).__name__} cannot delete workflows"
+        return store.delete(workflow_ids)
 
     def close(self) -> None:
         """Close the store underneath, unless it crashed: the dead close nothing."""
