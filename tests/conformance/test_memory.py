@@ -3,10 +3,10 @@
 import pytest
 
 from everlog.memory import MemoryStore
-from everlog.testing import StoreConformance
+from everlog.testing import DeletionConformance, StoreConformance
 
 
-class TestMemory(StoreConformance):
+class TestMemory(StoreConformance, DeletionConformance):
     @pytest.fixture
     def store(self) -> MemoryStore:
         return MemoryStore()

@@ -4,14 +4,14 @@ from collections.abc import Iterator
 
 import pytest
 
-from everlog.testing import StoreConformance
+from everlog.testing import DeletionConformance, StoreConformance
 from everlog_postgres import open_store
 from everlog_postgres.store import PostgresStore
 from tests.postgres import needs_postgres, new_schema
 
 
 @needs_postgres
-class TestPostgres(StoreConformance):
+class TestPostgres(StoreConformance, DeletionConformance):
     @pytest.fixture
     def url(self) -> str:
         return new_schema()

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from everlog.testing import StoreConformance
+from everlog.testing import DeletionConformance, StoreConformance
 from everlog_sqlite import SqliteStore, open_store
 
 
-class TestSqliteFile(StoreConformance):
+class TestSqliteFile(StoreConformance, DeletionConformance):
     @pytest.fixture
     def store(self, tmp_path: Path) -> Iterator[SqliteStore]:
         store = open_store(f"sqlite:///{tmp_path}/test.db", durability="process")

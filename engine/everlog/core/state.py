@@ -59,6 +59,14 @@ class WorkflowState(msgspec.Struct, frozen=True, kw_only=True):
 
 EMPTY: Final = WorkflowState()
 
+Steering = (
+    events.CancelRequested
+    | events.TerminateRequested
+    | events.WorkflowPaused
+    | events.WorkflowResumed
+    | events.WorkflowRewound
+)
+
 
 def fold(history: Iterable[tuple[int, int, AnyEvent]], state: WorkflowState = EMPTY) -> WorkflowState:
     """Give the state after a history of (seq, recorded_at, event), begun from `state`."""
@@ -111,6 +119,27 @@ def evolve(state: WorkflowState, seq: int, at: int, event: AnyEvent) -> Workflow
             return _closed(state, event.operation)
         case events.MessageSent() | events.SendFailed():
             return state
+        case (
+            events.CancelRequested()
+            | events.TerminateRequested()
+            | events.WorkflowPaused()
+            | events.WorkflowResumed()
+            | events.WorkflowRewound()
+        ):
+            return _steered(state, at, event)
+        case events.WorkflowCompleted():
+            return change(state, status="completed", ended_at=at)
+        case events.WorkflowFailed():
+            return change(state, status="failed", ended_at=at, error=event.error)
+        case events.WorkflowCancelled():
+            return change(state, status="cancelled", ended_at=at)
+        case _:
+            assert_never(event)
+
+
+def _steered(state: WorkflowState, at: int, event: Steering) -> WorkflowState:
+    change = msgspec.structs.replace
+    match event:
         case events.CancelRequested():
             deadline = state.deadline if event.due_at is None else None
             return change(state, cancel_requested=True, deadline=deadline)
@@ -122,14 +151,6 @@ def evolve(state: WorkflowState, seq: int, at: int, event: AnyEvent) -> Workflow
             return change(state, paused_at=None)
         case events.WorkflowRewound():
             return _rewound(state, event)
-        case events.WorkflowCompleted():
-            return change(state, status="completed", ended_at=at)
-        case events.WorkflowFailed():
-            return change(state, status="failed", ended_at=at, error=event.error)
-        case events.WorkflowCancelled():
-            return change(state, status="cancelled", ended_at=at)
-        case _:
-            assert_never(event)
 
 
 def earlier(began_at: int, timeout: int | None, deadline: int | None) -> int | None:

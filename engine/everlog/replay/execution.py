@@ -106,15 +106,12 @@ class Execution:
         """Store time at which rows are being applied; log time where the row says nothing else."""
         self.began: events.WorkflowBegan | None = None
         self.began_at = 0
-        self.replaying = False
-        self.ending = False
-        self.torn_down = False
+        self.replaying = self.paused = self.ending = self.torn_down = False
         self.broken: CannotGoOn | None = None
         self.cancel_request: events.CancelRequested | None = None
         self.cancel_requests: list[int] = []
         """The seqs of all requests."""
         self.deadline: DeadlineOperation | None = None
-        self.paused = False
         self.ordered_at = self.rewound_at = 0
         """When it was asked for that the workflow was last paused or resumed, and rewound: earlier orders are void."""
         self.carried: list[Carried] = []

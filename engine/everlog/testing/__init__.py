@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from everlog.testing.calls import watch_calls
-    from everlog.testing.conformance import StoreConformance
+    from everlog.testing.conformance import DeletionConformance, StoreConformance
     from everlog.testing.faults import Crash, FaultyStore
     from everlog.testing.store_machine import StoreMachine
 
-__all__ = ["Crash", "FaultyStore", "StoreConformance", "StoreMachine", "watch_calls"]
+__all__ = ["Crash", "DeletionConformance", "FaultyStore", "StoreConformance", "StoreMachine", "watch_calls"]
 
 _MODULES = {
     "Crash": "everlog.testing.faults",
+    "DeletionConformance": "everlog.testing.conformance",
     "FaultyStore": "everlog.testing.faults",
     "StoreConformance": "everlog.testing.conformance",
     "StoreMachine": "everlog.testing.store_machine",

@@ -27,16 +27,19 @@ pytest.register_assert_rewrite(
     "everlog.testing.contract_claims",
     "everlog.testing.contract_commits",
     "everlog.testing.contract_messages",
+    "everlog.testing.contract_outside",
     "everlog.testing.contract_workers",
 )
 
 from everlog.testing.contract_claims import ClaimContract  # noqa: E402 - see above
 from everlog.testing.contract_commits import CommitContract  # noqa: E402 - see above
 from everlog.testing.contract_messages import MessageContract  # noqa: E402 - see above
+from everlog.testing.contract_outside import DeletionConformance as DeletionConformance  # noqa: E402 - see above
+from everlog.testing.contract_outside import OutsideContract  # noqa: E402 - see above
 from everlog.testing.contract_workers import WorkerContract  # noqa: E402 - see above
 
 
-class StoreConformance(CommitContract, MessageContract, ClaimContract, WorkerContract):
+class StoreConformance(CommitContract, MessageContract, ClaimContract, WorkerContract, OutsideContract):
     """All that a store promises. A subclass gives the fixtures, and may add tests, but not change one."""
 
     def __init_subclass__(cls) -> None:

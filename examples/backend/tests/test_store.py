@@ -11,12 +11,12 @@ from hypothesis import HealthCheck, settings
 
 from everlog.errors import StoreUnavailable
 from everlog.store import Store
-from everlog.testing import Crash, FaultyStore, StoreConformance, StoreMachine
+from everlog.testing import Crash, DeletionConformance, FaultyStore, StoreConformance, StoreMachine
 from everlog.testing.faults import Fault
 from everlog.testing.making import create, events, new
 
 
-class TestContract(StoreConformance):
+class TestContract(StoreConformance, DeletionConformance):
     @pytest.fixture
     def store(self, tmp_path: Path) -> Iterator[JsonLinesStore]:
         store = open_store(f"jsonl:///{tmp_path}/test.jsonl", durability="process")
