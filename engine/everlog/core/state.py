@@ -75,7 +75,7 @@ def fold(history: Iterable[tuple[int, int, AnyEvent]], state: WorkflowState = EM
     return state
 
 
-def evolve(state: WorkflowState, seq: int, at: int, event: AnyEvent) -> WorkflowState:
+def evolve(state: WorkflowState, seq: int, at: int, event: AnyEvent) -> WorkflowState:  # long: a case for each event
     """Give the state after one more event."""
     change = msgspec.structs.replace
     state = change(state, seq=seq)

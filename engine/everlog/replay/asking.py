@@ -16,10 +16,10 @@ from everlog.core.durations import Duration, microseconds
 from everlog.core.names import check_id, check_name, check_topic
 from everlog.errors import UsageError, WrongContext
 from everlog.replay.divergence import TornDown
-from everlog.replay.endings import note_handled
 from everlog.replay.importable import reference
 from everlog.replay.instances import unwrapped, with_class
 from everlog.replay.operations import Operation, SendOperation, Site, StepOperation, WaitOperation
+from everlog.replay.origins import note_handled
 from everlog.replay.sizes import LARGE, check_size
 
 if TYPE_CHECKING:

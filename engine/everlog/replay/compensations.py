@@ -18,9 +18,9 @@ from everlog.replay import asking
 from everlog.replay.context import active
 from everlog.replay.definitions import AnyStep, Definition
 from everlog.replay.divergence import CannotGoOn
-from everlog.replay.endings import note_arisen, note_undone
 from everlog.replay.execution import Execution
 from everlog.replay.operations import Site
+from everlog.replay.origins import note_arisen, note_undone
 
 P = ParamSpec("P")
 Check = Callable[[object, str], AnyStep[..., Any]]

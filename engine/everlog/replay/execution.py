@@ -31,16 +31,7 @@ from everlog.replay.budgets import begin_again
 from everlog.replay.context import active
 from everlog.replay.definitions import AnyWorkflow, SyncWorkflow
 from everlog.replay.divergence import CannotGoOn, TornDown
-from everlog.replay.endings import (
-    Carried,
-    after_cancellation,
-    after_failure,
-    begin_deadline,
-    cancellation_of,
-    note_handled,
-    note_recorded,
-    rewind,
-)
+from everlog.replay.endings import Carried, begin_deadline, rewind
 from everlog.replay.loop import TimerHandle, WorkflowLoop
 from everlog.replay.operations import (
     DeadlineOperation,
@@ -51,6 +42,7 @@ from everlog.replay.operations import (
     TimerOperation,
     WaitOperation,
 )
+from everlog.replay.origins import after_cancellation, after_failure, cancellation_of, note_handled, note_recorded
 from everlog.replay.quarantine import SWALLOWED, keep_aside, refuse_operation
 from everlog.replay.refusals import refuse_behind_workflows
 from everlog.replay.sizes import LARGE, check_size

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from everlog.errors import InvalidDefinition, UsageError
 from everlog.replay.context import active
 from everlog.replay.divergence import CannotGoOn, TornDown
-from everlog.replay.endings import note_handled
+from everlog.replay.origins import note_handled
 
 if TYPE_CHECKING:
     from everlog.replay.execution import Execution
