@@ -201,5 +201,6 @@ def projections_fit(store: Store, workflow_id: str) -> None:
         assert folded.open == {}, "every row that opens an operation is closed by one"
     if head.state == "waiting":
         due = [operation.due_at for operation in folded.open.values() if operation.due_at is not None]
+        due += [folded.deadline] if folded.deadline is not None else []
         assert head.wake_at == min(due, default=None)
         assert list(head.topics) == sorted({one.name for one in folded.open.values() if one.kind == "wait"})

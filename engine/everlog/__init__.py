@@ -38,6 +38,7 @@ from everlog.replay.options import StepOptions, WorkflowOptions
 from everlog.replay.primitives import (
     call,
     close_stream,
+    compensations,
     current,
     emit,
     handle,
@@ -99,6 +100,7 @@ __all__ = [
     "WrongContext",
     "call",
     "close_stream",
+    "compensations",
     "current",
     "emit",
     "handle",

@@ -57,7 +57,15 @@ class WorkflowFailed(WorkflowError):
 
 
 class WorkflowCancelled(WorkflowError):
-    """The workflow was cancelled. An ordinary exception: it never cancels the task that waits for the result."""
+    """The workflow was cancelled, or terminated, or took longer than its timeout: `reason` says which.
+
+    An ordinary exception: it never cancels the task that waits for the result.
+    """
+
+    def __init__(self, message: str, *, workflow_id: str = "", reason: str = "") -> None:
+        super().__init__(message)
+        self.workflow_id = workflow_id
+        self.reason = reason
 
 
 class StepFailed(WorkflowError):

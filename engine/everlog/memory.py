@@ -47,7 +47,7 @@ class MemoryStore:
         self._workflows: dict[str, _Workflow] = {}
         self._open: dict[str | None, dict[str, _Workflow]] = defaultdict(dict)  # not ended, by worker; None: unheld
         self._workers: dict[str, store.WorkerRow] = {}
-        self._last_row = 0
+        self._last_row = self._last_number = 0
         self._writes = 0
         self._subscribers: list[Callable[[], None]] = []
         self._closed = False
@@ -82,7 +82,8 @@ class MemoryStore:
             token=None if ended else new.token,
             worker=None if ended else new.worker,
         )
-        self._workflows[new.workflow_id] = workflow = _Workflow(len(self._workflows), head, new.events)
+        self._last_number += 1
+        self._workflows[new.workflow_id] = workflow = _Workflow(self._last_number, head, new.events)
         self._move(workflow, head)
         return store.Done()
 
@@ -304,6 +305,17 @@ class MemoryStore:
         self._wake_others()
         return len(held)
 
+    def delete(self, workflow_ids: Sequence[str]) -> Sequence[str]:
+        """Remove those that have ended; give their ids."""
+        with self._locked():
+            heads = [self._workflows[one].head for one in dict.fromkeys(workflow_ids) if one in self._workflows]
+            ended = [head.workflow_id for head in heads if head.state in store.ENDED]
+            for workflow_id in ended:
+                del self._workflows[workflow_id]
+            self._writes += len(ended)
+        self._wake_others()
+        return ended
+
     def subscribe(self, wake: Callable[[], None]) -> Callable[[], None]:
         """Have `wake` called after every write; give what ends that."""
         self._subscribers.append(wake)
@@ -357,9 +369,10 @@ def _runnable_since(workflow: _Workflow, now: int, build: str) -> int | None:
     head = workflow.head
     if head.state == "stuck":
         return head.created_at if head.build != build else None
-    if head.state != "waiting":
+    if head.state not in ("waiting", "paused"):
         return head.created_at
-    reasons = [row.arrived_at for row in workflow.inbox.values() if row.control or row.topic in head.topics]
-    if head.wake_at is not None and head.wake_at <= now:
+    topics = head.topics if head.state == "waiting" else ()
+    reasons = [row.arrived_at for row in workflow.inbox.values() if row.control or row.topic in topics]
+    if head.state == "waiting" and head.wake_at is not None and head.wake_at <= now:
         reasons.append(head.wake_at)
     return min(reasons, default=None)

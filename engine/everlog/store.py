@@ -11,8 +11,8 @@ commit. Nobody is woken by a state transition: whether a workflow is *runnable* 
 
 A workflow is **runnable** while it is not ended, its head bears no token, and
 - its state is `queued` or `running`; or
-- its state is `waiting` and `wake_at` has come, or an unread message lies in its inbox on one of `topics`,
-  or an unread control message (`control=True`) on any; or
+- its state is `waiting` and `wake_at` has come, or an unread message lies in its inbox on one of `topics`; or
+- its state is `waiting` or `paused`, and an unread control message (`control=True`) lies in its inbox; or
 - its state is `stuck` and the claimant's build is not the one that it is stuck with.
 
 Every method is synchronous, one transaction, and raises only `StoreError`s: `StoreUnavailable` where the same call
@@ -88,6 +88,10 @@ class NewWorkflow(Struct, frozen=True, gc=False, kw_only=True):
 class Commit(Struct, frozen=True, gc=False, kw_only=True):
     """What one workflow commits, atomically, on the condition that its head bears `token` and `seq`.
 
+    With `token` None the head must bear none: so somebody writes to a workflow that nobody holds, ended or not, and
+    leaves it unheld. Such a commit has events, so that of two that build on one seq at most one takes effect. It may
+    give an ended workflow a state that is not ended: then what lies unread in its inbox counts again.
+
     `events` continue the history densely from `seq`. The head takes `state`, `wake_at`, `topics`, `build` and `why`
     as given. `consumed` are rows of its inbox that the events took; they are deleted. `creates` are workflows that
     come to be with it, its children for one; then `messages` go to other inboxes, those of the created among them.
@@ -99,7 +103,7 @@ class Commit(Struct, frozen=True, gc=False, kw_only=True):
     """
 
     workflow_id: str
-    token: str
+    token: str | None
     seq: int
     state: State
     events: Sequence[EventRow] = ()
@@ -367,6 +371,18 @@ class SupportsStreams(Protocol):
 
 
 @runtime_checkable
+class SupportsDeletion(Protocol):
+    """A store that can forget workflows; asked for with `isinstance`. Called on the thread of `commit`."""
+
+    def delete(self, workflow_ids: Sequence[str]) -> Sequence[str]:
+        """Remove those of these workflows that have ended, with all that is kept of them; give their ids.
+
+        One that has not ended, or is not there, is left as it is. An id that was removed may be used anew.
+        """
+        ...
+
+
+@runtime_checkable
 class SupportsMaintenance(Protocol):
     """A store that has house-keeping to do while the engine runs; asked for with `isinstance`."""
 
@@ -384,6 +400,8 @@ def check_batch(batch: Batch) -> None:
     for commit in batch.commits:
         if commit.workflow_id in seen:
             raise InternalError(f"workflow {commit.workflow_id!r} occurs twice in one batch; commit it once")
+        if commit.token is None and not commit.events:
+            raise InternalError(f"workflow {commit.workflow_id!r} is written without a token or events; give it one")
         seen.add(commit.workflow_id)
         expected = commit.seq
         for event in commit.events:

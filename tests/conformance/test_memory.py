@@ -3,10 +3,10 @@
 import pytest
 
 from everlog.memory import MemoryStore
-from everlog.testing import StoreConformance, StreamsConformance, ValuesConformance
+from everlog.testing import DeletionConformance, StoreConformance, StreamsConformance, ValuesConformance
 
 
-class TestMemory(StoreConformance, ValuesConformance, StreamsConformance):
+class TestMemory(StoreConformance, ValuesConformance, StreamsConformance, DeletionConformance):
     @pytest.fixture
     def store(self) -> MemoryStore:
         return MemoryStore()

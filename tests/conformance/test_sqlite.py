@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from everlog.testing import StoreConformance, StreamsConformance, ValuesConformance
+from everlog.testing import DeletionConformance, StoreConformance, StreamsConformance, ValuesConformance
 from everlog_sqlite import SqliteStore, open_store
 
 
-class TestSqliteFile(StoreConformance, ValuesConformance, StreamsConformance):
+class TestSqliteFile(StoreConformance, ValuesConformance, StreamsConformance, DeletionConformance):
     @pytest.fixture
     def store(self, tmp_path: Path) -> Iterator[SqliteStore]:
         store = open_store(f"sqlite:///{tmp_path}/test.db", durability="process")

@@ -41,14 +41,14 @@ CLAIMS = [
         "control-wakes-nobody",
         "a control message on any topic makes runnable",
         RUNNABLE,
-        "(unread.control OR unread.topic IN",
-        "(unread.topic IN",
+        "            unread.control\n            OR (woken",
+        "            (woken",
     ),
     Mutant(
         "any-topic-wakes",
         "a message makes runnable on one of `topics` only",
         RUNNABLE,
-        "(unread.control OR unread.topic IN (SELECT value FROM json_each(woken.topics)))",
+        "unread.topic IN (SELECT value FROM json_each(woken.topics))",
         "1",
     ),
     Mutant(
@@ -69,10 +69,24 @@ CLAIMS = [
         "woken-while-held", "a head with a token is not runnable", RUNNABLE, "        AND woken.token IS NULL\n", ""
     ),
     Mutant(
+        "messages-wake-the-paused",
+        "only a control message makes runnable what is paused",
+        RUNNABLE,
+        "OR (woken.state = 'waiting' AND unread.topic IN",
+        "OR (unread.topic IN",
+    ),
+    Mutant(
+        "orders-do-not-wake-the-paused",
+        "a control message makes runnable what is paused",
+        RUNNABLE,
+        "woken.state IN ('waiting', 'paused')",
+        "woken.state IN ('waiting')",
+    ),
+    Mutant(
         "messages-wake-the-stuck",
         "a message makes runnable what waits, nothing else",
         RUNNABLE,
-        "        AND woken.state = 'waiting'\n",
+        "        AND woken.state IN ('waiting', 'paused')\n",
         "",
     ),
     Mutant(

@@ -42,10 +42,31 @@ FENCES = [
         "",
     ),
     Mutant(
+        "no-token-fits-none",
+        "without a token the head must bear none",
+        MOVE,
+        "    AND heads.token IS moved.column2\n",
+        "    AND heads.token = moved.column2\n",
+    ),
+    Mutant(
+        "the-unread-stays-closed",
+        "what lies unread counts again when an ended workflow is opened",
+        "planning.py",
+        "            self.reopened.append(head.number)\n",
+        "            pass\n",
+    ),
+    Mutant(
+        "what-goes-on-is-deleted",
+        "what has not ended is not deleted",
+        "store.py",
+        "ended = [head for head in found if head.ended_at is not None]",
+        "ended = list(found)",
+    ),
+    Mutant(
         "token-not-fenced-where-it-parks",
         "every commit names its token, also one without events",
         MOVE,
-        "    AND heads.token = moved.column2\n",
+        "    AND heads.token IS moved.column2\n",
         "",
     ),
     Mutant(

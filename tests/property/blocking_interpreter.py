@@ -13,6 +13,7 @@ from tests.property.interpreter import (
     Machine,
     Node,
     Observer,
+    amends,
     name_of,
     once,
     options_of,
@@ -32,6 +33,8 @@ def interpret_blocking(program: Node, other: str, base: str) -> list[Any]:
         machine.note("result", machine.run(program))
     except (Exception, asyncio.CancelledError) as error:
         machine.note("ended", name_of(error))
+        if program.get("raises"):
+            raise
     return machine.trace
 
 
@@ -98,6 +101,15 @@ class BlockingMachine(Observer):
             return self.run(node["body"])
         except asyncio.CancelledError:
             return -2
+
+    def do_undo(self, node: Node) -> Any:
+        self.note("deadline", sync.current().deadline is not None)
+        with sync.compensations() as undo:
+            for number in range(node["most"]):
+                undo.add(
+                    amends.options(name=f"amends {node['id']}"), node["id"], number, node["seconds"], node["failures"]
+                )
+            return self.run(node["body"])
 
     # -- steps and messages ------------------------------------------------------------------------------------------
 

@@ -79,6 +79,15 @@ async def single_async(values: list[int]) -> int:
     return values[0]
 
 
+@step
+async def amends(which: int, number: int, delay: float, failures: int) -> None:
+    """Undo something; the first one fails where any does."""
+    note_attempt()
+    await asyncio.sleep(delay)
+    if failures and not number:
+        raise Broken(f"amends {which}")
+
+
 @workflow
 async def interpret(program: Node, other: str, base: str) -> list[Any]:
     """Run the program; give the trace, whatever happened. `base` is this workflow's id, `other` that of another."""
@@ -87,6 +96,8 @@ async def interpret(program: Node, other: str, base: str) -> list[Any]:
         machine.note("result", await machine.run(program))
     except (Exception, asyncio.CancelledError) as error:
         machine.note("ended", name_of(error))
+        if program.get("raises"):
+            raise
     return machine.trace
 
 
@@ -228,6 +239,15 @@ class Machine(Observer):
             return await self.run(node["body"])
         except asyncio.CancelledError:
             return -2
+
+    async def do_undo(self, node: Node) -> Any:
+        self.note("deadline", everlog.current().deadline is not None)
+        async with everlog.compensations() as undo:
+            for number in range(node["most"]):
+                undo.add(
+                    amends.options(name=f"amends {node['id']}"), node["id"], number, node["seconds"], node["failures"]
+                )
+            return await self.run(node["body"])
 
     # -- steps and messages ------------------------------------------------------------------------------------------
 

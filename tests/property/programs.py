@@ -22,19 +22,19 @@ LEAVES += ["join", "cancel", "condition", "barrier", "drained", "everyone", "end
 LEAVES += ["publish"] * 3
 INNER = ["sequence"] * 4 + ["gather", "group", "wait", "completed", "timeout", "wait_for", "nursery", "move_on"] * 2
 INNER += ["guard", "guard", "swallow", "scope", "spawn", "shield", "later", "callback", "generator", "generator"]
-INNER += ["lock", "semaphore", "notify", "poll", "fail_after", "child", "child", "child"]
+INNER += ["lock", "semaphore", "notify", "poll", "fail_after", "child", "child", "child", "undo", "undo"]
 BLOCKING_LEAVES = ["step"] * 8 + ["sleep"] * 3 + ["recv"] * 2 + ["send", "draw", "fail", "join", "cancel", "spread"]
 BLOCKING_LEAVES += ["ended", "ended", "stop", "tell"] + ["publish"] * 3
 BLOCKING_INNER = ["sequence"] * 3 + ["map"] * 4 + ["several", "timeout"] * 2 + ["guard", "swallow", "scope", "spawn"]
-BLOCKING_INNER += ["generator", "child", "child"]
+BLOCKING_INNER += ["generator", "child", "child", "undo"]
 """The kinds that have a blocking form as well; `interpreter` runs them in async code, `blocking_interpreter` not so."""
 OF_CHILDREN = ["step"] * 3 + ["sleep"] * 2 + ["ended"] * 3 + ["stop", "tell", "fail", "recv", "send"]
 INNER_OF_CHILDREN = ["child"] * 6 + ["sequence", "gather", "gather", "group", "wait", "completed", "timeout"]
 INNER_OF_CHILDREN += ["wait_for", "guard", "swallow", "spawn", "scope", "move_on"]
 BLOCKING_OF_CHILDREN = ["child"] * 6 + ["sequence", "map", "map", "several", "timeout", "guard", "swallow", "spawn"]
 """The kinds of programs that are mostly about children."""
-BLOCKING_UNTIMED = ["sequence", "map", "guard", "scope", "generator", "child"]
-UNTIMED = ["sequence", "gather", "guard", "scope", "generator", "child"]
+BLOCKING_UNTIMED = ["sequence", "map", "guard", "scope", "generator", "child", "undo"]
+UNTIMED = ["sequence", "gather", "guard", "scope", "generator", "child", "undo"]
 """The kinds whose outcome does not depend on when things happen, as long as all of a program are of these."""
 
 
@@ -178,6 +178,14 @@ class Programmer:
     def draw_guard(self, depth: int) -> Node:
         return {"body": self.node(depth), "clean": self.node(depth)}
 
+    def draw_undo(self, depth: int) -> Node:
+        return {
+            "most": self.chance.randint(0, 3),
+            "seconds": self.chance.choice(MOMENTS) if self.timed else 0,
+            "failures": self.chance.choice([0, 0, 1]),
+            "body": self.node(depth),
+        }
+
     def draw_body(self, depth: int) -> Node:
         return {"body": self.node(depth), "index": self.index(), "most": self.chance.randint(1, 2)}
 
@@ -288,6 +296,7 @@ def random_recipe(
             for _ in range(count)
         ],
         "blocking": [blocking and (number == 0 or chance.random() < 0.5) for number in range(count)],
+        "timeouts": [chance.choice([*LIMITS, *[None] * 24]) if timed else None for _ in range(count)],
         "outside": [],
     }
     for _ in range(chance.randint(0, 5) if timed else 0):

@@ -41,7 +41,12 @@ def record(recipe: dict[str, Any], database: Database = MEMORY) -> list[dict[str
     async def main() -> None:
         async with Engine(store, host=host, guards="off", workflows=INTERPRETERS) as engine:
             starts = [
-                engine.start(interpreter_of(recipe, number).options(id=one), program, ids[number - 1], one)
+                engine.start(
+                    interpreter_of(recipe, number).options(id=one, timeout=recipe["timeouts"][number]),
+                    program,
+                    ids[number - 1],
+                    one,
+                )
                 for number, (one, program) in enumerate(zip(ids, recipe["programs"], strict=True))
             ]
             handles: list[Handle[Any]] = await asyncio.gather(*starts)

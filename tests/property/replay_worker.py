@@ -10,7 +10,6 @@ import json
 import platform
 import sys
 import traceback
-from collections.abc import Iterator
 from random import Random
 from typing import Any
 
@@ -58,14 +57,15 @@ def replay(recorded: dict[str, Any], stirrer: Stirrer) -> None:
     )
     stirrer.stir(300)
     execution = Execution(recorded["id"], created, registered_workflows()[created.name], environment)
+    apply = execution.apply
 
-    def stirred() -> Iterator[tuple[int, int, AnyEvent]]:
-        for row in rows:
-            stirrer.stir(8)
-            yield row
+    def stirred(seq: int, recorded_at: int, event: AnyEvent) -> None:
+        stirrer.stir(8)
+        apply(seq, recorded_at, event)
 
+    execution.apply = stirred  # type: ignore[method-assign] # what a replay does with each row
     try:
-        execution.replay(stirred())  # type: ignore[arg-type] # it is only iterated
+        execution.replay(rows)
         ended = recorded["state"] in ("completed", "failed", "cancelled")
         assert ended == (execution.outcome is not None), f"{recorded['state']}, but {execution.outcome}"
         if ended:

@@ -142,7 +142,8 @@ class Life:
 
     async def _use(self, engine: Engine) -> None:
         program = self.recipe["programs"][0]
-        handle: Handle[Any] = await engine.start(interpreter_of(self.recipe, 0).options(id=ID), program, ID, ID)
+        flow = interpreter_of(self.recipe, 0).options(id=ID, timeout=self.recipe["timeouts"][0])
+        handle: Handle[Any] = await engine.start(flow, program, ID, ID)
         for number, one in enumerate(self.recipe["outside"]):
             await asyncio.sleep(one["after"])
             if one["do"] == "cancel":

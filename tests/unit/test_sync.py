@@ -349,7 +349,9 @@ FUNCTIONS = {"recv", "send", "call", "sleep", "sleep_until"}
 """The names of `everlog` that wait, and are called in workflows."""
 ONLY_BLOCKING = {"map", "submit", "timeout", "Future"}
 """What stands for asyncio."""
-INSIDE = {"ask", "cancel_one", "may_import", "wait_for_end", "store"}
+MANAGERS = {"compensations"}
+"""What gives a context manager, of which each colour has its own."""
+INSIDE = {"ask", "may_import", "post_control", "store", "wait_for_end", "wrote"}
 """Methods of a client that its own handles and engines call."""
 
 
@@ -377,6 +379,7 @@ def declared(module: ModuleType) -> dict[str, list[str]]:
 def test_every_name_that_waits_has_its_mirror() -> None:
     mirrored = FUNCTIONS | {"Client", "Engine", "Handle", "Listing"}
     assert mirrored <= set(everlog.__all__)
+    mirrored |= MANAGERS
     plain = {name for name in sync.__all__ if getattr(everlog, name, None) is getattr(sync, name)}
     assert set(sync.__all__) == mirrored | ONLY_BLOCKING | plain
     assert plain == {"Current", "current", "now", "random", "scope", "uuid4"}

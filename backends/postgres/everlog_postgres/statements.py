@@ -60,4 +60,5 @@ class Statements:
         self.renew_worker: Final = load_here("renew_worker")
         self.list_workers: Final = load_here("list_workers")
         self.retire_worker: Final = load_here("retire_worker")
+        self.delete_workflows: Final = load_here("delete_workflows")
         self.server_time: Final = load_here("server_time")

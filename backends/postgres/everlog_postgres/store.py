@@ -434,6 +434,15 @@ class PostgresStore:
         freed: int = held
         return freed
 
+    def delete(self, workflow_ids: Sequence[str]) -> Sequence[str]:
+        """Remove those that have ended, with all that is kept of them; give their ids."""
+        question = Question(self._sql.delete_workflows, {"workflow_ids": texts(workflow_ids)})
+        with self._connection.lock:
+            self._give_back()
+            rows = self._connection.write(question)[0]
+        self._wrote()
+        return [str(workflow_id) for (workflow_id,) in rows]
+
     def maintain(self) -> None:
         """Measure the server's clock now and then, and forget which transactions wrote a while ago."""
         self._leases.require_open()

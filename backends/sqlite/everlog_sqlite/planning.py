@@ -78,6 +78,7 @@ class Plan:
         self.events: list[Row] = []
         self.consumed: list[Row] = []
         self.ended: list[int] = []
+        self.reopened: list[int] = []
         self.messages: list[Row] = []
         self.keys: list[Row] = []
         self.values: list[Row] = []
@@ -140,7 +141,7 @@ class Plan:
         if commit.values or commit.items:
             self._publish(head.number, commit)
         size = self._append(head.number, commit.events)
-        runs_on = commit.state == "running" and _goes_on(commit) and head.runs()
+        runs_on = commit.token is not None and commit.state == "running" and _goes_on(commit) and head.runs()
         head.seq += len(commit.events)
         advance = (head.number, commit.token, commit.seq, head.seq, size, _forgives(commit))
         if runs_on:
@@ -152,6 +153,8 @@ class Plan:
     def _move(self, head: HeadRecord, commit: Commit, advance: Row) -> None:
         ended = commit.state in ENDED
         free = commit.release or ended
+        if head.ended_at is not None:
+            self.reopened.append(head.number)
         head.state = commit.state
         head.ended_at = (commit.events[-1].recorded_at if commit.events else self._now) if ended else None
         head.wake_at = commit.wake_at

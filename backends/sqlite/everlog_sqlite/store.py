@@ -208,8 +208,9 @@ class SqliteStore:
             sql.WRITE_VALUES.run(connection, plan.values)
         if plan.items:
             sql.APPEND_TO_STREAMS.run(connection, plan.items)
-        if plan.ended:
-            connection.execute(sql.CLOSE_INBOXES, {"workflows": array(plan.ended)})
+        for numbers, closed in ((plan.reopened, 0), (plan.ended, 1)):
+            if numbers:
+                connection.execute(sql.CLOSE_INBOXES, {"workflows": array(numbers), "closed": closed})
 
     def claim(self, request: ClaimRequest) -> ClaimAnswer:
         """Take runnable workflows; with nothing to take, the write lock is not asked for."""
@@ -355,6 +356,16 @@ class SqliteStore:
             self._leases.execute(sql.DELETE_WORKER, {"worker": worker})
         self._locks.drop(worker)
         return held.rowcount
+
+    def delete(self, workflow_ids: Sequence[str]) -> Sequence[str]:
+        """Remove those that have ended, with all that is kept of them; give their ids."""
+        connection = self._connection
+        with connection.transaction:
+            found = records.heads(connection.value(sql.FIND_HEADS, {"workflow_ids": array(workflow_ids)}))
+            ended = [head for head in found if head.ended_at is not None]
+            for statement in sql.DELETE_WORKFLOWS:
+                connection.execute(statement, {"numbers": array([head.number for head in ended])})
+        return [head.workflow_id for head in ended]
 
     def maintain(self) -> None:
         """Move a long write-ahead log into the file, on a connection of its own.

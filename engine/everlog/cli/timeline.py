@@ -90,7 +90,15 @@ def _what(event: AnyEvent) -> str:
         case events.StreamClosed():
             return f"close {event.stream}"
         case events.CancelRequested():
-            return "cancel requested"
+            return "cancel requested" if event.due_at is None else "deadline"
+        case events.TerminateRequested():
+            return "terminate requested"
+        case events.WorkflowPaused():
+            return "paused"
+        case events.WorkflowResumed():
+            return "resumed"
+        case events.WorkflowRewound():
+            return "retried"
         case events.WorkflowCreated():
             return "created"
         case events.WorkflowBegan():
@@ -139,8 +147,12 @@ def _outcome(event: AnyEvent) -> str:
             return f"{items} from {event.offset} on: {_text(event.items) or _preview(event.large_items)}"
         case events.StreamClosed():
             return f"at {event.offset}"
-        case events.CancelRequested() | events.WorkflowCancelled():
+        case events.CancelRequested() | events.TerminateRequested() | events.WorkflowCancelled():
             return event.reason
+        case events.WorkflowPaused() | events.WorkflowResumed():
+            return ""
+        case events.WorkflowRewound():
+            return f"goes on from seq {event.to}; what is between does not count"
         case events.WorkflowCreated():
             return _text(event.input)
         case events.WorkflowBegan():

@@ -54,10 +54,14 @@ class WorkflowCreated(Event, frozen=True, gc=False, kw_only=True, tag="workflow_
     """The workflow that started it, which is told of its end."""
     parent_operation: str | None = None
     """The operation of the parent that did."""
+    timeout: int | None = None
+    """Microseconds from its beginning after which it is cancelled."""
+    deadline: int | None = None
+    """A time at which it is cancelled whenever it began: that of what started it."""
 
 
 class WorkflowBegan(Event, frozen=True, gc=False, kw_only=True, tag="workflow_began"):
-    """Seq 2 and the first fact, written by the first holder: log time starts here."""
+    """The first fact, written by the first holder, seq 2 unless it was paused before: log time starts here."""
 
     format: int
     everlog: str
@@ -259,10 +263,46 @@ class StreamClosed(Event, frozen=True, gc=False, kw_only=True, tag="stream_close
 
 
 class CancelRequested(Event, frozen=True, gc=False, kw_only=True, tag="cancel_requested"):
-    """Fact. Somebody asked the workflow to stop; it ends cancelled unless it handles that."""
+    """Fact. The workflow is to stop, and ends cancelled unless it handles that: asked for, or its deadline came."""
 
     by: str
     reason: str = ""
+    due_at: int | None = None
+    """The deadline, where nobody asked."""
+
+
+class TerminateRequested(Event, frozen=True, gc=False, kw_only=True, tag="terminate_requested"):
+    """Somebody ended the workflow: its code is dropped as it stands. The rows that close what is open follow."""
+
+    by: str
+    reason: str = ""
+
+
+class WorkflowPaused(Event, frozen=True, gc=False, kw_only=True, tag="workflow_paused"):
+    """Nothing begins and nothing arrives from here on; results of attempts that run are still recorded. Not a fact."""
+
+    by: str
+    asked_at: int
+
+
+class WorkflowResumed(Event, frozen=True, gc=False, kw_only=True, tag="workflow_resumed"):
+    """Takes the pause back. Not a fact."""
+
+    by: str
+    asked_at: int
+
+
+class WorkflowRewound(Event, frozen=True, gc=False, kw_only=True, tag="workflow_rewound"):
+    """Follows an end, or a moment at which it was stuck: the workflow goes on from seq `to`. Not a fact.
+
+    What lies between stays in the history, and is void for replay. What was open at `to` is open anew.
+    """
+
+    to: int
+    by: str
+    asked_at: int
+    deadline: int | None = None
+    """The time at which it is cancelled, which takes the place of every earlier one."""
 
 
 class WorkflowCompleted(Event, frozen=True, gc=False, kw_only=True, tag="workflow_completed"):
@@ -275,12 +315,17 @@ class WorkflowFailed(Event, frozen=True, gc=False, kw_only=True, tag="workflow_f
     """Last event: the workflow raised."""
 
     error: Failure
+    rewind_to: int | None = None
+    """The seq from which a retry goes on."""
 
 
 class WorkflowCancelled(Event, frozen=True, gc=False, kw_only=True, tag="workflow_cancelled"):
-    """Last event: the workflow was cancelled."""
+    """Last event: the workflow was cancelled, or terminated."""
 
     reason: str = ""
+    terminated: bool = False
+    rewind_to: int | None = None
+    """The seq from which a retry goes on."""
 
 
 EndEvent = WorkflowCompleted | WorkflowFailed | WorkflowCancelled
@@ -318,6 +363,10 @@ AnyEvent = (
     | ItemsEmitted
     | StreamClosed
     | CancelRequested
+    | TerminateRequested
+    | WorkflowPaused
+    | WorkflowResumed
+    | WorkflowRewound
     | WorkflowCompleted
     | WorkflowFailed
     | WorkflowCancelled

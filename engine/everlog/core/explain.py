@@ -15,6 +15,9 @@ def why(state: str, summary: str | None, folded: WorkflowState, now: int) -> str
     match state:
         case "queued":
             return f"It has waited {spoken(max(0, now - folded.created_at))} for a worker that knows {folded.name!r}."
+        case "paused":
+            since = "" if folded.paused_at is None else f" for {spoken(max(0, now - folded.paused_at))}"
+            return f"It has been paused{since}: nothing of it begins or arrives until somebody calls resume()."
         case "stuck":
             return f"It is stuck: {summary or 'no reason was recorded'}"
         case "completed":
@@ -32,6 +35,8 @@ def _in_flight(state: str, folded: WorkflowState, now: int) -> str:
     parts = [_part(operation, now) for operation in folded.open.values()]
     if folded.children:
         parts.append(_children(list(folded.children.values()), now))
+    if not parts and state == "waiting" and folded.deadline is not None:
+        parts = [f"waits for nothing but its deadline, {as_datetime(folded.deadline):%Y-%m-%d %H:%M:%S} UTC"]
     if not parts:
         return "It is running." if state == "running" else "It waits, but for no step, timer, message or child."
     more = f", and {len(parts) - SHOWN} more" if len(parts) > SHOWN else ""

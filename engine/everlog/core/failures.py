@@ -30,6 +30,9 @@ MAX_DATA: Final = 256_000
 MAX_PARTS: Final = 1000
 """The most members of an exception group that are kept; a last one stands for the others."""
 
+AROSE: Final = "__everlog_arose__"
+"""The attribute under which the runtime keeps where in a history an exception arose; never recorded."""
+
 _NOTE: Final = "Recorded traceback:\n"
 _HEAD_FRAMES: Final = 20
 _TAIL_FRAMES: Final = 60
@@ -211,6 +214,7 @@ def _own(error: BaseException) -> dict[str, object]:
         except AttributeError:  # a slot that was never set
             continue
     own.update(vars(error))
+    own.pop(AROSE, None)
     notes = [note for note in _notes(error) if not note.startswith(_NOTE)]
     own.pop("__notes__", None)
     if notes:

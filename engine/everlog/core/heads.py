@@ -6,8 +6,8 @@ from typing import Final, Literal
 
 from msgspec import Struct
 
-State = Literal["queued", "running", "waiting", "stuck", "completed", "failed", "cancelled"]
-"""The states a head can have; the last three are ended and final."""
+State = Literal["queued", "running", "waiting", "paused", "stuck", "completed", "failed", "cancelled"]
+"""The states a head can have; in the last three the workflow has ended."""
 
 ENDED: Final[frozenset[State]] = frozenset({"completed", "failed", "cancelled"})
 

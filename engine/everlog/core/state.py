@@ -5,7 +5,9 @@ with one of the three end events. Between them operations open and close. An ope
 (`step_started`, `timer_set`, `wait_started`) or by a failed attempt, and closed by its fact or its cancelled row;
 what began and ended between two commits has its fact alone. A child that was started is open until its end is heard of,
 which may be after the end of its parent, and then is never. What workflow code publishes, values and streams, opens
-nothing. After the end nothing follows.
+nothing. `workflow_paused` and `workflow_resumed` may stand anywhere before the end; `cancel_requested` ends no pause,
+so the row that does stands before it. After the end nothing follows but `workflow_rewound`, which opens the
+history again: what was open at the row that it names is open anew, and its opening rows are written anew.
 """
 
 from __future__ import annotations
@@ -69,6 +71,7 @@ class WorkflowState(msgspec.Struct, frozen=True, kw_only=True):
     seq: int = 0
     created_at: int = 0
     began_at: int | None = None
+    began_seq: int | None = None
     ended_at: int | None = None
     open: dict[str, OpenOperation] = {}
     children: dict[str, OpenChild] = {}
@@ -79,10 +82,22 @@ class WorkflowState(msgspec.Struct, frozen=True, kw_only=True):
     values: dict[str, PublishedValue] = {}
     streams: dict[str, OwnStream] = {}
     cancel_requested: bool = False
+    paused_at: int | None = None
+    timeout: int | None = None
+    deadline: int | None = None
+    """The time at which it is cancelled; None once it has come."""
     error: Failure | None = None
 
 
 EMPTY: Final = WorkflowState()
+
+Steering = (
+    events.CancelRequested
+    | events.TerminateRequested
+    | events.WorkflowPaused
+    | events.WorkflowResumed
+    | events.WorkflowRewound
+)
 
 
 def fold(history: Iterable[tuple[int, int, AnyEvent]], state: WorkflowState = EMPTY) -> WorkflowState:
@@ -92,15 +107,21 @@ def fold(history: Iterable[tuple[int, int, AnyEvent]], state: WorkflowState = EM
     return state
 
 
-def evolve(state: WorkflowState, seq: int, at: int, event: AnyEvent) -> WorkflowState:
+def evolve(state: WorkflowState, seq: int, at: int, event: AnyEvent) -> WorkflowState:  # long: a case for each event
     """Give the state after one more event."""
     change = msgspec.structs.replace
     state = change(state, seq=seq)
     match event:
         case events.WorkflowCreated():
-            return change(state, name=event.name, created_at=at)
+            return change(state, name=event.name, created_at=at, timeout=event.timeout, deadline=event.deadline)
         case events.WorkflowBegan():
-            return change(state, status="begun", began_at=at)
+            return change(
+                state,
+                status="begun",
+                began_at=at,
+                began_seq=state.seq,
+                deadline=earlier(at, state.timeout, state.deadline),
+            )
         case events.StepStarted():
             return _opened(state, "step", event.operation, event.step, at, attempt=event.attempt)
         case events.StepAttemptFailed():
@@ -134,8 +155,14 @@ def evolve(state: WorkflowState, seq: int, at: int, event: AnyEvent) -> Workflow
             return state
         case events.ValueSet() | events.ItemsEmitted() | events.StreamClosed():
             return _published(state, at, event)
-        case events.CancelRequested():
-            return change(state, cancel_requested=True)
+        case (
+            events.CancelRequested()
+            | events.TerminateRequested()
+            | events.WorkflowPaused()
+            | events.WorkflowResumed()
+            | events.WorkflowRewound()
+        ):
+            return _steered(state, at, event)
         case events.WorkflowCompleted():
             return change(state, status="completed", ended_at=at)
         case events.WorkflowFailed():
@@ -155,6 +182,44 @@ def _published(state: WorkflowState, at: int, event: events.Publication) -> Work
     closed = isinstance(event, events.StreamClosed)
     after = OwnStream(items=before.items + emitted, closed=before.closed or closed)
     return msgspec.structs.replace(state, streams={**state.streams, event.stream: after})
+
+
+def _steered(state: WorkflowState, at: int, event: Steering) -> WorkflowState:
+    change = msgspec.structs.replace
+    match event:
+        case events.CancelRequested():
+            deadline = state.deadline if event.due_at is None else None
+            return change(state, cancel_requested=True, deadline=deadline)
+        case events.TerminateRequested():
+            return state
+        case events.WorkflowPaused():
+            return change(state, paused_at=at)
+        case events.WorkflowResumed():
+            return change(state, paused_at=None)
+        case events.WorkflowRewound():
+            return _rewound(state, event)
+
+
+def earlier(began_at: int, timeout: int | None, deadline: int | None) -> int | None:
+    """Give the time at which a workflow is to be cancelled that began then; None: never."""
+    times = [] if timeout is None else [began_at + timeout]
+    return min([*times, *([] if deadline is None else [deadline])], default=None)
+
+
+def _rewound(state: WorkflowState, event: events.WorkflowRewound) -> WorkflowState:
+    begun = state.began_seq is not None and state.began_seq <= event.to
+    return msgspec.structs.replace(
+        state,
+        status="begun" if begun else "created",
+        began_at=state.began_at if begun else None,
+        began_seq=state.began_seq if begun else None,
+        ended_at=None,
+        open={},
+        cancel_requested=False,
+        paused_at=None,
+        deadline=event.deadline,
+        error=None,
+    )
 
 
 def _opened(

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from everlog.core import events
 from everlog.core.events import AnyEvent, EndEvent, StepEvent
-from everlog.errors import EverlogError
+from everlog.errors import EverlogError, InternalError
 from everlog.replay.divergence import CannotGoOn, divergence
+from everlog.replay.endings import terminate
 from everlog.replay.instances import with_instance
 from everlog.replay.matching import same_input, same_result, same_start
 from everlog.replay.operations import (
@@ -168,8 +169,20 @@ def _closed(execution: Execution, event: events.StepCancelled | events.TimerCanc
 
 def _cancel_requested(execution: Execution, event: events.CancelRequested) -> None:
     execution.cancel_request = event
+    execution.cancel_requests.append(execution.seq)
+    if event.due_at is not None and execution.deadline is not None:
+        execution.deadline.phase = Phase.ENDED
     if execution.outcome is None and execution.main is not None:
         execution.drain(execution.main.cancel)
+
+
+def _paused(execution: Execution, event: events.WorkflowPaused | events.WorkflowResumed) -> None:
+    execution.paused = isinstance(event, events.WorkflowPaused)
+    execution.ordered_at = event.asked_at
+
+
+def _rewound(execution: Execution, event: events.WorkflowRewound) -> None:
+    raise InternalError(f"workflow {execution.workflow_id!r} was rewound at seq {execution.seq}, while it was run")
 
 
 def _ended(execution: Execution, event: EndEvent) -> None:
@@ -245,7 +258,7 @@ def _told(outcome: EndEvent) -> str:
         case events.WorkflowFailed():
             return f"raised {outcome.error.type}: {outcome.error.message}"
         case events.WorkflowCancelled():
-            return "was cancelled"
+            return "was terminated" if outcome.terminated else "was cancelled"
 
 
 APPLY: Final[dict[type[Any], Callable[[Execution, Any], None]]] = {
@@ -272,6 +285,10 @@ APPLY: Final[dict[type[Any], Callable[[Execution, Any], None]]] = {
     events.ItemsEmitted: _published,
     events.StreamClosed: _published,
     events.CancelRequested: _cancel_requested,
+    events.TerminateRequested: terminate,
+    events.WorkflowPaused: _paused,
+    events.WorkflowResumed: _paused,
+    events.WorkflowRewound: _rewound,
     events.WorkflowCompleted: _ended,
     events.WorkflowFailed: _ended,
     events.WorkflowCancelled: _ended,

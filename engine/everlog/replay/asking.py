@@ -21,6 +21,7 @@ from everlog.replay.divergence import TornDown
 from everlog.replay.importable import reference
 from everlog.replay.instances import unwrapped, with_class
 from everlog.replay.operations import NOT_KEPT, Operation, SendOperation, Site, StepOperation, WaitOperation
+from everlog.replay.origins import note_handled
 from everlog.replay.sizes import LARGE, check_size
 
 if TYPE_CHECKING:
@@ -140,6 +141,7 @@ def to_thread(execution: Execution, function: Any, args: tuple[Any, ...]) -> Cor
 
 def ask(execution: Execution, operation: Operation, finish: Finish, name: str) -> Coroutine[Any, Any, Any]:
     """Give the coroutine that opens the operation, and gives what `finish` makes of its outcome."""
+    note_handled(execution)
     return coroutine_of(execution, operation, _perform(execution, operation, finish), name)
 
 

@@ -36,6 +36,8 @@ class Attempt(Struct, eq=False):
     """The name of the workflow."""
     started_at: int
     """When the workflow began, by the store's clock."""
+    deadline: int | None = None
+    """When the workflow is cancelled, by the store's clock."""
     outlet: Outlet | None = None
     """Takes what the step publishes."""
     repeats: bool = False

@@ -18,6 +18,7 @@ from everlog.core.numbers import check_count
 from everlog.errors import UsageError, WrongContext
 from everlog.replay import asking, calling, publishing, starting
 from everlog.replay.asking import NO_DEFAULT
+from everlog.replay.compensations import SyncCompensations
 from everlog.replay.context import active, attempt
 from everlog.replay.definitions import Definition
 from everlog.replay.functions import is_async
@@ -231,6 +232,19 @@ def timeout(duration: Duration | None, /) -> AbstractContextManager[None]:
     return _Timeout(None if duration is None else microseconds(duration, what="the duration of timeout") / SECOND)
 
 
+def compensations() -> SyncCompensations:
+    """Open a block whose parts are undone, the last first, if it raises or is cancelled: `undo.add(refund, payment)`.
+
+        with sync.compensations() as undo:
+            payment = charge(order)
+            undo.add(refund, payment)
+
+    What was added are steps and workflows, recorded as all are: after a crash the rest of them run. No cancellation
+    reaches them. One that fails does not hold up the others; it is logged, and noted in the exception, which goes on.
+    """
+    return SyncCompensations(_strand("compensations").execution)
+
+
 class _Timeout:
     def __init__(self, seconds: float | None) -> None:
         self._limit = asyncio.timeout(seconds)
@@ -323,6 +337,7 @@ _ASYNC: Final = {
     "map": 'write "await asyncio.gather(...)"',
     "submit": 'write "asyncio.create_task(...)"',
     "timeout": 'write "async with asyncio.timeout(...):"',
+    "compensations": 'write "async with everlog.compensations() as undo:"',
     "Future.result": "make a task by asyncio.create_task, and await it",
     "Future.done": "make a task by asyncio.create_task",
     "Future.cancel": "make a task by asyncio.create_task",
@@ -345,5 +360,6 @@ _ELSEWHERE: Final = {
     "sleep_until": 'write "time.sleep(seconds)"',
     "map": "use concurrent.futures, or a loop",
     "submit": "use concurrent.futures",
+    "compensations": "use contextlib.ExitStack",
     "timeout": "give what waits a timeout of its own",
 }

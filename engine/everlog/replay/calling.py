@@ -22,13 +22,19 @@ def call(
     called_at: Site | None = None,
 ) -> Coroutine[Any, Any, Any]:
     """Draw the operation of a call of a step or workflow, in whichever colour; `WrongContext` for anything else."""
-    fn = unwrapped(fn)
+    called = callable_of(fn, what)
     called_at = called_at or asking.site(2)
-    if isinstance(fn, AnyStep):
-        return asking.call_step(execution, cast("AnyStep[..., Any]", fn), args, kwargs, called_at)
-    if isinstance(fn, AnyWorkflow):
-        return starting.call_child(execution, cast("AnyWorkflow[..., Any]", fn), args, kwargs, called_at)
-    raise WrongContext(f"{what} takes a step or a workflow, got {fn!r}; decorate it with @step")
+    if isinstance(called, AnyStep):
+        return asking.call_step(execution, called, args, kwargs, called_at)
+    return starting.call_child(execution, called, args, kwargs, called_at)
+
+
+def callable_of(fn: object, what: str) -> AnyStep[..., Any] | AnyWorkflow[..., Any]:
+    """Give back what is a step or a workflow; `WrongContext` for anything else."""
+    fn = unwrapped(fn)
+    if not isinstance(fn, AnyStep | AnyWorkflow):
+        raise WrongContext(f"{what} takes a step or a workflow, got {fn!r}; decorate it with @step")
+    return cast("AnyStep[..., Any] | AnyWorkflow[..., Any]", fn)
 
 
 def startable_of(fn: object) -> AnyWorkflow[..., Any]:

@@ -282,6 +282,7 @@ class AnyWorkflow(Definition[P, T_co]):
         function: Callable[..., Any],
         *,
         name: str | None = None,
+        timeout: Duration | None = None,
         unrecorded: Sequence[str] = (),
         is_here: bool = True,
     ) -> None:
@@ -289,6 +290,7 @@ class AnyWorkflow(Definition[P, T_co]):
         self.id: str | None = None
         self.key: str | None = None
         self.when_parent_ends: WhenParentEnds = "cancel"
+        self.timeout = checked_timeout(timeout)
         self.is_here = is_here
         """False where only its name is known here, and its code is elsewhere."""
         if is_here:
@@ -300,12 +302,15 @@ class AnyWorkflow(Definition[P, T_co]):
             raise InvalidDefinition(
                 f"a workflow has no option {sorted(unknown)[0]!r}; it has {names_of(WorkflowOptions)}"
             )
-        if "id" in options:
-            check_id(options["id"])
-        if "key" in options:
-            check_name(options["key"], "the key of a workflow")
+        changes: dict[str, Any] = dict(options)
+        if "id" in changes:
+            check_id(changes["id"])
+        if "key" in changes:
+            check_name(changes["key"], "the key of a workflow")
+        if "timeout" in changes:
+            changes["timeout"] = checked_timeout(changes["timeout"])
         check_what_becomes(options)
-        return self.changed(**options)
+        return self.changed(**changes)
 
     def _refused(self) -> WrongContext:
         """Give the error of whoever calls it as a function where no workflow runs."""
@@ -451,6 +456,7 @@ def workflow(fn: Any = None, /, **defaults: Any) -> Any:
 
     A plain function calls plain steps as they are, and waits for everything else by way of `everlog.sync`.
     `name` is its name in the log, by default the qualified name of the function; old histories are found by it.
+    After `timeout` (seconds or timedelta), from its first start and sleeps included, it is cancelled.
     The parameters named in `unrecorded` are in no input: they always take their defaults, and must have some.
     Raises `InvalidDefinition` for what cannot be a workflow.
     """

@@ -12,16 +12,21 @@ import heapq
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from msgspec import Raw, Struct, json
+from msgspec import Raw, Struct
 
 from everlog.core import events
+from everlog.core.durations import as_datetime
 from everlog.core.events import ABSENT, AnyEvent
 from everlog.core.failures import Failure
 from everlog.core.heads import InboxRow, State
 from everlog.core.names import CHILD_ENDED
+from everlog.core.orders import CANCEL
+from everlog.replay.endings import take_carried
 from everlog.replay.execution import Environment, Execution, StepEnd
+from everlog.replay.obeying import Obeyed, obey, reason_of
 from everlog.replay.operations import (
     AskingOperation,
+    DeadlineOperation,
     Operation,
     Phase,
     SendOperation,
@@ -32,8 +37,13 @@ from everlog.replay.operations import (
 )
 from everlog.replay.publishing import Part
 
-RUNNING: Final[tuple[State, None, Sequence[str]]] = ("running", None, ())
+Rest = tuple[State, int | None, Sequence[str]]
+"""State, wake-up time and topics."""
+
+RUNNING: Final[Rest] = ("running", None, ())
 """What a head says of a workflow that is not at rest."""
+
+PAUSED: Final[Rest] = ("paused", None, ())
 
 SETTLE: Final = 100_000
 """An operation that is open for so long (microseconds) gets its row without waiting for another commit."""
@@ -70,6 +80,11 @@ def draft(
     could not run again. What is chosen as a fact is marked, so that it is chosen once.
     """
     recorded_at = max(now, execution.loop.log_time)
+    obeyed = obey(execution, inbox) if inbox else None
+    if obeyed is not None:
+        return _after_order(execution, obeyed, recorded_at)
+    if execution.paused:
+        return _while_paused(execution, recorded_at, settle=settle)
     if execution.outcome is not None:
         last, left = _take_published(execution)
         rows = [*last, *_closings(execution), execution.outcome]
@@ -83,7 +98,9 @@ def draft(
     published: list[AnyEvent] = []
     if execution.published.is_wanted():
         published, parts = _take_published(execution)
-    if inbox or (execution.due and execution.due[0][0] <= now):
+    if execution.carried:
+        facts.extend(take_carried(execution))
+    elif inbox or (execution.due and execution.due[0][0] <= now):
         facts.extend(_arrivals(execution, now, inbox, consumed))
     if execution.ended_steps:
         _take_ended_steps(execution, facts, failed)
@@ -113,6 +130,27 @@ def draft(
     )
 
 
+def _after_order(execution: Execution, obeyed: Obeyed, recorded_at: int) -> Draft:
+    drafted = _drafted(execution, list(obeyed.rows), recorded_at, obeyed.consumed, progress=False)
+    if obeyed.rows:
+        rest = _REST_AFTER.get(type(obeyed.rows[-1]), RUNNING)
+        drafted.state, drafted.wake_at, drafted.topics = rest
+        drafted.progress = rest is not PAUSED
+    return drafted
+
+
+def _while_paused(execution: Execution, recorded_at: int, *, settle: bool) -> Draft | None:
+    """Give the outcomes of the attempts that still ran. The code sees them; what it asks for then waits."""
+    facts: list[AnyEvent] = []
+    failed: list[AnyEvent] = []
+    published, parts = _take_published(execution)
+    _take_ended_steps(execution, facts, failed)
+    if not (published or parts or facts or failed or settle):
+        return None
+    rows = [*published, *failed, *facts]
+    return _drafted(execution, rows, recorded_at, published=(len(published), parts), progress=bool(facts))
+
+
 def beginning(environment: Environment) -> events.WorkflowBegan:
     """Give the first fact of a workflow that is begun here."""
     return events.WorkflowBegan(
@@ -132,6 +170,8 @@ def wants_draft(execution: Execution) -> bool:
         or execution.sends
         or execution.ended_steps
         or execution.published.is_wanted()
+        or execution.carried
+        or execution.paused
         or (execution.undispatched and _must_open(execution))
     )
 
@@ -154,6 +194,8 @@ def attention_at(execution: Execution) -> float:
 
 def take_dispatches(execution: Execution) -> list[StepOperation]:
     """Give the steps whose next attempt may run now: asked for, wanted, begun in the history where that must be."""
+    if execution.paused:
+        return []
     ready: list[StepOperation] = []
     later: list[StepOperation] = []
     for operation in execution.undispatched:
@@ -168,8 +210,10 @@ def take_dispatches(execution: Execution) -> list[StepOperation]:
     return ready
 
 
-def head_state(execution: Execution) -> tuple[State, int | None, Sequence[str]]:
+def head_state(execution: Execution) -> Rest:
     """Give state, wake-up time and topics of a workflow that is at rest."""
+    if execution.paused:
+        return PAUSED
     if execution.outcome is not None:
         return RUNNING
     for operation in execution.steps.values():
@@ -177,7 +221,12 @@ def head_state(execution: Execution) -> tuple[State, int | None, Sequence[str]]:
             return RUNNING
     if execution.published.is_wanted():
         return RUNNING
-    if execution.sends or execution.ended_steps or (execution.loop.has_ready() and not execution.operations):
+    if (
+        execution.sends
+        or execution.ended_steps
+        or execution.carried
+        or (execution.loop.has_ready() and not execution.operations)
+    ):
         return RUNNING
     while execution.due and not _is_due(*execution.due[0]):
         heapq.heappop(execution.due)
@@ -199,7 +248,7 @@ def _drafted(
     progress: bool = True,
     ended: bool = False,
 ) -> Draft:
-    state, wake_at, topics = RUNNING if progress else head_state(execution)
+    state, wake_at, topics = RUNNING if progress and not execution.paused else head_state(execution)
     if ended and execution.outcome is not None:
         state = _END_STATES[type(execution.outcome)]
     return Draft(
@@ -217,6 +266,11 @@ def _drafted(
     )
 
 
+_REST_AFTER: Final[dict[type[object], Rest]] = {
+    events.WorkflowPaused: PAUSED,
+    events.WorkflowCancelled: ("cancelled", None, ()),
+}
+
 _END_STATES: Final[dict[type[object], State]] = {
     events.WorkflowCompleted: "completed",
     events.WorkflowFailed: "failed",
@@ -233,9 +287,10 @@ def _arrivals(execution: Execution, now: int, inbox: Sequence[InboxRow], consume
             delivers = True
             yield fact
         if message.control:
-            consumed.append(message.row)
-            delivers = True
-            yield events.CancelRequested(by=message.source, reason=_reason(message))
+            if message.topic == CANCEL:
+                consumed.append(message.row)
+                delivers = True
+                yield events.CancelRequested(by=message.source, reason=reason_of(message))
             continue
         if message.topic == CHILD_ENDED:
             consumed.append(message.row)
@@ -279,6 +334,9 @@ def _due(execution: Execution, until: int) -> Iterator[AnyEvent]:
             yield events.TimerFired(operation=operation.identity, due_at=operation.due_at)
         elif isinstance(operation, WaitOperation) and operation.due_at is not None:
             yield events.WaitExpired(operation=operation.identity, topic=operation.topic, due_at=operation.due_at)
+        elif isinstance(operation, DeadlineOperation):
+            reason = f"timeout: its deadline, {as_datetime(due_at):%Y-%m-%d %H:%M:%S} UTC, has come"
+            yield events.CancelRequested(by="", reason=reason, due_at=due_at)
 
 
 def _is_due(due_at: int, _: int, operation: Operation) -> bool:
@@ -293,10 +351,6 @@ def _first_wait(execution: Execution, topic: str) -> WaitOperation | None:
         if wait.topic == topic and wait.phase is Phase.OPEN:
             return wait
     return None
-
-
-def _reason(message: InboxRow) -> str:
-    return json.decode(message.payload, type=str)
 
 
 def _take_ended_steps(execution: Execution, facts: list[AnyEvent], failed: list[AnyEvent]) -> None:

@@ -21,6 +21,7 @@ from everlog.core import events
 from everlog.core.codec import Codec, Mismatch
 from everlog.core.events import AnyEvent, EndEvent
 from everlog.core.failures import Failure, describe, rebuild
+from everlog.core.rewinding import Lived
 from everlog.errors import InternalError, NotEncodable, StepInterrupted, WrongContext
 from everlog.host import Job, unlimited_pool
 from everlog.replay import asking
@@ -31,10 +32,12 @@ from everlog.replay.children import Children
 from everlog.replay.context import active
 from everlog.replay.definitions import AnyWorkflow, SyncWorkflow
 from everlog.replay.divergence import CannotGoOn, TornDown
+from everlog.replay.endings import Carried, begin_deadline, rewind
 from everlog.replay.loop import TimerHandle, WorkflowLoop
 from everlog.replay.operations import (
     NOT_KEPT,
     AskingOperation,
+    DeadlineOperation,
     EndOperation,
     Operation,
     Phase,
@@ -44,6 +47,7 @@ from everlog.replay.operations import (
     TimerOperation,
     WaitOperation,
 )
+from everlog.replay.origins import after_cancellation, after_failure, cancellation_of, note_handled, note_recorded
 from everlog.replay.publishing import Published
 from everlog.replay.quarantine import SWALLOWED, keep_aside, refuse_operation
 from everlog.replay.refusals import refuse_behind_workflows
@@ -102,11 +106,15 @@ class Execution:
         """Store time at which rows are being applied; log time where the row says nothing else."""
         self.began: events.WorkflowBegan | None = None
         self.began_at = 0
-        self.replaying = False
-        self.ending = False
-        self.torn_down = False
+        self.replaying = self.paused = self.ending = self.torn_down = False
         self.broken: CannotGoOn | None = None
         self.cancel_request: events.CancelRequested | None = None
+        self.cancel_requests: list[int] = []
+        """The seqs of all requests."""
+        self.deadline: DeadlineOperation | None = None
+        self.ordered_at = self.rewound_at = 0
+        """When it was asked for that the workflow was last paused or resumed, and rewound: earlier orders are void."""
+        self.carried: list[Carried] = []
         self.outcome: EndEvent | None = None
         self.main: WorkflowTask[Any] | None = None
         self.operations: dict[str, Operation] = {}
@@ -141,9 +149,14 @@ class Execution:
         as lost, should that be what it does. Raises `CannotGoOn` where history and code part.
         """
         self.replaying = True
+        lived = Lived(history)
         try:
-            for seq, recorded_at, event in history:
-                self.apply(seq, recorded_at, event)
+            for seq, recorded_at, event in lived.rows:
+                if isinstance(event, events.WorkflowRewound):
+                    self.seq = seq
+                    rewind(self, event, lived.void[seq])
+                else:
+                    self.apply(seq, recorded_at, event)
         finally:
             self.replaying = False
         self.undispatched = [
@@ -180,6 +193,7 @@ class Execution:
         """Run the code to its first wait."""
         self.began = began
         self.began_at = self.loop.log_time
+        begin_deadline(self)
 
         function: Any = self.definition.bare()
         is_blocking = isinstance(self.definition, SyncWorkflow)
@@ -267,6 +281,7 @@ class Execution:
         if self.torn_down or self.ending:
             refuse_operation(self)
             return
+        note_handled(self)
         identity = self.loop.branch().draw("timer")
         operation = TimerOperation(self, identity, None, due_at=due_at, handle=handle)
         handle.on_cancel = operation.cancel
@@ -368,8 +383,9 @@ class Execution:
         self.undispatched.clear()
         self._report_never_awaited()
         if main.cancelled():
-            request = self.cancel_request
-            self.outcome = events.WorkflowCancelled(reason=request.reason if request else "")
+            reason = self.cancel_request.reason if self.cancel_request else ""
+            to = after_cancellation(self, cancellation_of(main))
+            self.outcome = events.WorkflowCancelled(reason=reason, rewind_to=to)
             return
         error = main.exception()
         if isinstance(error, CannotGoOn):
@@ -379,7 +395,8 @@ class Execution:
                 f"workflow {self.workflow_id!r} could not be run on: {type(error).__name__}: {error}"
             )
         elif error is not None:
-            self.outcome = events.WorkflowFailed(error=describe(error, self.environment.codec))
+            to = after_failure(self, error)
+            self.outcome = events.WorkflowFailed(error=describe(error, self.environment.codec), rewind_to=to)
         else:
             self.outcome = self._completed(main.result())
 
@@ -390,7 +407,7 @@ class Execution:
             if len(encoded) >= LARGE:
                 check_size(encoded, what, silent=self.replaying)
         except NotEncodable as error:
-            return events.WorkflowFailed(error=describe(error, codec))
+            return events.WorkflowFailed(error=describe(error, codec), rewind_to=self.seq)
         return events.WorkflowCompleted(result=Raw(encoded))
 
     def _cancel_leftovers(self) -> None:
@@ -468,7 +485,9 @@ class Execution:
 
     def raise_recorded(self, failure: Failure) -> BaseException:
         """Give the exception that a recorded failure stands for."""
-        return rebuild(failure, self.environment.codec, may_import=self.environment.may_import)
+        error = rebuild(failure, self.environment.codec, may_import=self.environment.may_import)
+        note_recorded(self, error)
+        return error
 
     def decode(self, payload: bytes, declared: object, what: str) -> Any:
         """Rebuild a recorded value; a value that no longer fits its type makes the workflow stuck."""

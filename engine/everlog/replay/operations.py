@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 Site = tuple[str, int]
 """A place in the code: the file and the line."""
 
-Kind = Literal["step", "timer", "wait", "send", "start", "end", "value", "stream"]
+Kind = Literal["step", "timer", "wait", "send", "start", "end", "value", "stream", "deadline"]
 
 
 class NotKept(Enum):
@@ -270,3 +270,20 @@ class EndOperation(Operation, eq=False, kw_only=True):
 
 AskingOperation = SendOperation | StartOperation
 """What is asked of others: written as done together with its effect."""
+
+
+class DeadlineOperation(Operation, eq=False, kw_only=True):
+    """The deadline of a workflow: not asked for by its code, so it is no row but the cancellation that comes of it."""
+
+    due_at: int
+
+    kind: ClassVar[Kind] = "deadline"
+
+    def opening(self) -> AnyEvent | None:
+        return None
+
+    def closing(self) -> AnyEvent:
+        raise AssertionError("a deadline has no opening row that could need closing")
+
+    def describe(self) -> str:
+        return f"deadline at {self.due_at}"

@@ -34,13 +34,15 @@ class WorkflowDefaults(TypedDict, total=False):
     """What `@workflow` takes."""
 
     name: str
+    timeout: Duration | None
     unrecorded: Sequence[str]
 
 
 class WorkflowOptions(TypedDict, total=False):
-    """What `workflow.options` takes: an `id`, which names the workflow in the whole database, and for a child also a
-    `key`, which names its start within the parent, and what becomes of it when the parent ends."""
+    """What `workflow.options` takes: an `id`, which names the workflow in the whole database, a `timeout`, and for a
+    child also a `key`, which names its start within the parent, and what becomes of it when the parent ends."""
 
     id: str
+    timeout: Duration | None
     key: str
     when_parent_ends: WhenParentEnds

@@ -16,6 +16,7 @@ from everlog.core.names import check_id, check_name
 from everlog.errors import WrongContext
 from everlog.replay import asking, calling, publishing, starting
 from everlog.replay.asking import NO_DEFAULT
+from everlog.replay.compensations import Compensations
 from everlog.replay.context import active, attempt
 from everlog.replay.current import Current
 from everlog.replay.definitions import Definition
@@ -211,6 +212,19 @@ def scope(name: str, /) -> Generator[None]:
         task.branch = outer
 
 
+def compensations() -> Compensations:
+    """Open a block whose parts are undone, the last first, if it raises or is cancelled: `undo.add(refund, payment)`.
+
+        async with everlog.compensations() as undo:
+            payment = await charge(order)
+            undo.add(refund, payment)
+
+    What was added are steps and workflows, recorded as all are: after a crash the rest of them run. No cancellation
+    reaches them. One that fails does not hold up the others; it is logged, and noted in the exception, which goes on.
+    """
+    return Compensations(_awaiting("compensations"))
+
+
 def current() -> Current:
     """Tell about the running workflow or step; `WrongContext` elsewhere."""
     running = attempt.get()
@@ -234,6 +248,7 @@ _FORMS: Final = {
     "random": 'write "random.Random()"',
     "uuid4": 'write "uuid.uuid4()"',
     "scope": "leave it out: it names the calls of a workflow, and there are none",
+    "compensations": "use contextlib.AsyncExitStack",
     "current": "there is nothing that it could tell about",
 }
 

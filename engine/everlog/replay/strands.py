@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 from everlog.errors import InvalidDefinition, UsageError
 from everlog.replay.context import active
 from everlog.replay.divergence import CannotGoOn, TornDown
+from everlog.replay.origins import note_handled
 
 if TYPE_CHECKING:
     from everlog.replay.execution import Execution
@@ -118,6 +119,7 @@ class Strand:
 
     def ask(self, request: Awaitable[T]) -> T:
         """Have the task of this strand await something; give or raise its outcome."""
+        note_handled(self.execution)
         self._request = request
         self._loops_turn.release()
         self._strands_turn.acquire()

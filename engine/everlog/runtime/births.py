@@ -71,4 +71,12 @@ def created_by(operation: StartOperation) -> WorkflowCreated:
         instance=operation.instance,
         parent=parent.workflow_id,
         parent_operation=operation.identity,
+        timeout=operation.definition.timeout,
+        deadline=_deadline_of(operation),
     )
+
+
+def _deadline_of(operation: StartOperation) -> int | None:
+    """Give the deadline of the parent, which is that of the children who end with it."""
+    deadline = operation.execution.deadline
+    return None if deadline is None or operation.definition.when_parent_ends == "leave" else deadline.due_at

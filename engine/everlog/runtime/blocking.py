@@ -108,6 +108,22 @@ class Client:
         """Ask workflows to stop; give the ids of those that had not ended."""
         return self._portal.call(lambda: self._client.cancel(*ids))
 
+    def pause(self, *ids: str) -> list[str]:
+        """Pause workflows; give the ids of those that had not ended. See `Handle.pause`."""
+        return self._portal.call(lambda: self._client.pause(*ids))
+
+    def resume(self, *ids: str) -> list[str]:
+        """Have paused workflows go on; give the ids of those that had not ended."""
+        return self._portal.call(lambda: self._client.resume(*ids))
+
+    def retry(self, *ids: str) -> list[str]:
+        """Retry workflows; give the ids of those that had failed, were cancelled or stuck. See `Handle.retry`."""
+        return self._portal.call(lambda: self._client.retry(*ids))
+
+    def delete(self, *ids: str) -> list[str]:
+        """Remove workflows that have ended, with their histories; give the ids of those that had."""
+        return self._portal.call(lambda: self._client.delete(*ids))
+
 
 @final
 class Engine(Client):
@@ -234,6 +250,38 @@ class Handle(Generic[T_co]):
     def cancel(self, *, reason: str = "") -> None:
         """Ask the workflow to stop: `CancelledError` is raised where it waits. Nothing happens if it has ended."""
         self._portal.call(lambda: self._handle.cancel(reason=reason))
+
+    def terminate(self, *, reason: str = "") -> None:
+        """End the workflow as it stands: its code gets no turn to clean up. Nothing happens if it has ended.
+
+        Running async steps are cancelled. It also ends what is stuck, or has no code anywhere.
+        """
+        self._portal.call(lambda: self._handle.terminate(reason=reason))
+
+    def pause(self) -> None:
+        """Have nothing of the workflow begin or arrive until `resume`. Nothing happens if it has ended.
+
+        Attempts that run go on to their ends, which are recorded. Messages and timers wait.
+        """
+        self._portal.call(self._handle.pause)
+
+    def resume(self) -> None:
+        """Take `pause` back: what has arrived and come due meanwhile is delivered now."""
+        self._portal.call(self._handle.resume)
+
+    def retry(self) -> None:
+        """Have a workflow go on that failed, was cancelled, or is stuck. Nothing happens to any other.
+
+        A failed one goes on before the failed step that it ended with, which has all its attempts anew; without one, at
+        the last thing that was recorded, for code that was mended. A cancelled one goes on before the request that it
+        did not survive. Where compensations have run, it goes on before their block. What was recorded up to there
+        stays done; what came after stays in the history, and does not count.
+        """
+        self._portal.call(self._handle.retry)
+
+    def delete(self) -> None:
+        """Remove the workflow, with its history. Raises `UsageError` where it has not ended: end it first."""
+        self._portal.call(self._handle.delete)
 
 
 _NEVER_OPEN: Final = Portal(SystemHost())

@@ -11,9 +11,8 @@ import msgspec
 
 from everlog.core import events
 from everlog.core.codec import ANY, SELF, Codec, JsonCodec
-from everlog.core.durations import SECOND
 from everlog.core.events import EndEvent
-from everlog.core.names import CANCEL, check_id, check_name, check_reason, check_topic, time_ordered_id
+from everlog.core.names import check_id, check_name, check_topic, time_ordered_id
 from everlog.errors import EverlogError, NotFound, StoreUnavailable, UsageError, WrongContext
 from everlog.host import Host, SystemHost
 from everlog.replay.calling import startable_of
@@ -25,8 +24,8 @@ from everlog.replay.starting import check_passed
 from everlog.runtime.amending import first_event
 from everlog.runtime.backends import Durability, open_store
 from everlog.runtime.births import birth
-from everlog.runtime.commits import ending_commit
-from everlog.runtime.committer import PendingCommit, PendingCreate, PendingPost
+from everlog.runtime.committer import PendingCreate, PendingPost
+from everlog.runtime.controls import Controls
 from everlog.runtime.handles import Handle
 from everlog.runtime.inputs import different_start
 from everlog.runtime.listing import Listing
@@ -35,8 +34,6 @@ from everlog.runtime.readers import Reader
 from everlog.runtime.shell import Shell
 from everlog.runtime.status import WorkflowStatus, status_of
 from everlog.store import (
-    ENDED,
-    ClaimRequest,
     CreateOutcome,
     Done,
     Exists,
@@ -45,7 +42,6 @@ from everlog.store import (
     State,
     Store,
     Undeliverable,
-    WorkerRow,
     WorkflowQuery,
 )
 
@@ -53,7 +49,6 @@ P = ParamSpec("P")
 T = TypeVar("T")
 Resolve = Callable[[Any], None]
 PAGE = 100
-CANCELLING = 10 * SECOND
 
 
 class Client:
@@ -84,7 +79,9 @@ class Client:
         self._shell: Shell | None = None
         self._process = 0
         self._sent = 0
-        self._name = ""
+        self.name = ""
+        """By which it signs what it writes."""
+        self.controls = Controls(self)
         self._asking: set[asyncio.Future[Any]] = set()
         """What users wait for that the engine's thread is to answer."""
         self.codec: Codec = codec if codec is not None else JsonCodec()
@@ -103,7 +100,7 @@ class Client:
             )
         store = self._url if not isinstance(self._url, str) else await self._in_thread(partial(self._open, self._url))
         self._process = self.host.process_id()
-        self._name = f"client-{self.host.token()[:16]}"
+        self.name = f"client-{self.host.token()[:16]}"
         shell = Shell(store, self.host)
         try:
             await self._begin(shell)
@@ -170,6 +167,7 @@ class Client:
             input=msgspec.Raw(payload),
             seed=self.host.token(),
             instance=recorded_instance(definition, self.codec),
+            timeout=definition.timeout,
         )
         outcome = await self._asked(partial(self._create, workflow_id, created))
         if isinstance(outcome, Exists):
@@ -225,7 +223,27 @@ class Client:
     @outside
     async def cancel(self, *ids: str) -> list[str]:
         """Ask workflows to stop; give the ids of those that had not ended."""
-        return [workflow_id for workflow_id in ids if await self.cancel_one(workflow_id, "")]
+        return [workflow_id for workflow_id in ids if await self.controls.cancel(workflow_id)]
+
+    @outside
+    async def pause(self, *ids: str) -> list[str]:
+        """Pause workflows; give the ids of those that had not ended. See `Handle.pause`."""
+        return [workflow_id for workflow_id in ids if await self.controls.pause(workflow_id)]
+
+    @outside
+    async def resume(self, *ids: str) -> list[str]:
+        """Have paused workflows go on; give the ids of those that had not ended."""
+        return [workflow_id for workflow_id in ids if await self.controls.resume(workflow_id)]
+
+    @outside
+    async def retry(self, *ids: str) -> list[str]:
+        """Retry workflows; give the ids of those that had failed, were cancelled or stuck. See `Handle.retry`."""
+        return [workflow_id for workflow_id in ids if await self.controls.retry(workflow_id)]
+
+    @outside
+    async def delete(self, *ids: str) -> list[str]:
+        """Remove workflows that have ended, with their histories; give the ids of those that had."""
+        return [workflow_id for workflow_id in ids if await self.controls.delete(workflow_id)]
 
     # -- what handles call -------------------------------------------------------------------------------------------
 
@@ -281,24 +299,17 @@ class Client:
             raise found
         return found
 
-    async def cancel_one(self, workflow_id: str, reason: str) -> bool:
-        """Ask one workflow to stop; False where it has ended. What nobody runs is cancelled here and now."""
-        check_reason(reason)
-        (head,) = await self.ask(partial(self.store.heads, [check_id(workflow_id)]))
-        if head is None:
-            raise NotFound(f"there is no workflow {workflow_id!r} in this store")
-        if head.state in ENDED:
-            return False
-        if head.token is None and head.state in ("queued", "stuck"):
-            cancelled = await self._asked(partial(self._cancel_unheld, workflow_id, reason))
-            if cancelled:
-                return True
-        message = self._message(workflow_id, CANCEL, msgspec.json.encode(reason), control=True)
-        try:
-            await self._post(message)
-        except NotFound:
-            return False
-        return True
+    async def post_control(self, workflow_id: str, topic: str, payload: bytes) -> None:
+        """Put an order into the inbox of a workflow."""
+        await self._post(self._message(workflow_id, topic, payload, control=True))
+
+    def wrote(self, workflow_id: str, end: EndEvent | None) -> None:
+        """On the engine's thread: take note of what was written to a workflow that nobody holds."""
+        shell = self._open_shell_here()
+        if end is not None:
+            shell.ended(workflow_id, end)
+        elif shell.worker is not None:
+            shell.worker.look_around()
 
     def may_import(self, package: str) -> bool:
         """Tell whether exceptions of a top-level package may be rebuilt: it defines workflows or steps."""
@@ -397,38 +408,13 @@ class Client:
         self._sent += 1
         return NewMessage(
             destination=check_id(to),
-            source=self._name,
+            source=self.name,
             number=self._sent,
             topic=topic,
             payload=payload,
             key=key,
             control=control,
         )
-
-    def _cancel_unheld(self, workflow_id: str, reason: str, resolve: Resolve) -> None:
-        """Claim the workflow for the one commit that ends it, as a worker with a lease: should this process die or
-        lose the database between the two, others find the workflow as they find that of any dead worker."""
-        shell = self._open_shell_here()
-        worker, now = f"{self._name}-{self.host.token()[:8]}", shell.store.now()
-        shell.store.register(WorkerRow(worker=worker, process=self.host.process(), lease_until=now + CANCELLING))
-        request = ClaimRequest(worker=worker, tokens=[self.host.token()], build="", only=workflow_id)
-        claimed = shell.store.claim(request).claimed
-        if not claimed or claimed[0].head.token is None:
-            shell.retire(worker)
-            resolve(False)
-            return
-        end = events.WorkflowCancelled(reason=reason)
-        commit = ending_commit(claimed[0].head, request.tokens[0], claimed[0].history, end, now)
-
-        def answer(outcome: object) -> None:
-            shell.retire(worker)
-            if isinstance(outcome, Done):
-                shell.ended(workflow_id, end)
-                if shell.worker is not None:
-                    shell.worker.look_around()
-            resolve(outcome if isinstance(outcome, EverlogError) else isinstance(outcome, Done))
-
-        shell.committer.commit(PendingCommit(commit, answer))
 
     def _open_shell_here(self) -> Shell:
         if self._shell is None or self._shell.closed:

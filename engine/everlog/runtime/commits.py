@@ -13,14 +13,13 @@ from everlog.core.events import (
     AnyEvent,
     EndEvent,
     WhenParentEnds,
-    WorkflowCancelled,
     WorkflowCreated,
-    decode_event,
     encode_event,
     type_of,
 )
 from everlog.core.heads import ENDED, State
-from everlog.core.state import fold
+from everlog.core.rewinding import Stored
+from everlog.core.state import WorkflowState, fold
 from everlog.errors import CorruptLog, InternalError
 from everlog.replay.drafting import Draft
 from everlog.runtime.farewells import farewells
@@ -48,7 +47,7 @@ def commit_of(resident: Resident, drafted: Draft, creates: Sequence[NewWorkflow]
         state=drafted.state,
         wake_at=drafted.wake_at,
         topics=drafted.topics,
-        consumed=drafted.consumed,
+        consumed=[row for row in drafted.consumed if row > 0],  # those below were taken before a rewinding
         creates=creates,
         messages=_messages(resident, drafted, rows) if drafted.sends or drafted.state in ENDED else (),
         values=_values(drafted, rows) if drafted.published else (),
@@ -85,30 +84,38 @@ def state_commit(workflow_id: str, token: str, seq: int, state: State, *, releas
     return Commit(workflow_id=workflow_id, token=token, seq=seq, state=state, release=release, progress=False)
 
 
-def ending_commit(head: Head, token: str, history: Sequence[EventRow], end: WorkflowCancelled, now: int) -> Commit:
-    """Give the commit that ends a workflow whose code is not run: what is open in its history is closed."""
-    at = max([now, head.created_at, *(row.recorded_at for row in history[-1:])])
-    decoded = [(row.seq, row.recorded_at, decode_event(row.payload)) for row in history]
-    folded, created = fold(decoded), decoded[0][2]
-    ending = [*(_CLOSING[one.kind](operation=one.operation) for one in folded.open.values()), end]
+def outside_commit(head: Head, history: Sequence[Stored], events: Sequence[AnyEvent], state: State, now: int) -> Commit:
+    """Give the commit that writes events from outside, on a head as it was seen: the workflow is not run here."""
+    at = max([now, *(recorded_at for _, recorded_at, _ in history[-1:])])
     rows = [
         EventRow(head.seq + position, type_of(event), at, encode_event(event))
-        for position, event in enumerate(ending, start=1)
+        for position, event in enumerate(events, start=1)
     ]
+    end = events[-1]
+    return Commit(
+        workflow_id=head.workflow_id,
+        token=head.token,
+        seq=head.seq,
+        state=state,
+        events=rows,
+        messages=_farewells(head, history, end, rows[-1].seq) if isinstance(end, EndEvent) else (),
+        why=_summary(end) if state in _EXPLAINED else None,
+    )
+
+
+def _farewells(head: Head, history: Sequence[Stored], end: EndEvent, seq: int) -> list[NewMessage]:
+    created = history[0][2]
     if not isinstance(created, WorkflowCreated):
         raise CorruptLog(f"the history of {head.workflow_id!r} does not begin with its creation; restore a backup")
     left: list[tuple[str, WhenParentEnds]] = [
-        (one.child, one.when_parent_ends) for one in folded.children.values() if not one.asked
+        (one.child, one.when_parent_ends) for one in fold(history).children.values() if not one.asked
     ]
-    return Commit(
-        workflow_id=head.workflow_id,
-        token=token,
-        seq=head.seq,
-        state="cancelled",
-        events=rows,
-        messages=farewells(head.workflow_id, created, left, end, rows[-1].seq),
-        why=end.reason or None,
-    )
+    return farewells(head.workflow_id, created, left, end, seq)
+
+
+def closing(folded: WorkflowState) -> list[AnyEvent]:
+    """Give the rows that close what is open in a history."""
+    return [_CLOSING[operation.kind](operation=operation.operation) for operation in folded.open.values()]
 
 
 _CLOSING: Final[dict[str, Callable[..., AnyEvent]]] = {
@@ -170,4 +177,6 @@ _EXPLAINED: Final[frozenset[State]] = frozenset({"failed", "cancelled"})
 def _summary(last: AnyEvent) -> str | None:
     if isinstance(last, events.WorkflowFailed):
         return f"{last.error.type.rpartition(':')[2]}: {last.error.message}"[:500]
-    return last.reason or None if isinstance(last, events.WorkflowCancelled) else None
+    if isinstance(last, events.WorkflowCancelled):
+        return f"terminated: {last.reason}".removesuffix(": ") if last.terminated else last.reason or None
+    return None

@@ -21,10 +21,19 @@ class Dispatches:
         """Add the attempts of a workflow that may run now."""
         execution, outlet = resident.execution, resident.outlet
         name, began_at = execution.definition.name, execution.began_at
+        deadline = None if execution.deadline is None else execution.deadline.due_at
         for one in take_dispatches(execution):
-            number = one.attempt
             attempt = Attempt(
-                resident.workflow_id, one.name, one.identity, one.key, number, name, began_at, outlet, one.repeats
+                resident.workflow_id,
+                one.name,
+                one.identity,
+                one.key,
+                one.attempt,
+                name,
+                began_at,
+                deadline,
+                outlet,
+                one.repeats,
             )
             self._gathered.append(Dispatch(resident, one, attempt))
 

@@ -12,7 +12,7 @@ from everlog.core.codec import ANY
 from everlog.core.durations import SECOND, Duration, microseconds
 from everlog.core.events import EndEvent
 from everlog.core.failures import rebuild
-from everlog.errors import EverlogError, NotFound, WorkflowCancelled, WorkflowFailed
+from everlog.errors import EverlogError, NotFound, UsageError, WorkflowCancelled, WorkflowFailed
 from everlog.replay.asking import NO_DEFAULT
 from everlog.runtime.listing import Listing
 from everlog.runtime.outside import outside
@@ -134,7 +134,45 @@ class Handle(Generic[T_co]):
     @outside
     async def cancel(self, *, reason: str = "") -> None:
         """Ask the workflow to stop: `CancelledError` is raised where it waits. Nothing happens if it has ended."""
-        await self._client.cancel_one(self._id, reason)
+        await self._client.controls.cancel(self._id, reason)
+
+    @outside
+    async def terminate(self, *, reason: str = "") -> None:
+        """End the workflow as it stands: its code gets no turn to clean up. Nothing happens if it has ended.
+
+        Running async steps are cancelled. It also ends what is stuck, or has no code anywhere.
+        """
+        await self._client.controls.terminate(self._id, reason)
+
+    @outside
+    async def pause(self) -> None:
+        """Have nothing of the workflow begin or arrive until `resume`. Nothing happens if it has ended.
+
+        Attempts that run go on to their ends, which are recorded. Messages and timers wait.
+        """
+        await self._client.controls.pause(self._id)
+
+    @outside
+    async def resume(self) -> None:
+        """Take `pause` back: what has arrived and come due meanwhile is delivered now."""
+        await self._client.controls.resume(self._id)
+
+    @outside
+    async def retry(self) -> None:
+        """Have a workflow go on that failed, was cancelled, or is stuck. Nothing happens to any other.
+
+        A failed one goes on before the failed step that it ended with, which has all its attempts anew; without one, at
+        the last thing that was recorded, for code that was mended. A cancelled one goes on before the request that it
+        did not survive. Where compensations have run, it goes on before their block. What was recorded up to there
+        stays done; what came after stays in the history, and does not count.
+        """
+        await self._client.controls.retry(self._id)
+
+    @outside
+    async def delete(self) -> None:
+        """Remove the workflow, with its history. Raises `UsageError` where it has not ended: end it first."""
+        if not await self._client.controls.delete(self._id):
+            raise UsageError(f"workflow {self._id!r} has not ended, so it is kept; cancel or terminate it first")
 
     async def _must_exist(self) -> None:
         (head,) = await self._client.ask(partial(self._client.store.heads, [self._id]))
@@ -147,7 +185,9 @@ class Handle(Generic[T_co]):
             case events.WorkflowCompleted():
                 return codec.decode(bytes(end.result), self._result_type, what=f"result of workflow {self._id!r}")
             case events.WorkflowCancelled():
-                raise WorkflowCancelled(f"workflow {self._id!r} was cancelled" + (end.reason and f": {end.reason}"))
+                how = "terminated" if end.terminated else "cancelled"
+                message = f"workflow {self._id!r} was {how}" + (end.reason and f": {end.reason}")
+                raise WorkflowCancelled(message, workflow_id=self._id, reason=end.reason)
             case events.WorkflowFailed():
                 name = end.error.type.rpartition(":")[2]
                 raise WorkflowFailed(

@@ -32,6 +32,7 @@ class _Ask(msgspec.Struct, frozen=True, kw_only=True):
     workflow_id: str
     workflow_name: str
     started_at: int
+    deadline: int | None
     step: str
     identity: str
     key: str | None
@@ -65,6 +66,7 @@ def request_of(step: AnyStep[..., Any], attempt: Attempt, input: bytes, codec: C
         workflow_id=attempt.workflow_id,
         workflow_name=attempt.name,
         started_at=attempt.started_at,
+        deadline=attempt.deadline,
         step=step.name,
         identity=attempt.identity,
         key=attempt.key,
@@ -108,7 +110,14 @@ def run_here(request: bytes) -> bytes:
     ask = _asked(request)
     try:
         attempt = Attempt(
-            ask.workflow_id, ask.step, ask.identity, ask.key, ask.number, ask.workflow_name, ask.started_at
+            ask.workflow_id,
+            ask.step,
+            ask.identity,
+            ask.key,
+            ask.number,
+            ask.workflow_name,
+            ask.started_at,
+            ask.deadline,
         )
         attempt_variable.set(attempt)
         function = find(ask.module, ask.qualified)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from everlog.core.events import AnyEvent
+from everlog.core.rewinding import returned
 from everlog.replay.drafting import Draft
 from everlog.replay.execution import Execution
 from everlog.runtime.outlets import Outlet
@@ -55,3 +56,21 @@ class Resident:
         """Store time at which the workflow is looked at again though nothing happens."""
         self.lost = False
         """Whether it was refused, released or ended: nothing of it matters any more."""
+
+
+def received_again(workflow_id: str, history: History) -> list[InboxRow]:
+    """Give messages that a rewinding has made unread, as rows that the store does not have: there they were taken."""
+    back = returned(history)
+    return [
+        InboxRow(
+            row=position,
+            destination=workflow_id,
+            source=message.source,
+            number=message.number,
+            topic=message.topic,
+            payload=bytes(message.message),
+            control=False,
+            arrived_at=message.arrived_at,
+        )
+        for position, message in enumerate(back, start=-len(back))
+    ]

@@ -270,8 +270,8 @@ class Shell:
                 self.ended(workflow_id, self._read_end(workflow_id, head.seq))
 
     def _read_end(self, workflow_id: str, seq: int) -> EndEvent | EverlogError:
-        rows = self.store.read(workflow_id, after=seq - 1)
-        end = decode_event(rows[-1].payload) if rows else None
+        rows = self.store.read(workflow_id, after=seq - 1, limit=1)  # it may have been retried since
+        end = decode_event(rows[0].payload) if rows else None
         if not isinstance(end, EndEvent):
             return CorruptLog(f"workflow {workflow_id!r} has ended, but its history has no end at seq {seq}")
         return end

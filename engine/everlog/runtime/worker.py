@@ -41,7 +41,7 @@ from everlog.runtime.committer import CommitAnswer, Committer, PendingCommit
 from everlog.runtime.dispatches import Dispatches, given_back
 from everlog.runtime.outputs import Outputs
 from everlog.runtime.parking import PARK_AFTER, Resting, is_worth_parking
-from everlog.runtime.residents import NEVER, History, Resident
+from everlog.runtime.residents import NEVER, History, Resident, received_again
 from everlog.runtime.sentences import poisoned
 from everlog.runtime.steps import Dispatch, StepRunner
 from everlog.runtime.strand_room import StrandRoom
@@ -206,7 +206,7 @@ class Worker:
         execution = Execution(workflow_id, created, definition, self.environment)
         execution.now = history[-1][1]
         resident = self.outputs.resident(execution, token, history[-1][0])
-        resident.inbox = list(inbox)
+        resident.inbox = [*received_again(workflow_id, history), *inbox]
         if head is None:
             resident.stream_ends = {}
         else:
@@ -300,7 +300,7 @@ class Worker:
         drafted = draft(execution, now, resident.inbox, starting=self._starting)
         if drafted is None:
             self._dispatch(resident)
-            if not self.draining:
+            if not self.draining and not execution.paused:
                 self._rest(resident, now)
             elif not any(operation.dispatched for operation in execution.steps.values()):
                 self._hand_back(resident, now)
@@ -511,3 +511,7 @@ class Worker:
         drafted = draft(resident.execution, now, resident.inbox, settle=True, starting=False)
         if drafted is not None:
             self._send(resident, drafted, release=drafted.state not in ENDED)
+
+
+def _is_new(history: History) -> bool:
+    return len(history) <= 2 and not isinstance(history[-1][2], events.WorkflowRewound)

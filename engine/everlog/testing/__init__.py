@@ -10,12 +10,18 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from everlog.testing.calls import watch_calls
-    from everlog.testing.conformance import StoreConformance, StreamsConformance, ValuesConformance
+    from everlog.testing.conformance import (
+        DeletionConformance,
+        StoreConformance,
+        StreamsConformance,
+        ValuesConformance,
+    )
     from everlog.testing.faults import Crash, FaultyStore
     from everlog.testing.store_machine import StoreMachine
 
 __all__ = [
     "Crash",
+    "DeletionConformance",
     "FaultyStore",
     "StoreConformance",
     "StoreMachine",
@@ -26,6 +32,7 @@ __all__ = [
 
 _MODULES = {
     "Crash": "everlog.testing.faults",
+    "DeletionConformance": "everlog.testing.conformance",
     "FaultyStore": "everlog.testing.faults",
     "StoreConformance": "everlog.testing.conformance",
     "StoreMachine": "everlog.testing.store_machine",

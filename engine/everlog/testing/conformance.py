@@ -30,6 +30,7 @@ pytest.register_assert_rewrite(
     "everlog.testing.contract_claims",
     "everlog.testing.contract_commits",
     "everlog.testing.contract_messages",
+    "everlog.testing.contract_outside",
     "everlog.testing.contract_streams",
     "everlog.testing.contract_values",
     "everlog.testing.contract_workers",
@@ -39,6 +40,8 @@ from everlog.testing.contract_children import ChildrenContract  # noqa: E402 - s
 from everlog.testing.contract_claims import ClaimContract  # noqa: E402 - see above
 from everlog.testing.contract_commits import CommitContract  # noqa: E402 - see above
 from everlog.testing.contract_messages import MessageContract  # noqa: E402 - see above
+from everlog.testing.contract_outside import DeletionConformance as DeletionConformance  # noqa: E402 - see above
+from everlog.testing.contract_outside import OutsideContract  # noqa: E402 - see above
 from everlog.testing.contract_streams import StreamContract  # noqa: E402 - see above
 from everlog.testing.contract_values import ValueContract  # noqa: E402 - see above
 from everlog.testing.contract_workers import WorkerContract  # noqa: E402 - see above
@@ -68,7 +71,9 @@ class _Conformance:
         return store
 
 
-class StoreConformance(_Conformance, CommitContract, ChildrenContract, MessageContract, ClaimContract, WorkerContract):
+class StoreConformance(
+    _Conformance, CommitContract, ChildrenContract, MessageContract, ClaimContract, WorkerContract, OutsideContract
+):
     """All that every store promises."""
 
 

@@ -21,6 +21,7 @@ from everlog.store import (
     StreamEnd,
     StreamPage,
     StreamQuestion,
+    SupportsDeletion,
     SupportsStreams,
     SupportsValues,
     ValueRow,
@@ -123,6 +124,12 @@ class FaultyStore:
     def retire(self, worker: str) -> int:
         """Pass on."""
         return self._living().retire(worker)
+
+    def delete(self, workflow_ids: Sequence[str]) -> Sequence[str]:
+        """Pass on, to a store that can."""
+        store = self._living()
+        assert isinstance(store, SupportsDeletion), f"{type(store).__name__} cannot delete workflows"
+        return store.delete(workflow_ids)
 
     def close(self) -> None:
         """Close the store underneath, unless it crashed: the dead close nothing."""

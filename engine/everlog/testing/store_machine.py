@@ -28,6 +28,7 @@ from everlog.store import (
     StreamKind,
     StreamQuestion,
     StreamRow,
+    SupportsDeletion,
     SupportsStreams,
     SupportsValues,
     ValueRow,
@@ -39,7 +40,7 @@ IDS = tuple("abcdefghij")
 NAMES = ("checkout", "report")
 WORKERS = ("worker-1", "worker-2")
 TOPICS = ("news", "o'hara ☃")
-STATES: tuple[State, ...] = ("queued", "running", "waiting", "stuck", "completed", "failed", "cancelled")
+STATES: tuple[State, ...] = ("queued", "running", "waiting", "paused", "stuck", "completed", "failed", "cancelled")
 VALUES = ("state", "o'hara ☃")
 STREAMS = ("log", "Log", "o'hara ☃")
 KINDS: tuple[StreamKind, ...] = ("items", "items", "reset", "closed")
@@ -247,6 +248,35 @@ class StoreMachine(RuleBasedStateMachine):
         expected = self.model.retire(worker)
         for name, store in self.stores.items():
             assert store.retire(worker) == expected, name
+
+    @rule(
+        workflow_id=st.sampled_from(IDS),
+        state=st.sampled_from(STATES),
+        count=st.integers(1, 2),
+        topics=st.lists(st.sampled_from(TOPICS), unique=True),
+        seq_error=st.sampled_from((0, 0, 0, 1)),
+    )
+    def write_from_outside(
+        self, workflow_id: str, state: State, count: int, topics: Sequence[str], seq_error: int
+    ) -> None:
+        """Write to a workflow without a token, held or not, ended or not."""
+        self.time += 10
+        head = self.model.heads([workflow_id])[0]
+        seq = (head.seq if head is not None else 0) + seq_error
+        written = self._events(seq + 1, count)
+        commit = Commit(workflow_id=workflow_id, token=None, seq=seq, state=state, events=written, topics=topics)
+        expected = self.model.commit(Batch(commits=[commit]))
+        for name, store in self.stores.items():
+            assert _plain(store.commit(Batch(commits=[commit]))) == _plain(expected), name
+
+    @rule(workflow_ids=st.lists(st.sampled_from((*IDS, "nobody")), max_size=4))
+    def delete(self, workflow_ids: list[str]) -> None:
+        """Delete those of some workflows that have ended, where all stores can."""
+        stores = {name: store for name, store in self.stores.items() if isinstance(store, SupportsDeletion)}
+        if len(stores) == len(self.stores):
+            expected = sorted(self.model.delete(workflow_ids))
+            for name, store in stores.items():
+                assert sorted(store.delete(workflow_ids)) == expected, name
 
     @rule(by=st.sampled_from((1, 30, 1_000)))
     def wait(self, by: int) -> None:

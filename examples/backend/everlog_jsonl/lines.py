@@ -46,7 +46,14 @@ class Retired(msgspec.Struct, tag="retired"):
     worker: str
 
 
-Line = Wrote | Took | Registered | Renewed | Retired
+class Deleted(msgspec.Struct, tag="deleted"):
+    """Workflows that had ended were removed."""
+
+    at: int
+    workflow_ids: Sequence[str]
+
+
+Line = Wrote | Took | Registered | Renewed | Retired | Deleted
 
 decode = msgspec.json.Decoder(Line).decode
 
@@ -70,3 +77,5 @@ def repeat(line: Line, model: MemoryStore) -> None:
             model.renew(line.worker, lease_until=line.lease_until)
         case Retired():
             model.retire(line.worker)
+        case Deleted():
+            model.delete(line.workflow_ids)

@@ -35,7 +35,7 @@ from everlog.store import (
     WorkerRow,
     WorkflowQuery,
 )
-from everlog_jsonl.lines import Line, Registered, Renewed, Retired, Took, Wrote, decode, encode, repeat
+from everlog_jsonl.lines import Deleted, Line, Registered, Renewed, Retired, Took, Wrote, decode, encode, repeat
 
 Durability = Literal["full", "process"]
 
@@ -234,6 +234,14 @@ class JsonLinesStore:
             held = model.retire(worker)
             self._append(Retired(self._time, worker))
             return held
+
+    def delete(self, workflow_ids: Sequence[str]) -> Sequence[str]:
+        """Remove those that have ended; the file keeps the lines, and forgets them whenever it is read."""
+        with self._alone() as model:
+            removed = model.delete(workflow_ids)
+            if removed:
+                self._append(Deleted(self._time, removed))
+            return removed
 
     def close(self) -> None:
         """Let go of the file."""

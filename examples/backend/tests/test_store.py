@@ -13,6 +13,7 @@ from everlog.errors import StoreUnavailable
 from everlog.store import Store
 from everlog.testing import (
     Crash,
+    DeletionConformance,
     FaultyStore,
     StoreConformance,
     StoreMachine,
@@ -23,7 +24,7 @@ from everlog.testing.faults import Fault
 from everlog.testing.making import create, events, new
 
 
-class TestContract(StoreConformance, ValuesConformance, StreamsConformance):
+class TestContract(StoreConformance, ValuesConformance, StreamsConformance, DeletionConformance):
     @pytest.fixture
     def store(self, tmp_path: Path) -> Iterator[JsonLinesStore]:
         store = open_store(f"jsonl:///{tmp_path}/test.jsonl", durability="process")

@@ -29,7 +29,8 @@ WITH created AS (
 locked AS (
     SELECT
         given.*,
-        coalesce(heads.token = given.token AND heads.seq = given.seq, false) AS holds
+        heads.token IS NOT DISTINCT FROM given.token AND heads.seq = given.seq AS holds,
+        heads.ended_at IS NOT NULL AS had_ended
     FROM unnest(
         %(ids)s,
         %(tokens)s,
@@ -161,7 +162,7 @@ moved AS (
         AND locked.holds
         AND (locked.workflow_id IN (SELECT clashing.parent FROM clashing)) IS FALSE
         AND (locked.workflow_id IN (SELECT failing.sender FROM failing)) IS FALSE
-    RETURNING heads.workflow_id, heads.ended_at
+    RETURNING heads.workflow_id, heads.ended_at, locked.had_ended
 ),
 
 -- No ON CONFLICT here: if another has created this workflow since the statement began, the whole of it fails and is
@@ -207,12 +208,12 @@ taken_out AS (
     RETURNING inbox.position
 ),
 
--- What ended workflows leave unread is kept out of the way of claims.
+-- What ended workflows leave unread is kept out of the way of claims, and brought back when they are opened again.
 closed AS (
     UPDATE everlog.inbox
-    SET closed = true
+    SET closed = moved.ended_at IS NOT NULL
     FROM moved
-    WHERE moved.ended_at IS NOT NULL
+    WHERE (moved.ended_at IS NOT NULL OR moved.had_ended)
         AND inbox.workflow_id = moved.workflow_id
         AND (inbox.position IN (SELECT unnest(%(consumed_positions)s))) IS FALSE
 ),

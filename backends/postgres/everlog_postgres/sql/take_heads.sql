@@ -29,15 +29,16 @@ WITH reasons AS (
     SELECT unread.workflow_id, min(unread.arrived_at) AS since
     FROM everlog.inbox AS unread
     CROSS JOIN LATERAL (
-        SELECT heads.topics
+        SELECT heads.state, heads.topics
         FROM everlog.heads
         WHERE heads.workflow_id = unread.workflow_id
             AND heads.token IS NULL
-            AND heads.state = 'waiting'
+            AND heads.state IN ('waiting', 'paused')
             AND heads.name = ANY(%(names)s)
         LIMIT 1
     ) AS woken
-    WHERE NOT unread.closed AND (unread.control OR unread.topic = ANY(woken.topics))
+    WHERE NOT unread.closed
+        AND (unread.control OR (woken.state = 'waiting' AND unread.topic = ANY(woken.topics)))
     GROUP BY unread.workflow_id
     UNION ALL
     SELECT stuck.*

@@ -37,9 +37,12 @@ reasons (number, since) AS (
     CROSS JOIN heads AS woken ON woken.number = unread.workflow
     WHERE unread.closed = 0
         AND woken.token IS NULL
-        AND woken.state = 'waiting'
+        AND woken.state IN ('waiting', 'paused')
         AND woken.name IN (SELECT name FROM names)
-        AND (unread.control OR unread.topic IN (SELECT value FROM json_each(woken.topics)))
+        AND (
+            unread.control
+            OR (woken.state = 'waiting' AND unread.topic IN (SELECT value FROM json_each(woken.topics)))
+        )
     GROUP BY woken.number
     UNION ALL
     SELECT stuck.number, stuck.created_at

@@ -14,5 +14,5 @@ SET
     why = moved.column13
 FROM (VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) AS moved
 WHERE heads.number = moved.column1
-    AND heads.token = moved.column2
+    AND heads.token IS moved.column2
     AND heads.seq = moved.column3

@@ -19,7 +19,7 @@ CREATE TABLE heads (
     build TEXT,
     why TEXT,
     CONSTRAINT states_are_known
-        CHECK (state IN ('queued', 'running', 'waiting', 'stuck', 'completed', 'failed', 'cancelled')),
+        CHECK (state IN ('queued', 'running', 'waiting', 'paused', 'stuck', 'completed', 'failed', 'cancelled')),
     CONSTRAINT histories_begin_at_seq_1 CHECK (seq >= 1),
     CONSTRAINT only_ended_workflows_have_an_end
         CHECK ((state IN ('completed', 'failed', 'cancelled')) = (ended_at IS NOT NULL)),

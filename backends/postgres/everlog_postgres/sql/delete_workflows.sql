@@ -1,0 +1,33 @@
+-- Remove workflows that have ended, with all that is kept of them; gives their ids.
+WITH removed AS (
+    DELETE FROM everlog.heads
+    WHERE heads.workflow_id = ANY(%(workflow_ids)s) AND heads.ended_at IS NOT NULL
+    RETURNING heads.workflow_id
+),
+
+histories AS (
+    DELETE FROM everlog.events
+    USING removed
+    WHERE events.workflow_id = removed.workflow_id
+),
+
+inboxes AS (
+    DELETE FROM everlog.inbox
+    USING removed
+    WHERE inbox.workflow_id = removed.workflow_id
+),
+
+keys AS (
+    DELETE FROM everlog.message_keys
+    USING removed
+    WHERE message_keys.workflow_id = removed.workflow_id
+),
+
+noted AS (
+    INSERT INTO everlog.writes (written_in)
+    SELECT pg_current_xact_id()
+    WHERE EXISTS (SELECT FROM removed)
+)
+
+SELECT removed.workflow_id
+FROM removed

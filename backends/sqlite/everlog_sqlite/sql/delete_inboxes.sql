@@ -1,0 +1,3 @@
+-- Remove what lies unread of workflows.
+DELETE FROM inbox
+WHERE workflow IN (SELECT value FROM json_each(:numbers))

@@ -1,0 +1,10 @@
+"""Orders: the topics of the control messages by which others steer a workflow. What they do is the replay's matter."""
+
+from __future__ import annotations
+
+from typing import Final
+
+CANCEL: Final = "cancel"
+TERMINATE: Final = "terminate"
+PAUSE: Final = "pause"
+RESUME: Final = "resume"

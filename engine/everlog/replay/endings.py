@@ -1,0 +1,125 @@
+"""Endings: what deadlines, termination and rewinding do to an execution. It drafts nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import structs
+
+from everlog.core import events
+from everlog.core.events import AnyEvent
+from everlog.core.rewinding import Stored
+from everlog.core.state import earlier
+from everlog.replay.matching import same_input
+from everlog.replay.operations import DeadlineOperation, Phase, SendOperation, StepOperation
+
+if TYPE_CHECKING:
+    from everlog.replay.execution import Execution
+
+Carried = events.StepCompleted | events.MessageSent
+"""Outcomes that are written again for what was open where a workflow was rewound to: they are not to happen twice."""
+
+
+# -- deadlines ---------------------------------------------------------------------------------------------------------
+
+
+def begin_deadline(execution: Execution) -> None:
+    """Have the workflow cancelled when its deadline comes."""
+    created = execution.created
+    _set_deadline(execution, earlier(execution.began_at, created.timeout, created.deadline))
+
+
+def _set_deadline(execution: Execution, due_at: int | None) -> None:
+    if execution.deadline is not None:
+        execution.deadline.phase = Phase.ENDED
+    execution.deadline = None
+    if due_at is not None:
+        execution.deadline = deadline = DeadlineOperation(execution, "deadline", None, phase=Phase.OPEN, due_at=due_at)
+        execution.push_due(due_at, deadline)
+
+
+# -- termination -------------------------------------------------------------------------------------------------------
+
+
+def terminate(execution: Execution, event: events.TerminateRequested) -> None:
+    """End the workflow without giving its code a turn: nothing that it waits for will wake it."""
+    execution.ending = True
+    for operation in list(execution.operations.values()):
+        execution.cancel_operation(operation)
+    for waiting in (execution.sends, execution.ended_steps, execution.undispatched, execution.carried):
+        waiting.clear()
+    execution.outcome = events.WorkflowCancelled(reason=event.reason, terminated=True)
+
+
+# -- rewinding ---------------------------------------------------------------------------------------------------------
+
+
+def rewind(execution: Execution, event: events.WorkflowRewound, void: Sequence[Stored]) -> None:
+    """Open anew what is open where the workflow was rewound to, steps with all their attempts."""
+    execution.paused = False
+    execution.rewound_at = event.asked_at
+    execution.cancelled.clear()
+    execution.unrecorded = {
+        identity: operation
+        for identity, operation in execution.operations.items()
+        if not isinstance(operation, SendOperation)
+    }
+    for operation in execution.unrecorded.values():
+        operation.recorded = False
+        operation.issued_at = execution.now
+        if isinstance(operation, StepOperation):
+            operation.attempt, operation.started_attempt, operation.cut_short = 1, 0, 0
+            operation.retry_at, operation.dispatched = None, False
+    execution.undispatched = list(execution.steps.values())
+    _set_deadline(execution, event.deadline)
+    _carry(execution, void)
+
+
+def _carry(execution: Execution, void: Sequence[Stored]) -> None:
+    """Find the outcomes, in what is void, of what is open now: of a step only if its input is the same."""
+    inputs: dict[str, Any] = {}
+    for _, _, event in void:
+        identity = getattr(event, "operation", None)
+        operation = execution.operations.get(identity) if isinstance(identity, str) else None
+        if isinstance(operation, StepOperation) and isinstance(event, events.StepEvent):
+            if bytes(event.input) or event.large_input is not None:
+                inputs[operation.identity] = event
+            opening = inputs.get(operation.identity)
+            if isinstance(event, events.StepCompleted) and _is_same(execution, operation, event, opening):
+                execution.carried.append(event)
+        elif isinstance(operation, SendOperation) and isinstance(event, events.MessageSent):
+            recorded = (event.to, event.topic, event.key, bytes(event.message))
+            if recorded == (operation.to, operation.topic, operation.key, operation.payload):
+                execution.carried.append(event)
+
+
+def _is_same(
+    execution: Execution, operation: StepOperation, event: events.StepCompleted, opening: events.StepEvent | None
+) -> bool:
+    if event.step != operation.name:
+        return False
+    if opening is None:  # the row that has it is not void, and was compared
+        return True
+    recorded = bytes(opening.input) or None
+    return same_input(operation, recorded, opening.large_input, execution.environment.codec)
+
+
+def take_carried(execution: Execution) -> list[AnyEvent]:
+    """Give the outcomes that are to be written again, of what is still open."""
+    facts: list[AnyEvent] = []
+    for event in execution.carried:
+        operation = execution.operations.get(event.operation)
+        if operation is None or operation.phase is not Phase.OPEN:
+            continue
+        operation.phase = Phase.CLOSING
+        execution.unrecorded.pop(operation.identity, None)  # this row has its input, so that none need open it
+        if isinstance(operation, StepOperation) and isinstance(event, events.StepCompleted):
+            facts.append(structs.replace(event, **{**_NO_INPUT, **operation.input_fields()}))
+        else:
+            facts.append(event)
+    execution.carried.clear()
+    return facts
+
+
+_NO_INPUT: Final[dict[str, Any]] = {"input": events.ABSENT, "large_input": None}

@@ -1,0 +1,185 @@
+"""Controls: how a client cancels, ends, pauses and retries workflows that it does not run.
+
+Who holds a workflow is sent an order, a control message. What nobody holds is written to here and now, where its code
+need not run for that: in one commit, on the condition that its head is as it was seen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Final
+
+from msgspec import Struct, json
+
+from everlog.core import events, orders
+from everlog.core.events import AnyEvent, EndEvent, decode_event
+from everlog.core.heads import State
+from everlog.core.names import check_id, check_reason
+from everlog.core.rewinding import Stored, rewind_point
+from everlog.core.state import WorkflowState, fold
+from everlog.errors import NotFound, StoreUnavailable, UsageError
+from everlog.runtime.commits import closing, outside_commit
+from everlog.store import ENDED, Batch, Busy, Done, EventRow, Head, Store, SupportsDeletion
+
+if TYPE_CHECKING:
+    from everlog.runtime.client import Client
+
+TRIES: Final = 200
+PAUSE: Final = 0.05
+"""Seconds between two tries to write to a workflow whose row others keep locked."""
+
+
+class Seen(Struct, frozen=True):
+    """A workflow as it was seen, with the time of the store."""
+
+    head: Head
+    rows: Sequence[EventRow]
+    history: Sequence[Stored]
+    folded: WorkflowState
+    now: int
+
+
+Change = Callable[[Seen], tuple[list[AnyEvent], State] | None]
+"""Gives the events that an order is written as and the state that follows; None where it is to be sent."""
+
+
+class Controls:
+    """Gives orders to workflows in the name of a client."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    async def cancel(self, workflow_id: str, reason: str = "") -> bool:
+        """Ask a workflow to stop; False where it has ended."""
+        check_reason(reason)
+
+        def change(seen: Seen) -> tuple[list[AnyEvent], State] | None:
+            runs_nowhere = seen.head.state in ("queued", "stuck") or seen.folded.began_at is None
+            if seen.head.token is not None or not runs_nowhere:
+                return None  # its code is to hear of it
+            end = events.WorkflowCancelled(reason=reason, rewind_to=seen.head.seq)
+            return [*closing(seen.folded), end], "cancelled"
+
+        return await self._order(workflow_id, orders.CANCEL, reason, change)
+
+    async def terminate(self, workflow_id: str, reason: str = "") -> bool:
+        """End a workflow; False where it has ended."""
+        check_reason(reason)
+
+        def change(seen: Seen) -> tuple[list[AnyEvent], State] | None:
+            if seen.head.token is not None and _is_alive(self._client.store, seen):
+                return None
+            asked = events.TerminateRequested(by=self._client.name, reason=reason)
+            end = events.WorkflowCancelled(reason=reason, terminated=True, rewind_to=seen.head.seq)
+            return [asked, *closing(seen.folded), end], "cancelled"
+
+        return await self._order(workflow_id, orders.TERMINATE, reason, change)
+
+    async def pause(self, workflow_id: str) -> bool:
+        """Have nothing of a workflow begin or arrive; False where it has ended."""
+
+        def change(seen: Seen) -> tuple[list[AnyEvent], State] | None:
+            if seen.head.token is not None or seen.head.state == "paused":
+                return None
+            return [events.WorkflowPaused(by=self._client.name, asked_at=seen.now)], "paused"
+
+        return await self._order(workflow_id, orders.PAUSE, "", change)
+
+    async def resume(self, workflow_id: str) -> bool:
+        """Take a pause back; False where the workflow has ended."""
+
+        def change(seen: Seen) -> tuple[list[AnyEvent], State] | None:
+            if seen.head.token is not None or seen.head.state != "paused":
+                return None  # it may be that the order to pause was not read yet
+            resumed = events.WorkflowResumed(by=self._client.name, asked_at=seen.now)
+            return [resumed], "queued" if seen.folded.began_at is None else "running"
+
+        return await self._order(workflow_id, orders.RESUME, "", change)
+
+    async def retry(self, workflow_id: str) -> bool:
+        """Have a workflow go on that failed, was cancelled or is stuck; False where it is none of these."""
+
+        def change(seen: Seen) -> tuple[list[AnyEvent], State] | None:
+            if seen.head.token is not None or seen.head.state not in ("failed", "cancelled", "stuck"):
+                return None
+            to, timeout = rewind_point(seen.history), seen.folded.timeout
+            began = seen.folded.began_seq is not None and seen.folded.began_seq <= to
+            deadline = seen.now + timeout if began and timeout is not None else None
+            rewound = events.WorkflowRewound(to=to, by=self._client.name, asked_at=seen.now, deadline=deadline)
+            return [rewound], "running" if began else "queued"
+
+        return await self._write(workflow_id, change)
+
+    async def delete(self, workflow_id: str) -> bool:
+        """Remove a workflow that has ended; False where it has not."""
+        store, client = self._client.store, self._client
+        if not isinstance(store, SupportsDeletion):
+            raise UsageError(f"this store cannot delete workflows: {type(store).__name__} has no delete()")
+        deletes: SupportsDeletion = store
+        (head,) = await client.ask(lambda: store.heads([check_id(workflow_id)]))
+        if head is None:
+            raise NotFound(f"there is no workflow {workflow_id!r} in this store")
+        return bool(await client.ask(lambda: deletes.delete([workflow_id])))
+
+    # -- inside ------------------------------------------------------------------------------------------------------
+
+    async def _order(self, workflow_id: str, topic: str, reason: str, change: Change) -> bool:
+        if await self._write(workflow_id, lambda seen: None if seen.head.state in ENDED else change(seen)):
+            return True
+        (head,) = await self._client.ask(lambda: self._client.store.heads([workflow_id]))
+        if head is None or head.state in ENDED:
+            return False
+        try:
+            await self._client.post_control(workflow_id, topic, json.encode(reason))
+        except NotFound:
+            return False
+        return True
+
+    async def _write(self, workflow_id: str, change: Change) -> bool:
+        """Write what the change says; False where it says nothing."""
+        check_id(workflow_id)
+        for _ in range(TRIES):
+            written = await self._client.ask(lambda: self._write_here(workflow_id, change))
+            if not isinstance(written, Busy):
+                return written
+            await asyncio.sleep(PAUSE)
+        raise StoreUnavailable(
+            f"workflow {workflow_id!r} could not be written to within {TRIES * PAUSE:g} s: another transaction, idle "
+            "perhaps, has locked its row of the database; end that transaction, or try again"
+        )
+
+    def _write_here(self, workflow_id: str, change: Change) -> bool | Busy:
+        """On the engine's thread. Who was refused looks again: somebody else has written meanwhile."""
+        store = self._client.store
+        seen = _look(store, workflow_id)
+        if seen is None:
+            return Busy()
+        changed = change(seen)
+        if changed is None:
+            return False
+        written, state = changed
+        commit = outside_commit(seen.head, seen.history, written, state, seen.now)
+        (outcome,) = store.commit(Batch(commits=[commit])).commits
+        if not isinstance(outcome, Done):
+            return Busy()
+        self._client.wrote(workflow_id, written[-1] if isinstance(written[-1], EndEvent) else None)
+        return True
+
+
+def _look(store: Store, workflow_id: str) -> Seen | None:
+    """Give a workflow as it is; None where it was written to between two looks."""
+    (head,) = store.heads([workflow_id])
+    if head is None:
+        raise NotFound(f"there is no workflow {workflow_id!r} in this store")
+    rows = store.read(workflow_id)
+    if not rows or rows[-1].seq != head.seq:
+        return None
+    history = [(row.seq, row.recorded_at, decode_event(row.payload)) for row in rows]
+    return Seen(head, rows, history, fold(history), store.now())
+
+
+def _is_alive(store: Store, seen: Seen) -> bool:
+    """Tell whether the holder of a workflow can be expected to obey."""
+    workers = [worker for worker in store.workers() if worker.worker == seen.head.worker]
+    return any(not worker.gone and worker.lease_until > seen.now for worker in workers)
