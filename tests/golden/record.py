@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from everlog import Engine
+from everlog import Engine, WorkflowCancelled
 from everlog.core.version import VERSION
 from everlog.memory import MemoryStore
 from everlog.testing.simulation import SimulatedHost
@@ -28,6 +29,8 @@ STARTED: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "golden-cancel": (workflows.cancel, ()),
     "golden-values": (workflows.values, ()),
     "golden-blocking": (workflows.blocking, ([3, 1, 2],)),
+    "golden-ending": (workflows.ending.options(timeout=30), ()),
+    "golden-terminated": (workflows.terminated, ()),
     "golden-waiting": (workflows.waiting, ()),
 }
 
@@ -42,10 +45,25 @@ def record() -> list[dict[str, Any]]:
             handles = [await engine.start(flow.options(id=one), *args) for one, (flow, args) in STARTED.items()]
             await asyncio.sleep(3)
             await engine.cancel("golden-cancel")
+            await end_and_go_on(engine)
             await asyncio.gather(*[handle.result() for handle in handles[:-1]], return_exceptions=True)
 
     host.run(main())
     return [history(store, one) for one in STARTED]
+
+
+async def end_and_go_on(engine: Engine) -> None:
+    """Have one be paused, time out and be retried, and another be terminated."""
+    handle = engine.handle("golden-ending")
+    await engine.handle("golden-terminated").terminate(reason="enough")
+    await handle.pause()
+    await handle.send("topic", "received twice")
+    await asyncio.sleep(1)
+    await handle.resume()
+    with suppress(WorkflowCancelled):
+        await handle.result()
+    await handle.retry()
+    await handle.send("go on", "went on")
 
 
 def as_text(recorded: dict[str, Any]) -> str:

@@ -349,3 +349,22 @@ def blocking(numbers: list[int]) -> list[Any]:
     finally:
         told.append([sync.random().randrange(100), str(sync.uuid4()), render.options(key="key #1")("last").decode()])
     return told
+
+
+@workflow(name="golden ending")
+async def ending() -> list[Any]:
+    """Is paused and resumed, undone when its time is over, and retried."""
+    told: list[Any] = [await work(1, 0.1)]
+    async with everlog.compensations() as undo:
+        undo.add(fail, "in vain")
+        undo.add(render, f"{await work(2, 0.1)} undone")
+        told += [await everlog.recv("topic", type=str), await everlog.recv("go on", type=str)]
+    return told
+
+
+@workflow(name="golden terminated")
+async def terminated() -> None:
+    """Was terminated while a step ran and it slept."""
+    async with asyncio.TaskGroup() as group:
+        group.create_task(asyncio.sleep(1_000_000))
+        group.create_task(work(1, 1000))

@@ -81,7 +81,7 @@ def _reason(head: Head, folded: WorkflowState, workers: Sequence[WorkerRow], now
 def _about_workers(head: Head, workers: Sequence[WorkerRow], now: int) -> list[str]:
     """Say what keeps a workflow that could go on from doing so."""
     running = [worker for worker in workers if _lives(worker, now)]
-    if head.state in ENDED:
+    if head.state in ENDED or head.state == "paused":
         return []
     if head.worker is not None:
         if _alive(head, workers, now):

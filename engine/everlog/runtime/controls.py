@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
-from msgspec import Struct, json
+from msgspec import json
 
 from everlog.core import events, orders
 from everlog.core.events import AnyEvent, EndEvent, decode_event
@@ -30,14 +31,35 @@ PAUSE: Final = 0.05
 """Seconds between two tries to write to a workflow whose row others keep locked."""
 
 
-class Seen(Struct, frozen=True):
-    """A workflow as it was seen, with the time of the store."""
+class _WrittenMeanwhile(Exception):
+    """The history does not end where the head said."""
 
-    head: Head
-    rows: Sequence[EventRow]
-    history: Sequence[Stored]
-    folded: WorkflowState
-    now: int
+
+class Seen:
+    """A workflow as it was seen. Its history is read only where it is asked for: who is sent an order needs none."""
+
+    def __init__(self, store: Store, head: Head) -> None:
+        self.head = head
+        self.now = store.now()
+        self._store = store
+
+    @cached_property
+    def rows(self) -> Sequence[EventRow]:
+        """The history."""
+        rows = self._store.read(self.head.workflow_id)
+        if not rows or rows[-1].seq != self.head.seq:
+            raise _WrittenMeanwhile
+        return rows
+
+    @cached_property
+    def history(self) -> Sequence[Stored]:
+        """The same, as events."""
+        return [(row.seq, row.recorded_at, decode_event(row.payload)) for row in self.rows]
+
+    @cached_property
+    def folded(self) -> WorkflowState:
+        """What it says."""
+        return fold(self.history)
 
 
 Change = Callable[[Seen], tuple[list[AnyEvent], State] | None]
@@ -55,7 +77,8 @@ class Controls:
         check_reason(reason)
 
         def change(seen: Seen) -> tuple[list[AnyEvent], State] | None:
-            runs_nowhere = seen.head.state in ("queued", "stuck") or seen.folded.began_at is None
+            state = seen.head.state
+            runs_nowhere = state in ("queued", "stuck") or (state == "paused" and seen.folded.began_at is None)
             if seen.head.token is not None or not runs_nowhere:
                 return None  # its code is to hear of it
             end = events.WorkflowCancelled(reason=reason, rewind_to=seen.head.seq)
@@ -152,31 +175,23 @@ class Controls:
     def _write_here(self, workflow_id: str, change: Change) -> bool | Busy:
         """On the engine's thread. Who was refused looks again: somebody else has written meanwhile."""
         store = self._client.store
-        seen = _look(store, workflow_id)
-        if seen is None:
+        (head,) = store.heads([workflow_id])
+        if head is None:
+            raise NotFound(f"there is no workflow {workflow_id!r} in this store")
+        seen = Seen(store, head)
+        try:
+            changed = change(seen)
+            if changed is None:
+                return False
+            written, state = changed
+            commit = outside_commit(head, seen.history, written, state, seen.now)
+        except _WrittenMeanwhile:
             return Busy()
-        changed = change(seen)
-        if changed is None:
-            return False
-        written, state = changed
-        commit = outside_commit(seen.head, seen.history, written, state, seen.now)
         (outcome,) = store.commit(Batch(commits=[commit])).commits
         if not isinstance(outcome, Done):
             return Busy()
         self._client.wrote(workflow_id, written[-1] if isinstance(written[-1], EndEvent) else None)
         return True
-
-
-def _look(store: Store, workflow_id: str) -> Seen | None:
-    """Give a workflow as it is; None where it was written to between two looks."""
-    (head,) = store.heads([workflow_id])
-    if head is None:
-        raise NotFound(f"there is no workflow {workflow_id!r} in this store")
-    rows = store.read(workflow_id)
-    if not rows or rows[-1].seq != head.seq:
-        return None
-    history = [(row.seq, row.recorded_at, decode_event(row.payload)) for row in rows]
-    return Seen(head, rows, history, fold(history), store.now())
 
 
 def _is_alive(store: Store, seen: Seen) -> bool:

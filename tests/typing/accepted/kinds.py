@@ -12,7 +12,19 @@ from typing import Any, Literal, Protocol, TypeVar, assert_type, overload
 from uuid import UUID
 
 import everlog
-from everlog import Client, Engine, Handle, HistoryEvent, RetryPolicy, WorkflowStatus, named, register, step, workflow
+from everlog import (
+    Client,
+    Engine,
+    Handle,
+    HistoryEvent,
+    RetryPolicy,
+    WorkflowStatus,
+    named,
+    register,
+    step,
+    sync,
+    workflow,
+)
 
 T = TypeVar("T")
 
@@ -214,6 +226,22 @@ async def main(engine: Engine, client: Client) -> None:
     assert_type(await handle.status(), WorkflowStatus)
     assert_type(await handle.history(), list[HistoryEvent])
     assert_type(await engine.cancel("a", "b"), list[str])
+    assert_type(await engine.pause("a"), list[str])
+    assert_type(await engine.resume("a"), list[str])
+    assert_type(await engine.retry("a"), list[str])
+    assert_type(await engine.delete("a"), list[str])
+    await handle.terminate(reason="enough")
+    await handle.pause()
+    await handle.resume()
+    await handle.retry()
+    await handle.delete()
+    checkout.options(timeout=None).options(timeout=3.5).options(timeout=timedelta(hours=1))
+    assert_type(everlog.current().deadline, datetime | None)
+    async with everlog.compensations() as undo:
+        undo.add(charge, "a", 1, currency="b")
+        undo.add(render, order, dpi=3)
+    with sync.compensations() as undo_too:
+        undo_too.add(charge.options(key="k"), "a", 1, currency="b")
     await engine.send("x", "topic", 3, key="k")
     shop = register(Shop(), name="eu")
     assert_type(shop, Shop)

@@ -3,7 +3,7 @@
 import asyncio
 
 import everlog
-from everlog import Client, Engine, Handle, RetryPolicy, named, step, workflow
+from everlog import Client, Engine, Handle, RetryPolicy, named, step, sync, workflow
 
 
 @step
@@ -99,5 +99,20 @@ async def starts(engine: Engine, client: Client) -> None:
     await handle.send("topic")  # error
     await engine.workflows(state="fail")  # error
     await engine.cancel(handle)  # error
+    await engine.retry(handle)  # error
+    await engine.delete(state="failed")  # error
+    handle.terminate()  # error
+    await handle.cancel("why")  # error
+    checkout.options(timeout="1h")  # error
+    async with everlog.compensations() as undo:
+        undo.add(charge, "c")  # error
+        undo.add(charge, "c", 1, currency=3)  # error
+        undo.add(lambda: None)  # error
+        undo.add(plain, 3)  # error
+        await undo.add(render, "x")  # error
+    with everlog.compensations():  # error
+        pass
+    async with sync.compensations():  # error
+        pass
     (await handle.status()).id.nothing  # error
     print(text, other, result, again, answer)
