@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from time import perf_counter, process_time
 
-from benchmarks.measuring import FLIGHT, LONE_STEPS, ROUNDS, STEPS, report
+from benchmarks.measuring import FLIGHT, IDLE_SECONDS, LONE_STEPS, ROUNDS, STEPS, report
 from everlog import Engine, step, workflow
 
 
@@ -41,7 +41,12 @@ async def measure(url: str) -> None:
         rate, work = steps / (perf_counter() - begun), (process_time() - worked) / steps
         begun = perf_counter()
         await engine.run(count, LONE_STEPS)
-        report(flight=rate, lone=LONE_STEPS / (perf_counter() - begun), cpu_us=work * 1e6)
+        lone = LONE_STEPS / (perf_counter() - begun)
+        await asyncio.sleep(1)
+        begun, worked = perf_counter(), process_time()
+        await asyncio.sleep(IDLE_SECONDS)
+        idle = (process_time() - worked) / (perf_counter() - begun)
+        report(flight=rate, lone=lone, cpu_us=work * 1e6, idle_percent=idle * 100)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ FLIGHT = 100
 STEPS = 10
 LONE_STEPS = 1000
 ROUNDS = 5
+IDLE_SECONDS = 5
 
 
 def report(**figures: float) -> None:

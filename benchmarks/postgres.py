@@ -48,6 +48,7 @@ def main() -> None:
     row(f"{FLIGHT} workflows of {STEPS} steps in flight, steps/s", ours["flight"], peer.get("flight"), raw)
     row("one workflow alone, sequential steps/s", ours["lone"], peer.get("lone"), raw)
     print(f"\nCPU of Everlog per step in flight, without the server: {ours['cpu_us']:.0f} us")
+    print(f"CPU of Everlog with nothing to do, without the server: {ours['idle_percent']:.2f} % of a core")
     fleet(medians[FLEET])
 
 

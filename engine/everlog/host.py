@@ -205,14 +205,16 @@ class _ThreadDriver:
         self.wake()
 
     def _run(self) -> None:
+        pump, wait = self._pump.pump, self._wanted.acquire  # looked up once: this is most of what an idle engine does
         while not self._stopped:
             try:
-                rest = self._pump.pump()
+                rest = pump()
             except Exception:
                 log.exception("%s: an error of Everlog; going on in a second", self._thread.name)
                 rest = 1.0
-            rest = LONGEST_REST if rest is None else max(0.0, min(rest, LONGEST_REST))
-            self._wanted.acquire(timeout=rest)
+            if rest is None or rest > LONGEST_REST:
+                rest = LONGEST_REST
+            wait(True, rest if rest > 0 else 0.0)
             self._woken = False
 
 

@@ -312,16 +312,23 @@ READERS = [
     Mutant(
         "changes-not-seen",
         "`changes` differs after another connection has written",
-        STORE,
+        "changes.py",
         'self._connection.value("PRAGMA data_version")',
         "0",
     ),
     Mutant(
+        "changes-seen-late",
+        "`changes` differs after another connection has written",
+        "changes.py",
+        "if log.st_mtime_ns != self._written_at or log.st_size != self._size:",
+        "if self._size < 0:",
+    ),
+    Mutant(
         "changes-at-every-question",
         "asking changes nothing",
-        STORE,
+        "changes.py",
         'self._connection.value("PRAGMA data_version")',
-        "self._clock()",
+        "time.time_ns()",
     ),
     Mutant(
         "closed-is-a-defect-of-ours",

@@ -51,6 +51,15 @@ def use_all(store: PostgresStore) -> None:
     assert (
         commit(store, Commit(workflow_id="order", token=token, seq=1, state="running", events=events(2, 2))) == Done()
     )
+    pair = [(name, held(store, name)) for name in ("one", "other")]
+    store.commit(
+        Batch(
+            commits=[
+                Commit(workflow_id=name, token=token, seq=1, state="running", events=events(2, 2))
+                for name, token in pair
+            ]
+        )
+    )
     post(store, message("order", key="k"))
     waiting(store, "sleeper", topics=["news"])
     create(store, new("queued"))
@@ -87,7 +96,7 @@ def nodes(plan: Any) -> Iterator[Any]:
 
 
 def test_the_statements_are_prepared(plans: dict[str, list[Any]]) -> None:
-    assert len(plans) >= 12, sorted(plans)
+    assert len(plans) >= 13, sorted(plans)
 
 
 def test_no_table_is_read_from_end_to_end(plans: dict[str, list[Any]]) -> None:

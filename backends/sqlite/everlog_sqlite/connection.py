@@ -102,6 +102,12 @@ class Connection:
         """Raise `StoreUnavailable` since this connection was closed."""
         raise StoreUnavailable(f"{self.name} was closed by this program; open it again")
 
+    def require_usable(self) -> None:
+        """Do what both do; for what is asked many times a second."""
+        if self._closed or self._process != os.getpid():
+            self.require_process()
+            self.require_open()
+
     def close(self) -> None:
         """Close the connection. The last one to a file moves the write-ahead log into it."""
         if self.process == getpid():

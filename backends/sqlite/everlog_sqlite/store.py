@@ -37,6 +37,7 @@ from everlog.store import (
 )
 from everlog_sqlite import published, records
 from everlog_sqlite import statements as sql
+from everlog_sqlite.changes import Changes
 from everlog_sqlite.connection import Connection, Durability
 from everlog_sqlite.liveness import WorkerLocks
 from everlog_sqlite.migrations import migrate
@@ -87,6 +88,7 @@ class SqliteStore:
         except BaseException:
             self._connection.close()
             raise
+        self._changes = Changes(self._connection)
         self._checkpoints: Connection | None = None
         self._locks = WorkerLocks(None if path is None else path.with_name(f"{path.name}-workers"))
         self._known: dict[str, HeadRecord] = {}
@@ -325,11 +327,10 @@ class SqliteStore:
 
         In memory there is only this one, which others may share, so there all counts.
         """
+        if self._path is not None:
+            return self._changes.look()
         with self._connection.using:
-            if self._path is None:
-                return self._connection.driver.total_changes
-            count: int = self._connection.value("PRAGMA data_version")
-            return count
+            return self._connection.driver.total_changes
 
     def register(self, worker: WorkerRow) -> None:
         """Add a worker with its lease; from now on its lock tells whether its process lives."""

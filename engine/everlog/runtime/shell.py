@@ -34,6 +34,8 @@ POLL: Final = 0.02
 MOST_ROUNDS: Final = 64
 FIRST_PAUSE: Final = 0.05
 LONGEST_PAUSE: Final = 1.0
+LONGEST_REST: Final = 1.0
+"""Seconds for which only writes are looked for: the store's clock may be set, or go on while the machine sleeps."""
 
 OnEnd = Callable[[EndEvent | EverlogError], None]
 
@@ -53,6 +55,8 @@ class Shell:
         self._pause = 0.0
         self._paused_until = 0.0
         """By the monotonic clock: the store cannot be used now, and is left alone until then."""
+        self._rests_until = 0.0
+        """By the monotonic clock: nothing is due before by itself; 0 where the last turn did not end at rest."""
         self._retiring: list[str] = []
         self.closed = False
         self._inbound: deque[Callable[[], None]] = deque()
@@ -105,6 +109,10 @@ class Shell:
         """Do all that there is to do; give the seconds until there may be more."""
         self._pumping_in = get_ident()
         try:
+            rest = self._look_only()
+            if rest:
+                return rest
+            self._rests_until = 0.0
             with generators_held():
                 for _ in range(MOST_ROUNDS):
                     self._pumping_since = self.host.monotonic()
@@ -166,6 +174,24 @@ class Shell:
             on_end(end)
 
     # -- inside ------------------------------------------------------------------------------------------------------
+
+    def _look_only(self) -> float:
+        """Look for what others wrote, if that is all that there is to do, as in most turns of an engine at rest; give
+        the seconds until the next turn, 0 where there is more to do."""
+        at = self.host.monotonic()
+        rest = self._rests_until - at
+        if rest <= 0 or self._unsubscribe is not None or self._told or self._inbound or self._ended_steps:
+            return 0.0
+        if self.closed or at - self._polled_at < POLL:
+            return 0.0
+        self._pumping_since = at
+        try:
+            if self.store.changes() != self._changes:
+                return 0.0
+        except StoreError:
+            return 0.0  # the turn that follows finds it again
+        self._polled_at = at
+        return min(POLL, rest)
 
     def _round(self) -> bool:
         worker = self.worker
@@ -287,12 +313,15 @@ class Shell:
         if left > 0:
             return left
         worker, now = self.worker, self.store.now()
-        rest = POLL if self._unsubscribe is None else float("inf")
+        rest = float("inf")
         if worker is not None:
             due = min(worker.next_alarm(), worker.next_claim if worker.has_room() else float("inf"))
             rest = min(rest, max(0.0, (due - now) / SECOND))
         if self.committer.waits():
             rest = min(rest, max(0.0, (self.committer.next_flush() - now) / SECOND))
+        if not self._has_more(worker):
+            self._rests_until = self.host.monotonic() + min(rest, LONGEST_REST)
+        rest = min(rest, POLL if self._unsubscribe is None else float("inf"))
         return None if rest == float("inf") else rest
 
 
