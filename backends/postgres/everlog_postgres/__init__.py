@@ -27,9 +27,10 @@ def open_store(
 
     Options of ours in the URL: `schema=name` (default `everlog`), `prepare=on` behind a pool of sessions, `prepare=off`
     behind one of transactions that is not noticed, `push=off` for a store that nobody wakes, `migrate=off` for one that
-    leaves the schema as it is. All others go to the driver. With `durability="process"` a commit survives the death of the process, but not that of the server.
-    `clock` gives microseconds since 1970-01-01 UTC instead of the server's clock, for simulations; such a store does
-    not push. Without `create` a schema that is not there is a `SchemaMismatch`.
+    leaves the schema as it is. All others go to the driver. With `durability="process"` a commit survives the death of
+    the process, but not that of the server. `clock` gives microseconds since 1970-01-01 UTC instead of the server's
+    clock, for simulations; such a store does not push. Without `create` a schema that is not there is a
+    `SchemaMismatch`.
     """
     try:
         from everlog_postgres.store import open_store as open_on_driver
