@@ -16,6 +16,7 @@ from typing import Any
 from everlog.errors import CorruptLog, StoreUnavailable
 from everlog.store import (
     ENDED,
+    WORKER_DIED,
     Batch,
     BatchOutcome,
     Busy,
@@ -360,7 +361,8 @@ class PostgresStore:
 
     def retire(self, worker: str) -> int:
         """Remove the worker and the tokens of all that it held."""
-        ((held,),) = self._leases.write(Question(self._sql.retire_worker, {"worker": worker}))[0]
+        question = Question(self._sql.retire_worker, {"worker": worker, "worker_died": WORKER_DIED})
+        ((held,),) = self._leases.write(question)[0]
         self._wrote()
         freed: int = held
         return freed
