@@ -570,6 +570,26 @@ def test_workers_that_die_before_they_begin_anything_do_not_count() -> None:
     simulate(program)
 
 
+def test_what_dead_workers_left_is_taken_over_within_the_concurrency() -> None:
+    """Though each is marked in the database before it is in memory."""
+
+    async def program(host: SimulatedHost) -> None:
+        store = make_store(host)
+        engine = await opened(Engine(store, host=host.sibling(), workflows=[works_long]))
+        handles = [await engine.start(works_long, 30) for _ in range(12)]
+        await asyncio.sleep(0.5)
+        kill(engine)
+        for row in store.workers():
+            store.retire(row.worker)
+        async with Engine(store, host=host.sibling(), workflows=[works_long], concurrency=3) as another:
+            for _ in range(20):
+                await asyncio.sleep(5)
+                assert sum(head.token is not None for head in store.heads([one.id for one in handles]) if head) <= 3
+            assert [await another.handle(one.id).result() for one in handles] == [30] * 12
+
+    simulate(program)
+
+
 def test_takeovers_of_workflows_that_only_wait_do_not_count() -> None:
     async def program(host: SimulatedHost) -> None:
         store = make_store(host)
