@@ -153,7 +153,8 @@ class PostgresStore:
         if batch.creates or batch.posts:
             raise StoreUnavailable(
                 f"{self._connection.name}: another transaction, idle perhaps, has created one of these workflows"
-                " or sent one of these messages, and has not ended; nothing was written, end it or try again"
+                " or sent one of these messages, and has not ended; nothing was written, end it or try again",
+                of_one_part=True,
             )
         if len(batch.commits) == 1:
             return BatchOutcome(commits=[Busy()])
