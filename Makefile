@@ -13,17 +13,21 @@ PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 # Each stamp says that the environment holds what pyproject.toml asked for when the stamp was made.
 PACKAGE := $(VENV)/.installed
+DEMONSTRATING := $(VENV)/.installed-demo
 TESTING := $(VENV)/.installed-test
 DEVELOPMENT := $(VENV)/.installed-dev
 BENCHMARKING := $(VENV)/.installed-bench
 
-.PHONY: help demo test check test-versions test-one-version test-long mutants bench bench-postgres bench-faults clean distclean
+.PHONY: help demo demo-postgres test check test-versions test-one-version test-long mutants bench bench-postgres bench-faults clean distclean
 
 help: ## print this
 	@awk -F ' *## *' '/^[a-z-]+:.*##/ { sub(/:.*/, "", $$1); printf "make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
 
 demo: $(PACKAGE) ## watch a workflow being killed and going on
 	$(BIN)/everlog demo
+
+demo-postgres: $(DEMONSTRATING) ## the same with three processes on Postgres, or on URL=postgresql://...
+	$(BIN)/python -m tests.tools.demo_postgres $(if $(URL),'$(URL)')
 
 test: check ## check, then all tests, with the Python at hand
 	$(BIN)/python -m pytest
@@ -79,13 +83,17 @@ $(PACKAGE): pyproject.toml | $(BIN)/python
 	$(PIP) install -e .
 	@touch $@
 
+$(DEMONSTRATING): pyproject.toml | $(BIN)/python
+	$(PIP) install -e ".[demo]"
+	@touch $@ $(PACKAGE)
+
 $(TESTING): pyproject.toml | $(BIN)/python
 	$(PIP) install -e ".[test]"
 	@touch $@ $(PACKAGE)
 
 $(DEVELOPMENT): pyproject.toml | $(BIN)/python
 	$(PIP) install -e ".[dev]"
-	@touch $@ $(TESTING) $(PACKAGE)
+	@touch $@ $(TESTING) $(DEMONSTRATING) $(PACKAGE)
 
 $(BENCHMARKING): pyproject.toml | $(BIN)/python
 	$(PIP) install -e ".[bench]"

@@ -91,12 +91,14 @@ class StoreError(EverlogError):
 class StoreUnavailable(StoreError):
     """The database cannot be reached, read or written now; the same call may succeed later.
 
-    `unknown_outcome` is True where a write may have become durable before the connection was lost.
+    `unknown_outcome` is True where a write may have become durable before the connection was lost. `of_one_part` is
+    True where one part of what was to be written together is in the way of the rest, which may be written without it.
     """
 
-    def __init__(self, message: str, *, unknown_outcome: bool = False) -> None:
+    def __init__(self, message: str, *, unknown_outcome: bool = False, of_one_part: bool = False) -> None:
         super().__init__(message)
         self.unknown_outcome = unknown_outcome
+        self.of_one_part = of_one_part
 
 
 class SchemaMismatch(StoreError):

@@ -300,8 +300,11 @@ class MemoryStore:
             self._workers.pop(worker, None)
             held = list(self._open[worker].values())
             for workflow in held:
-                taken_over = workflow.head.takeovers + (workflow.head.state == "running")
-                self._move(workflow, replace(workflow.head, token=None, worker=None, takeovers=taken_over))
+                head = replace(workflow.head, token=None, worker=None)
+                if head.state == "running":
+                    begun = head.why != store.WORKER_DIED
+                    head = replace(head, takeovers=head.takeovers + begun, why=store.WORKER_DIED)
+                self._move(workflow, head)
         self._wake_others()
         return len(held)
 

@@ -28,7 +28,7 @@ without NUL or lone surrogates, at most 512 characters; payloads are JSON text i
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal, Protocol, runtime_checkable
+from typing import Final, Literal, Protocol, runtime_checkable
 
 from msgspec import Struct
 
@@ -43,6 +43,9 @@ from everlog.core.published import StreamQuestion as StreamQuestion
 from everlog.core.published import StreamRow as StreamRow
 from everlog.core.published import ValueRow as ValueRow
 from everlog.errors import InternalError
+
+WORKER_DIED: Final = "its worker died"
+"""What `retire` puts in the place of `why`, until the next holder commits something."""
 
 
 class EventRow(Struct, frozen=True, gc=False):
@@ -321,9 +324,12 @@ class Store(Protocol):
     def retire(self, worker: str) -> int:
         """Remove the worker and, in the same transaction, the tokens of all that it held, so that it can write no more.
 
-        What it held becomes unheld in the state it had; `takeovers` of those in state `running` grows by one.
-        Gives how many it held. Retiring a worker that is not there does nothing. A store does not wait for a head that
-        another transaction has locked: it keeps its holder, whom `workers` goes on to give; the next call frees it.
+        What it held becomes unheld in the state it had. Of those in state `running` `why` becomes `WORKER_DIED`, and
+        `takeovers` grows by one, unless `why` was that before: then this holder, who came after one that died, has
+        committed nothing since it claimed, and so has begun nothing. Gives how many it held.
+
+        Retiring a worker that is not there does nothing. A store does not wait for a head that another transaction has
+        locked: it keeps its holder, whom `workers` goes on to give; the next call frees it.
         """
         ...
 

@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.postgres import needs_postgres, new_schema
+
 PROGRAM = [sys.executable, "-m", "everlog.cli"]
 PATIENCE = 120
 
@@ -33,6 +35,25 @@ def test_the_demo_survives_its_kills_and_says_so(tmp_path: Path) -> None:
         looked = subprocess.run([*PROGRAM, *command.split()], capture_output=True, text=True, timeout=30, check=False)
         assert looked.returncode == 0, looked.stderr
         assert "index" in looked.stdout
+
+
+@needs_postgres
+def test_three_processes_share_the_work_on_postgres(tmp_path: Path) -> None:
+    arguments = ["--limit", "90", "--kills", "3", "--seed", "7", "--dir", str(tmp_path / "run")]
+    ended = subprocess.run(
+        [sys.executable, "-m", "tests.tools.demo_postgres", new_schema(), *arguments],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert ended.stderr == ""
+    assert re.search(r"^ +3  kills survived$", ended.stdout, re.MULTILINE)
+    assert re.search(r"^ +[1-9]\d*  times a workflow went on in another process$", ended.stdout, re.MULTILINE)
+    assert re.search(r"^ +91  +are the results in the log", ended.stdout, re.MULTILINE)
+    assert "equals that of the uninterrupted loop" in ended.stdout
+    assert (tmp_path / "run" / "worker.log").read_text() == ""
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Ctrl-C is another thing there")

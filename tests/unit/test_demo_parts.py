@@ -14,6 +14,7 @@ from everlog.cli.demo.index import Attempt, Index
 from everlog.cli.demo.ledger import Kill, account, recorded_modules
 from everlog.cli.demo.main import Settings, run_demo
 from everlog.cli.demo.modules import DocumentedName, Module, documented_names, find_modules
+from everlog.cli.demo.parts import Part, divide
 from everlog.cli.demo.progress import Progress
 
 SOURCE = '''"""What the module does.
@@ -134,6 +135,14 @@ def test_searches_work_with_every_kind_of_search_that_sqlite_may_have(
 # -- the ledger --------------------------------------------------------------------------------------------------------
 
 
+def part(workflow_id: str, *modules: str) -> Part:
+    return Part(workflow_id, [Module(name, f"{name}.py") for name in modules])
+
+
+def kill(process: int, attempts: int, *recorded: str) -> Kill:
+    return Kill(process=process, attempts=attempts, recorded=set(recorded), looked=attempts)
+
+
 def ended(seq: int, module: str, type: str = "step_completed") -> HistoryEvent:
     data = {"operation": f"index_module@{module}"}
     return HistoryEvent(seq=seq, type=type, recorded_at=datetime(2026, 1, 1, tzinfo=UTC), data=data)
@@ -148,22 +157,57 @@ def test_the_account_adds_up() -> None:
         Attempt("c", 2, "refused"),
     ]
     history = [ended(3, "a"), ended(4, "b"), ended(5, "c", "step_failed")]
-    ledger = account(attempts, history, [Kill(recorded={"a"}, attempts=3)])
+    ledger = account(attempts, history, [kill(1, 3, "a")], [part("all", "a", "b", "c")])
     assert (ledger.attempts, ledger.results, ledger.refused) == (5, 3, 1)
     assert (ledger.cut_short, ledger.run_twice) == (1, 1)
     assert ledger.replayed == [1]
+    assert (ledger.taken_over, ledger.taken_from_the_living) == (1, 0)
     assert ledger.is_sound
+
+
+def test_only_what_the_killed_process_was_at_work_on_is_replayed() -> None:
+    attempts = [
+        Attempt("a", 1, "indexed"),
+        Attempt("b", 2, "indexed"),
+        Attempt("c", 2, "indexed"),
+        Attempt("d", 2, None),
+        Attempt("d", 1, "indexed"),
+        Attempt("e", 1, "indexed"),
+    ]
+    parts = [part("one", "a", "e"), part("two", "b"), part("three", "c", "d")]
+    history = [ended(3 + number, module) for number, module in enumerate("abcde")]
+    ledger = account(attempts, history, [kill(2, 4, "a", "b", "c")], parts)
+    assert ledger.replayed == [1]
+    assert ledger.taken_over == 1
+    assert ledger.is_sound
+
+
+def test_a_workflow_that_was_taken_from_one_that_lived_is_found() -> None:
+    attempts = [Attempt("a", 1, "indexed"), Attempt("b", 2, "indexed")]
+    ledger = account(attempts, [ended(3, "a"), ended(4, "b")], [], [part("all", "a", "b")])
+    assert ledger.taken_from_the_living == 1
+    assert not ledger.is_sound
+
+
+@pytest.mark.parametrize(("modules", "workers", "parts"), [(735, 1, 1), (735, 3, 29), (60, 3, 9), (2, 3, 2)])
+def test_the_modules_are_divided_among_workflows(modules: int, workers: int, parts: int) -> None:
+    given = [Module(str(number), "") for number in range(modules)]
+    found = divide(given, "index", workers=workers)
+    assert len(found) == len({part.workflow_id for part in found}) == parts
+    assert sorted(one.name for part in found for one in part.modules) == sorted(one.name for one in given)
 
 
 def test_a_step_that_runs_in_spite_of_its_record_is_found() -> None:
     attempts = [Attempt("a", 1, "indexed"), Attempt("a", 2, "indexed")]
-    ledger = account(attempts, [ended(3, "a")], [Kill(recorded={"a"}, attempts=1)])
+    ledger = account(attempts, [ended(3, "a")], [kill(1, 1, "a")], [part("all", "a")])
     assert ledger.run_in_spite_of_record == 1
     assert not ledger.is_sound
 
 
 def test_a_result_that_nobody_ran_is_found() -> None:
-    assert not account([Attempt("a", 1, "indexed")], [ended(3, "a"), ended(4, "b")], []).is_sound
+    assert not account(
+        [Attempt("a", 1, "indexed")], [ended(3, "a"), ended(4, "b")], [], [part("all", "a", "b")]
+    ).is_sound
 
 
 def test_the_module_of_an_operation_is_its_key() -> None:

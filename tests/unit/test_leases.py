@@ -11,7 +11,7 @@ import pytest
 import everlog
 from everlog import Engine, NotFound, step, workflow
 from everlog.core.durations import SECOND
-from everlog.store import Batch, ClaimRequest, Store, WorkerRow
+from everlog.store import Batch, ClaimRequest, Commit, Done, Store, WorkerRow
 from everlog.testing.simulation import SimulatedHost
 from tests.support import (
     FlakyStore,
@@ -529,6 +529,8 @@ def test_code_that_cost_five_workers_is_not_run_once_more(monkeypatch: pytest.Mo
             worker = f"worker-{number}"
             store.register(WorkerRow(worker=worker, process="", lease_until=host.wall() + 10 * SECOND))
             (claimed,) = store.claim(ClaimRequest(worker=worker, tokens=[worker], build="", only="poison")).claimed
+            begins = Commit(workflow_id="poison", token=worker, seq=claimed.head.seq, state="running", progress=False)
+            assert list(store.commit(Batch(commits=[begins])).commits) == [Done()]
             store.retire(worker)
         assert (claimed.head.state, claimed.head.takeovers) == ("running", 4)
         CALLS.clear()
@@ -543,6 +545,47 @@ def test_code_that_cost_five_workers_is_not_run_once_more(monkeypatch: pytest.Mo
         await opened(Engine(store, host=host.sibling(), workflows=[kills_by_itself]))
         await until(lambda: "code" in CALLS)
         assert CALLS[:2] == ["code", "running"]
+
+    simulate(program)
+
+
+def test_workers_that_die_before_they_begin_anything_do_not_count() -> None:
+    """Processes that are killed faster than they start cost healthy workflows nothing, however many there are."""
+
+    async def program(host: SimulatedHost) -> None:
+        store = make_store(host)
+        engine = await opened(Engine(store, host=host.sibling(), workflows=[works]))
+        await engine.start(works.options(id="healthy"), 2)
+        kill(engine)
+        for row in store.workers():
+            store.retire(row.worker)
+        for number in range(8):
+            worker = f"worker-{number}"
+            store.register(WorkerRow(worker=worker, process="", lease_until=host.wall() + 10 * SECOND))
+            assert store.claim(ClaimRequest(worker=worker, tokens=[worker], build="", only="healthy")).claimed
+            store.retire(worker)
+        async with Engine(store, host=host.sibling(), workflows=[works]) as another:
+            assert await another.handle("healthy", works).result() == [0, 1]
+
+    simulate(program)
+
+
+def test_what_dead_workers_left_is_taken_over_within_the_concurrency() -> None:
+    """Though each is marked in the database before it is in memory."""
+
+    async def program(host: SimulatedHost) -> None:
+        store = make_store(host)
+        engine = await opened(Engine(store, host=host.sibling(), workflows=[works_long]))
+        handles = [await engine.start(works_long, 30) for _ in range(12)]
+        await asyncio.sleep(0.5)
+        kill(engine)
+        for row in store.workers():
+            store.retire(row.worker)
+        async with Engine(store, host=host.sibling(), workflows=[works_long], concurrency=3) as another:
+            for _ in range(20):
+                await asyncio.sleep(5)
+                assert sum(head.token is not None for head in store.heads([one.id for one in handles]) if head) <= 3
+            assert [await another.handle(one.id).result() for one in handles] == [30] * 12
 
     simulate(program)
 

@@ -99,7 +99,7 @@ def test_what_a_commit_promises_does_not_depend_on_the_settings_of_the_user(
     hasty = with_options(url, f"user={role}", *(["prepare=off"] if pooled else []))
     store = open_store(hasty, durability="full" if durability == "full" else "process")
     asked = b"SELECT current_setting('synchronous_commit'), current_setting('lock_timeout')"
-    assert store._connection.write(Question(asked)) == [[(is_set, "2s")]]
+    assert store._connection.write(Question(asked)) == [[(is_set, "500ms")]]
     store.close()
 
 

@@ -268,7 +268,7 @@ def test_workers_that_send_to_each_other_never_wait_for_each_other(url: str, sto
 
 @contextmanager
 def impatient(store: PostgresStore) -> Iterator[None]:
-    """Let the store wait for others not for two seconds, but for a moment."""
+    """Let the store wait for others not for half a second, but for a moment."""
     store._connection.driver().execute("SET lock_timeout = '100ms'")
     yield
 
@@ -360,3 +360,26 @@ def test_what_a_dead_worker_held_and_another_had_locked_is_taken_over_as_soon_as
             assert await second.handle("locked").result(timeout=3) == "worked"
 
     simulate(program)
+
+
+@workflow(name="postgres_traps.answers")
+async def answers(number: int) -> int:
+    return number
+
+
+def test_one_who_has_created_the_same_workflow_and_idles_fails_no_other_creation(url: str) -> None:
+    """They were to be written together; only the one in question is told that somebody is in its way."""
+
+    async def program() -> None:
+        async with Engine(url) as engine:
+            with administrator() as connection, connection.transaction():
+                connection.execute(
+                    f'INSERT INTO "{parse(url).schema}".heads (workflow_id, name, state, seq, bytes, created_at)'
+                    " VALUES ('order-3', 'other', 'queued', 1, 1, 1)".encode()
+                )
+                starts = [engine.run(answers.options(id=f"order-{number}"), number) for number in range(6)]
+                results = await asyncio.gather(*starts, return_exceptions=True)
+                assert isinstance(results.pop(3), StoreUnavailable)
+                assert results == [0, 1, 2, 4, 5]
+
+    asyncio.run(program())

@@ -41,7 +41,7 @@ _SETTINGS: Final = {
     "plan_cache_mode": "force_generic_plan",
     "jit": "off",
     # Nobody is waited for long. Only one who creates the same workflow, or sends the same message, is waited for.
-    "lock_timeout": "2s",
+    "lock_timeout": "500ms",
     "statement_timeout": "60s",
     "idle_in_transaction_session_timeout": "60s",
 }
@@ -68,7 +68,7 @@ WHERE given.name NOT IN (SELECT pg_settings.name FROM pg_catalog.pg_settings WHE
 
 _SET_IN_TRANSACTION: Final = b"""SELECT
     set_config('synchronous_commit', %s, true),
-    set_config('lock_timeout', '2s', true),
+    set_config('lock_timeout', '500ms', true),
     set_config('jit', 'off', true)"""
 
 _PROMISES: Final = b"""SELECT

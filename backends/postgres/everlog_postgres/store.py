@@ -16,6 +16,7 @@ from typing import Any
 from everlog.errors import CorruptLog, StoreUnavailable
 from everlog.store import (
     ENDED,
+    WORKER_DIED,
     Batch,
     BatchOutcome,
     Busy,
@@ -170,7 +171,8 @@ class PostgresStore:
         if batch.creates or batch.posts:
             raise StoreUnavailable(
                 f"{self._connection.name}: another transaction, idle perhaps, has created one of these workflows"
-                " or sent one of these messages, and has not ended; nothing was written, end it or try again"
+                " or sent one of these messages, and has not ended; nothing was written, end it or try again",
+                of_one_part=True,
             )
         if len(batch.commits) == 1:
             return BatchOutcome(commits=[Busy()])
@@ -429,7 +431,8 @@ class PostgresStore:
 
     def retire(self, worker: str) -> int:
         """Remove the worker and the tokens of all that it held."""
-        ((held,),) = self._leases.write(Question(self._sql.retire_worker, {"worker": worker}))[0]
+        question = Question(self._sql.retire_worker, {"worker": worker, "worker_died": WORKER_DIED})
+        ((held,),) = self._leases.write(question)[0]
         self._wrote()
         freed: int = held
         return freed

@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from everlog.errors import CorruptLog, InternalError, UsageError
 from everlog.store import (
+    WORKER_DIED,
     Batch,
     BatchOutcome,
     ClaimAnswer,
@@ -353,7 +354,7 @@ class SqliteStore:
     def retire(self, worker: str) -> int:
         """Remove the worker and the tokens of all that it held."""
         with self._leases.transaction:
-            held = self._leases.execute(sql.FREE_HEADS, {"worker": worker})
+            held = self._leases.execute(sql.FREE_HEADS, {"worker": worker, "worker_died": WORKER_DIED})
             self._leases.execute(sql.DELETE_WORKER, {"worker": worker})
         self._locks.drop(worker)
         return held.rowcount

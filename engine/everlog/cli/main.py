@@ -65,7 +65,15 @@ def _run(chosen: argparse.Namespace) -> int:
             from everlog.cli.demo.main import Settings, run_demo
 
             return run_demo(
-                Settings(kills=chosen.kills, seed=chosen.seed, folder=chosen.dir, keep=chosen.keep, limit=chosen.limit)
+                Settings(
+                    kills=chosen.kills,
+                    seed=chosen.seed,
+                    folder=chosen.dir,
+                    keep=chosen.keep,
+                    limit=chosen.limit,
+                    workers=chosen.workers,
+                    database=chosen.db,
+                )
             )
         case "ls":
             list_workflows(
@@ -112,6 +120,10 @@ def _add_demo(commands: Commands) -> None:
     )
     demo.add_argument("--keep", action="store_true", help="keep the files also when the demo is stopped by Ctrl-C")
     demo.add_argument("--limit", type=_count, default=0, help="index only so many modules, for a quick look (0: all)")
+    demo.add_argument(
+        "--workers", type=_some, default=1, help="share the work among so many processes, as several workflows"
+    )
+    demo.add_argument("--db", help="the database, a file or a URL (default: a new SQLite file in the directory)")
 
 
 def _add_ls(commands: Commands) -> None:
@@ -151,6 +163,13 @@ def _count(text: str) -> int:
     count = int(text) if text.isascii() and text.isdigit() else -1
     if count < 0:
         raise argparse.ArgumentTypeError(f"expected a number of at least 0, got {text!r}")
+    return count
+
+
+def _some(text: str) -> int:
+    count = _count(text)
+    if count == 0:
+        raise argparse.ArgumentTypeError("expected a number of at least 1, got '0'")
     return count
 
 

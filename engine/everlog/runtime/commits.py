@@ -73,8 +73,9 @@ def stuck_commit(workflow_id: str, token: str, seq: int, *, build: str, why: str
 
 
 def going_on(claimed: Claimed, token: str) -> tuple[Commit, Claimed]:
-    """Give the commit by which a workflow, stuck until now, runs again, and what is claimed then."""
-    head = msgspec.structs.replace(claimed.head, state="running", takeovers=0)
+    """Give the commit by which a workflow, stuck or left by a dead worker, runs again, and what is claimed then."""
+    takeovers = 0 if claimed.head.state == "stuck" else claimed.head.takeovers
+    head = msgspec.structs.replace(claimed.head, state="running", takeovers=takeovers, why=None)
     commit = state_commit(head.workflow_id, token, head.seq, head.state)
     return commit, msgspec.structs.replace(claimed, head=head)
 

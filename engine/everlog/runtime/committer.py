@@ -171,7 +171,10 @@ class Committer:
         try:
             outcome = self._store.commit(batch)
         except StoreUnavailable as error:
-            self._unavailable(error, creates, commits, posts, now)
+            if error.of_one_part:
+                self._write_without(error, creates, commits, posts, now)
+            else:
+                self._unavailable(error, creates, commits, posts, now)
             return
         except Exception as error:  # noqa: BLE001 - whatever a backend raises, one part must not hold the others
             self._split(error, creates, commits, posts, now)
@@ -188,6 +191,29 @@ class Committer:
         if posts:
             for post, posted in zip(posts, outcome.posts, strict=True):
                 post.answer(posted)
+
+    def _write_without(
+        self,
+        error: StoreUnavailable,
+        creates: list[PendingCreate],
+        commits: list[PendingCommit],
+        posts: list[PendingPost],
+        now: int,
+    ) -> None:
+        """Write the rest without the part that is in its way, which alone is told so; the database can be used."""
+        outside = [one.answer for one in creates] + [one.answer for one in posts]
+        if not commits and len(outside) == 1:
+            outside[0](error)
+            return
+        if not outside:
+            self._unavailable(error, creates, commits, posts, now)
+            return
+        if commits:
+            self._write([], commits, [], now)
+        for create in creates:
+            self._write([create], [], [], now)
+        for post in posts:
+            self._write([], [], [post], now)
 
     def _unavailable(
         self,

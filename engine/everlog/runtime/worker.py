@@ -47,6 +47,7 @@ from everlog.runtime.steps import Dispatch, StepRunner
 from everlog.runtime.strand_room import StrandRoom
 from everlog.store import (
     ENDED,
+    WORKER_DIED,
     ChildExists,
     Claimed,
     ClaimRequest,
@@ -170,7 +171,8 @@ class Worker:
         head, token = claimed.head, claimed.head.token
         if token is None:
             raise InternalError(f"the store claimed {head.workflow_id!r} without a token")
-        if head.state == "stuck":  # its head says first that it runs: else what that costs would not be counted
+        left = head.why == WORKER_DIED and head.takeovers < MOST_TAKEOVERS
+        if left or head.state == "stuck":  # its head says first that it runs: else what that costs is not counted
             commit, claimed = going_on(claimed, token)
             self._committer.commit_alone(commit, partial(self._take_late, claimed, definition))
             return

@@ -8,7 +8,18 @@ from threading import Event, Thread
 import pytest
 
 from everlog.errors import StoreUnavailable
-from everlog.store import Batch, Commit, Done, EventRow, NewWorkflow, Store, SupportsWakeups, WorkerRow, WorkflowQuery
+from everlog.store import (
+    WORKER_DIED,
+    Batch,
+    Commit,
+    Done,
+    EventRow,
+    NewWorkflow,
+    Store,
+    SupportsWakeups,
+    WorkerRow,
+    WorkflowQuery,
+)
 from everlog.testing.making import (
     BEGINNING,
     claim,
@@ -128,7 +139,22 @@ class WorkerContract:
         for expected in (1, 2, 3):
             (claimed,) = claim(store, f"t{expected}").claimed
             assert claimed.head.takeovers == expected
+            commit(store, Commit(workflow_id="order", token=f"t{expected}", seq=1, state="running"))
             store.retire("worker-1")
+
+    def test_who_dies_after_another_and_has_committed_nothing_does_not_count(self, store: Store) -> None:
+        held(store, "order")
+        create(store, new("waiting", state="waiting", token="w"))
+        for token in ("t", "u", "v"):
+            store.retire("worker-1")
+            assert (head(store, "order").takeovers, head(store, "order").why) == (1, WORKER_DIED)
+            (claimed,) = claim(store, token).claimed
+            assert (claimed.head.takeovers, claimed.head.why) == (1, WORKER_DIED)
+        assert (head(store, "waiting").takeovers, head(store, "waiting").why) == (0, None)
+        commit(store, Commit(workflow_id="order", token="v", seq=1, state="running"))
+        assert (head(store, "order").takeovers, head(store, "order").why) == (1, None)
+        store.retire("worker-1")
+        assert (head(store, "order").takeovers, head(store, "order").why) == (2, WORKER_DIED)
 
     def test_retiring_a_worker_that_is_not_there_does_nothing(self, store: Store) -> None:
         store.register(worker("worker-1"))

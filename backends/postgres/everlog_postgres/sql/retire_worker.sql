@@ -1,4 +1,6 @@
--- Remove a worker and take the tokens of all that it held; what was running is counted as taken over. Gives how many.
+-- Remove a worker and take the tokens of all that it held; gives how many. What was running is counted as taken over,
+-- unless its holder, who came after one that died, has committed nothing: that is told by the reason, which a commit
+-- overwrites.
 -- It waits for nobody: a head that another transaction has locked keeps its token, and its holder is still listed.
 WITH locked AS MATERIALIZED (
     SELECT heads.workflow_id
@@ -12,7 +14,9 @@ freed AS (
     SET
         token = NULL,
         worker = NULL,
-        takeovers = heads.takeovers + (heads.state = 'running')::integer
+        takeovers = heads.takeovers
+            + (heads.state = 'running' AND heads.why IS DISTINCT FROM %(worker_died)s)::integer,
+        why = CASE WHEN heads.state = 'running' THEN %(worker_died)s ELSE heads.why END
     FROM locked
     WHERE heads.workflow_id = locked.workflow_id
     RETURNING heads.workflow_id

@@ -17,11 +17,12 @@ MOST_TERMS = 8
 """Of a longer sum only the result is shown."""
 
 
-def introduce(modules: int, kills: int, seed: int, folder: Path) -> None:
+def introduce(modules: int, kills: int, workers: int, seed: int, folder: Path) -> None:
     """Say what is going to happen."""
+    where = "a process that is" if workers == 1 else f"{workers} processes, one of which, by chance, is"
     print(f"Indexing the {modules} modules of this Python's standard library, tests left out: each is read and parsed,")
     print("and its documented names go to a full-text index.")
-    print(f"{BRANCHES} steps run at a time, in a process that is killed {kills} times.")
+    print(f"{BRANCHES} steps of a workflow run at a time, in {where} killed {kills} times.")
     print(f"Seed {seed}; files in {folder}")
 
 
@@ -30,10 +31,12 @@ def head(text: str) -> None:
     print(f"\n{text}", flush=True)
 
 
-def show_summary(summary: Summary, seconds: float) -> None:
-    """Show what the workflow returned."""
-    print(f"  The workflow returned after {seconds:.1f} s: {summary.names} names in {summary.modules} modules.")
-    for refused in summary.refused[:3]:
+def show_summary(summaries: Sequence[Summary], seconds: float) -> None:
+    """Show what the workflows returned."""
+    names, modules = sum(one.names for one in summaries), sum(one.modules for one in summaries)
+    who = "The workflow" if len(summaries) == 1 else f"The {len(summaries)} workflows"
+    print(f"  {who} returned after {seconds:.1f} s: {names} names in {modules} modules.")
+    for refused in [text for one in summaries for text in one.refused][:3]:
         print(f"  A step that failed, and was caught: {refused}")
 
 
@@ -43,6 +46,8 @@ def show_ledger(ledger: Ledger) -> None:
     each = f": {' + '.join(map(str, ledger.replayed))}" if replayed and kills <= MOST_TERMS else ""
     rows: Sequence[tuple[int, str]] = (
         (kills, "kills survived"),
+        (ledger.taken_over, "times a workflow went on in another process"),
+        (ledger.taken_from_the_living, "times it was taken from one that lived (there must be none)"),
         (ledger.attempts, "steps run, each counted by itself in a table beside the index. Of these"),
         (ledger.results, f"  are the results in the log, one for each module, {ledger.refused} of them a failure"),
         (ledger.cut_short, "  were cut short by a kill, and ran again"),
@@ -76,9 +81,9 @@ def show_searches(index: Index) -> None:
             print(f"    {where:<38.38}  {f'line {line}':<9}  {summary[:46]}".rstrip())
 
 
-def show_commands(folder: Path, workflow_id: str) -> None:
+def show_commands(database: str, folder: Path, workflow_id: str) -> None:
     """Print the commands that look at this run."""
-    database = shlex.quote(str(folder / "everlog.db"))
+    database = shlex.quote(database)
     print("\nLook at this run:")
     print(f"  everlog ls {database}")
     print(f"  everlog show {workflow_id} --db {database}")
