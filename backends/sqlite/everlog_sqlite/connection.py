@@ -103,10 +103,11 @@ class Connection:
         raise StoreUnavailable(f"{self.name} was closed by this program; open it again")
 
     def require_usable(self) -> None:
-        """Do what both do; for what is asked many times a second."""
-        if self._closed or self._process != os.getpid():
-            self.require_process()
-            self.require_open()
+        """Do what both do, where there is reason to, without asking for the lock."""
+        if self.process != getpid():
+            self.refuse_fork()
+        if self.closed:
+            self.refuse_closed()
 
     def close(self) -> None:
         """Close the connection. The last one to a file moves the write-ahead log into it."""
