@@ -28,8 +28,11 @@ STARTED: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "golden-cancel": (workflows.cancel, ()),
     "golden-values": (workflows.values, ()),
     "golden-blocking": (workflows.blocking, ([3, 1, 2],)),
+    "golden-children": (workflows.children, ()),
     "golden-waiting": (workflows.waiting, ()),
 }
+CHILDREN = ("golden-child",)
+"""Histories that are kept of what the others started."""
 
 
 def record() -> list[dict[str, Any]]:
@@ -45,7 +48,7 @@ def record() -> list[dict[str, Any]]:
             await asyncio.gather(*[handle.result() for handle in handles[:-1]], return_exceptions=True)
 
     host.run(main())
-    return [history(store, one) for one in STARTED]
+    return [history(store, one) for one in (*STARTED, *CHILDREN)]
 
 
 def as_text(recorded: dict[str, Any]) -> str:
