@@ -18,7 +18,7 @@ from everlog.core import events
 from everlog.core.events import AnyEvent
 from everlog.core.failures import Failure
 from everlog.core.heads import InboxRow, State
-from everlog.core.names import CHILD_ENDED
+from everlog.core.names import CANCEL, CHILD_ENDED
 from everlog.replay.execution import Environment, Execution, StepEnd
 from everlog.replay.operations import (
     AskingOperation,
@@ -67,6 +67,10 @@ def draft(
         rows = [*_closings(execution), execution.outcome]
         return _drafted(execution, rows, recorded_at, ended=True)
     if execution.began is None:
+        request = next((row for row in inbox if row.control and row.topic == CANCEL), None)
+        if request is not None:  # its code has not run, and need not
+            execution.outcome = events.WorkflowCancelled(reason=_reason(request))
+            return _drafted(execution, [execution.outcome], recorded_at, ended=True)
         return _drafted(execution, [beginning(execution.environment)], recorded_at)
     consumed: list[int] = []
     facts: list[AnyEvent] = []
