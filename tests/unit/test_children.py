@@ -623,6 +623,29 @@ def test_what_cannot_be_a_child_is_refused_at_the_call() -> None:
     run(lambda engine: engine.run(flow), workflows=[flow])
 
 
+def test_a_step_may_start_workflows_which_are_nobodys_children() -> None:
+    @step
+    async def starts() -> int:
+        handle = await everlog.start(doubled.options(id="alone"), 4)
+        return await handle.result() + await everlog.handle("alone", doubled).result()
+
+    @step
+    def cannot() -> None:
+        with pytest.raises(WrongContext, match="make the step an async def"):
+            everlog.start(doubled, 1)
+
+    @workflow(name="flow")
+    async def flow() -> int:
+        await everlog.call(cannot)
+        return await starts()
+
+    async def program(engine: Engine) -> tuple[int, Any]:
+        result = await engine.run(flow)
+        return result, (await engine.handle("alone").history())[0].data.get("parent")
+
+    assert run(program, workflows=[flow, doubled]) == (16, None)
+
+
 # -- more than one process ---------------------------------------------------------------------------------------------
 
 
