@@ -15,7 +15,7 @@ from typing import Any
 
 from everlog import Engine, Handle, NotFound, SyncWorkflow, Workflow, WorkflowCancelled, WorkflowFailed
 from everlog.memory import MemoryStore
-from everlog.store import ENDED, Head, WorkflowQuery
+from everlog.store import ENDED, Head, Store, WorkflowQuery
 from everlog.testing.simulation import SimulatedHost
 from tests.property.blocking_interpreter import interpret_blocking, interpret_child_blocking
 from tests.property.interpreter import interpret, interpret_child
@@ -80,14 +80,14 @@ async def until_ended(handles: Sequence[Handle[Any]]) -> None:
             await handle.cancel()
 
 
-def histories(store: MemoryStore) -> list[dict[str, Any]]:
+def histories(store: Store) -> list[dict[str, Any]]:
     """Give the histories of all workflows, children among them, by id."""
     return [
         history(store, head.workflow_id) for head in sorted(store.workflows(ALL), key=lambda head: head.workflow_id)
     ]
 
 
-def history(store: MemoryStore, workflow_id: str) -> dict[str, Any]:
+def history(store: Store, workflow_id: str) -> dict[str, Any]:
     """Give a history as JSON data. A workflow that got stuck live is a failure of the test."""
     (head,) = store.heads([workflow_id])
     assert isinstance(head, Head)

@@ -10,8 +10,10 @@ import asyncio
 import json
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
+from itertools import count
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -28,12 +30,14 @@ from everlog.core.events import (
     decode_event,
 )
 from everlog.memory import MemoryStore
-from everlog.store import ENDED
+from everlog.store import ENDED, Store
 from everlog.testing.faults import Fault, FaultyStore
 from everlog.testing.simulation import SimulatedHost
+from tests.postgres import needs_postgres
 from tests.property.interpreter import runs
 from tests.property.programs import random_recipe
 from tests.property.recording import ALL, INTERPRETERS, Replayer, histories, history, interpreter_of, until_ended
+from tests.support import make_store
 
 LONG = os.environ.get("EVERLOG_LONG") == "1"
 ID = "program"
@@ -71,11 +75,13 @@ class MortalHost(SimulatedHost):
 class Life:
     """One workflow on one store, through the deaths of the processes that run it."""
 
-    def __init__(self, recipe: dict[str, Any], *, retire: bool = False) -> None:
+    def __init__(
+        self, recipe: dict[str, Any], *, retire: bool = False, open_store: Callable[[MortalHost], Store] | None = None
+    ) -> None:
         self.recipe = recipe
         self.retire = retire
         self.host = MortalHost(recipe["seed"])
-        self.store = MemoryStore(clock=self.host.wall)
+        self.store: Store = MemoryStore(clock=self.host.wall) if open_store is None else open_store(self.host)
         self.commits = 0
         self.began_with = len(runs)
         self.known: set[tuple[str, str]] = set()
@@ -157,7 +163,7 @@ class Life:
         assert not again, f"run again although their ends were recorded: {again}"
 
 
-def ended_steps(store: MemoryStore) -> set[tuple[str, str]]:
+def ended_steps(store: Store) -> set[tuple[str, str]]:
     """Give the workflows and operations whose end is in a history."""
     known: set[tuple[str, str]] = set()
     for head in store.workflows(ALL):
@@ -166,15 +172,17 @@ def ended_steps(store: MemoryStore) -> set[tuple[str, str]]:
     return known
 
 
-def crash_everywhere(recipe: dict[str, Any]) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
+def crash_everywhere(
+    recipe: dict[str, Any], open_store: Callable[[MortalHost], Store] | None = None
+) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
     """Crash before and after each commit; give each history, checked but for its replay, beside the undisturbed one."""
-    calm = Life(recipe)
+    calm = Life(recipe, open_store=open_store)
     undisturbed = calm.live()
     calm.check()
     for commit in range(1, calm.commits + 1):
         for when in ("before", "after"):
             runs.clear()
-            life = Life(recipe, retire=commit % 3 != 0)
+            life = Life(recipe, retire=commit % 3 != 0, open_store=open_store)
             recorded = life.live(Fault(commit=commit, when=when, kind="crash"))  # type: ignore[arg-type]
             recorded["from"] = f"a crash {when} commit {commit} of {recipe}"
             try:
@@ -185,6 +193,8 @@ def crash_everywhere(recipe: dict[str, Any]) -> Iterator[tuple[dict[str, Any], d
             yield undisturbed, recorded
             for child in life.children():
                 yield {}, {**child, "from": f"{child['id']} of {recorded['from']}"}
+            if open_store is not None:
+                life.store.close()
 
 
 def assert_once_at_most() -> None:
@@ -214,6 +224,20 @@ def test_no_child_is_lost_or_started_twice_by_a_crash_at_any_commit(replayer: Re
     recipes = (random_recipe(Random(seed), nodes=9, alone=True, blocking=blocking, family=True) for seed in seeds)
     crashed = (recorded for recipe in recipes for _, recorded in crash_everywhere(recipe))
     assert replayer.check(crashed) > 400
+
+
+@pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgres", marks=[needs_postgres, pytest.mark.long])])
+def test_no_child_is_lost_or_started_twice_in_a_database_either(replayer: Replayer, kind: str, tmp_path: Path) -> None:
+    numbers = count()
+
+    def open_store(host: MortalHost) -> Store:
+        folder = tmp_path / str(next(numbers))
+        folder.mkdir()
+        return make_store(host, kind, folder)
+
+    recipes = (random_recipe(Random(seed), nodes=9, alone=True, family=True) for seed in range(30 if LONG else 4))
+    crashed = (recorded for recipe in recipes for _, recorded in crash_everywhere(recipe, open_store))
+    assert replayer.check(crashed) > 50
 
 
 @in_both_colours
