@@ -119,9 +119,7 @@ def evolve(state: WorkflowState, seq: int, at: int, event: AnyEvent) -> Workflow
         case events.StepCancelled() | events.TimerCancelled() | events.WaitCancelled():
             return _closed(state, event.operation)
         case events.ChildStarted() | events.ChildEnded() | events.MessageSent():
-            children = dict(state.children)
-            _note(children, event, at)
-            return change(state, children=children)
+            return change(state, children=_note(dict(state.children), event, at))
         case events.SendFailed() | events.StartFailed():
             return state
         case events.CancelRequested():
@@ -158,8 +156,8 @@ _OF_CHILDREN: Final = (events.ChildStarted, events.ChildEnded, events.MessageSen
 
 def _note(
     children: dict[str, OpenChild], event: events.ChildStarted | events.ChildEnded | events.MessageSent, at: int
-) -> None:
-    """Change the open children, in place, as an event says; most messages are about none of them."""
+) -> dict[str, OpenChild]:
+    """Change the open children, in place, as an event says, and give them; most messages are about none of them."""
     match event:
         case events.ChildStarted():
             if not event.existed:
@@ -175,6 +173,7 @@ def _note(
         case events.MessageSent():
             if event.control and event.to in children:
                 children[event.to] = msgspec.structs.replace(children[event.to], asked=True)
+    return children
 
 
 def _closed(state: WorkflowState, operation: str) -> WorkflowState:
