@@ -31,8 +31,11 @@ STARTED: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "golden-blocking": (workflows.blocking, ([3, 1, 2],)),
     "golden-ending": (workflows.ending.options(timeout=30), ()),
     "golden-terminated": (workflows.terminated, ()),
+    "golden-children": (workflows.children, ()),
     "golden-waiting": (workflows.waiting, ()),
 }
+CHILDREN = ("golden-child",)
+"""Histories that are kept of what the others started."""
 
 
 def record() -> list[dict[str, Any]]:
@@ -49,7 +52,7 @@ def record() -> list[dict[str, Any]]:
             await asyncio.gather(*[handle.result() for handle in handles[:-1]], return_exceptions=True)
 
     host.run(main())
-    return [history(store, one) for one in STARTED]
+    return [history(store, one) for one in (*STARTED, *CHILDREN)]
 
 
 async def end_and_go_on(engine: Engine) -> None:

@@ -311,6 +311,42 @@ async def values() -> Everything:
     return await keep(value)
 
 
+@workflow(name="golden child")
+async def child(value: int) -> int:
+    """Works, sleeps or fails."""
+    if value < 0:
+        raise ValueError(f"{value} is negative")
+    if value > 1000:
+        await asyncio.sleep(value)
+    return await work(value, 0.1)
+
+
+@workflow(name="golden children")
+async def children() -> list[Any]:
+    """Children that return, fail, are given up, are cancelled and are found to be there; and one that is left."""
+    told: list[Any] = list(await asyncio.gather(*[child(value) for value in (3, 1, 2, -1)], return_exceptions=True))[:3]
+    named = child.options(id="golden-child")
+    handle = await everlog.start(named, 4)
+    told += [await handle.result(), await (await everlog.start(named, 4)).result(), (await handle.status()).state]
+    try:
+        await everlog.start(named, 5)
+    except everlog.IdInUse as error:
+        told.append(str(error))
+    try:
+        await asyncio.wait_for(child(2000), 1)
+    except TimeoutError:
+        told.append("given up")
+    sleeper = await everlog.start(child.options(key="sleeper"), 3000)
+    await sleeper.cancel(reason="enough")
+    try:
+        await sleeper.result(timeout=20)
+    except everlog.WorkflowCancelled as error:
+        told.append(str(error))
+    told.append(await everlog.handle("golden-branches").result() is not None)
+    await everlog.start(child.options(when_parent_ends="leave"), 4000)
+    return told
+
+
 @workflow(name="golden waiting")
 async def waiting() -> None:
     """Was recorded while it was waiting."""

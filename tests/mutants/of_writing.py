@@ -419,4 +419,69 @@ MESSAGES = [
     ),
 ]
 
-WRITING = [*FENCES, *HEADS, *MESSAGES]
+CREATIONS = [
+    Mutant(
+        "taken-ids-are-passed-over",
+        "a commit whose creation has an id that is taken writes nothing",
+        PLAN,
+        "                return ChildExists(index=index, head=found.head())\n",
+        "                continue\n",
+    ),
+    Mutant(
+        "taken-without-index",
+        "`ChildExists` names the creation",
+        PLAN,
+        "ChildExists(index=index, head=found.head())",
+        "ChildExists(index=0, head=found.head())",
+    ),
+    Mutant(
+        "the-undeliverable-create",
+        "of an undeliverable commit nothing is written",
+        PLAN,
+        "        created: dict[str, State] = {new",
+        "        for new in commit.creates:\n            self._create(new)\n        created: dict[str, State] = {new",
+    ),
+    Mutant(
+        "creations-are-not-addressed",
+        "a commit may send to what it creates",
+        PLAN,
+        "self._why_undeliverable(message, created)",
+        "self._why_undeliverable(message)",
+    ),
+    Mutant(
+        "optional-messages-are-not",
+        "an optional message is dropped where nobody could take it",
+        PLAN,
+        "if reason is not None and not message.optional:",
+        "if reason is not None:",
+    ),
+    Mutant(
+        "one-optional-message-excuses-all",
+        "an optional message does not excuse another",
+        PLAN,
+        "if reason is not None and not message.optional:",
+        "if reason is not None and not commit.messages[0].optional:",
+    ),
+    Mutant(
+        "numbers-given-twice",
+        "what a commit creates has a number of its own",
+        STORE,
+        "connection.value(sql.LAST_NUMBER) if creates else 0",
+        "connection.value(sql.LAST_NUMBER) if batch.creates else 0",
+    ),
+    Mutant(
+        "taken-ids-not-looked-for",
+        "of what a commit creates it is known whether it is there",
+        STORE,
+        "ids = {new.workflow_id for new in creates}",
+        "ids = {new.workflow_id for new in batch.creates}",
+    ),
+    Mutant(
+        "creations-on-remembered-heads",
+        "heads that are remembered say nothing of what is created",
+        STORE,
+        "        if commit.creates:\n            return None\n",
+        "",
+    ),
+]
+WRITING = [*FENCES, *HEADS, *MESSAGES, *CREATIONS]

@@ -203,6 +203,8 @@ def crash_everywhere(
             yield undisturbed, recorded
             for child in life.children():
                 yield {}, {**child, "from": f"{child['id']} of {recorded['from']}"}
+            if open_store is not None:
+                life.store.close()
 
 
 def assert_once_at_most() -> None:

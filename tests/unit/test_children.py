@@ -623,6 +623,29 @@ def test_what_cannot_be_a_child_is_refused_at_the_call() -> None:
     run(lambda engine: engine.run(flow), workflows=[flow])
 
 
+def test_a_step_may_start_workflows_which_are_nobodys_children() -> None:
+    @step
+    async def starts() -> int:
+        handle = await everlog.start(doubled.options(id="alone"), 4)
+        return await handle.result() + await everlog.handle("alone", doubled).result()
+
+    @step
+    def cannot() -> None:
+        with pytest.raises(WrongContext, match="make the step an async def"):
+            everlog.start(doubled, 1)
+
+    @workflow(name="flow")
+    async def flow() -> int:
+        await everlog.call(cannot)
+        return await starts()
+
+    async def program(engine: Engine) -> tuple[int, Any]:
+        result = await engine.run(flow)
+        return result, (await engine.handle("alone").history())[0].data.get("parent")
+
+    assert run(program, workflows=[flow, doubled]) == (16, None)
+
+
 # -- more than one process ---------------------------------------------------------------------------------------------
 
 
@@ -706,3 +729,44 @@ def test_an_end_that_nobody_waits_for_does_not_wake_a_parked_parent() -> None:
 
     run(program, workflows=[flow, sleeps])
     assert len(replays) == 2
+
+
+def test_a_child_that_is_cancelled_before_it_began_never_runs() -> None:
+    @workflow(name="flow")
+    async def flow() -> None:
+        await everlog.start(doubled.options(id="child"), 1)
+        await asyncio.sleep(1)
+
+    async def program(host: SimulatedHost) -> list[str]:
+        store = make_store(host)
+        async with Engine(store, host=host, workflows=[flow]) as parents:
+            await parents.run(flow)
+        async with Engine(store, host=host.sibling(), workflows=[doubled]) as children:
+            with pytest.raises(WorkflowCancelled):
+                await children.handle("child").result()
+        return kinds_of(store, "child")
+
+    assert simulate(program) == ["workflow_created", "workflow_cancelled"]
+    assert RAN == []
+
+
+def test_who_waits_for_a_stranger_does_not_hold_up_the_end_of_its_engine() -> None:
+    @workflow(name="flow")
+    async def flow() -> str:
+        return await everlog.handle("stranger", sleeps).result()
+
+    async def program(host: SimulatedHost) -> tuple[float, str]:
+        store = make_store(host)
+        async with Client(store, host=host) as client:
+            await client.start(sleeps.options(id="stranger"), 1)
+        async with Engine(store, host=host.sibling(), workflows=[flow], grace=1000) as engine:
+            await engine.start(flow.options(id="f"))
+            await asyncio.sleep(5)
+            began = host.monotonic()
+        lasted = host.monotonic() - began
+        async with Engine(store, host=host.sibling()) as engine:
+            return lasted, await engine.handle("f").result()
+
+    lasted, result = simulate(program)
+    assert result == "slept"
+    assert lasted < 10

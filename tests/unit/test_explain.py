@@ -8,7 +8,7 @@ import pytest
 
 from everlog.core.explain import why
 from everlog.core.failures import Failure
-from everlog.core.state import OpenOperation, WorkflowState
+from everlog.core.state import OpenChild, OpenOperation, WorkflowState
 
 SECOND = 1_000_000
 BEGINNING = 1_700_000_000 * SECOND
@@ -26,10 +26,27 @@ def opened(kind: Any, *names: str, **changes: Any) -> dict[str, OpenOperation]:
     return {name: OpenOperation(kind=kind, operation=name, name=name, since=BEGINNING, **changes) for name in names}
 
 
+def children(*names: str) -> dict[str, OpenChild]:
+    return {
+        name: OpenChild(child=name, operation=name, name="ship", since=BEGINNING, when_parent_ends="cancel")
+        for name in names
+    }
+
+
 SENTENCES: list[tuple[str, str | None, WorkflowState, str]] = [
     ("queued", None, at(), "It has waited 90 s for a worker that knows 'shop'."),
     ("running", None, at(), "It is running."),
     ("waiting", None, at(), "It waits, but for no step, timer, message or child."),
+    ("waiting", None, at(children=children("a")), "It has had a child, 'a', for 90 s, which goes on."),
+    (
+        "waiting",
+        None,
+        at(children=children(*"abcde"), open=opened("wait", "n")),
+        (
+            "It has waited 90 s for a message on topic 'n'; it has 5 children that go on, the first for 90 s: 'a', 'b',"
+            " 'c' and 2 more."
+        ),
+    ),
     ("stuck", "the code changed", at(), "It is stuck: the code changed"),
     ("stuck", None, at(), "It is stuck: no reason was recorded"),
     ("cancelled", None, at(), "It was cancelled."),

@@ -119,3 +119,19 @@ def test_times_and_ends_are_those_of_the_rows() -> None:
 def test_bytes_that_are_no_event_are_a_corrupt_log(wrong: bytes) -> None:
     with pytest.raises(CorruptLog):
         decode_event(wrong)
+
+
+def test_a_fold_is_the_same_as_one_event_after_the_other_also_of_children() -> None:
+    started = [events.ChildStarted(operation=name, child=f"c/{name}", name="ship", input=NULL) for name in "abc"]
+    again = events.ChildStarted(operation="d", child="c/b", name="ship", input=NULL, existed=True)
+    asked = events.MessageSent(operation="x", to="c/a", topic="cancel", message=NULL, control=True)
+    other = events.MessageSent(operation="y", to="c/b", topic="cancel", message=NULL)
+    over = events.ChildEnded(operation="c", child="c/c", outcome=events.WorkflowCancelled())
+    history = [CREATED, BEGAN, *started, again, asked, other, over]
+    state = WorkflowState()
+    for seq, event in enumerate(history, start=1):
+        state = evolve(state, seq, seq * SECOND, event)
+    assert folded(*history) == state
+    assert {name: child.asked for name, child in state.children.items()} == {"c/a": True, "c/b": False}
+    assert folded(CREATED).children == {}
+    assert WorkflowState().children == {}

@@ -101,10 +101,18 @@ Steering = (
 
 
 def fold(history: Iterable[tuple[int, int, AnyEvent]], state: WorkflowState = EMPTY) -> WorkflowState:
-    """Give the state after a history of (seq, recorded_at, event), begun from `state`."""
+    """Give the state after a history of (seq, recorded_at, event), begun from `state`.
+
+    The same as `evolve` for each, but that thousands of children are not copied for each of their events.
+    """
+    children = dict(state.children)
     for seq, recorded_at, event in history:
-        state = evolve(state, seq, recorded_at, event)
-    return state
+        if isinstance(event, _OF_CHILDREN):
+            _note(children, event, recorded_at)
+            state = msgspec.structs.replace(state, seq=seq)
+        else:
+            state = evolve(state, seq, recorded_at, event)
+    return msgspec.structs.replace(state, children=children)
 
 
 def evolve(state: WorkflowState, seq: int, at: int, event: AnyEvent) -> WorkflowState:  # long: a case for each event
@@ -150,7 +158,7 @@ def evolve(state: WorkflowState, seq: int, at: int, event: AnyEvent) -> Workflow
         case events.StepCancelled() | events.TimerCancelled() | events.WaitCancelled():
             return _closed(state, event.operation)
         case events.ChildStarted() | events.ChildEnded() | events.MessageSent():
-            return change(state, children=_children(state.children, event, at))
+            return change(state, children=_note(dict(state.children), event, at))
         case events.SendFailed() | events.StartFailed():
             return state
         case events.ValueSet() | events.ItemsEmitted() | events.StreamClosed():
@@ -239,25 +247,29 @@ def _opened(
     return msgspec.structs.replace(state, open={**state.open, operation: opened})
 
 
-def _children(
+_OF_CHILDREN: Final = (events.ChildStarted, events.ChildEnded, events.MessageSent)
+
+
+def _note(
     children: dict[str, OpenChild], event: events.ChildStarted | events.ChildEnded | events.MessageSent, at: int
 ) -> dict[str, OpenChild]:
-    """Give the open children after an event; the same dictionary where it is about none of them."""
+    """Change the open children, in place, as an event says, and give them; most messages are about none of them."""
     match event:
         case events.ChildStarted():
-            child = OpenChild(
-                child=event.child,
-                operation=event.operation,
-                name=event.name,
-                since=at,
-                when_parent_ends=event.when_parent_ends,
-            )
-            return children if event.existed else {**children, event.child: child}
+            if not event.existed:
+                children[event.child] = OpenChild(
+                    child=event.child,
+                    operation=event.operation,
+                    name=event.name,
+                    since=at,
+                    when_parent_ends=event.when_parent_ends,
+                )
         case events.ChildEnded():
-            return {name: one for name, one in children.items() if name != event.child}
+            children.pop(event.child, None)
         case events.MessageSent():
-            asked = children.get(event.to) if event.control else None
-            return children if asked is None else {**children, event.to: msgspec.structs.replace(asked, asked=True)}
+            if event.control and event.to in children:
+                children[event.to] = msgspec.structs.replace(children[event.to], asked=True)
+    return children
 
 
 def _closed(state: WorkflowState, operation: str) -> WorkflowState:

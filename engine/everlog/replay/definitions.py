@@ -157,6 +157,8 @@ class AnyStep(Definition[P, T_co]):
         if at_most_once not in (True, False):  # users without a type checker give anything
             raise InvalidDefinition(f"at_most_once must be True or False, got {at_most_once!r}")
         self.at_most_once = at_most_once
+        self.only_waits = False
+        """Whether nothing is lost where an attempt is cut short: one of ours, which waits for another workflow."""
         self.key: str | None = None
 
     def _with(self: Self, options: StepOptions) -> Self:

@@ -48,6 +48,9 @@ PAUSED: Final[Rest] = ("paused", None, ())
 SETTLE: Final = 100_000
 """An operation that is open for so long (microseconds) gets its row without waiting for another commit."""
 
+MOST_STARTS: Final = 500
+"""So many children come to be by one commit: one that is larger would hold up all other workflows of the engine."""
+
 
 class Draft(Struct, kw_only=True):
     """The next commit of a workflow: rows that continue its history, and what follows from them."""
@@ -90,6 +93,10 @@ def draft(
         rows = [*last, *_closings(execution), execution.outcome]
         return _drafted(execution, rows, recorded_at, published=(len(last), left), ended=True)
     if execution.began is None:
+        request = next((row for row in inbox if row.control and row.topic == CANCEL), None)
+        if request is not None:  # its code has not run, and need not
+            execution.outcome = events.WorkflowCancelled(reason=reason_of(request), rewind_to=execution.seq)
+            return _drafted(execution, [execution.outcome], recorded_at, ended=True)
         return _drafted(execution, [beginning(execution.environment)], recorded_at)
     consumed: list[int] = []
     facts: list[AnyEvent] = []
@@ -401,11 +408,15 @@ def _attempt_failed(operation: StepOperation, end: StepEnd, failure: Failure, re
 
 
 def _take_asked(execution: Execution, facts: list[AnyEvent]) -> list[AskingOperation]:
-    """Give what is asked of others in this commit; of two starts under one id the second waits for the next."""
+    """Give what is asked of others in this commit; of two starts under one id the second waits for the next, and so
+    does what follows after many starts, in its order."""
     asked: list[AskingOperation] = []
     later: list[AskingOperation] = []
     children: set[str] = set()
-    for operation in execution.sends:
+    for position, operation in enumerate(execution.sends):
+        if len(children) >= MOST_STARTS:
+            later.extend(execution.sends[position:])
+            break
         if operation.phase is not Phase.OPEN:
             continue
         if isinstance(operation, StartOperation):

@@ -119,8 +119,11 @@ else:  # an operation is drawn where it is called, not where it is awaited
         Without an id (`fn.options(id=...)`) it gets one that is made of this workflow's and of the call. With an id it
         starts once: the same id, function and input give the same workflow; another function or input is `IdInUse`.
         What becomes of it when this workflow ends is said by `fn.options(when_parent_ends=...)`: by default it is
-        cancelled.
+        cancelled. In an async step it is no child, and is started whenever the step runs, so give it an id there.
         """
+        client = _client_of_step()
+        if client is not None:
+            return client.start(fn, *args, **kwargs)
         execution = _awaiting("start")
         return starting.start(execution, calling.startable_of(fn), args, kwargs)
 
@@ -139,9 +142,23 @@ def handle(id: str, /) -> Handle[Any]: ...
 @overload
 def handle(id: str, fn: Definition[..., T], /) -> Handle[T]: ...
 def handle(id: str, fn: Definition[..., Any] | None = None, /) -> Handle[Any]:
-    """Give the handle of a workflow by its id; with `fn`, its result is of that workflow's type. It asks nothing."""
-    made: Handle[Any] = handle_of(_awaiting("handle"), id, fn)
+    """Give the handle of a workflow by its id; with `fn`, its result is of that workflow's type. It asks nothing.
+
+    In an async step it is the handle that the engine would give.
+    """
+    client = _client_of_step()
+    made: Handle[Any]
+    if client is None:
+        made = handle_of(_awaiting("handle"), id, fn)
+    else:
+        made = client.handle(id) if fn is None else client.handle(id, fn)
     return made
+
+
+def _client_of_step() -> Any:
+    """Give the engine that runs this step; None in workflow code, and in a step that runs apart from its loop."""
+    running = attempt.get()
+    return running.client if active.execution is None and running is not None else None
 
 
 def handle_of(execution: Execution, id: str, fn: Definition[..., Any] | None) -> Any:
@@ -233,6 +250,7 @@ def current() -> Current:
     return Current(_execution("current"), None)
 
 
+_IN_A_STEP: Final = {"send": "sent", "start": "started", "handle": "asked"}
 _FORMS: Final = {
     "recv": 'take what is wanted as an argument, or wait for a result by "await handle.result()"',
     "send": 'write "await engine.send(id, topic, message)"',
@@ -269,8 +287,8 @@ def _execution(what: str) -> Execution:
         running = attempt.get()
         where = "this is none" if running is None else f"this is a step ({running.step})"
         form = _FORMS[what]
-        if running is not None and what == "send":
-            form = "make the step an async def, where it works too, or return what is to be sent"
+        if running is not None and what in _IN_A_STEP:
+            form = f"make the step an async def, where it works too, or return what is to be {_IN_A_STEP[what]}"
         places = "a workflow or a step" if what == "current" else "a workflow"
         raise WrongContext(f"everlog.{what} works in {places}, and {where}; here {form}")
     return execution

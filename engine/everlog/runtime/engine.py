@@ -29,12 +29,13 @@ from everlog.runtime.client import Client
 from everlog.runtime.inner import install_handles
 from everlog.runtime.leases import LeaseKeeper
 from everlog.runtime.outside import outside
+from everlog.runtime.settings import WorkerSettings
 from everlog.runtime.shell import Shell
 from everlog.runtime.steps import StepRunner
 from everlog.runtime.stopping import called_when_told_to_end
 from everlog.runtime.strangers import Strangers
 from everlog.runtime.watching import DrainWatcher
-from everlog.runtime.worker import Worker, WorkerSettings
+from everlog.runtime.worker import Worker
 from everlog.store import Store
 
 log: Final = logging.getLogger("everlog")

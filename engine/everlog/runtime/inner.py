@@ -98,6 +98,7 @@ def _built_in(function: Callable[[str], Coroutine[Any, Any, T]], name: str) -> S
 
 
 RESULT: Final = _built_in(_end_of, "everlog.result")
+RESULT.only_waits = True
 STATUS: Final = _built_in(_status_of, "everlog.status")
 
 

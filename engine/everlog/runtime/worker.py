@@ -7,12 +7,10 @@ steps that came of it -> draft again. One commit of a workflow is in flight at a
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import islice
 from typing import Any, Final
-
-from msgspec import Struct
 
 from everlog.core import events
 from everlog.core.durations import SECOND
@@ -31,6 +29,7 @@ from everlog.replay.drafting import (
     wants_draft,
 )
 from everlog.replay.execution import Environment, Execution, StepEnd
+from everlog.replay.operations import StepOperation
 from everlog.replay.quarantine import was_kept_aside
 from everlog.runtime.alarms import Alarms
 from everlog.runtime.amending import amend
@@ -43,6 +42,7 @@ from everlog.runtime.outputs import Outputs
 from everlog.runtime.parking import PARK_AFTER, Resting, is_worth_parking
 from everlog.runtime.residents import NEVER, History, Resident, received_again
 from everlog.runtime.sentences import poisoned
+from everlog.runtime.settings import WorkerSettings
 from everlog.runtime.steps import Dispatch, StepRunner
 from everlog.runtime.strand_room import StrandRoom
 from everlog.store import (
@@ -65,15 +65,6 @@ MOST_TAKEOVERS: Final = 5
 CLAIM_AT_ONCE: Final = 100
 PARK_AT_ONCE: Final = 200
 HAND_BACK_PAUSE: Final = SECOND
-
-
-class WorkerSettings(Struct, frozen=True, kw_only=True):
-    """What a worker is told when it is made."""
-
-    worker: str
-    build: str
-    concurrency: int
-    workflows: Callable[[], Mapping[str, AnyWorkflow[..., Any]]]
 
 
 class Worker:
@@ -494,16 +485,21 @@ class Worker:
     def drain(self) -> None:
         """Start nothing more; what is at rest is handed back at once, the rest when its running steps have ended."""
         self.draining = True
+        for resident in self.residents.values():
+            self._cut_short(one for one in resident.execution.steps.values() if one.definition.only_waits)
         self.wake_all()
+
+    def _cut_short(self, operations: Iterable[StepOperation]) -> None:
+        running = [operation for operation in operations if operation.dispatched]
+        self._steps.drop(running)
+        for operation in running:
+            operation.dispatched = False
 
     def hand_back_all(self, now: int) -> None:
         """Hand back what is still held; attempts that run are cut short and leave no outcome."""
         self.draining = True
         for resident in list(self.residents.values()):
-            running = [operation for operation in resident.execution.steps.values() if operation.dispatched]
-            self._steps.drop(running)
-            for operation in running:
-                operation.dispatched = False
+            self._cut_short(resident.execution.steps.values())
             if resident.in_flight is None:
                 self._hand_back(resident, now)
 

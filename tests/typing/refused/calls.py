@@ -60,6 +60,41 @@ async def calls() -> None:
     print(wrong, coroutine, size, pair)
 
 
+@workflow
+def nightly(day: str) -> int:
+    return 1
+
+
+@workflow
+async def children() -> None:
+    await checkout()  # error
+    await checkout(3)  # error
+    await checkout("a", gif=True)  # error
+    checkout("a")  # error
+    await nightly("a")  # error
+    text: str = await checkout("a")  # error
+    await everlog.call(nightly, 3)  # error
+    await everlog.start(checkout, 3)  # error
+    await everlog.start(checkout, "a", gif=True)  # error
+    await everlog.start(plain_async, 3)  # error
+    everlog.start(checkout, "a")  # error
+    handle: Handle[str] = await everlog.start(checkout, "a")  # error
+    other: Handle[str] = everlog.handle("x", checkout)  # error
+    result: str = await everlog.handle("x", nightly).result()  # error
+    print(text, handle, other, result)
+
+
+@workflow
+def blocking_children() -> None:
+    nightly(3)  # error
+    sync.call(checkout, 3)  # error
+    sync.start(nightly, 3)  # error
+    handle: sync.Handle[str] = sync.start(checkout, "a")  # error
+    result: str = sync.handle("x", checkout).result()  # error
+    sizes: list[str] = sync.map(nightly, ["a"])  # error
+    print(handle, result, sizes)
+
+
 async def options(engine: Engine) -> None:
     charge.options(id="x")  # error
     charge.options(timeot=3)  # error
@@ -68,7 +103,8 @@ async def options(engine: Engine) -> None:
     charge.options(timeout="soon")  # error
     charge.options(key="x")("c", "1")  # error
     checkout.options(id=3)  # error
-    checkout.options(key="x")  # error
+    checkout.options(key=3)  # error
+    checkout.options(when_parent_ends="stay")  # error
     checkout.options(ID="x")  # error
     await engine.start(checkout.options(id="x"), 3)  # error
     RetryPolicy(5)  # error
