@@ -93,7 +93,10 @@ def test_who_waits_in_vain_is_told_why() -> None:
         with pytest.raises(NotFound, match=r"'v' has ended \(completed\) and never set the value 'nope'"):
             await waiter
         assert await beside == "none"
-        for name, ask in {"get_value": engine.handle("w").get_value("x"), "values": engine.handle("w").values()}.items():
+        for name, ask in {
+            "get_value": engine.handle("w").get_value("x"),
+            "values": engine.handle("w").values(),
+        }.items():
             with pytest.raises(NotFound, match="there is no workflow 'w'"):
                 await ask
             assert name

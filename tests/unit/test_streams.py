@@ -74,9 +74,7 @@ def test_items_come_as_they_are_emitted_until_the_stream_is_closed(kind: str, fl
     async def program(engine: Engine) -> None:
         handle = await engine.start(flow.options(id="s"), 3)
         loop = asyncio.get_running_loop()
-        came = []
-        async for item in handle.stream("log"):
-            came.append((item, int(loop.time())))
+        came = [(item, int(loop.time())) async for item in handle.stream("log")]
         assert came == [(0, 0), ([0], 0), (1, 1), ([1], 1), (2, 2), ([2], 2)]
         assert [item async for item in handle.stream("log")] == [0, [0], 1, [1], 2, [2]]
         emitted = await events_of(engine, "s", "items_emitted")
