@@ -30,7 +30,8 @@ def main() -> None:
     print(f"{'':44}{'Everlog':>10}{'DBOS':>10}{'raw':>10}{'x DBOS':>9}{'x raw':>8}")
     row(f"{FLIGHT} workflows of {STEPS} steps in flight, steps/s", ours["flight"], peer["flight"], raw["raw_commits"])
     row("one workflow alone, sequential steps/s", ours["lone"], peer["lone"], raw["raw_commits"])
-    print(f"\nCPU of Everlog per step in flight, all threads: {ours['cpu_us']:.0f} us")
+    print(f"\nItems that one step emits one by one and a reader reads meanwhile: {ours['emitted']:,.0f}/s")
+    print(f"CPU of Everlog per step in flight, all threads: {ours['cpu_us']:.0f} us")
     print(f"Replay of a history of 10,000 steps: {1000 / measured('benchmarks.replay')['replays']:.0f} ms")
     print(f"DBOS is the better of its APIs: blocking {peer['flight_blocking']:.0f}, async {peer['flight_async']:.0f}")
     if given.json:

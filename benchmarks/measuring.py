@@ -12,6 +12,8 @@ FLIGHT = 100
 STEPS = 10
 LONE_STEPS = 1000
 ROUNDS = 5
+EMITTED = 200_000
+"""Items that one step emits, one by one."""
 
 
 def report(**figures: float) -> None:

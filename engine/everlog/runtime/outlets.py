@@ -16,6 +16,7 @@ from msgspec import Raw, Struct
 
 from everlog.core import events
 from everlog.core.codec import SELF, Codec
+from everlog.core.names import check_name
 from everlog.errors import StepInterrupted, UsageError
 from everlog.host import Host
 from everlog.replay.attempts import Attempt
@@ -48,6 +49,8 @@ class Outlet:
         """Has the engine's thread come by; called from any thread, and once for all until it does."""
         self._lock = Lock()
         self._items: dict[str, list[_Gathered]] = {}
+        self._known: dict[str, str] = {}
+        """What errors call each stream whose name was looked at."""
         self._values: dict[str, tuple[Attempt, bytes]] = {}
         self._bytes = 0
         self._turn = 0
@@ -95,7 +98,9 @@ class Outlet:
             self._wake()
 
     def _encoded(self, stream: str, items: tuple[object, ...]) -> list[bytes]:
-        what = f"stream {stream!r}"
+        what = self._known.get(stream)
+        if what is None:
+            what = self._known[stream] = f"stream {check_name(stream, 'the name of a stream')!r}"
         return [self._encode(what, item) for item in items]
 
     def _encode(self, what: str, value: object) -> bytes:

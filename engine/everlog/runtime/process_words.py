@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from everlog.core.codec import ANY, SELF, Codec, JsonCodec
+from everlog.core.names import check_name
 from everlog.errors import EverlogError
 from everlog.processes import Say
 from everlog.replay.attempts import Attempt
@@ -44,7 +45,8 @@ class SayingOutlet:
 
     def emit_blocking(self, attempt: Attempt, stream: str, items: tuple[object, ...]) -> None:
         """Say items."""
-        payloads = [_encoded(f"stream {stream!r}", item) for item in items]
+        what = f"stream {check_name(stream, 'the name of a stream')!r}"
+        payloads = [_encoded(what, item) for item in items]
         self._say(_encode(_Word(False, stream, payloads)))
 
     def set_value(self, attempt: Attempt, name: str, value: object) -> None:
