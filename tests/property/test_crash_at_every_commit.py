@@ -25,6 +25,7 @@ from everlog.testing.simulation import SimulatedHost
 from tests.property.interpreter import runs
 from tests.property.programs import random_recipe
 from tests.property.recording import INTERPRETERS, Replayer, history, interpreter_of, until_ended
+from tests.support import published_fits
 
 LONG = os.environ.get("EVERLOG_LONG") == "1"
 ID = "program"
@@ -128,6 +129,7 @@ class Life:
         """Insist on what has to hold whatever happened."""
         rows = [decode_event(row[2].encode()) for row in recorded["rows"]]
         assert [row[0] for row in recorded["rows"]] == [*range(1, len(rows) + 1)]
+        published_fits(self.store, ID)
         ends = Counter(row.operation for row in rows if isinstance(row, StepCompleted | StepFailed))
         assert all(number == 1 for number in ends.values()), ends
         again = [run for run in runs[self.began_with :] if run[1] in self.known]
