@@ -165,9 +165,7 @@ _deaths = st.lists(
 
 
 @given(seed=st.integers(0, 2**32), plan=_plans, deaths=_deaths)
-def test_what_is_published_survives_every_death(
-    seed: int, plan: Plan, deaths: list[tuple[str, int, float]]
-) -> None:
+def test_what_is_published_survives_every_death(seed: int, plan: Plan, deaths: list[tuple[str, int, float]]) -> None:
     run_shows("memory", Path(), seed, plan, deaths, Random(seed))
 
 
