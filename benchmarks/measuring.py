@@ -13,6 +13,8 @@ STEPS = 10
 LONE_STEPS = 1000
 ROUNDS = 5
 IDLE_SECONDS = 5
+EMITTED = 200_000
+"""Items that one step emits, one by one."""
 
 
 def report(**figures: float) -> None:

@@ -47,7 +47,8 @@ def main() -> None:
     print(f"{'':44}{'Everlog':>10}{'DBOS':>10}{'raw':>10}{'x DBOS':>9}{'x raw':>8}")
     row(f"{FLIGHT} workflows of {STEPS} steps in flight, steps/s", ours["flight"], peer.get("flight"), raw)
     row("one workflow alone, sequential steps/s", ours["lone"], peer.get("lone"), raw)
-    print(f"\nCPU of Everlog per step in flight, without the server: {ours['cpu_us']:.0f} us")
+    print(f"\nItems that one step emits one by one and a reader reads meanwhile: {ours['emitted']:,.0f}/s")
+    print(f"CPU of Everlog per step in flight, without the server: {ours['cpu_us']:.0f} us")
     print(f"CPU of Everlog with nothing to do, without the server: {ours['idle_percent']:.2f} % of a core")
     fleet(medians[FLEET])
 

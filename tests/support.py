@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,11 +11,21 @@ from typing import Any, TypeVar
 import pytest
 
 from everlog import Client, Engine, Handle, HistoryEvent
+from everlog.core.events import ItemsEmitted, decode_event
 from everlog.errors import StoreUnavailable
 from everlog.host import Driver, Pump
 from everlog.memory import MemoryStore
 from everlog.runtime.status import folded_history
-from everlog.store import ENDED, Batch, BatchOutcome, Store
+from everlog.store import (
+    ENDED,
+    Batch,
+    BatchOutcome,
+    Store,
+    StreamQuestion,
+    StreamRow,
+    SupportsStreams,
+    SupportsValues,
+)
 from everlog.testing import FaultyStore
 from everlog.testing.simulation import SimulatedHost
 from everlog_postgres import open_store as open_postgres
@@ -184,6 +194,33 @@ async def kinds(handle: Handle[Any]) -> list[str]:
 async def events_of(client: Client, workflow_id: str, kind: str) -> list[HistoryEvent]:
     """Give the events of one type."""
     return [event for event in await client.handle(workflow_id).history() if event.type == kind]
+
+
+def rows_of(store: Store, workflow_id: str, stream: str) -> Sequence[StreamRow]:
+    """Give all rows of a stream."""
+    assert isinstance(store, SupportsStreams)
+    question = StreamQuestion(workflow_id=workflow_id, stream=stream, start=0)
+    return store.read_streams([question], limit=1_000_000)[0].rows
+
+
+def published_fits(store: Store, workflow_id: str) -> None:
+    """Check that the values are those of the log, and that streams have no gaps, and what the log says."""
+    assert isinstance(store, SupportsValues)
+    assert isinstance(store, SupportsStreams)
+    history = store.read(workflow_id)
+    kept = {row.name: (row.seq, row.recorded_at, row.payload) for row in store.values(workflow_id)}
+    folded = folded_history(history)
+    assert kept == {name: (one.seq, one.recorded_at, bytes(one.value)) for name, one in folded.values.items()}
+    own: list[tuple[str, int, int, bytes]] = []
+    for end in store.streams(workflow_id):
+        rows = rows_of(store, workflow_id, end.stream)
+        assert [row.offset for row in rows] == [0, *(row.offset + row.count for row in rows)][:-1]
+        assert end.length == rows[-1].offset + rows[-1].count
+        of_code = [row for row in rows if row.operation is None and row.kind == "items"]
+        own += [(row.stream, row.offset, row.count, row.payload) for row in of_code]
+    events = [decode_event(row.payload) for row in history]
+    said = [event for event in events if isinstance(event, ItemsEmitted)]
+    assert sorted(own) == sorted((event.stream, event.offset, event.count, bytes(event.items)) for event in said)
 
 
 def projections_fit(store: Store, workflow_id: str) -> None:

@@ -21,8 +21,11 @@ log: Final = logging.getLogger("everlog")
 PATIENCE: Final = 60.0
 """Seconds within which a child must have imported the program."""
 
-Target = Callable[[bytes], bytes]
-"""A function of a module, found by its name in the child."""
+Say = Callable[[bytes], None]
+Target = Callable[[bytes, Say], bytes]
+"""A function of a module, found by its name in the child. It may say something before it gives the answer."""
+_ANSWER: Final = b"="
+_SAID: Final = b"+"
 
 
 class ProcessDied(Exception):
@@ -34,16 +37,24 @@ class NoProcess(Exception):
 
 
 class Request:
-    """One request: `begun` is called when a child has it, `answered` once with its answer or why there is none."""
+    """One request: `begun` is called when a child has it, `answered` once with its answer or why there is none.
 
-    __slots__ = ("_kill", "_lock", "_withdrawn", "answered", "begun", "payload")
+    Before that `said` is called with each thing that the child says; while it does not return, the child waits.
+    """
+
+    __slots__ = ("_kill", "_lock", "_withdrawn", "answered", "begun", "payload", "said")
 
     def __init__(
-        self, payload: bytes, begun: Callable[[], None], answered: Callable[[bytes | Exception], None]
+        self,
+        payload: bytes,
+        begun: Callable[[], None],
+        answered: Callable[[bytes | Exception], None],
+        said: Say = lambda what: None,
     ) -> None:
         self.payload = payload
         self.begun = begun
         self.answered = answered
+        self.said = said
         self._lock = threading.Lock()
         self._kill: Callable[[], None] | None = None
         self._withdrawn = False
@@ -206,7 +217,9 @@ class _Child:
         try:
             self._pipe.send_bytes(request.payload)
             request.begun()
-            return self._pipe.recv_bytes()
+            while not (frame := self._pipe.recv_bytes()).startswith(_ANSWER):
+                request.said(frame[1:])
+            return frame[1:]
         except (EOFError, OSError):
             self.process.join(1)
             return ProcessDied(f"its process ended with exit code {self.process.exitcode}")
@@ -226,10 +239,16 @@ def _serve(pipe: Connection, target: Target) -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_end_with, args=(parent.sentinel,), daemon=True).start()
+    lock = threading.Lock()  # a step may have threads of its own
+
+    def send(kind: bytes, what: bytes) -> None:
+        with lock:
+            pipe.send_bytes(kind + what)
+
     with contextlib.suppress(EOFError, OSError):
         pipe.send_bytes(b"")
         while True:
-            pipe.send_bytes(target(pipe.recv_bytes()))
+            send(_ANSWER, target(pipe.recv_bytes(), lambda what: send(_SAID, what)))
 
 
 def _end_with(sentinel: int) -> None:

@@ -42,6 +42,7 @@ from tests.property.recording import (
     interpreter_of,
     until_ended,
 )
+from tests.support import published_fits
 
 ID = "program"
 
@@ -168,6 +169,7 @@ class Life:
             made.update((row.child, recorded["id"]) for row in started)
             if isinstance(rows[0], WorkflowCreated) and rows[0].parent is not None:
                 born[recorded["id"], rows[0].parent] += 1
+            published_fits(self._opened(), recorded["id"])
         assert made == born, f"started and not there, or there and not started: {made - born}, {born - made}"
         again = [run for run in runs[self.began_with :] if run[:2] in self.known]
         assert not again, f"run again although their ends were recorded: {again}"
@@ -203,8 +205,6 @@ def crash_everywhere(
             yield undisturbed, recorded
             for child in life.children():
                 yield {}, {**child, "from": f"{child['id']} of {recorded['from']}"}
-            if open_store is not None:
-                life.store.close()
 
 
 def assert_once_at_most() -> None:

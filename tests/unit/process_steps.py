@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import everlog
-from everlog import RetryPolicy, step, workflow
+from everlog import RetryPolicy, step, sync, workflow
 
 
 class Refused(Exception):
@@ -64,6 +64,19 @@ def dies_first(notes: str) -> int:
     times = len(note(notes))
     if times < 3:
         os.kill(os.getpid(), signal.SIGKILL)
+    return times
+
+
+@step(process=True)
+def shows(notes: str) -> int:
+    times = len(note(notes))
+    sync.emit("words", f"{times}a", f"{times}b")
+    sync.set_value("times", times)
+    if times < 2:
+        time.sleep(0.2)  # what it has said is heard by then
+        os.kill(os.getpid(), signal.SIGKILL)
+    for number in range(2000):
+        sync.emit("words", number)
     return times
 
 
@@ -146,6 +159,7 @@ STEPS = {
         recovers,
         sleeps,
         dies_first,
+        shows,
         dies_once,
         always_dies,
         works_long,

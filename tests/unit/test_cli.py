@@ -13,7 +13,18 @@ from pathlib import Path
 
 import pytest
 
-from everlog import Client, Engine, RetryPolicy, WorkflowFailed, recv, step, workflow
+from everlog import (
+    Client,
+    Engine,
+    RetryPolicy,
+    WorkflowFailed,
+    close_stream,
+    emit,
+    recv,
+    set_value,
+    step,
+    workflow,
+)
 from everlog.cli import show
 from everlog.cli.main import main
 from everlog.core.version import VERSION
@@ -124,6 +135,47 @@ def everlog(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
         return Printed(code, printed.out, printed.err)
 
     return run
+
+
+# -- values and streams ------------------------------------------------------------------------------------------------
+
+
+@step(name="cli_talk")
+async def talk() -> None:
+    await emit("words", "hello", "you")
+    await set_value("progress", 2)
+
+
+@workflow(name="cli_publish")
+async def publish() -> str:
+    await set_value("state", {"at": "work"})
+    await emit("log", 1, 2, 3)
+    await talk()
+    await close_stream("log")
+    return "done"
+
+
+def test_values_and_streams_are_shown(everlog: Command, tmp_path: Path) -> None:
+    async def fill() -> None:
+        async with Engine(f"sqlite:///{tmp_path}/shop.db", workflows=[publish]) as engine:
+            await engine.run(publish.options(id="publish-1"))
+
+    asyncio.run(fill())
+    shown = everlog("show", "publish-1", "--db", tmp_path / "shop.db")
+    assert shown.code == 0
+    told = [" ".join(line.split()) for line in shown.lines]
+    assert "value progress: 2" in told
+    assert 'value state: {"at":"work"}' in told
+    assert "stream log: 4 long, closed" in told
+    assert "stream words: 2 long" in told
+    rows = "\n".join(told)
+    assert 'set state {"at":"work"}' in rows
+    assert "emit to log 3 items from 0 on: [1,2,3]" in rows
+    assert "set progress 2, by step cli_talk" in rows
+    assert "close log at 3" in rows
+    assert "step cli_talk" in rows
+    logged = everlog("log", "publish-1", "--db", tmp_path / "shop.db")
+    assert "items_emitted" in logged.out
 
 
 # -- ls ----------------------------------------------------------------------------------------------------------------

@@ -14,7 +14,16 @@ from typing import Any, TypeVar
 
 import pytest
 
-from everlog import Engine, InvalidDefinition, StepInterrupted, StepTimeout, WorkflowFailed, step
+from everlog import (
+    Engine,
+    InvalidDefinition,
+    StepInterrupted,
+    StepTimeout,
+    StreamItem,
+    StreamReset,
+    WorkflowFailed,
+    step,
+)
 from everlog.core.codec import ANY, JsonCodec
 from tests.support import run
 from tests.unit import process_steps as steps
@@ -265,3 +274,18 @@ def test_what_no_other_process_could_find_cannot_be_defined(monkeypatch: pytest.
 def test_outside_of_workflows_it_is_a_plain_call() -> None:
     assert steps.Tools.square(4) == 16
     assert steps.Tools().method(4) == 4
+
+
+@pytest.mark.parametrize("codec", [None, SpellingCodec()], ids=["json", "another"])
+def test_what_a_step_publishes_in_a_process_is_heard_also_of_one_that_dies(codec: Any, tmp_path: Path) -> None:
+    async def program(engine: Engine) -> None:
+        handle = await engine.start(steps.calls_in_a_process, "shows", str(tmp_path / "notes"))
+        seen = [item async for item in handle.stream("words").items()]
+        resets = [item.offset for item in seen if isinstance(item, StreamReset)]
+        assert resets == [2]
+        values = [item.value for item in seen if isinstance(item, StreamItem)]
+        assert values == ["1a", "1b", "2a", "2b", *range(2000)]
+        assert await handle.get_value("times") == 2
+        assert await handle.result() == 2
+
+    really(program, codec=codec)

@@ -91,7 +91,6 @@ def emit(stream: str, /, *items: object) -> None:
     """
     running = publishing_attempt("emit", blocks=True)
     if running is not None:
-        check_name(stream, "the name of a stream")
         publishing.outlet_of(running).emit_blocking(running, stream, items)
         return
     strand = _strand("emit")

@@ -299,7 +299,7 @@ async def _publish(execution: Execution, operation: PublishOperation) -> None:
 
 def emit_in_step(running: Attempt, stream: str, items: tuple[object, ...]) -> Awaitable[None]:
     """Hand over what an attempt of a step emits."""
-    return outlet_of(running).emit(running, check_name(stream, "the name of a stream"), items)
+    return outlet_of(running).emit(running, stream, items)
 
 
 async def later(running: Attempt, name: str, value: object) -> None:

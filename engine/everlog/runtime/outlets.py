@@ -16,6 +16,7 @@ from msgspec import Raw, Struct
 
 from everlog.core import events
 from everlog.core.codec import SELF, Codec
+from everlog.core.names import check_name
 from everlog.errors import StepInterrupted, UsageError
 from everlog.host import Host
 from everlog.replay.attempts import Attempt
@@ -48,6 +49,8 @@ class Outlet:
         """Has the engine's thread come by; called from any thread, and once for all until it does."""
         self._lock = Lock()
         self._items: dict[str, list[_Gathered]] = {}
+        self._known: dict[str, str] = {}
+        """What errors call each stream whose name was looked at."""
         self._values: dict[str, tuple[Attempt, bytes]] = {}
         self._bytes = 0
         self._turn = 0
@@ -71,15 +74,22 @@ class Outlet:
 
     def emit_blocking(self, attempt: Attempt, stream: str, items: tuple[object, ...]) -> None:
         """Take items; wait while too many are under way."""
+        self.emit_encoded(attempt, stream, self._encoded(stream, items))
+
+    def emit_encoded(self, attempt: Attempt, stream: str, payloads: list[bytes]) -> None:
+        """Do the same with items that were encoded elsewhere."""
         # A plain step has no loop in its thread, save where it stands still for it, as in a simulation.
-        if self._take(attempt, stream, self._encoded(stream, items)) and asyncio._get_running_loop() is None:
+        if self._take(attempt, stream, payloads) and asyncio._get_running_loop() is None:
             emptied = Event()
             if self._is_waited_for(emptied.set):
                 emptied.wait()
 
     def set_value(self, attempt: Attempt, name: str, value: object) -> None:
         """Take a value, in the place of one that was not written yet."""
-        payload = self._encode(f"value {name!r}", value)
+        self.set_encoded(attempt, name, self._encode(f"value {name!r}", value))
+
+    def set_encoded(self, attempt: Attempt, name: str, payload: bytes) -> None:
+        """Do the same with a value that was encoded elsewhere."""
         with self._lock:
             _check_running(attempt)
             self._values[name] = (attempt, payload)
@@ -88,7 +98,9 @@ class Outlet:
             self._wake()
 
     def _encoded(self, stream: str, items: tuple[object, ...]) -> list[bytes]:
-        what = f"stream {stream!r}"
+        what = self._known.get(stream)
+        if what is None:
+            what = self._known[stream] = f"stream {check_name(stream, 'the name of a stream')!r}"
         return [self._encode(what, item) for item in items]
 
     def _encode(self, what: str, value: object) -> bytes:
@@ -208,7 +220,7 @@ def _resolve(future: asyncio.Future[None]) -> None:
         future.set_result(None)
 
 
-class _AtOnce:
+class AtOnce:
     """Awaiting it waits for nothing, and costs nothing: for loops that emit token by token."""
 
     def __await__(self) -> Generator[Any, Any, None]:
@@ -216,4 +228,4 @@ class _AtOnce:
         yield
 
 
-_AT_ONCE: Final = _AtOnce()
+_AT_ONCE: Final = AtOnce()

@@ -15,10 +15,12 @@ from everlog.core.codec import Codec, JsonCodec
 from everlog.core.failures import Failure, describe, rebuild
 from everlog.core.signature import Signature
 from everlog.errors import StepFailed
+from everlog.processes import Say
 from everlog.replay.attempts import Attempt
 from everlog.replay.context import attempt as attempt_variable
 from everlog.replay.definitions import AnyStep
 from everlog.replay.importable import find, reference
+from everlog.runtime.process_words import SayingOutlet
 
 log: Final = logging.getLogger("everlog")
 _JSON: Final = JsonCodec()
@@ -105,7 +107,7 @@ def _as_in_parent(failure: Failure) -> Failure:
     )
 
 
-def run_here(request: bytes) -> bytes:
+def run_here(request: bytes, say: Say) -> bytes:
     """Run one attempt in this process, a child: the target of the pool."""
     ask = _asked(request)
     try:
@@ -118,6 +120,7 @@ def run_here(request: bytes) -> bytes:
             ask.workflow_name,
             ask.started_at,
             ask.deadline,
+            SayingOutlet(say),
         )
         attempt_variable.set(attempt)
         function = find(ask.module, ask.qualified)

@@ -25,6 +25,7 @@ from everlog.replay.execution import StepEnd
 from everlog.replay.operations import NOT_KEPT, StepOperation
 from everlog.replay.sizes import LARGE, check_size
 from everlog.runtime.process_steps import failure_of, request_of, result_of, run_here
+from everlog.runtime.process_words import publish_said
 from everlog.runtime.residents import Resident
 from everlog.runtime.step_tasks import run_in_tasks
 
@@ -204,6 +205,7 @@ class StepRunner:
             payload,
             begun=lambda: begun_at.append(self._clock()),
             answered=partial(self._answered, dispatch, begun_at),
+            said=partial(publish_said, dispatch.attempt, dispatch.resident.outlet, self._codec),
         )
         self._pool.submit(dispatch.request)
         if operation.timeout is not None:

@@ -173,7 +173,7 @@ class _SimulatedPool:
         def answer() -> None:
             if request.is_with(lambda: None):
                 request.begun()
-                request.answered(copy_context().run(self._target, request.payload))
+                request.answered(copy_context().run(self._target, request.payload, request.said))
 
         self._host.run_in_thread(answer)
 
