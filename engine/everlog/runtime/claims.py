@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from everlog.core.events import decode_event
+from everlog.core.events import WorkflowRewound, decode_event
 from everlog.errors import CorruptLog
 from everlog.replay.execution import Execution
 from everlog.runtime.residents import History
@@ -20,7 +20,8 @@ def whole_history(claimed: Claimed, store: Store) -> History:
 
 def rebuild(execution: Execution, history: History, head: Head | None) -> None:
     """Apply a history. Without a head it was just created here; otherwise others may have run what is open."""
-    if len(history) <= 2 and (head is None or not head.takeovers):
+    is_new = len(history) <= 2 and not isinstance(history[-1][2], WorkflowRewound)
+    if is_new and (head is None or not head.takeovers):
         for seq, recorded_at, event in history:
             execution.apply(seq, recorded_at, event)
         if head is not None:

@@ -509,7 +509,3 @@ class Worker:
         drafted = draft(resident.execution, now, resident.inbox, settle=True, starting=False)
         if drafted is not None:
             self._send(resident, drafted, release=drafted.state not in ENDED)
-
-
-def _is_new(history: History) -> bool:
-    return len(history) <= 2 and not isinstance(history[-1][2], events.WorkflowRewound)
