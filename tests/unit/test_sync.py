@@ -345,12 +345,12 @@ def test_signals_end_what_waits_and_close_the_engine(
 
 # -- the mirror --------------------------------------------------------------------------------------------------------
 
-FUNCTIONS = {"recv", "send", "call", "set_value", "emit", "close_stream", "sleep", "sleep_until"}
+FUNCTIONS = {"recv", "send", "call", "start", "set_value", "emit", "close_stream", "sleep", "sleep_until"}
 """The names of `everlog` that wait, and are called in workflows."""
 ONLY_BLOCKING = {"map", "submit", "timeout", "Future"}
 """What stands for asyncio."""
-MANAGERS = {"compensations"}
-"""What gives a context manager, of which each colour has its own."""
+OWN = {"compensations", "handle"}
+"""What never waits, and gives something of which each colour has its own."""
 INSIDE = {"ask", "may_import", "post_control", "store", "wait_for", "wait_for_end", "wrote"}
 """Methods of a client that its own handles and engines call."""
 
@@ -379,7 +379,7 @@ def declared(module: ModuleType) -> dict[str, list[str]]:
 def test_every_name_that_waits_has_its_mirror() -> None:
     mirrored = FUNCTIONS | {"Client", "Engine", "Handle", "Listing", "Stream"}
     assert mirrored <= set(everlog.__all__)
-    mirrored |= MANAGERS
+    mirrored |= OWN
     plain = {name for name in sync.__all__ if getattr(everlog, name, None) is getattr(sync, name)}
     assert set(sync.__all__) == mirrored | ONLY_BLOCKING | plain
     assert plain == {"Current", "current", "now", "random", "scope", "uuid4"}

@@ -43,6 +43,12 @@ async def checkout(order: str) -> str:
     return order
 
 
+@workflow
+def tally(order: str) -> str:
+    RAN.append("tally")
+    return order
+
+
 class Shop:
     @workflow
     async def sell(self, item: str) -> str:
@@ -64,10 +70,9 @@ HANDLES: list[Any] = []
 IN_A_WORKFLOW: dict[str, tuple[Callable[[], Any], str]] = {
     "a plain step": (lambda: render("x"), 'await everlog.call(render, ...)"'),
     "a plain step with options": (lambda: render.options(key="a")("x"), 'await everlog.call(render, ...)"'),
-    "a workflow": (lambda: checkout("x"), "checkout.fn("),
-    "a workflow with options": (lambda: checkout.options(id="x")("x"), "checkout.fn("),
-    "a workflow that is a method": (lambda: Shop().sell("x"), "sell.fn("),
-    "a workflow by everlog.call": (lambda: everlog.call(checkout, "x"), "everlog.call takes a step"),  # type: ignore[arg-type]
+    "a plain workflow": (lambda: tally("x"), "await everlog.call(tally, ...)"),
+    "a plain workflow with options": (lambda: tally.options(id="x")("x"), "await everlog.call(tally, ...)"),
+    "a workflow of an object that nobody knows": (lambda: Shop().sell("x"), "everlog.register("),
     "a function by everlog.call": (lambda: everlog.call(charge.fn, "x"), "@step"),  # type: ignore[arg-type]
     "engine.start": (lambda: engine().start(checkout, "x"), "in a step"),
     "engine.run": (lambda: engine().run(checkout, "x"), "workflow.fn("),
@@ -92,7 +97,8 @@ IN_A_WORKFLOW: dict[str, tuple[Callable[[], Any], str]] = {
     "recv without an end, with a default": (lambda: everlog.recv("x", default=1), "timeout="),  # type: ignore[call-overload]
     "a key that is no key": (lambda: charge.options(key=""), "key"),
     "an id for a step": (lambda: charge.options(id="x"), "a step has no option 'id'"),  # type: ignore[call-arg]
-    "a key for a workflow": (lambda: checkout.options(key="x"), "a workflow has no option 'key'"),  # type: ignore[call-arg]
+    "a key for a workflow that is none": (lambda: checkout.options(key=""), "the key of a workflow"),
+    "a retry for a workflow": (lambda: checkout.options(retry=None), "a workflow has no option 'retry'"),  # type: ignore[call-arg]
 }
 
 OUTSIDE: dict[str, tuple[Callable[[], Any], str]] = {
@@ -144,7 +150,9 @@ WRONG_ANYWHERE = {
     "recv without an end, with a default",
     "a key that is no key",
     "an id for a step",
-    "a key for a workflow",
+    "a key for a workflow that is none",
+    "a retry for a workflow",
+    "a workflow of an object that nobody knows",
 }
 
 

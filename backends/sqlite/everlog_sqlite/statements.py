@@ -82,7 +82,15 @@ REGISTER_WORKER: Final = load("register_worker")
 RENEW_WORKER: Final = load("renew_worker")
 LIST_WORKERS: Final = load("list_workers")
 DELETE_WORKFLOWS: Final = tuple(
-    load(name) for name in ("delete_events", "delete_inboxes", "delete_message_keys", "delete_heads")
+    load(name)
+    for name in (
+        "delete_events",
+        "delete_inboxes",
+        "delete_message_keys",
+        "delete_values",
+        "delete_streams",
+        "delete_heads",
+    )
 )
 DELETE_WORKER: Final = load("delete_worker")
 FREE_HEADS: Final = load("free_heads")

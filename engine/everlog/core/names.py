@@ -10,9 +10,6 @@ LONGEST: Final = 512
 RESERVED: Final = "everlog:"
 CHILD_ENDED: Final = f"{RESERVED}child ended"
 """The topic on which a parent is told that a child has ended."""
-CANCEL: Final = "cancel"
-TERMINATE: Final = "terminate"
-"""These two are topics of control messages: they say what is asked of the workflow itself."""
 
 
 def check_id(workflow_id: str) -> str:

@@ -44,3 +44,8 @@ def startable_of(fn: object) -> AnyWorkflow[..., Any]:
         right = "decorate a function that calls it" if isinstance(definition, AnyStep) else "decorate the function"
         raise UsageError(f"only a workflow can be started, got {fn!r}; {right} with @workflow")
     return definition
+
+
+def kind_of(called: AnyStep[..., Any] | AnyWorkflow[..., Any]) -> str:
+    """Give the word for what it is."""
+    return "step" if isinstance(called, AnyStep) else "workflow"

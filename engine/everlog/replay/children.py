@@ -17,7 +17,7 @@ from msgspec import json
 from everlog.core import events
 from everlog.core.events import EndEvent, WhenParentEnds, decode_event
 from everlog.core.heads import InboxRow
-from everlog.core.names import CANCEL, TERMINATE
+from everlog.core.orders import CANCEL, TERMINATE
 from everlog.errors import CorruptLog
 from everlog.replay.operations import EndOperation, Phase, SendOperation
 

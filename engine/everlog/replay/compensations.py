@@ -53,7 +53,9 @@ class Undone:
         if not self._is_open or active.execution is not execution:
             raise WrongContext(f"undo.add works inside the block of {self._what}, in the workflow that opened it")
         called = calling.callable_of(fn, "undo.add")
-        called.signature.encode(execution.environment.codec, args, kwargs, what=f"input of {called.name}")
+        called.signature.encode(
+            execution.environment.codec, args, kwargs, what=f"input of {calling.kind_of(called)} {called.name}"
+        )
         self._added.append((called, args, kwargs, asking.site(2)))
 
     def _is_wanted(self, error: BaseException) -> bool:

@@ -93,11 +93,7 @@ def draft(
         rows = [*last, *_closings(execution), execution.outcome]
         return _drafted(execution, rows, recorded_at, published=(len(last), left), ended=True)
     if execution.began is None:
-        request = next((row for row in inbox if row.control and row.topic == CANCEL), None)
-        if request is not None:  # its code has not run, and need not
-            execution.outcome = events.WorkflowCancelled(reason=reason_of(request), rewind_to=execution.seq)
-            return _drafted(execution, [execution.outcome], recorded_at, ended=True)
-        return _drafted(execution, [beginning(execution.environment)], recorded_at)
+        return _before_it_begins(execution, inbox, recorded_at)
     consumed: list[int] = []
     facts: list[AnyEvent] = []
     failed: list[AnyEvent] = []
@@ -112,16 +108,8 @@ def draft(
     if execution.ended_steps:
         _take_ended_steps(execution, facts, failed)
     asked = _take_asked(execution, facts) if execution.sends else []
-    if not (
-        facts
-        or failed
-        or consumed
-        or published
-        or parts
-        or settle
-        or (starting and _must_open(execution))
-        or attention_at(execution) <= now
-    ):
+    wanted = facts or failed or consumed or published or parts or settle
+    if not (wanted or (starting and _must_open(execution)) or attention_at(execution) <= now):
         return None
     rows = [*failed, *facts] if failed else facts
     if execution.cancelled:
@@ -135,6 +123,14 @@ def draft(
     return _drafted(
         execution, rows, recorded_at, consumed, asked, published=(len(published), parts), progress=bool(facts)
     )
+
+
+def _before_it_begins(execution: Execution, inbox: Sequence[InboxRow], recorded_at: int) -> Draft:
+    request = next((row for row in inbox if row.control and row.topic == CANCEL), None)
+    if request is not None:  # its code has not run, and need not
+        execution.outcome = events.WorkflowCancelled(reason=reason_of(request), rewind_to=execution.seq)
+        return _drafted(execution, [execution.outcome], recorded_at, ended=True)
+    return _drafted(execution, [beginning(execution.environment)], recorded_at)
 
 
 def _after_order(execution: Execution, obeyed: Obeyed, recorded_at: int) -> Draft:

@@ -1,21 +1,27 @@
-"""Endings: what deadlines, termination and rewinding do to an execution. It drafts nothing."""
+"""Endings: how an execution ends, and what deadlines, termination and rewinding do to it. They draft nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from msgspec import structs
+from msgspec import Raw, structs
 
 from everlog.core import events
-from everlog.core.events import AnyEvent
+from everlog.core.events import AnyEvent, EndEvent
+from everlog.core.failures import describe
 from everlog.core.rewinding import Stored
 from everlog.core.state import earlier
+from everlog.errors import NotEncodable
+from everlog.replay.divergence import CannotGoOn
 from everlog.replay.matching import same_input
 from everlog.replay.operations import DeadlineOperation, Phase, SendOperation, StepOperation
+from everlog.replay.origins import after_cancellation, after_failure, cancellation_of
+from everlog.replay.sizes import LARGE, check_size
 
 if TYPE_CHECKING:
     from everlog.replay.execution import Execution
+    from everlog.replay.tasks import WorkflowTask
 
 Carried = events.StepCompleted | events.MessageSent
 """Outcomes that are written again for what was open where a workflow was rewound to: they are not to happen twice."""
@@ -37,6 +43,49 @@ def _set_deadline(execution: Execution, due_at: int | None) -> None:
     if due_at is not None:
         execution.deadline = deadline = DeadlineOperation(execution, "deadline", None, phase=Phase.OPEN, due_at=due_at)
         execution.push_due(due_at, deadline)
+
+
+# -- the end of the code -----------------------------------------------------------------------------------------------
+
+
+def finish(execution: Execution, main: WorkflowTask[Any]) -> None:
+    """Cancel what the code left behind, oldest first, and make the last event."""
+    execution.ending = True
+    execution.cancel_leftovers()
+    for operation in list(execution.operations.values()):
+        execution.cancel_operation(operation)
+    execution.sends.clear()
+    execution.ended_steps.clear()
+    execution.undispatched.clear()
+    execution.report_never_awaited()
+    if main.cancelled():
+        reason = execution.cancel_request.reason if execution.cancel_request else ""
+        to = after_cancellation(execution, cancellation_of(main))
+        execution.outcome = events.WorkflowCancelled(reason=reason, rewind_to=to)
+        return
+    error = main.exception()
+    if isinstance(error, CannotGoOn):
+        execution.broken = error
+    elif isinstance(error, MemoryError | RecursionError):
+        execution.broken = CannotGoOn(
+            f"workflow {execution.workflow_id!r} could not be run on: {type(error).__name__}: {error}"
+        )
+    elif error is not None:
+        to = after_failure(execution, error)
+        execution.outcome = events.WorkflowFailed(error=describe(error, execution.environment.codec), rewind_to=to)
+    else:
+        execution.outcome = _completed(execution, main.result())
+
+
+def _completed(execution: Execution, result: object) -> EndEvent:
+    codec, what = execution.environment.codec, f"result of workflow {execution.definition.name}"
+    try:
+        encoded = codec.encode(result, execution.definition.signature.result_type, what=what)
+        if len(encoded) >= LARGE:
+            check_size(encoded, what, silent=execution.replaying)
+    except NotEncodable as error:
+        return events.WorkflowFailed(error=describe(error, codec), rewind_to=execution.seq)
+    return events.WorkflowCompleted(result=Raw(encoded))
 
 
 # -- termination -------------------------------------------------------------------------------------------------------

@@ -15,14 +15,14 @@ from functools import partial
 from random import Random
 from typing import Any, Final
 
-from msgspec import Raw, Struct, field
+from msgspec import Struct, field
 
 from everlog.core import events
 from everlog.core.codec import Codec, Mismatch
 from everlog.core.events import AnyEvent, EndEvent
 from everlog.core.failures import Failure, describe, rebuild
 from everlog.core.rewinding import Lived
-from everlog.errors import InternalError, NotEncodable, StepInterrupted, WrongContext
+from everlog.errors import InternalError, StepInterrupted, WrongContext
 from everlog.host import Job, unlimited_pool
 from everlog.replay import asking
 from everlog.replay.applying import APPLY, check_none_is_missing
@@ -32,7 +32,7 @@ from everlog.replay.children import Children
 from everlog.replay.context import active
 from everlog.replay.definitions import AnyWorkflow, SyncWorkflow
 from everlog.replay.divergence import CannotGoOn, TornDown
-from everlog.replay.endings import Carried, begin_deadline, rewind
+from everlog.replay.endings import Carried, begin_deadline, finish, rewind
 from everlog.replay.loop import TimerHandle, WorkflowLoop
 from everlog.replay.operations import (
     NOT_KEPT,
@@ -47,11 +47,10 @@ from everlog.replay.operations import (
     TimerOperation,
     WaitOperation,
 )
-from everlog.replay.origins import after_cancellation, after_failure, cancellation_of, note_handled, note_recorded
+from everlog.replay.origins import note_handled, note_recorded
 from everlog.replay.publishing import Published
 from everlog.replay.quarantine import SWALLOWED, keep_aside, refuse_operation
 from everlog.replay.refusals import refuse_behind_workflows
-from everlog.replay.sizes import LARGE, check_size
 from everlog.replay.strands import Strand
 from everlog.replay.tasks import OperationFuture, WorkflowTask
 from everlog.replay.threads import refuse_own_threads
@@ -368,49 +367,12 @@ class Execution:
         try:
             self.loop.drain(first)
             if self.main is not None and self.main.done() and self.outcome is None and self.broken is None:
-                self._finish(self.main)
+                finish(self, self.main)
         finally:
             active.execution = outer
 
-    def _finish(self, main: WorkflowTask[Any]) -> None:
-        """Cancel what the code left behind, oldest first, and make the last event."""
-        self.ending = True
-        self._cancel_leftovers()
-        for operation in list(self.operations.values()):
-            self.cancel_operation(operation)
-        self.sends.clear()
-        self.ended_steps.clear()
-        self.undispatched.clear()
-        self._report_never_awaited()
-        if main.cancelled():
-            reason = self.cancel_request.reason if self.cancel_request else ""
-            to = after_cancellation(self, cancellation_of(main))
-            self.outcome = events.WorkflowCancelled(reason=reason, rewind_to=to)
-            return
-        error = main.exception()
-        if isinstance(error, CannotGoOn):
-            self.broken = error
-        elif isinstance(error, MemoryError | RecursionError):
-            self.broken = CannotGoOn(
-                f"workflow {self.workflow_id!r} could not be run on: {type(error).__name__}: {error}"
-            )
-        elif error is not None:
-            to = after_failure(self, error)
-            self.outcome = events.WorkflowFailed(error=describe(error, self.environment.codec), rewind_to=to)
-        else:
-            self.outcome = self._completed(main.result())
-
-    def _completed(self, result: object) -> EndEvent:
-        codec, what = self.environment.codec, f"result of workflow {self.definition.name}"
-        try:
-            encoded = codec.encode(result, self.definition.signature.result_type, what=what)
-            if len(encoded) >= LARGE:
-                check_size(encoded, what, silent=self.replaying)
-        except NotEncodable as error:
-            return events.WorkflowFailed(error=describe(error, codec), rewind_to=self.seq)
-        return events.WorkflowCompleted(result=Raw(encoded))
-
-    def _cancel_leftovers(self) -> None:
+    def cancel_leftovers(self) -> None:
+        """Cancel what the code left behind, tasks and generators, and run what it does then."""
         leftovers = self.loop.unfinished_tasks()
         generators = self.loop.open_generators()
         if leftovers or generators:
@@ -422,7 +384,8 @@ class Execution:
         for generator in generators:
             self.loop.create_task(generator.aclose())
 
-    def _report_never_awaited(self) -> None:
+    def report_never_awaited(self) -> None:
+        """Close what was called and never awaited, and say so."""
         for operation in self.called.values():
             if operation.coroutine is not None:
                 operation.coroutine.close()
@@ -444,7 +407,7 @@ class Execution:
         outer, active.execution = active.execution, self
         try:
             for _ in range(SWALLOWED):
-                self._cancel_leftovers()
+                self.cancel_leftovers()
                 if not self.loop.unfinished_tasks() and not self.loop.open_generators():
                     self.main = None
                     self.loop.let_go()

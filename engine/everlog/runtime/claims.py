@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from everlog.core.events import WorkflowRewound, decode_event
+from everlog.core.events import WorkflowCreated, WorkflowRewound, decode_event
 from everlog.errors import CorruptLog
 from everlog.replay.execution import Execution
 from everlog.runtime.residents import History
@@ -16,6 +16,14 @@ def whole_history(claimed: Claimed, store: Store) -> History:
     if not rows or rows[-1].seq != head.seq:
         raise CorruptLog(f"the history of {head.workflow_id!r} does not end at its head's seq {head.seq}")
     return [(row.seq, row.recorded_at, decode_event(row.payload)) for row in rows]
+
+
+def creation(workflow_id: str, history: History) -> WorkflowCreated:
+    """Give the first event of a history; `CorruptLog` where it is another."""
+    created = history[0][2]
+    if not isinstance(created, WorkflowCreated):
+        raise CorruptLog(f"the history of {workflow_id!r} does not begin with its creation; restore a backup")
+    return created
 
 
 def rebuild(execution: Execution, history: History, head: Head | None) -> None:

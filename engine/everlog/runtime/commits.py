@@ -13,15 +13,15 @@ from everlog.core.events import (
     AnyEvent,
     EndEvent,
     WhenParentEnds,
-    WorkflowCreated,
     encode_event,
     type_of,
 )
 from everlog.core.heads import ENDED, State
 from everlog.core.rewinding import Stored
 from everlog.core.state import WorkflowState, fold
-from everlog.errors import CorruptLog, InternalError
+from everlog.errors import InternalError
 from everlog.replay.drafting import Draft
+from everlog.runtime.claims import creation
 from everlog.runtime.farewells import farewells
 from everlog.runtime.residents import Resident
 from everlog.runtime.streams import Placed, place
@@ -105,13 +105,10 @@ def outside_commit(head: Head, history: Sequence[Stored], events: Sequence[AnyEv
 
 
 def _farewells(head: Head, history: Sequence[Stored], end: EndEvent, seq: int) -> list[NewMessage]:
-    created = history[0][2]
-    if not isinstance(created, WorkflowCreated):
-        raise CorruptLog(f"the history of {head.workflow_id!r} does not begin with its creation; restore a backup")
     left: list[tuple[str, WhenParentEnds]] = [
         (one.child, one.when_parent_ends) for one in fold(history).children.values() if not one.asked
     ]
-    return farewells(head.workflow_id, created, left, end, seq)
+    return farewells(head.workflow_id, creation(head.workflow_id, history), left, end, seq)
 
 
 def closing(folded: WorkflowState) -> list[AnyEvent]:

@@ -1,14 +1,20 @@
-"""Dispatches: the attempts that came of the drains of a round, until they are begun together."""
+"""Dispatches: the attempts that came of the drains of a round, until they are begun together; and their ends."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import Final
 
+from everlog.core.durations import SECOND
 from everlog.replay.attempts import Attempt
 from everlog.replay.drafting import take_dispatches
+from everlog.replay.execution import StepEnd
 from everlog.replay.operations import Phase
 from everlog.runtime.residents import Resident
 from everlog.runtime.steps import Dispatch
+from everlog.store import Store
+
+HAND_BACK_PAUSE: Final = SECOND
 
 
 class Dispatches:
@@ -51,3 +57,18 @@ def given_back(dispatches: Iterable[Dispatch]) -> Iterator[Resident]:
         dispatch.operation.dispatched = False
         dispatch.resident.execution.undispatched.append(dispatch.operation)
         yield dispatch.resident
+
+
+def take_end(dispatch: Dispatch, end: StepEnd | None, store: Store, *, draining: bool) -> None:
+    """Have the end of an attempt drafted; one without was cut short, and is run again in a while."""
+    execution, operation = dispatch.resident.execution, dispatch.operation
+    if end is not None:
+        execution.ended_steps.append((operation, end))
+        return
+    operation.dispatched = False
+    operation.cut_short += 1
+    if operation.definition.at_most_once and not dispatch.refused and not draining:
+        execution.ended_steps.append((operation, execution.interrupted(operation)))
+    elif not draining:
+        operation.retry_at = store.now() + HAND_BACK_PAUSE
+        execution.hand_back(operation)

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeVar
 from everlog.core.codec import ANY
 from everlog.core.durations import SECOND, Duration, microseconds
 from everlog.core.events import EndEvent, decode_event, encode_event
-from everlog.core.names import CANCEL
+from everlog.core.orders import CANCEL
 from everlog.errors import CorruptLog, EverlogError, WrongContext
 from everlog.replay import asking, starting
 from everlog.replay.context import active, attempt

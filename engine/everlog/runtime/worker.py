@@ -12,8 +12,6 @@ from functools import partial
 from itertools import islice
 from typing import Any, Final
 
-from everlog.core import events
-from everlog.core.durations import SECOND
 from everlog.core.events import EndEvent
 from everlog.errors import CorruptLog, EverlogError, InternalError, StoreUnavailable
 from everlog.host import Host
@@ -34,10 +32,10 @@ from everlog.replay.quarantine import was_kept_aside
 from everlog.runtime.alarms import Alarms
 from everlog.runtime.amending import amend
 from everlog.runtime.births import Birth, births_of
-from everlog.runtime.claims import rebuild, whole_history
+from everlog.runtime.claims import creation, rebuild, whole_history
 from everlog.runtime.commits import commit_of, going_on, state_commit, stuck_commit
 from everlog.runtime.committer import CommitAnswer, Committer, PendingCommit
-from everlog.runtime.dispatches import Dispatches, given_back
+from everlog.runtime.dispatches import Dispatches, given_back, take_end
 from everlog.runtime.outputs import Outputs
 from everlog.runtime.parking import PARK_AFTER, Resting, is_worth_parking
 from everlog.runtime.residents import NEVER, History, Resident, received_again
@@ -64,7 +62,6 @@ log: Final = logging.getLogger("everlog")
 MOST_TAKEOVERS: Final = 5
 CLAIM_AT_ONCE: Final = 100
 PARK_AT_ONCE: Final = 200
-HAND_BACK_PAUSE: Final = SECOND
 
 
 class Worker:
@@ -193,10 +190,7 @@ class Worker:
         definition: AnyWorkflow[..., Any],
         head: Head | None = None,
     ) -> None:
-        created = history[0][2]
-        if not isinstance(created, events.WorkflowCreated):
-            raise CorruptLog(f"the history of {workflow_id!r} does not begin with its creation")
-        execution = Execution(workflow_id, created, definition, self.environment)
+        execution = Execution(workflow_id, creation(workflow_id, history), definition, self.environment)
         execution.now = history[-1][1]
         resident = self.outputs.resident(execution, token, history[-1][0])
         resident.inbox = [*received_again(workflow_id, history), *inbox]
@@ -223,19 +217,9 @@ class Worker:
         if self._steps.running.get(operation) is not dispatch:
             return
         del self._steps.running[operation]
-        if resident.lost:
-            return
-        if end is None:
-            operation.dispatched = False
-            operation.cut_short += 1
-            if operation.definition.at_most_once and not dispatch.refused and not self.draining:
-                resident.execution.ended_steps.append((operation, resident.execution.interrupted(operation)))
-            elif not self.draining:
-                operation.retry_at = self._store.now() + HAND_BACK_PAUSE
-                resident.execution.hand_back(operation)
-        else:
-            resident.execution.ended_steps.append((operation, end))
-        self._dirty[resident] = None
+        if not resident.lost:
+            take_end(dispatch, end, self._store, draining=self.draining)
+            self._dirty[resident] = None
 
     def read_inbox(self) -> None:
         """Read the messages that came for what is held here."""

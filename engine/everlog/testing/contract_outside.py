@@ -17,9 +17,13 @@ from everlog.store import (
     State,
     Store,
     SupportsDeletion,
+    SupportsStreams,
+    SupportsValues,
     Undeliverable,
     WorkflowQuery,
 )
+from everlog.testing.contract_streams import emits, read, row
+from everlog.testing.contract_values import setting
 from everlog.testing.making import (
     claim,
     claimed_ids,
@@ -200,6 +204,32 @@ class DeletionConformance:
         assert store.heads(ENDS) == [None] * 3
         assert commit(store, Commit(workflow_id="held", token=token, seq=1, state="running")) == Done()
         assert _delete(store) == []
+
+    def test_its_values_are_removed_with_it(self, store: Store) -> None:
+        if not isinstance(store, SupportsValues):
+            pytest.skip("this store keeps no values")
+        for one in ("order", "other"):
+            commit(store, setting(one, held(store, one), 1, {"state": b"1"}, to="completed"))
+        _delete(store, "order")
+        assert list(store.values("order")) == []
+        waiting(store, "order", topics=["news"])
+        assert list(store.values("order")) == []
+        assert [found.payload for found in store.values("other")] == [b"1"]
+
+    def test_its_streams_are_removed_with_it(self, store: Store) -> None:
+        if not isinstance(store, SupportsStreams):
+            pytest.skip("this store keeps no streams")
+        for one in ("order", "other"):
+            token = held(store, one)
+            commit(store, emits(one, token, 1, row("log", 0, 2)))
+            commit(store, Commit(workflow_id=one, token=token, seq=1, state="completed", events=events(2, 2)))
+        _delete(store, "order")
+        assert list(store.streams("order")) == []
+        token = held(store, "order")
+        assert list(store.streams("order")) == []
+        assert commit(store, emits("order", token, 1, row("log", 0, 1))) == Done()
+        assert read(store, "order", "log") == [row("log", 0, 1)]
+        assert read(store, "other", "log") == [row("log", 0, 2)]
 
     def test_others_are_as_they_were(self, store: Store) -> None:
         for one in ("a", "b", "c"):
