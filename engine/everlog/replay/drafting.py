@@ -57,12 +57,12 @@ class Draft(Struct, kw_only=True):
 
     rows: list[AnyEvent]
     recorded_at: int
-    consumed: list[int]
+    consumed: Sequence[int]
     sends: list[SendOperation]
     starts: list[StartOperation]
     published: int
     """So many rows, the first ones, are of values and streams."""
-    parts: list[Part]
+    parts: Sequence[Part]
     """What is appended to streams."""
     stream_ends: dict[str, int] | None = None
     """How long the streams are after that, once it has its places."""
@@ -247,7 +247,7 @@ def _drafted(
     consumed: Sequence[int] = (),
     asked: Sequence[AskingOperation] = (),
     *,
-    published: tuple[int, list[Part]] = (0, []),
+    published: tuple[int, Sequence[Part]] = (0, ()),
     progress: bool = True,
     ended: bool = False,
 ) -> Draft:
@@ -257,9 +257,9 @@ def _drafted(
     return Draft(
         rows=rows,
         recorded_at=recorded_at,
-        consumed=list(consumed),
-        sends=[operation for operation in asked if isinstance(operation, SendOperation)],
-        starts=[operation for operation in asked if isinstance(operation, StartOperation)],
+        consumed=consumed,
+        sends=[operation for operation in asked if isinstance(operation, SendOperation)] if asked else [],
+        starts=[operation for operation in asked if isinstance(operation, StartOperation)] if asked else [],
         published=published[0],
         parts=published[1],
         state=state,

@@ -62,9 +62,9 @@ class Published:
 
     def is_wanted(self) -> bool:
         """Tell whether the next commit has something of this to write."""
-        if self.parts or self.values:
-            return True
-        return bool(self.pending) and any(operation.phase is Phase.OPEN for operation in self.pending.values())
+        if not self.pending:
+            return bool(self.parts or self.values)
+        return bool(self.parts or self.values) or any(one.phase is Phase.OPEN for one in self.pending.values())
 
     def emits(self) -> bool:
         """Tell whether the next commit has something to append to streams."""

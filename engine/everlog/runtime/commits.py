@@ -47,7 +47,9 @@ def commit_of(resident: Resident, drafted: Draft, creates: Sequence[NewWorkflow]
         state=drafted.state,
         wake_at=drafted.wake_at,
         topics=drafted.topics,
-        consumed=[row for row in drafted.consumed if row > 0],  # those below were taken before a rewinding
+        consumed=[row for row in drafted.consumed if row > 0]
+        if drafted.consumed
+        else (),  # others were taken before a rewinding
         creates=creates,
         messages=_messages(resident, drafted, rows) if drafted.sends or drafted.state in ENDED else (),
         values=_values(drafted, rows) if drafted.published else (),
