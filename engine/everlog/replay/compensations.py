@@ -13,9 +13,9 @@ from types import TracebackType
 from typing import Any, Final, ParamSpec, Self, final
 
 from everlog.errors import WrongContext
-from everlog.replay import asking, calling
-from everlog.replay.context import active
-from everlog.replay.definitions import Definition
+from everlog.replay import asking, calling, starting
+from everlog.replay.context import active, undoing
+from everlog.replay.definitions import AnyWorkflow, Definition
 from everlog.replay.divergence import CannotGoOn
 from everlog.replay.execution import Execution
 from everlog.replay.operations import Site
@@ -53,6 +53,8 @@ class Undone:
         if not self._is_open or active.execution is not execution:
             raise WrongContext(f"undo.add works inside the block of {self._what}, in the workflow that opened it")
         called = calling.callable_of(fn, "undo.add")
+        if isinstance(called, AnyWorkflow):
+            starting.check_passed(called, args, kwargs)
         called.signature.encode(execution.environment.codec, args, kwargs, what=f"input of {called.name}")
         self._added.append((called, args, kwargs, asking.site(2)))
 
@@ -90,6 +92,7 @@ class Undone:
             raise cancelled
 
     async def _run(self, execution: Execution, error: BaseException) -> None:
+        undoing.set(True)
         while self._added:
             called, args, kwargs, called_at = self._added.pop()
             try:

@@ -16,10 +16,11 @@ from everlog.core import events, orders
 from everlog.core.events import AnyEvent, EndEvent, decode_event
 from everlog.core.heads import State
 from everlog.core.names import check_id, check_reason
-from everlog.core.rewinding import Stored, rewind_point
-from everlog.core.state import WorkflowState, fold
+from everlog.core.rewinding import Stored, folded
+from everlog.core.state import WorkflowState
 from everlog.errors import NotFound, StoreUnavailable, UsageError
 from everlog.runtime.commits import closing, outside_commit
+from everlog.runtime.reopening import reopening
 from everlog.store import ENDED, Batch, Busy, Done, EventRow, Head, Store, SupportsDeletion
 
 if TYPE_CHECKING:
@@ -103,11 +104,7 @@ class Controls:
         def change(seen: Seen) -> tuple[list[AnyEvent], State] | None:
             if seen.head.token is not None or seen.head.state not in ("failed", "cancelled", "stuck"):
                 return None
-            to, timeout = rewind_point(seen.history), seen.folded.timeout
-            began = seen.folded.began_seq is not None and seen.folded.began_seq <= to
-            deadline = seen.now + timeout if began and timeout is not None else None
-            rewound = events.WorkflowRewound(to=to, by=self._client.name, asked_at=seen.now, deadline=deadline)
-            return [rewound], "running" if began else "queued"
+            return reopening(seen.history, seen.folded, by=self._client.name, asked_at=seen.now, now=seen.now)
 
         return await self._write(workflow_id, change)
 
@@ -176,7 +173,7 @@ def _look(store: Store, workflow_id: str) -> Seen | None:
     if not rows or rows[-1].seq != head.seq:
         return None
     history = [(row.seq, row.recorded_at, decode_event(row.payload)) for row in rows]
-    return Seen(head, rows, history, fold(history), store.now())
+    return Seen(head, rows, history, folded(history), store.now())
 
 
 def _is_alive(store: Store, seen: Seen) -> bool:
