@@ -12,6 +12,7 @@ import pytest
 
 from everlog import Client, Engine, Handle, HistoryEvent
 from everlog.core.events import ItemsEmitted, decode_event
+from everlog.core.names import CHILD_ENDED
 from everlog.errors import StoreUnavailable
 from everlog.host import Driver, Pump
 from everlog.memory import MemoryStore
@@ -240,4 +241,6 @@ def projections_fit(store: Store, workflow_id: str) -> None:
         due = [operation.due_at for operation in folded.open.values() if operation.due_at is not None]
         due += [folded.deadline] if folded.deadline is not None else []
         assert head.wake_at == min(due, default=None)
-        assert list(head.topics) == sorted({one.name for one in folded.open.values() if one.kind == "wait"})
+        awaited = {CHILD_ENDED} & set(head.topics)  # whether a child is only open or awaited is not in the history
+        assert folded.children or not awaited
+        assert list(head.topics) == sorted({one.name for one in folded.open.values() if one.kind == "wait"} | awaited)

@@ -318,7 +318,7 @@ async def wrong(how: str) -> None:
     ("how", "why"),
     [
         ("lambda", "takes a step"),
-        ("value", "input of step"),
+        ("value", "input of "),
         ("missing", "what"),
         ("late", "inside the block"),
         ("again", "has had its block"),

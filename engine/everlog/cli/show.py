@@ -12,7 +12,8 @@ from everlog.core.durations import SECOND, spoken
 from everlog.core.events import decode_event
 from everlog.core.explain import why
 from everlog.core.failures import Failure
-from everlog.core.state import WorkflowState, fold
+from everlog.core.rewinding import folded
+from everlog.core.state import WorkflowState
 from everlog.store import ENDED, Head, StreamEnd, SupportsStreams, WorkerRow
 
 FIRST = 8
@@ -30,11 +31,11 @@ def show_workflow(workflow_id: str, place: str | None, *, whole: bool) -> None:
         (head,) = [found or head for found in store.heads([workflow_id])]
         workers, now = store.workers(), store.now()
         streams = store.streams(workflow_id) if isinstance(store, SupportsStreams) else ()
-    folded = fold(history)
-    lines = [*_heading(head, folded, workers, now), *_reason(head, folded, workers, now)]
-    lines += _published(folded, streams)
-    if folded.error is not None and folded.error.traceback:
-        lines += ["", *_traceback(folded.error)]
+    state = folded(history)
+    lines = [*_heading(head, state, workers, now), *_reason(head, state, workers, now)]
+    lines += _published(state, streams)
+    if state.error is not None and state.error.traceback:
+        lines += ["", *_traceback(state.error)]
     lines += ["", *_timeline(history, whole=whole)]
     print("\n".join(lines))
     if not whole and len(timeline(history)) > FIRST + LAST:

@@ -54,6 +54,12 @@ def _check(text: str, what: str) -> str:
     return text
 
 
+def another_id(workflow_id: str, seq: int) -> str:
+    """Give the id of a workflow that takes the place of one that its parent started before it was rewound at `seq`."""
+    ending = f"~{seq}"
+    return workflow_id[: LONGEST - len(ending)] + ending
+
+
 def time_ordered_id(now: int, token: str) -> str:
     """Give a new id, a UUID of version 7 (RFC 9562): ids that are made one after the other lie together in an index.
 

@@ -9,8 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import msgspec
+
 from everlog.core import events
 from everlog.core.events import AnyEvent, EndEvent
+from everlog.core.state import WorkflowState, fold
 
 Stored = tuple[int, int, AnyEvent]
 """Seq, time of recording and event."""
@@ -30,9 +33,17 @@ class Lived:
                 cut = len(self.rows)
                 while cut and self.rows[cut - 1][0] > event.to:
                     cut -= 1
-                self.void[row[0]] = self.rows[cut:]
+                self.void[row[0]] = [one for kept in self.rows[cut:] for one in (*self.void.pop(kept[0], ()), kept)]
                 del self.rows[cut:]
             self.rows.append(row)
+
+
+def folded(history: Sequence[Stored]) -> WorkflowState:
+    """Give the state that a whole history makes; its children are those that a replay of it has."""
+    state = fold(history)
+    if any(isinstance(event, events.WorkflowRewound) for _, _, event in history):
+        return msgspec.structs.replace(state, children=fold(Lived(history).rows).children)
+    return state
 
 
 def returned(history: Sequence[Stored]) -> list[events.MessageReceived]:

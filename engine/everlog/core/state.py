@@ -61,6 +61,8 @@ class OwnStream(msgspec.Struct, frozen=True, kw_only=True):
 
     items: int = 0
     closed: bool = False
+    until: int = 0
+    """The place after the last of it. What was written before a rewinding may be told of again, and counts once."""
 
 
 class WorkflowState(msgspec.Struct, frozen=True, kw_only=True):
@@ -186,9 +188,10 @@ def _published(state: WorkflowState, at: int, event: events.Publication) -> Work
         value = PublishedValue(seq=state.seq, recorded_at=at, value=event.value)
         return msgspec.structs.replace(state, values={**state.values, event.name: value})
     before = state.streams.get(event.stream, OwnStream())
+    if event.offset < before.until:
+        return state
     emitted = event.count if isinstance(event, events.ItemsEmitted) else 0
-    closed = isinstance(event, events.StreamClosed)
-    after = OwnStream(items=before.items + emitted, closed=before.closed or closed)
+    after = OwnStream(items=before.items + emitted, closed=not emitted, until=event.offset + max(1, emitted))
     return msgspec.structs.replace(state, streams={**state.streams, event.stream: after})
 
 

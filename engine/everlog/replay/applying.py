@@ -144,15 +144,19 @@ def _published(execution: Execution, event: events.Publication) -> None:
         _diverge(execution, event, operation.describe(), operation)
     del pending[operation.identity]
     operation.phase = Phase.ENDED
+    if isinstance(event, events.StreamClosed):
+        execution.published.sealed.add(event.stream)
 
 
 def check_none_is_missing(execution: Execution, recorded_at: int, event: AnyEvent) -> None:
     """Raise `CannotGoOn` where the row proves that what the code has published is not in the history.
 
     It is written in the commit that follows, before all else. So what may come first are the facts of the commit whose
-    fact it answered, which all bear one time.
+    fact it answered, which all bear one time; and what others wrote meanwhile.
     """
     if isinstance(event, events.Publication) and not (isinstance(event, events.ValueSet) and event.attempt):
+        return
+    if isinstance(event, events.WorkflowPaused | events.WorkflowResumed | events.TerminateRequested):
         return
     operation = next(iter(execution.published.pending.values()))
     is_fact = type(event) in events.FACTS

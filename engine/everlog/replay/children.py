@@ -18,6 +18,7 @@ from everlog.core import events
 from everlog.core.events import EndEvent, WhenParentEnds, decode_event
 from everlog.core.heads import InboxRow
 from everlog.core.orders import CANCEL, TERMINATE
+from everlog.core.rewinding import Stored
 from everlog.errors import CorruptLog
 from everlog.replay.operations import EndOperation, Phase, SendOperation
 
@@ -31,7 +32,18 @@ ASKED_WITH: Final[dict[WhenParentEnds, str]] = {"cancel": CANCEL, "terminate": T
 class Child:
     """A workflow that was started here."""
 
-    __slots__ = ("asked", "chosen", "end", "id", "name", "operation", "waits", "when_parent_ends")
+    __slots__ = (
+        "asked",
+        "chosen",
+        "end",
+        "ends_after",
+        "id",
+        "looked_at",
+        "name",
+        "operation",
+        "waits",
+        "when_parent_ends",
+    )
 
     def __init__(self, event: events.ChildStarted) -> None:
         self.id = event.child
@@ -44,6 +56,10 @@ class Child:
         self.end: EndEvent | None = None
         self.asked = False
         """Whether it was asked to stop."""
+        self.looked_at = False
+        """Whether somebody has looked where it is, if that must be."""
+        self.ends_after = 0
+        """What tells of an end up to this seq of its history tells of one that it was brought back from."""
 
 
 class Children:
@@ -55,17 +71,48 @@ class Children:
         """Those whose end is not known."""
         self.awaited = 0
         """So many waits for an end are open."""
+        self.uncertain: dict[str, Child] = {}
+        """Those that are open, and may have ended, or been made to end, while this workflow had ended."""
+        self.reopened_at = 0
+        """When it was asked for that this workflow, which had ended, go on."""
+        self.lost: dict[str, EndEvent | None] = {}
+        """Those whose start is void, or whose end is, with that."""
+        self.void_starts: dict[str, int] = {}
+        """Operations that started a child in what is void, by the seq of the row that says so."""
 
     def started(self, event: events.ChildStarted) -> Child | None:
         """Take note of a start; None where it only found a workflow that somebody else had started."""
         if not event.existed:
-            self.known[event.child] = self.open[event.child] = Child(event)
+            self.known[event.child] = self.open[event.child] = child = Child(event)
+            if event.child in self.lost:
+                self.uncertain[event.child] = child
         return self.known.get(event.child)
+
+    def rewound(self, event: events.WorkflowRewound, seq: int, void: Sequence[Stored]) -> None:
+        """Take note of what was told in what is void; where this workflow had ended, nobody told it anything more."""
+        for _, _, row in void:
+            if isinstance(row, events.ChildEnded):
+                self.lost[row.child] = row.outcome
+            elif isinstance(row, events.ChildStarted) and not row.existed:
+                self.lost.setdefault(row.child, None)
+                self.void_starts[row.operation] = seq
+        if any(isinstance(row, EndEvent) for _, _, row in void):
+            self.reopened_at = event.asked_at
+            self.uncertain = dict(self.open)
+
+    def must_look(self) -> bool:
+        """Tell whether somebody has to look where some of them are."""
+        return any(not child.looked_at for child in self.uncertain.values())
+
+    def is_doubtful(self, message: InboxRow) -> bool:
+        """Tell whether somebody has to look what a message about an end means."""
+        child = self.uncertain.get(message.source)
+        return child is not None and message.number > child.ends_after
 
     def heard(self, message: InboxRow) -> events.ChildEnded | None:
         """Give the fact that a message about the end of a child is; None where it says nothing new."""
         child = self.known.get(message.source)
-        if child is None or child.chosen or child.end is not None:
+        if child is None or child.chosen or child.end is not None or message.number <= child.ends_after:
             return None
         try:
             outcome = decode_event(message.payload)
@@ -97,6 +144,7 @@ class Children:
         """End all waits for the end of a child, first come first, and drain; without one there is nothing to run."""
         child.end = end
         del self.open[child.id]
+        self.uncertain.pop(child.id, None)
         waits = list(child.waits)
         for operation in waits:
             operation.phase = Phase.ENDED

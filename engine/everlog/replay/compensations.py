@@ -13,9 +13,9 @@ from types import TracebackType
 from typing import Any, Final, ParamSpec, Self, final
 
 from everlog.errors import WrongContext
-from everlog.replay import asking, calling
-from everlog.replay.context import active
-from everlog.replay.definitions import Definition
+from everlog.replay import asking, calling, starting
+from everlog.replay.context import active, undoing
+from everlog.replay.definitions import AnyWorkflow, Definition
 from everlog.replay.divergence import CannotGoOn
 from everlog.replay.execution import Execution
 from everlog.replay.operations import Site
@@ -53,9 +53,10 @@ class Undone:
         if not self._is_open or active.execution is not execution:
             raise WrongContext(f"undo.add works inside the block of {self._what}, in the workflow that opened it")
         called = calling.callable_of(fn, "undo.add")
-        called.signature.encode(
-            execution.environment.codec, args, kwargs, what=f"input of {calling.kind_of(called)} {called.name}"
-        )
+        if isinstance(called, AnyWorkflow):
+            starting.check_passed(called, args, kwargs)
+        what = f"input of {calling.kind_of(called)} {called.name}"
+        called.signature.encode(execution.environment.codec, args, kwargs, what=what)
         self._added.append((called, args, kwargs, asking.site(2)))
 
     def _is_wanted(self, error: BaseException) -> bool:
@@ -92,6 +93,7 @@ class Undone:
             raise cancelled
 
     async def _run(self, execution: Execution, error: BaseException) -> None:
+        undoing.set(True)
         while self._added:
             called, args, kwargs, called_at = self._added.pop()
             try:

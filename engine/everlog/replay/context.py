@@ -23,3 +23,6 @@ is blocking code."""
 
 attempt: ContextVar[Attempt | None] = ContextVar("everlog_attempt", default=None)
 """The attempt of a step that runs in this context."""
+
+undoing: ContextVar[bool] = ContextVar("everlog_undoing", default=False)
+"""Whether compensations run in this context."""

@@ -111,13 +111,7 @@ def draft(
     wanted = facts or failed or consumed or published or parts or settle
     if not (wanted or (starting and _must_open(execution)) or attention_at(execution) <= now):
         return None
-    rows = [*failed, *facts] if failed else facts
-    if execution.cancelled:
-        rows = [*_closings(execution), *rows]
-    if execution.unrecorded or execution.undispatched:
-        rows = [*_openings(execution, starting), *rows]
-    if published:
-        rows = [*published, *rows]
+    rows = _in_order(execution, published, failed, facts, starting=starting)
     if not rows and not consumed and not parts and not settle:
         return None
     return _drafted(
@@ -131,6 +125,17 @@ def _before_it_begins(execution: Execution, inbox: Sequence[InboxRow], recorded_
         execution.outcome = events.WorkflowCancelled(reason=reason_of(request), rewind_to=execution.seq)
         return _drafted(execution, [execution.outcome], recorded_at, ended=True)
     return _drafted(execution, [beginning(execution.environment)], recorded_at)
+
+
+def _in_order(
+    execution: Execution, published: list[AnyEvent], failed: list[AnyEvent], facts: list[AnyEvent], *, starting: bool
+) -> list[AnyEvent]:
+    rows = [*failed, *facts] if failed else facts
+    if execution.cancelled:
+        rows = [*_closings(execution), *rows]
+    if execution.unrecorded or execution.undispatched:
+        rows = [*_openings(execution, starting), *rows]
+    return [*published, *rows] if published else rows
 
 
 def _after_order(execution: Execution, obeyed: Obeyed, recorded_at: int) -> Draft:
@@ -174,6 +179,7 @@ def wants_draft(execution: Execution) -> bool:
         or execution.ended_steps
         or execution.published.is_wanted()
         or execution.carried
+        or execution.children.must_look()
         or execution.paused
         or (execution.undispatched and _must_open(execution))
     )
@@ -225,7 +231,8 @@ def head_state(execution: Execution) -> Rest:
     if execution.published.is_wanted():
         return RUNNING
     if (
-        execution.sends
+        execution.children.must_look()
+        or execution.sends
         or execution.ended_steps
         or execution.carried
         or (execution.loop.has_ready() and not execution.operations)
@@ -296,6 +303,8 @@ def _arrivals(execution: Execution, now: int, inbox: Sequence[InboxRow], consume
                 yield events.CancelRequested(by=message.source, reason=reason_of(message))
             continue
         if message.topic == CHILD_ENDED:
+            if execution.children.is_doubtful(message):
+                continue
             consumed.append(message.row)
             ended = execution.children.heard(message)
             if ended is not None:
@@ -338,7 +347,10 @@ def _due(execution: Execution, until: int) -> Iterator[AnyEvent]:
         elif isinstance(operation, WaitOperation) and operation.due_at is not None:
             yield events.WaitExpired(operation=operation.identity, topic=operation.topic, due_at=operation.due_at)
         elif isinstance(operation, DeadlineOperation):
-            reason = f"timeout: its deadline, {as_datetime(due_at):%Y-%m-%d %H:%M:%S} UTC, has come"
+            whose = (
+                f"the deadline of its parent {execution.created.parent!r}" if operation.inherited else "its deadline"
+            )
+            reason = f"timeout: {whose}, {as_datetime(due_at):%Y-%m-%d %H:%M:%S} UTC, has come"
             yield events.CancelRequested(by="", reason=reason, due_at=due_at)
 
 

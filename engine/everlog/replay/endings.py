@@ -10,12 +10,21 @@ from msgspec import Raw, structs
 from everlog.core import events
 from everlog.core.events import AnyEvent, EndEvent
 from everlog.core.failures import describe
+from everlog.core.names import another_id
 from everlog.core.rewinding import Stored
 from everlog.core.state import earlier
 from everlog.errors import NotEncodable
 from everlog.replay.divergence import CannotGoOn
-from everlog.replay.matching import same_input
-from everlog.replay.operations import DeadlineOperation, Phase, SendOperation, StepOperation
+from everlog.replay.matching import same_input, same_start
+from everlog.replay.operations import (
+    DeadlineOperation,
+    Phase,
+    SendOperation,
+    StartOperation,
+    StepOperation,
+    TimerOperation,
+    WaitOperation,
+)
 from everlog.replay.origins import after_cancellation, after_failure, cancellation_of
 from everlog.replay.sizes import LARGE, check_size
 
@@ -23,7 +32,7 @@ if TYPE_CHECKING:
     from everlog.replay.execution import Execution
     from everlog.replay.tasks import WorkflowTask
 
-Carried = events.StepCompleted | events.MessageSent
+Carried = events.StepCompleted | events.MessageSent | events.ChildStarted
 """Outcomes that are written again for what was open where a workflow was rewound to: they are not to happen twice."""
 
 
@@ -32,16 +41,19 @@ Carried = events.StepCompleted | events.MessageSent
 
 def begin_deadline(execution: Execution) -> None:
     """Have the workflow cancelled when its deadline comes."""
-    created = execution.created
-    _set_deadline(execution, earlier(execution.began_at, created.timeout, created.deadline))
+    given = execution.given_deadline
+    due_at = earlier(execution.began_at, execution.created.timeout, given)
+    _set_deadline(execution, due_at, inherited=due_at == given)
 
 
-def _set_deadline(execution: Execution, due_at: int | None) -> None:
+def _set_deadline(execution: Execution, due_at: int | None, *, inherited: bool) -> None:
     if execution.deadline is not None:
         execution.deadline.phase = Phase.ENDED
     execution.deadline = None
     if due_at is not None:
-        execution.deadline = deadline = DeadlineOperation(execution, "deadline", None, phase=Phase.OPEN, due_at=due_at)
+        execution.deadline = deadline = DeadlineOperation(
+            execution, "deadline", None, phase=Phase.OPEN, due_at=due_at, inherited=inherited
+        )
         execution.push_due(due_at, deadline)
 
 
@@ -98,13 +110,14 @@ def terminate(execution: Execution, event: events.TerminateRequested) -> None:
         execution.cancel_operation(operation)
     for waiting in (execution.sends, execution.ended_steps, execution.undispatched, execution.carried):
         waiting.clear()
+    execution.published.pending.clear()
     execution.outcome = events.WorkflowCancelled(reason=event.reason, terminated=True)
 
 
 # -- rewinding ---------------------------------------------------------------------------------------------------------
 
 
-def rewind(execution: Execution, event: events.WorkflowRewound, void: Sequence[Stored]) -> None:
+def rewind(execution: Execution, recorded_at: int, event: events.WorkflowRewound, void: Sequence[Stored]) -> None:
     """Open anew what is open where the workflow was rewound to, steps with all their attempts."""
     execution.paused = False
     execution.rewound_at = event.asked_at
@@ -112,7 +125,7 @@ def rewind(execution: Execution, event: events.WorkflowRewound, void: Sequence[S
     execution.unrecorded = {
         identity: operation
         for identity, operation in execution.operations.items()
-        if not isinstance(operation, SendOperation)
+        if isinstance(operation, StepOperation | TimerOperation | WaitOperation)
     }
     for operation in execution.unrecorded.values():
         operation.recorded = False
@@ -121,7 +134,13 @@ def rewind(execution: Execution, event: events.WorkflowRewound, void: Sequence[S
             operation.attempt, operation.started_attempt, operation.cut_short = 1, 0, 0
             operation.retry_at, operation.dispatched = None, False
     execution.undispatched = list(execution.steps.values())
-    _set_deadline(execution, event.deadline)
+    execution.given_deadline = event.deadline
+    timeout = execution.created.timeout
+    inherited = event.by == execution.created.parent and (
+        timeout is None or event.deadline is None or event.deadline < recorded_at + timeout
+    )
+    _set_deadline(execution, event.deadline, inherited=inherited)
+    execution.children.rewound(event, execution.seq, void)
     _carry(execution, void)
 
 
@@ -129,6 +148,8 @@ def _carry(execution: Execution, void: Sequence[Stored]) -> None:
     """Find the outcomes, in what is void, of what is open now: of a step only if its input is the same."""
     inputs: dict[str, Any] = {}
     for _, _, event in void:
+        if isinstance(event, events.ItemsEmitted | events.StreamClosed):
+            execution.published.void.setdefault(event.operation, []).append(event)
         identity = getattr(event, "operation", None)
         operation = execution.operations.get(identity) if isinstance(identity, str) else None
         if isinstance(operation, StepOperation) and isinstance(event, events.StepEvent):
@@ -141,6 +162,11 @@ def _carry(execution: Execution, void: Sequence[Stored]) -> None:
             recorded = (event.to, event.topic, event.key, bytes(event.message))
             if recorded == (operation.to, operation.topic, operation.key, operation.payload):
                 execution.carried.append(event)
+        elif isinstance(operation, StartOperation) and isinstance(event, events.ChildStarted):
+            if same_start(operation, event, execution.environment.codec):
+                execution.carried.append(event)
+            elif operation.definition.id is None:
+                operation.child = another_id(operation.child, execution.seq)
 
 
 def _is_same(

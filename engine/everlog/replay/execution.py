@@ -110,6 +110,8 @@ class Execution:
         self.cancel_request: events.CancelRequested | None = None
         self.cancel_requests: list[int] = []
         """The seqs of all requests."""
+        self.given_deadline = created.deadline
+        """The deadline of what started or reopened it."""
         self.deadline: DeadlineOperation | None = None
         self.ordered_at = self.rewound_at = 0
         """When it was asked for that the workflow was last paused or resumed, and rewound: earlier orders are void."""
@@ -153,7 +155,7 @@ class Execution:
             for seq, recorded_at, event in lived.rows:
                 if isinstance(event, events.WorkflowRewound):
                     self.seq = seq
-                    rewind(self, event, lived.void[seq])
+                    rewind(self, recorded_at, event, lived.void[seq])
                 else:
                     self.apply(seq, recorded_at, event)
         finally:
@@ -234,6 +236,7 @@ class Execution:
         loop.progress += 1
         if isinstance(operation, StepOperation):
             self.unrecorded[identity] = self.steps[identity] = operation
+            operation.repeats = bool(self.rewound_at)
             self.undispatched.append(operation)
         elif isinstance(operation, SendOperation | StartOperation):
             self.sends.append(operation)

@@ -227,6 +227,8 @@ class StartOperation(Operation, eq=False, kw_only=True):
     key: str | None
     is_call: bool
     """Whether its end is awaited as that of a call is: who gives up the call gives up the child."""
+    undoes: bool = False
+    """Whether it is a compensation, which the deadline of its parent does not cut short."""
 
     kind: ClassVar[Kind] = "start"
 
@@ -276,6 +278,8 @@ class DeadlineOperation(Operation, eq=False, kw_only=True):
     """The deadline of a workflow: not asked for by its code, so it is no row but the cancellation that comes of it."""
 
     due_at: int
+    inherited: bool = False
+    """Whether it is that of its parent."""
 
     kind: ClassVar[Kind] = "deadline"
 

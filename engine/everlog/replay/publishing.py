@@ -43,6 +43,8 @@ class Part(Struct, kw_only=True, eq=False):
     """The step that wrote it; None: the operation of workflow code is `published_by`."""
     attempt: int = 0
     published_by: str | None = None
+    placed_at: int | None = None
+    """Where it was written before the workflow was rewound, if it was."""
 
 
 class Published:
@@ -59,6 +61,8 @@ class Published:
         """What steps emitted."""
         self.values: list[events.ValueSet] = []
         """What steps set."""
+        self.void: dict[str, list[AnyEvent]] = {}
+        """Rows of streams that a rewinding has made void, by operation: what they tell of is in the streams."""
 
     def is_wanted(self) -> bool:
         """Tell whether the next commit has something of this to write."""
@@ -79,10 +83,17 @@ class Published:
             if operation.phase is Phase.OPEN:
                 operation.phase = Phase.CLOSING
                 rows.append(operation.row())
-                parts.extend(operation.parts())
+                parts.extend(operation.parts(self._placed_at(operation)))
                 if isinstance(operation, CloseOperation):
                     self.sealed.add(operation.target)
         return rows, parts
+
+    def _placed_at(self, operation: PublishOperation) -> int | None:
+        """Give where the same was written to a stream before the workflow was rewound; None where it was not."""
+        for event in reversed(self.void.get(operation.identity, ())):
+            if isinstance(event, events.ItemsEmitted | events.StreamClosed) and operation.repeats(event):
+                return event.offset
+        return None
 
     def take_of_steps(self, execution: Execution) -> tuple[list[AnyEvent], list[Part]]:
         """Give the same of steps; the values only of those that are still wanted."""
@@ -114,9 +125,13 @@ class PublishOperation(Operation, eq=False, kw_only=True):
         """Give the row that says it."""
         raise NotImplementedError
 
-    def parts(self) -> Iterable[Part]:
-        """Give what is to be appended to streams."""
+    def parts(self, placed_at: int | None) -> Iterable[Part]:
+        """Give what is to be in streams, with the place where it lies already."""
         return ()
+
+    def repeats(self, event: Publication) -> bool:
+        """Tell whether the row says the very same, so that it need not be appended to a stream again."""
+        return self.is_said_by(event)
 
     def is_said_by(self, event: Publication) -> bool:
         """Tell whether the row says what the code asked for."""
@@ -175,8 +190,18 @@ class EmitOperation(PublishOperation, eq=False, kw_only=True):
         )
         return events.ItemsEmitted(**given, large_items=large)  # type: ignore[arg-type]  # the same
 
-    def parts(self) -> Iterable[Part]:
-        yield Part(stream=self.target, kind="items", payloads=self.payloads, published_by=self.identity)
+    def parts(self, placed_at: int | None) -> Iterable[Part]:
+        yield Part(
+            stream=self.target,
+            kind="items",
+            payloads=self.payloads,
+            published_by=self.identity,
+            placed_at=placed_at,
+        )
+
+    def repeats(self, event: Publication) -> bool:
+        large = event.large_items if isinstance(event, events.ItemsEmitted) else None
+        return (large is None or large.digest == digest(array(self.payloads))) and self.is_said_by(event)
 
     def is_said_by(self, event: Publication) -> bool:
         if not isinstance(event, events.ItemsEmitted):
@@ -206,8 +231,8 @@ class CloseOperation(PublishOperation, eq=False, kw_only=True):
     def row(self) -> Publication:
         return events.StreamClosed(operation=self.identity, stream=self.target, offset=0)
 
-    def parts(self) -> Iterable[Part]:
-        yield Part(stream=self.target, kind="closed", payloads=[], published_by=self.identity)
+    def parts(self, placed_at: int | None) -> Iterable[Part]:
+        yield Part(stream=self.target, kind="closed", payloads=[], published_by=self.identity, placed_at=placed_at)
 
     def is_said_by(self, event: Publication) -> bool:
         return isinstance(event, events.StreamClosed) and event.stream == self.target

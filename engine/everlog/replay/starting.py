@@ -10,9 +10,10 @@ from msgspec import json
 from everlog.core import events
 from everlog.core.codec import digest
 from everlog.core.events import EndEvent
-from everlog.core.names import LONGEST
+from everlog.core.names import LONGEST, another_id
 from everlog.errors import IdInUse, UsageError, WorkflowCancelled, WorkflowFailed
 from everlog.replay.asking import coroutine_of, outcome_of, site
+from everlog.replay.context import undoing
 from everlog.replay.instances import recorded_instance, startable
 from everlog.replay.operations import EndOperation, Site, StartOperation
 from everlog.replay.sizes import LARGE, check_size
@@ -129,17 +130,19 @@ def _drawn(
         raise IdInUse(f"{definition.id!r} is the id of this workflow itself; choose another for its child")
     branch, key = execution.loop.branch(), definition.key
     identity = execution.draw_key(definition.name, key) if key is not None else branch.draw(definition.name)
+    child, void = child_id(execution.workflow_id, identity), execution.children.void_starts.get(identity)
     return StartOperation(
         execution,
         identity,
         called_at or site(4),
         definition=definition,
         name=definition.name,
-        child=definition.id or child_id(execution.workflow_id, identity),
+        child=definition.id or (child if void is None else another_id(child, void)),
         input=encoded,
         instance=instance,
         key=key,
         is_call=is_call,
+        undoes=undoing.get(),
     )
 
 

@@ -38,7 +38,9 @@ def _amend_start(drafted: Draft, outcome: ChildExists, store: Store, environment
         recorded, now, operation.definition, environment.codec, operation.child
     )
     failure = None if error is None else describe(error, environment.codec, traceback=False)
-    not_created(drafted, outcome.index, failure)
+    parent = operation.execution
+    is_own = recorded.parent == parent.workflow_id and operation.child in parent.children.lost
+    not_created(drafted, outcome.index, failure, is_own=is_own)
 
 
 def first_event(store: Store, workflow_id: str) -> WorkflowCreated:

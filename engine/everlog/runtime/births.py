@@ -9,10 +9,11 @@ from msgspec import Raw, Struct
 from msgspec.json import encode
 
 from everlog.core.codec import digest
-from everlog.core.events import WorkflowCreated, encode_event, type_of
+from everlog.core.events import WhenParentEnds, WorkflowCreated, encode_event, type_of
 from everlog.host import Host
 from everlog.replay.drafting import Draft, beginning
-from everlog.replay.operations import StartOperation
+from everlog.replay.execution import Execution
+from everlog.replay.operations import Phase, StartOperation
 from everlog.store import EventRow, NewWorkflow
 
 if TYPE_CHECKING:
@@ -77,6 +78,12 @@ def created_by(operation: StartOperation) -> WorkflowCreated:
 
 
 def _deadline_of(operation: StartOperation) -> int | None:
-    """Give the deadline of the parent, which is that of the children who end with it."""
-    deadline = operation.execution.deadline
-    return None if deadline is None or operation.definition.when_parent_ends == "leave" else deadline.due_at
+    """Give the deadline of the parent, save to what undoes what it did."""
+    return None if operation.undoes else inherited(operation.execution, operation.definition.when_parent_ends)
+
+
+def inherited(parent: Execution, when_parent_ends: WhenParentEnds) -> int | None:
+    """Give the deadline that a child has from its parent."""
+    deadline = parent.deadline
+    ends_with_it = deadline is not None and deadline.phase is Phase.OPEN and when_parent_ends != "leave"
+    return deadline.due_at if deadline is not None and ends_with_it else None

@@ -17,8 +17,8 @@ from everlog.core.events import (
     type_of,
 )
 from everlog.core.heads import ENDED, State
-from everlog.core.rewinding import Stored
-from everlog.core.state import WorkflowState, fold
+from everlog.core.rewinding import Stored, folded
+from everlog.core.state import WorkflowState
 from everlog.errors import InternalError
 from everlog.replay.drafting import Draft
 from everlog.runtime.claims import creation
@@ -108,14 +108,14 @@ def outside_commit(head: Head, history: Sequence[Stored], events: Sequence[AnyEv
 
 def _farewells(head: Head, history: Sequence[Stored], end: EndEvent, seq: int) -> list[NewMessage]:
     left: list[tuple[str, WhenParentEnds]] = [
-        (one.child, one.when_parent_ends) for one in fold(history).children.values() if not one.asked
+        (one.child, one.when_parent_ends) for one in folded(history).children.values() if not one.asked
     ]
     return farewells(head.workflow_id, creation(head.workflow_id, history), left, end, seq)
 
 
-def closing(folded: WorkflowState) -> list[AnyEvent]:
+def closing(state: WorkflowState) -> list[AnyEvent]:
     """Give the rows that close what is open in a history."""
-    return [_CLOSING[operation.kind](operation=operation.operation) for operation in folded.open.values()]
+    return [_CLOSING[operation.kind](operation=operation.operation) for operation in state.open.values()]
 
 
 _CLOSING: Final[dict[str, Callable[..., AnyEvent]]] = {

@@ -17,10 +17,11 @@ from everlog.core import events, orders
 from everlog.core.events import AnyEvent, EndEvent, decode_event
 from everlog.core.heads import State
 from everlog.core.names import check_id, check_reason
-from everlog.core.rewinding import Stored, rewind_point
-from everlog.core.state import WorkflowState, fold
+from everlog.core.rewinding import Stored, folded
+from everlog.core.state import WorkflowState
 from everlog.errors import NotFound, StoreUnavailable, UsageError
 from everlog.runtime.commits import closing, outside_commit
+from everlog.runtime.reopening import reopening
 from everlog.store import ENDED, Batch, Busy, Done, EventRow, Head, Store, SupportsDeletion
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ class Seen:
     @cached_property
     def folded(self) -> WorkflowState:
         """What it says."""
-        return fold(self.history)
+        return folded(self.history)
 
 
 Change = Callable[[Seen], tuple[list[AnyEvent], State] | None]
@@ -126,11 +127,7 @@ class Controls:
         def change(seen: Seen) -> tuple[list[AnyEvent], State] | None:
             if seen.head.token is not None or seen.head.state not in ("failed", "cancelled", "stuck"):
                 return None
-            to, timeout = rewind_point(seen.history), seen.folded.timeout
-            began = seen.folded.began_seq is not None and seen.folded.began_seq <= to
-            deadline = seen.now + timeout if began and timeout is not None else None
-            rewound = events.WorkflowRewound(to=to, by=self._client.name, asked_at=seen.now, deadline=deadline)
-            return [rewound], "running" if began else "queued"
+            return reopening(seen.history, seen.folded, by=self._client.name, asked_at=seen.now, now=seen.now)
 
         return await self._write(workflow_id, change)
 

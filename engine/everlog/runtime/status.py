@@ -11,7 +11,8 @@ import msgspec
 from everlog.core.durations import as_datetime
 from everlog.core.events import decode_event
 from everlog.core.explain import why
-from everlog.core.state import EMPTY, WorkflowState, fold
+from everlog.core.rewinding import folded
+from everlog.core.state import EMPTY, WorkflowState
 from everlog.store import EventRow, Head, State
 
 
@@ -45,11 +46,11 @@ class HistoryEvent(msgspec.Struct, frozen=True, kw_only=True):
 def status_of(head: Head, history: Sequence[EventRow] | None, now: int) -> WorkflowStatus:
     """Give the status of a head; with its history, `why` says what it waits for."""
     if history is None:
-        folded = msgspec.structs.replace(EMPTY, name=head.name, created_at=head.created_at, ended_at=head.ended_at)
+        state = msgspec.structs.replace(EMPTY, name=head.name, created_at=head.created_at, ended_at=head.ended_at)
         reason = head.why or head.state
     else:
-        folded = folded_history(history)
-        reason = why(head.state, head.why, folded, now)
+        state = folded_history(history)
+        reason = why(head.state, head.why, state, now)
     return WorkflowStatus(
         id=head.workflow_id,
         name=head.name,
@@ -65,7 +66,7 @@ def status_of(head: Head, history: Sequence[EventRow] | None, now: int) -> Workf
 
 def folded_history(history: Sequence[EventRow]) -> WorkflowState:
     """Give the state that stored events make."""
-    return fold((row.seq, row.recorded_at, decode_event(row.payload)) for row in history)
+    return folded([(row.seq, row.recorded_at, decode_event(row.payload)) for row in history])
 
 
 def history_event(row: EventRow) -> HistoryEvent:

@@ -118,10 +118,17 @@ class Placed(Struct):
 
 
 def place(parts: Iterable[Part], ends: dict[str, int], written_at: int) -> Placed:
-    """Give parts their places after what the streams have; several small rows for a large part."""
+    """Give parts their places after what the streams have; several small rows for a large part.
+
+    What lies in its stream already keeps its place; a stream that went on after its end was told is ended anew.
+    """
     placed = Placed([], dict(ends), {})
     for part in parts:
         offset = placed.ends.get(part.stream, 0)
+        if part.placed_at is not None and (part.kind == "items" or part.placed_at + 1 == offset):
+            if part.published_by is not None:
+                placed.begins[part.published_by] = part.placed_at
+            continue
         if part.published_by is not None:
             placed.begins[part.published_by] = offset
         chunks: Iterable[list[bytes]] = [[]] if part.kind != "items" else _chunks(part.payloads)

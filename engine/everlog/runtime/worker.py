@@ -17,15 +17,7 @@ from everlog.errors import CorruptLog, EverlogError, InternalError, StoreUnavail
 from everlog.host import Host
 from everlog.replay.definitions import AnyWorkflow
 from everlog.replay.divergence import CannotGoOn
-from everlog.replay.drafting import (
-    RUNNING,
-    SETTLE,
-    Draft,
-    attention_at,
-    draft,
-    head_state,
-    wants_draft,
-)
+from everlog.replay.drafting import RUNNING, SETTLE, Draft, attention_at, draft, head_state, wants_draft
 from everlog.replay.execution import Environment, Execution, StepEnd
 from everlog.replay.operations import StepOperation
 from everlog.replay.quarantine import was_kept_aside
@@ -39,6 +31,7 @@ from everlog.runtime.dispatches import Dispatches, given_back, take_end
 from everlog.runtime.outputs import Outputs
 from everlog.runtime.parking import PARK_AFTER, Resting, is_worth_parking
 from everlog.runtime.residents import NEVER, History, Resident, received_again
+from everlog.runtime.reunions import look_for_children
 from everlog.runtime.sentences import poisoned
 from everlog.runtime.settings import WorkerSettings
 from everlog.runtime.steps import Dispatch, StepRunner
@@ -274,6 +267,8 @@ class Worker:
     def _draft(self, resident: Resident, now: int) -> None:
         execution = resident.execution
         self.outputs.gather(resident, now)
+        if execution.children.uncertain and not (execution.paused or self.draining):
+            self.claim_wanted = look_for_children(resident, self._store) or self.claim_wanted
         drafted = draft(execution, now, resident.inbox, starting=self._starting)
         if drafted is None:
             self._dispatch(resident)
@@ -288,6 +283,8 @@ class Worker:
     def _rest(self, resident: Resident, now: int) -> None:
         """Set the next alarm; a workflow that only waits has that written to its head, and is parked in the end."""
         execution = resident.execution
+        if execution.children.must_look():
+            self._alarms.set(resident, now + SETTLE)
         if execution.steps and not execution.due and resident.alarm_at <= now + SETTLE:
             return  # a step is running, and it is looked at again as soon as need be
         at = attention_at(execution)
