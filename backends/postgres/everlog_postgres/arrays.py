@@ -6,6 +6,7 @@ A batch of a thousand rows is one array per column, so the bytes are made by a f
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import accumulate
 from struct import Struct, pack
 from typing import Final
 
@@ -96,7 +97,8 @@ def register(connection: AdaptContext) -> None:
     adapters.register_dumper(BoolArray, _BoolDumper)
 
 
-def array_literal(values: Sequence[str]) -> str:
-    """Write a text array as a text, for arrays in arrays: `{"a","b"}`."""
-    quoted = ['"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"' for value in values]
-    return "{" + ",".join(quoted) + "}"
+def slices(lists: Sequence[Sequence[str]]) -> tuple[TextArray, BigintArray, BigintArray]:
+    """Encode lists of texts as one array, and the places in it, from 1, at which each of them begins and ends."""
+    ends = list(accumulate(map(len, lists)))
+    begins = [end - len(one) + 1 for one, end in zip(lists, ends, strict=True)]
+    return texts([text for one in lists for text in one]), bigints(begins), bigints(ends)

@@ -45,7 +45,7 @@ ONE_KEY: Final = "a_key_is_remembered_once"
 def translate(error: psycopg.Error, name: str, *, lost_write: bool = False) -> EverlogError:
     """Give our error for one of the driver's.
 
-    `lost_write` says that the connection was lost while something was being written.
+    `lost_write` says that the answer to what was being written was lost, mostly with the connection.
     """
     code = error.sqlstate
     said = f"(Postgres says: {_in_one_line(error)})"
@@ -65,7 +65,7 @@ def translate(error: psycopg.Error, name: str, *, lost_write: bool = False) -> E
         return SchemaMismatch(f"{name}: {MISMATCH[code]} {said}; `everlog migrate` makes it, or restore a backup")
     if code.startswith("XX"):
         return CorruptLog(f"{name}: the server found its data or itself damaged {said}; look into its log")
-    if code == _UNIQUE and error.diag.constraint_name == ONE_HISTORY:
+    if code == _UNIQUE and _violates(error, ONE_HISTORY):
         return CorruptLog(
             f"{name}: a history goes on beyond the seq of its head {said}; somebody wrote to it past Everlog, or the"
             " database was restored in parts"
@@ -76,8 +76,14 @@ def translate(error: psycopg.Error, name: str, *, lost_write: bool = False) -> E
 def is_worth_repeating(error: psycopg.Error) -> bool:
     """Say whether the same statement, nothing of which was written, will see at once what it collided with."""
     if error.sqlstate == _UNIQUE:
-        return error.diag.constraint_name == ONE_KEY
+        return _violates(error, ONE_KEY)
     return error.sqlstate in _CONFLICTS
+
+
+def _violates(error: psycopg.Error, constraint: str) -> bool:
+    """Say whether it is this constraint; of a part of a table that is distributed, a number follows the name."""
+    name = error.diag.constraint_name or ""
+    return name == constraint or (name.startswith(f"{constraint}_") and name.rpartition("_")[2].isdigit())
 
 
 def _in_one_line(error: psycopg.Error) -> str:

@@ -22,7 +22,7 @@ from everlog.store import (
     Undeliverable,
     WorkerRow,
 )
-from everlog_postgres.arrays import array_literal, bigints, bools, texts
+from everlog_postgres.arrays import bigints, bools, slices, texts
 from everlog_postgres.connection import Rows
 from everlog_postgres.segments import Segment
 from everlog_postgres.snapshots import Snapshot
@@ -54,6 +54,8 @@ _NO_COMMITS: Final[Mapping[str, object]] = {
     "frees": _NO_BOOLS,
     "wake_ats": _NO_BIGINTS,
     "topics": _NO_TEXTS,
+    "first_topics": _NO_BIGINTS,
+    "last_topics": _NO_BIGINTS,
     "builds": _NO_TEXTS,
     "whys": _NO_TEXTS,
     "consumed_ids": _NO_TEXTS,
@@ -156,20 +158,21 @@ def _inbox_row(message: tuple[Any, ...], row: int) -> InboxRow:
 
 def advance(segment: Segment) -> dict[str, object]:
     """Give what advance_heads takes."""
-    return {**_fence(segment.commits), **_events(segment)}
+    return {**fence(segment.commits), **events(segment)}
 
 
 def batch(segment: Segment, repeated: Mapping[str, set[int]], *, now: int) -> dict[str, object]:
     """Give what commit_batch takes; `repeated` names messages by sender and index that are not to be delivered."""
     given: dict[str, object] = {"now": now}
-    given.update(_creations(segment) if segment.creates else _NO_CREATIONS)
-    given.update({**_fence(segment.commits), **_moves(segment.commits, now)} if segment.commits else _NO_COMMITS)
+    given.update(creations(segment) if segment.creates else _NO_CREATIONS)
+    given.update({**fence(segment.commits), **moves(segment.commits, now)} if segment.commits else _NO_COMMITS)
     given.update(_messages(segment, repeated) if segment.sent else _NO_MESSAGES)
-    given.update(_events(segment))
+    given.update(events(segment))
     return given
 
 
-def _creations(segment: Segment) -> dict[str, object]:
+def creations(segment: Segment) -> dict[str, object]:
+    """Give the columns of the heads that are created."""
     news = segment.creates
     held = [new.state not in ENDED for new in news]
     return {
@@ -185,7 +188,8 @@ def _creations(segment: Segment) -> dict[str, object]:
     }
 
 
-def _fence(commits: Sequence[Commit]) -> dict[str, object]:
+def fence(commits: Sequence[Commit]) -> dict[str, object]:
+    """Give the columns that say which heads may move, and how far."""
     return {
         "ids": texts([commit.workflow_id for commit in commits]),
         "tokens": texts([commit.token for commit in commits]),
@@ -196,19 +200,23 @@ def _fence(commits: Sequence[Commit]) -> dict[str, object]:
     }
 
 
-def _moves(commits: Sequence[Commit], now: int) -> dict[str, object]:
+def moves(commits: Sequence[Commit], now: int) -> dict[str, object]:
+    """Give the columns of what else heads take on, and of what is taken out of their inboxes."""
     ended = [commit.state in ENDED for commit in commits]
     ends = [
         (commit.events[-1].recorded_at if commit.events else now) if over else None
         for commit, over in zip(commits, ended, strict=True)
     ]
+    topics, firsts, lasts = slices([commit.topics for commit in commits])
     consumed = [(commit.workflow_id, position_of(row)) for commit in commits for row in commit.consumed]
     return {
         "states": texts([commit.state for commit in commits]),
         "ends": bigints(ends),
         "frees": bools([commit.release or over for commit, over in zip(commits, ended, strict=True)]),
         "wake_ats": bigints([commit.wake_at for commit in commits]),
-        "topics": texts([array_literal(commit.topics) for commit in commits]),
+        "topics": topics,
+        "first_topics": firsts,
+        "last_topics": lasts,
         "builds": texts([commit.build for commit in commits]),
         # Sentences for people may quote anything, and a text of the server cannot hold a NUL.
         "whys": texts([commit.why and commit.why.replace("\0", "\N{SYMBOL FOR NULL}") for commit in commits]),
@@ -240,7 +248,8 @@ def _messages(segment: Segment, repeated: Mapping[str, set[int]]) -> dict[str, o
     }
 
 
-def _events(segment: Segment) -> dict[str, object]:
+def events(segment: Segment) -> dict[str, object]:
+    """Give the columns of the events."""
     rows = [(new.workflow_id, event) for new in segment.creates for event in new.events]
     rows.extend((commit.workflow_id, event) for commit in segment.commits for event in commit.events)
     return {

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from everlog.errors import CorruptLog, StoreUnavailable
+from everlog.errors import CorruptLog, EverlogError, StoreUnavailable
 from everlog.store import (
     ENDED,
     Batch,
@@ -40,7 +40,8 @@ from everlog_postgres.arrays import bigints, texts
 from everlog_postgres.changes import Changes
 from everlog_postgres.clock import ServerClock
 from everlog_postgres.connection import Connection, Durability, Question, Rows
-from everlog_postgres.migrations import migrate
+from everlog_postgres.distributed import Distributed
+from everlog_postgres.migrations import distribute, migrate
 from everlog_postgres.records import Numbering, Outcomes
 from everlog_postgres.segments import Delivered, Segment, repeats_itself, repetitions, segments
 from everlog_postgres.snapshots import NOTHING, Snapshot, snapshot
@@ -96,12 +97,32 @@ class PostgresStore:
         self._unanswered: list[Question] = []
         """What gives back the claims whose answers were lost."""
         self._connection.on_connect = self._on_connect
+        self._distributed: Distributed | None = None
+        """What works otherwise where the tables are distributed; None where they are not."""
         try:
-            migrate(self._connection, create=create and target.migrate)
+            if migrate(self._connection, create=create and target.migrate):
+                self._use_distributed()
             self._measure_clock(self._connection)
         except BaseException:
             PostgresStore.close(self)
             raise
+
+    def _use_distributed(self) -> None:
+        self._distributed = Distributed(self._connection, self._sql)
+        self._changes.distributed = True
+        for connection in (self._connection, self._leases):
+            connection.distributed = True
+            connection.drop()
+
+    def distribute(self) -> bool:
+        """Distribute the tables over the servers of a Citus cluster; False if they were before. Engines must be closed.
+
+        Raises `SchemaMismatch` or `UsageError`, and does nothing, where that cannot be.
+        """
+        if not distribute(self._connection):
+            return False
+        self._use_distributed()
+        return True
 
     def now(self) -> int:
         """Give the time of the store's clock: the server's, as last measured."""
@@ -123,12 +144,11 @@ class PostgresStore:
         return outcome
 
     def _write(self, batch: Batch, split: Sequence[Segment]) -> BatchOutcome:
-        repeated = {
-            commit.workflow_id: self._find_repetitions(commit) for commit in batch.commits if repeats_itself(commit)
-        }
         now = self.now()
-        questions = [self._question(segment, repeated, now) for segment in split]
-        answers = self._connection.writes_or_is_locked(*questions)
+        if self._distributed is not None:
+            answers = self._distributed.write(split, now)
+        else:
+            answers = self._connection.writes_or_is_locked(*self._questions(batch, split, now))
         if answers is None:
             return self._write_apart(batch)
         creates: list[CreateOutcome] = []
@@ -140,6 +160,12 @@ class PostgresStore:
             commits.extend(outcomes.commits)
             posts.extend(outcomes.posts)
         return BatchOutcome(creates=creates, commits=commits, posts=posts)
+
+    def _questions(self, batch: Batch, split: Sequence[Segment], now: int) -> list[Question]:
+        repeated = {
+            commit.workflow_id: self._find_repetitions(commit) for commit in batch.commits if repeats_itself(commit)
+        }
+        return [self._question(segment, repeated, now) for segment in split]
 
     def _question(self, segment: Segment, repeated: Mapping[str, set[int]], now: int) -> Question:
         if segment.runs_on():
@@ -209,6 +235,8 @@ class PostgresStore:
         next_due = Question(self._sql.next_due, {"names": names})
         with self._connection.lock:
             self._give_back()
+            if self._distributed is not None:
+                return self._claim_distributed(self._distributed, request, names)
             if not request.tokens:
                 ((due,),) = self._connection.ask(next_due)[0]
                 return ClaimAnswer(claimed=[], next_due=due)
@@ -224,8 +252,23 @@ class PostgresStore:
                 if error.unknown_outcome:
                     self._unanswered.append(Question(self._sql.free_taken, ours))
                 raise
-            claimed = self._claimed(request, taken, events, inbox)
+            rows = [row[1:] for row in sorted(taken, key=lambda row: int(row[0]))]
+            if not events and rows:
+                events = self._read_those_that_fit(request, rows)
+            claimed = self._claimed(rows, events, inbox)
         return ClaimAnswer(claimed=claimed, next_due=due)
+
+    def _claim_distributed(self, distributed: Distributed, request: ClaimRequest, names: object) -> ClaimAnswer:
+        """Take in transactions of their own, then read: so what is read is younger than the tokens."""
+        try:
+            rows = distributed.claim(request, names, self.now(), _CANDIDATES)
+            whole = [row[0] for row in _that_fit(rows, request.max_bytes)]
+            events, inbox, ((due,),) = distributed.read_claimed(names, [row[0] for row in rows], whole)
+        except EverlogError:
+            ours = {"worker": request.worker, "tokens": texts(request.tokens)}
+            self._unanswered.append(Question(self._sql.free_taken, ours))
+            raise
+        return ClaimAnswer(claimed=self._claimed(rows, events, inbox), next_due=due)
 
     def _take(self, request: ClaimRequest, names: object) -> Question:
         if request.only is not None:
@@ -247,11 +290,8 @@ class PostgresStore:
             },
         )
 
-    def _claimed(self, request: ClaimRequest, taken: Rows, events: Rows, inbox: Rows) -> list[Claimed]:
-        rows = [row[1:] for row in sorted(taken, key=lambda row: int(row[0]))]
+    def _claimed(self, rows: Rows, events: Rows, inbox: Rows) -> list[Claimed]:
         heads = [records.head(row) for row in rows]
-        if not events and rows:
-            events = self._read_those_that_fit(request, rows)
         histories = records.histories(events)
         unread: dict[str, list[InboxRow]] = {}
         for message in self._numbering.number(inbox, self._shown()):
@@ -267,12 +307,7 @@ class PostgresStore:
 
     def _read_those_that_fit(self, request: ClaimRequest, rows: Sequence[Sequence[Any]]) -> Rows:
         """Read the histories for which there is room, of a claim whose histories were too much together."""
-        tokens: list[str] = []
-        left = request.max_bytes
-        for row in rows:
-            if not tokens or records.size_of(row) <= left:
-                tokens.append(str(records.head(row).token))
-                left -= records.size_of(row)
+        tokens = [str(records.head(row).token) for row in _that_fit(rows, request.max_bytes)]
         question = {"worker": request.worker, "tokens": texts(tokens), "max_bytes": _ALL_BYTES}
         try:
             return self._connection.ask(Question(self._sql.read_histories, question))[0]
@@ -320,6 +355,9 @@ class PostgresStore:
         """
         with self._connection.lock:
             self._give_back()
+            if self._distributed is not None:
+                held = self._numbering.number(self._distributed.unread(worker), NOTHING)
+                return [row for row in held if row.row > after]
             seen = self._seen
             if seen is not None and seen[0] == worker and after >= seen[1]:
                 question = Question(self._sql.unread_since, {"worker": worker, **seen[2].parameters()})
@@ -356,13 +394,17 @@ class PostgresStore:
 
     def workers(self) -> Sequence[WorkerRow]:
         """Give all registered workers, and holders that are not; which of them are gone, the server does not know."""
+        if self._distributed is not None:
+            return records.workers(self._distributed.list_workers(self._leases))
         return records.workers(self._leases.ask(Question(self._sql.list_workers))[0])
 
     def retire(self, worker: str) -> int:
         """Remove the worker and the tokens of all that it held."""
-        ((held,),) = self._leases.write(Question(self._sql.retire_worker, {"worker": worker}))[0]
+        if self._distributed is not None:
+            freed = self._distributed.retire(self._leases, worker)
+        else:
+            ((freed,),) = self._leases.write(Question(self._sql.retire_worker, {"worker": worker}))[0]
         self._wrote()
-        freed: int = held
         return freed
 
     def maintain(self) -> None:
@@ -398,7 +440,7 @@ class PushingStore(PostgresStore):
 
     def __init__(self, target: Target, *, durability: Durability = "full", create: bool = True) -> None:
         super().__init__(target, durability=durability, create=create)
-        self._wakeups = Wakeups(target, self._sql)
+        self._wakeups = Wakeups(target, self._sql, distributed=self._distributed is not None)
 
     def subscribe(self, wake: Callable[[], None]) -> Callable[[], None]:
         """Have `wake` called, from any thread, after every write; give what ends that."""
@@ -412,6 +454,17 @@ class PushingStore(PostgresStore):
         """Let go of the database, and end the thread."""
         self._wakeups.close()
         super().close()
+
+
+def _that_fit(rows: Sequence[Sequence[Any]], max_bytes: int) -> list[Sequence[Any]]:
+    """Choose the heads for whose histories there is room together; the first is always one of them."""
+    chosen: list[Sequence[Any]] = []
+    left = max_bytes
+    for row in rows:
+        if not chosen or records.size_of(row) <= left:
+            chosen.append(row)
+            left -= records.size_of(row)
+    return chosen
 
 
 def _whole(head: Head, history: list[EventRow]) -> list[EventRow]:

@@ -1,0 +1,31 @@
+"""The Postgres store keeps the contract where its tables are distributed: on Citus, and as if it were on plain Postgres."""
+
+import pytest
+
+from tests.citus import as_if_distributed, distributed, needs_citus
+from tests.conformance.test_postgres import TestPostgres as OnPostgres
+
+
+class TestAsIfDistributed(OnPostgres):
+    """On plain Postgres, with the statements and the optimistic claim that are for distributed tables."""
+
+    @pytest.fixture
+    def url(self) -> str:
+        return as_if_distributed()
+
+
+class TestAsIfDistributedThroughAProxy(OnPostgres):
+    """The same, with nothing prepared or set."""
+
+    @pytest.fixture
+    def url(self) -> str:
+        return as_if_distributed("prepare=off", "push=off")
+
+
+@needs_citus
+class TestCitus(OnPostgres):
+    """On a cluster."""
+
+    @pytest.fixture
+    def url(self) -> str:
+        return distributed()
