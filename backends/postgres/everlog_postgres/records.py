@@ -90,25 +90,33 @@ class Numbering:
         self._last = 0
         self._known: dict[str, dict[int, int]] = {}
 
-    def number(self, messages: Sequence[tuple[Any, ...]], before: Snapshot) -> list[InboxRow]:
+    def number(
+        self, messages: Sequence[tuple[Any, ...]], before: Snapshot, *, after: int | None = None
+    ) -> list[InboxRow]:
         """Number the rows of one reading and give them in order; those that were seen before are numbered as then.
 
-        `before` is a snapshot of which all rows were given that are asked for by their numbers.
+        `before` is a snapshot of which all rows were given that are asked for by their numbers. Where snapshots say
+        nothing, `after` is the number up to which the asker has been given everything.
         """
         found: list[InboxRow] = []
-        late: list[tuple[Any, ...]] = []
+        new: list[tuple[Any, ...]] = []
+        floors: dict[str, int] = {}
+        """By workflow, the greatest number that was given, where snapshots say nothing."""
         for message in messages:
-            row = self._known.get(message[0], {}).get(message[1])
-            if row is None and (before.shows(int(message[-1])) or self._numbered(message) > self._last):
+            known = self._known.get(message[0], {})
+            if after is not None and message[0] not in floors:
+                floors[message[0]] = max(after, *known.values()) if known else after
+            row = known.get(message[1])
+            if row is None and before.shows(int(message[-1])):
                 row = self._numbered(message)
             if row is None:
-                late.append(message)
+                new.append(message)
             else:
                 found.append(self._keep(message, row))
-        self._last = max([self._last, *(row.row for row in found)])
-        if late:
+        # All that is new begins the round then: of one source, what it sent later must not come before.
+        if any(self._numbered(message) <= floors.get(message[0], self._last) for message in new):
             self._round += 1
-            found.extend([self._keep(message, self._numbered(message)) for message in late])
+        found.extend([self._keep(message, self._numbered(message)) for message in new])
         found.sort(key=_row)
         self._last = max([self._last, *(row.row for row in found)])
         return found

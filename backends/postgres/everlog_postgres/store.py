@@ -294,7 +294,9 @@ class PostgresStore:
         heads = [records.head(row) for row in rows]
         histories = records.histories(events)
         unread: dict[str, list[InboxRow]] = {}
-        for message in self._numbering.number(inbox, self._shown()):
+        # Where the tables are distributed, what is claimed is given here and now, whatever was given of others.
+        after = None if self._distributed is None else 0
+        for message in self._numbering.number(inbox, self._shown(), after=after):
             unread.setdefault(message.destination, []).append(message)
         return [
             Claimed(
@@ -356,8 +358,8 @@ class PostgresStore:
         with self._connection.lock:
             self._give_back()
             if self._distributed is not None:
-                held = self._numbering.number(self._distributed.unread(worker), NOTHING)
-                return [row for row in held if row.row > after]
+                there = self._numbering.number(self._distributed.unread(worker), NOTHING, after=after)
+                return [row for row in there if row.row > after]
             seen = self._seen
             if seen is not None and seen[0] == worker and after >= seen[1]:
                 question = Question(self._sql.unread_since, {"worker": worker, **seen[2].parameters()})
