@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.citus import distributed, needs_citus
 from tests.crash import touring
 from tests.postgres import needs_postgres, new_schema
 
@@ -28,8 +29,8 @@ LONG_LEASE = 300.0
 class Fleet:
     """Worker processes on one schema."""
 
-    def __init__(self, folder: Path) -> None:
-        self.url = new_schema()
+    def __init__(self, folder: Path, url: str) -> None:
+        self.url = url
         self.folder = folder
         self.processes: list[subprocess.Popen[bytes]] = []
         self.living: list[subprocess.Popen[bytes]] = []
@@ -79,9 +80,11 @@ class Fleet:
             process.communicate()
 
 
-@pytest.fixture
-def fleet(tmp_path: Path) -> Iterator[Fleet]:
-    fleet = Fleet(tmp_path)
+@pytest.fixture(
+    params=[pytest.param(new_schema, id="postgres"), pytest.param(distributed, id="citus", marks=needs_citus)]
+)
+def fleet(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Fleet]:
+    fleet = Fleet(tmp_path, request.param())
     yield fleet
     fleet.close()
 
