@@ -1,7 +1,7 @@
 """Distributed tables for the tests: on a Citus cluster if there is one, and on plain Postgres as if it were one.
 
-`EVERLOG_TEST_CITUS=postgresql://...` names a database on the coordinator of a cluster, by a user who may make schemas.
-Without it the tests that need one are skipped. The way of writing that is for distributed tables works on plain Postgres
+`EVERLOG_TEST_CITUS=postgresql://...` names a database on the coordinator of a cluster, by a user who may make schemas
+and roles. Without it the tests that need one are skipped. What is done for distributed tables works on plain Postgres
 as well, where it is chosen by the same row among the migrations.
 """
 

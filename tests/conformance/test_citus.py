@@ -1,4 +1,4 @@
-"""The Postgres store keeps the contract where its tables are distributed: on Citus, and as if it were on plain Postgres."""
+"""The Postgres store keeps the contract with distributed tables: on Citus, and on plain Postgres as if it were."""
 
 import pytest
 

@@ -16,8 +16,8 @@ KEPT: Final = 60.0
 _LOOKED_TOO_LONG_AGO: Final = KEPT / 2
 _MARKS_APART: Final = 5.0
 _RECOVERED: Final = 60.0
-"""Seconds after which everything counts as changed where a transaction commits on several servers: one that was down then
-is brought to do so when it is there again, and nobody is told."""
+"""Seconds after which everything counts as changed where transactions commit on several servers: one of them that is
+down at that moment does so when it is there again, and nobody is told."""
 
 
 class Changes:

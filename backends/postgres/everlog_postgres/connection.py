@@ -156,8 +156,8 @@ class Connection:
         driver.execute("; ".join(begin).encode())
         try:
             result, has_news = work(lambda *questions: self._send(driver, questions))
-            # The note is not in the transaction: that becomes visible on one server after the other, and to who has seen
-            # the note all of it is to be. It is in the same message, so that only the server could lose it, and with
+            # The note is not in the transaction: that becomes visible on one server after the other, and who sees the
+            # note is to see all of it. It is in the same message, so that only the server could lose it, and with
             # itself the connection of everybody who waits.
             end = b"COMMIT; " + note if has_news else b"COMMIT"
         except psycopg.Error:

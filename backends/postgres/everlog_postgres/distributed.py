@@ -1,11 +1,11 @@
 """The store's work where the tables are distributed over several servers, as far as it differs. No SQL of its own.
 
 Two things differ. What is one statement elsewhere takes a transaction of some. And rows can be locked without waiting
-only one by one: so at first heads are changed as if nobody had locked them, and are waited for, but briefly. If that was
-in vain, all are asked for one by one who has locked them, and only those that nobody has are changed.
+only one by one: so at first heads are changed as if nobody had locked them, and are waited for, but briefly. If that
+was in vain, it is tried of each whether it can be locked, and only those are changed.
 
-A claim is optimistic: candidates are found without a lock, and then taken on the condition that they still are what they
-were. Who comes second finds that they are not, and tries others.
+A claim is optimistic: candidates are found without a lock, and then taken on the condition that they still are what
+they were. Who comes second finds that they are not, and tries others.
 """
 
 from __future__ import annotations

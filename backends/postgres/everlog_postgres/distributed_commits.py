@@ -1,8 +1,8 @@
 """Writing batches where the tables are distributed: statement by statement, in the transaction of whoever calls it.
 
-What `commit_batch` does in one statement takes some here, since no part of a statement on several servers may lock rows,
-and none sees what another part gives. The order is the same, and so are the answers: first it is looked where messages
-go to, then heads move that bear their tokens and seqs, and what moved is followed by everything else.
+What `commit_batch` does in one statement takes some here, since a statement on several servers can neither lock rows in
+passing nor join what it writes to what it has just written. The order is the same, and so are the answers: first it is
+looked where messages go to, then heads move that bear their tokens and seqs, and what moved is followed by the rest.
 """
 
 from __future__ import annotations
@@ -46,9 +46,7 @@ class _Seen:
         delivered = Delivered()
         delivered.keys = self.keys
         delivered.unread = {
-            name
-            for name, position in self.unread.items()
-            if name[0] != commit.workflow_id or position not in taken
+            name for name, position in self.unread.items() if name[0] != commit.workflow_id or position not in taken
         }
         return delivered
 

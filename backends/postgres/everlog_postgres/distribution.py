@@ -1,8 +1,8 @@
 """Distribution: how the tables lie on the servers of a Citus cluster, and laying them so. It decides nothing.
 
-A table that belongs to workflows is distributed by `workflow_id`, all of them alike: the rows of one workflow lie on one
-server. The others stay on the coordinator, through which everything goes anyway: as reference tables, which have a copy
-on every server, each renewal of a lease would be a commit on all of them.
+A table that belongs to workflows is distributed by `workflow_id`, all of them alike: the rows of one workflow lie on
+one server. The others stay on the coordinator, through which everything goes anyway: as reference tables, which have a
+copy on every server, each renewal of a lease would be a commit on all of them.
 """
 
 from __future__ import annotations

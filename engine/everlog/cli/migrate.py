@@ -20,6 +20,8 @@ def migrate(place: str | None, *, citus: bool = False) -> None:
         if citus:
             if not isinstance(store, SupportsDistribution):
                 raise UsageError("--citus distributes the tables of a Postgres database: name one, postgresql://...")
-            print("they have been distributed over the cluster" if store.distribute() else "they were distributed before")
+            print(
+                "they have been distributed over the cluster" if store.distribute() else "they were distributed before"
+            )
     finally:
         store.close()
