@@ -17,7 +17,7 @@ import pytest
 import everlog
 from everlog import Client, Engine, step, workflow
 from everlog.cli.main import main
-from everlog.errors import StoreUnavailable, UsageError
+from everlog.errors import SchemaMismatch, StoreUnavailable, UsageError
 from everlog.store import Batch, Busy, ClaimRequest, Commit, Done, Refused
 from everlog.testing.making import claim, claimed_ids, create, events, head, held, message, new, waiting, worker
 from everlog_postgres import open_store
@@ -291,4 +291,18 @@ def test_a_user_with_the_documented_rights_runs_workflows_on_a_cluster() -> None
     assert asyncio.run(pass_on(least, 2)) == [2, 2]
     with coordinator() as connection:
         connection.execute(f'DROP OWNED BY "{role}"'.encode())
+        connection.execute(f'DROP ROLE "{role}"'.encode())
+
+
+@needs_citus
+def test_a_server_that_does_not_wait_for_its_disk_is_refused() -> None:
+    url = distributed()
+    role = f"{parse(url).schema}_hasty"
+    with coordinator() as connection:
+        connection.execute(f'CREATE ROLE "{role}" LOGIN SUPERUSER'.encode())
+        connection.execute(f'ALTER ROLE "{role}" SET synchronous_commit = off'.encode())  # on all servers
+        hasty = url.replace("://postgres@", f"://{role}@")
+        with pytest.raises(SchemaMismatch, match="of its cluster"):
+            open_store(hasty)
+        open_store(hasty, durability="process").close()
         connection.execute(f'DROP ROLE "{role}"'.encode())

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, Final, TypeVar
 
-from everlog.errors import StoreUnavailable
+from everlog.errors import SchemaMismatch, StoreUnavailable
 from everlog.store import ClaimRequest
 from everlog_postgres.arrays import bigints, slices, texts
 from everlog_postgres.connection import Ask, Connection, Question, Rows
@@ -41,6 +41,17 @@ class Distributed:
         self._connection: Final = connection
         self._sql: Final = sql
         self._apart: Final = DistributedStatements(sql.schema)
+
+    def require_durability(self) -> None:
+        """Raise `SchemaMismatch` where a server does not wait for its disk; on others than this one we set nothing."""
+        if not self._connection.ask(Question(self._apart.find_citus))[0]:
+            return
+        hasty = [str(name) for (name,) in self._connection.ask(Question(self._apart.find_hasty))[0]]
+        if hasty:
+            raise SchemaMismatch(
+                f"{self._connection.name}: synchronous_commit is off on {', '.join(hasty)} of its cluster: switch it on"
+                " there, or use durability='process'"
+            )
 
     def write(self, split: Sequence[Segment], now: int) -> list[Rows] | None:
         """Write segments in one transaction, and give for each the rows that `commit_batch` would.

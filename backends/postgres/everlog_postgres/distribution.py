@@ -37,6 +37,27 @@ def require_citus(driver: Driver, name: str) -> None:
         raise SchemaMismatch(f"{name} has Citus {row[0]}; tables are distributed with Citus {OLDEST} or later")
     if driver.execute("SELECT citus_is_coordinator()").fetchone() != (True,):
         raise UsageError(f"{name} is not the coordinator of its Citus cluster: name that one; {_HOW}")
+    if driver.execute("SELECT bool_or(shouldhaveshards) FROM pg_catalog.pg_dist_node").fetchone() == (False,):
+        raise UsageError(
+            f"{name} is a Citus cluster without a server for tables: SELECT citus_add_node('name', 5432) adds one, and"
+            " citus_set_node_property(name, port, 'shouldhaveshards', true) makes the coordinator one"
+        )
+
+
+def _shards(driver: Driver) -> int:
+    """Give the number of parts of a table: what was set (`citus.shard_count`), otherwise four for each server.
+
+    A statement that concerns many workflows is one statement for each part, so that Citus's own default of 32 costs
+    several times as much on a few servers.
+    """
+    setting = (
+        "SELECT setting::integer FROM pg_catalog.pg_settings WHERE name = 'citus.shard_count' AND source <> 'default'"
+    )
+    row = driver.execute(setting).fetchone()
+    if row is None:
+        servers = "SELECT 4 * greatest(1, count(*)) FROM pg_catalog.pg_dist_node WHERE shouldhaveshards"
+        row = driver.execute(servers).fetchone()
+    return int(row[0]) if row is not None else 4
 
 
 def distribute_tables(driver: Driver, schema: str) -> None:
@@ -50,9 +71,10 @@ def distribute_tables(driver: Driver, schema: str) -> None:
         if driver.execute(known, (name,)).fetchone() is not None:
             continue
         beside = "default" if table == first else f'"{schema}".{first}'
+        shards = _shards(driver) if table == first else None
         driver.execute(
-            "SELECT create_distributed_table(%s, 'workflow_id', colocate_with => %s)",
-            (name, beside),
+            "SELECT create_distributed_table(%s, 'workflow_id', colocate_with => %s, shard_count => %s)",
+            (name, beside, shards),
         )
         driver.execute("SELECT truncate_local_data_after_distributing_table(%s::regclass)", (name,))
     for statement in one_by_one(in_schema(load("distributed/lay_out"), schema)):

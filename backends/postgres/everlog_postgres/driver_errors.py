@@ -61,6 +61,11 @@ def translate(error: psycopg.Error, name: str, *, lost_write: bool = False) -> E
     advice = UNAVAILABLE.get(code, UNAVAILABLE.get(code[:2]))
     if advice is not None:
         return StoreUnavailable(f"{name}: {advice} {said}")
+    if code == "0A000":
+        return SchemaMismatch(
+            f"{name}: a table is not as it was when this was opened {said}; it was distributed meanwhile, perhaps: open"
+            " the database anew"
+        )
     if code in MISMATCH:
         return SchemaMismatch(f"{name}: {MISMATCH[code]} {said}; `everlog migrate` makes it, or restore a backup")
     if code.startswith("XX"):

@@ -40,6 +40,8 @@ class DistributedStatements:
         def load_here(name: str) -> bytes:
             return in_schema(load(f"distributed/{name}"), schema).encode()
 
+        self.find_citus: Final = load_here("find_citus")
+        self.find_hasty: Final = load_here("find_hasty")
         self.create_heads: Final = load_here("create_heads")
         self.find_destinations: Final = load_here("find_destinations")
         self.find_unread: Final = load_here("find_unread")

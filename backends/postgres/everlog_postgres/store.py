@@ -101,18 +101,21 @@ class PostgresStore:
         """What works otherwise where the tables are distributed; None where they are not."""
         try:
             if migrate(self._connection, create=create and target.migrate):
-                self._use_distributed()
+                distributed = self._use_distributed()
+                if durability == "full":
+                    distributed.require_durability()
             self._measure_clock(self._connection)
         except BaseException:
             PostgresStore.close(self)
             raise
 
-    def _use_distributed(self) -> None:
+    def _use_distributed(self) -> Distributed:
         self._distributed = Distributed(self._connection, self._sql)
         self._changes.distributed = True
         for connection in (self._connection, self._leases):
             connection.distributed = True
             connection.drop()
+        return self._distributed
 
     def distribute(self) -> bool:
         """Distribute the tables over the servers of a Citus cluster; False if they were before. Engines must be closed.
