@@ -14,7 +14,7 @@ from everlog.store import ENDED, Commit, NewMessage
 from everlog_postgres import records
 from everlog_postgres.arrays import bigints, bools, texts
 from everlog_postgres.connection import Ask, Question, Rows
-from everlog_postgres.segments import Delivered, Segment, repetitions
+from everlog_postgres.segments import Delivered, Segment, repeats_itself, repetitions
 from everlog_postgres.statements import DistributedStatements, Statements
 
 _Name = tuple[str, str, int]
@@ -89,31 +89,17 @@ class SegmentWriter:
         return answers
 
     def _create_and_look(self, segment: Segment) -> tuple[set[str], _Seen]:
-        seen = _Seen()
         messages = [message for commit in segment.commits for message in commit.messages]
         messages.extend(segment.posts)
-        questions: list[Question] = []
+        questions = _lookups(self._apart, segment, messages) if messages else {}
         if segment.creates:
-            questions.append(Question(self._apart.create_heads, records.creations(segment)))
-        if messages:
-            sent = {
-                "destinations": texts([message.destination for message in messages]),
-                "sources": texts([message.source for message in messages]),
-                "numbers": bigints([message.number for message in messages]),
-                "keys": texts([message.key for message in messages]),
-            }
-            questions.append(Question(self._apart.find_destinations, sent))
-            questions.append(Question(self._apart.find_unread, sent))
-            questions.append(Question(self._apart.find_keys, sent))
-        if not questions:
-            return set(), seen
-        answers = self._ask(*questions)
-        if messages:
-            destinations, unread, keys = answers[-3:]
-            seen.ended = dict(destinations)
-            seen.unread = {(destination, source, number): position for destination, source, number, position in unread}
-            seen.keys = {(destination, key) for destination, key in keys}
-        return {row[0] for row in answers[0]} if segment.creates else set(), seen
+            questions["created"] = Question(self._apart.create_heads, records.creations(segment))
+        answers = dict(zip(questions, self._ask(*questions.values()), strict=True)) if questions else {}
+        seen = _Seen()
+        seen.ended = dict(answers.get("destinations", ()))
+        seen.unread = {(row[0], row[1], row[2]): row[3] for row in answers.get("unread", ())}
+        seen.keys = {(row[0], row[1]) for row in answers.get("keys", ())}
+        return {row[0] for row in answers.get("created", ())}, seen
 
     def _move(self, commits: Sequence[Commit], failing: Mapping[str, int]) -> set[str]:
         moving = [commit for commit in commits if commit.workflow_id not in failing]
@@ -175,6 +161,22 @@ class SegmentWriter:
         if messages:
             questions.append(Question(self._apart.deliver, {**_deliveries(messages, ended), "now": self._now}))
         return questions
+
+
+def _lookups(apart: DistributedStatements, segment: Segment, messages: Sequence[NewMessage]) -> dict[str, Question]:
+    """Give what is to be looked up of messages; whether one repeats an earlier one is mostly seen when it is delivered."""
+    sent = {
+        "destinations": texts([message.destination for message in messages]),
+        "sources": texts([message.source for message in messages]),
+        "numbers": bigints([message.number for message in messages]),
+        "keys": texts([message.key for message in messages]),
+    }
+    questions = {"destinations": Question(apart.find_destinations, sent)}
+    if segment.posts or any(map(repeats_itself, segment.commits)):
+        questions["unread"] = Question(apart.find_unread, sent)
+    if segment.keys:
+        questions["keys"] = Question(apart.find_keys, sent)
+    return questions
 
 
 def _name(message: NewMessage) -> _Name:

@@ -70,7 +70,8 @@ def distribute_tables(driver: Driver, schema: str) -> None:
         known = "SELECT 1 FROM pg_catalog.pg_dist_partition WHERE logicalrelid = %s::regclass"
         if driver.execute(known, (name,)).fetchone() is not None:
             continue
-        beside = "default" if table == first else f'"{schema}".{first}'
+        # Not beside whatever else has as many parts: that may be of another collation, and moves for other reasons.
+        beside = "none" if table == first else f'"{schema}".{first}'
         shards = _shards(driver) if table == first else None
         driver.execute(
             "SELECT create_distributed_table(%s, 'workflow_id', colocate_with => %s, shard_count => %s)",
