@@ -164,7 +164,7 @@ class SegmentWriter:
 
 
 def _lookups(apart: DistributedStatements, segment: Segment, messages: Sequence[NewMessage]) -> dict[str, Question]:
-    """Give what is to be looked up of messages; whether one repeats an earlier one is mostly seen when it is delivered."""
+    """Give what is to be looked up of messages; most repetitions are only found when they are delivered."""
     sent = {
         "destinations": texts([message.destination for message in messages]),
         "sources": texts([message.source for message in messages]),
