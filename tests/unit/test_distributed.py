@@ -6,7 +6,9 @@ On plain Postgres, where it is done as if they were distributed, and on a Citus 
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -23,6 +25,8 @@ from everlog.testing.making import claim, claimed_ids, create, events, head, hel
 from everlog_postgres import open_store
 from everlog_postgres.distributed import Distributed
 from everlog_postgres.distribution import BY_WORKFLOW, ON_THE_COORDINATOR
+from everlog_postgres.migrations import MIGRATIONS
+from everlog_postgres.statements import load, one_by_one
 from everlog_postgres.store import PostgresStore
 from everlog_postgres.urls import parse
 from tests.citus import as_if_distributed, coordinator, distributed, needs_citus, new_citus_schema
@@ -306,3 +310,38 @@ def test_a_server_that_does_not_wait_for_its_disk_is_refused() -> None:
             open_store(hasty)
         open_store(hasty, durability="process").close()
         connection.execute(f'DROP ROLE "{role}"'.encode())
+
+
+@pytest.mark.parametrize("is_distributed", [True, False])
+def test_what_a_server_commits_when_it_is_there_again_is_noticed_within_a_minute(
+    is_distributed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody notes it: so everything counts as changed once a minute, however often it is looked."""
+    store = open_store(as_if_distributed("push=off") if is_distributed else new_schema("push=off"))
+    first, began = store.changes(), time.monotonic()
+    seen: list[bool] = []
+    for after in (25, 50, 59, 61, 62):
+        monkeypatch.setattr(time, "monotonic", lambda at=began + after: at)
+        seen.append(store.changes() == first)
+    assert seen == ([True, True, True, False, False] if is_distributed else [True] * 5)
+    store.close()
+
+
+def test_a_migration_is_taken_apart_into_its_statements() -> None:
+    """Citus hands on a statement to other servers only if it comes alone."""
+    for name in MIGRATIONS:
+        text = load(f"migrations/{name}")
+        code = re.sub(r"--.*", "", text)
+        assert len(one_by_one(text)) == code.count(";")
+
+
+@needs_citus
+def test_a_store_that_was_open_when_its_tables_were_distributed_says_so() -> None:
+    url = new_citus_schema()
+    before, after = open_store(url), open_store(url)
+    assert after.distribute()
+    with pytest.raises(SchemaMismatch, match="distributed meanwhile"):
+        claim(before, "t")
+    assert create(after, new("order")) == Done()
+    before.close()
+    after.close()
