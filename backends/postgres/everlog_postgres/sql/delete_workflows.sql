@@ -23,6 +23,18 @@ keys AS (
     WHERE message_keys.workflow_id = removed.workflow_id
 ),
 
+shown AS (
+    DELETE FROM everlog.published_values
+    USING removed
+    WHERE published_values.workflow_id = removed.workflow_id
+),
+
+streamed AS (
+    DELETE FROM everlog.stream_rows
+    USING removed
+    WHERE stream_rows.workflow_id = removed.workflow_id
+),
+
 noted AS (
     INSERT INTO everlog.writes (written_in)
     SELECT pg_current_xact_id()
