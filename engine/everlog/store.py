@@ -397,6 +397,18 @@ class SupportsMaintenance(Protocol):
         ...
 
 
+@runtime_checkable
+class SupportsDistribution(Protocol):
+    """A store whose tables can be distributed over several servers."""
+
+    def distribute(self) -> bool:
+        """Distribute the tables, with what is in them, for good; False, and nothing done, if they were before.
+
+        No engine may run meanwhile. Raises `UsageError` or `SchemaMismatch`, and does nothing, where that cannot be.
+        """
+        ...
+
+
 def check_batch(batch: Batch) -> None:
     """Refuse, before anything is written, a batch that no engine may make: a gap in a history, or a workflow twice."""
     for new in batch.creates:

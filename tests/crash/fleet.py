@@ -16,8 +16,8 @@ from tests.postgres import new_schema
 class Fleet:
     """Worker processes: `python PROGRAM URL ARGUMENTS ...` each. What they say is kept in files in the folder."""
 
-    def __init__(self, program: Path, folder: Path) -> None:
-        self.url = new_schema()
+    def __init__(self, program: Path, folder: Path, url: str | None = None) -> None:
+        self.url = new_schema() if url is None else url
         self.program = program
         self.folder = folder
         self.processes: list[subprocess.Popen[bytes]] = []

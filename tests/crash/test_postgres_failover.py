@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.citus import distributed, needs_citus
 from tests.crash import touring
 from tests.crash.fleet import Fleet
-from tests.postgres import needs_postgres
+from tests.postgres import needs_postgres, new_schema
 
 pytestmark = [
     needs_postgres,
@@ -24,9 +25,11 @@ LONG_LEASE = 300.0
 """Seconds: longer than any test waits. Who takes over within it knows that the process is gone."""
 
 
-@pytest.fixture
-def fleet(tmp_path: Path) -> Iterator[Fleet]:
-    fleet = Fleet(PROGRAM, tmp_path)
+@pytest.fixture(
+    params=[pytest.param(new_schema, id="postgres"), pytest.param(distributed, id="citus", marks=needs_citus)]
+)
+def fleet(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Fleet]:
+    fleet = Fleet(PROGRAM, tmp_path, request.param())
     yield fleet
     fleet.close()
 

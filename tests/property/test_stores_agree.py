@@ -1,5 +1,6 @@
 """All stores do the same as the memory store, operation by operation."""
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
@@ -11,6 +12,8 @@ from everlog.store import Store
 from everlog.testing import StoreMachine
 from everlog_postgres import open_store as open_postgres
 from everlog_sqlite import open_store
+from tests.citus import VARIABLE as CITUS
+from tests.citus import as_if_distributed, distributed
 from tests.postgres import needs_postgres, new_schema
 
 
@@ -56,6 +59,31 @@ class PostgresAgrees(StoreMachine):
     def reopen(self, name: str, store: Store, clock: Callable[[], int]) -> Store:
         store.close()
         return open_postgres(self.url, durability="process", clock=clock)
+
+
+class DistributedAgrees(StoreMachine):
+    """What is for distributed tables, on plain Postgres and on a cluster if there is one."""
+
+    def open_stores(self, clock: Callable[[], int]) -> Mapping[str, Store]:
+        self.urls = {"as if": as_if_distributed()}
+        if CITUS in os.environ:
+            self.urls["citus"] = distributed()
+        return {name: open_postgres(url, durability="process", clock=clock) for name, url in self.urls.items()}
+
+    def reopen(self, name: str, store: Store, clock: Callable[[], int]) -> Store:
+        store.close()
+        return open_postgres(self.urls[name], durability="process", clock=clock)
+
+
+@needs_postgres
+class TestDistributedAgrees(DistributedAgrees.TestCase):  # type: ignore[misc,name-defined] # made by Hypothesis
+    settings = QUICK
+
+
+@needs_postgres
+@pytest.mark.long
+class TestDistributedAgreesForLong(DistributedAgrees.TestCase):  # type: ignore[misc,name-defined] # made by Hypothesis
+    settings = settings(QUICK, max_examples=500, stateful_step_count=60)
 
 
 @needs_postgres

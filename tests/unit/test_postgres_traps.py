@@ -33,6 +33,7 @@ from everlog_postgres import open_store, records
 from everlog_postgres.prepared import PreparedStatement
 from everlog_postgres.store import PostgresStore
 from everlog_postgres.urls import parse
+from tests.citus import as_if_distributed
 from tests.postgres import administrator, needs_postgres, new_schema
 from tests.support import PausableHost, kill, make_store, opened, simulate
 
@@ -40,9 +41,10 @@ pytestmark = needs_postgres
 Driver = psycopg.Connection[tuple[object, ...]]
 
 
-@pytest.fixture
-def url() -> str:
-    return new_schema("push=off")
+@pytest.fixture(params=["whole", "as if distributed"])
+def url(request: pytest.FixtureRequest) -> str:
+    make = new_schema if request.param == "whole" else as_if_distributed
+    return make("push=off")
 
 
 @pytest.fixture
@@ -175,6 +177,7 @@ def test_claims_pass_over_what_another_has_locked(store: PostgresStore, other: D
         assert claimed_ids(claim(store, "t", "u")) == ["order-2", "order-3"]
 
 
+@pytest.mark.parametrize("url", ["whole"], indirect=True)
 def test_a_commit_is_compared_with_the_newest_head_not_with_the_one_it_first_saw(
     store: PostgresStore, other: Driver
 ) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import accumulate
 from struct import Struct, pack
 from typing import Final
 
@@ -100,7 +101,8 @@ def register(connection: AdaptContext) -> None:
     adapters.register_dumper(BoolArray, _BoolDumper)
 
 
-def array_literal(values: Sequence[str]) -> str:
-    """Write a text array as a text, for arrays in arrays: `{"a","b"}`."""
-    quoted = ['"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"' for value in values]
-    return "{" + ",".join(quoted) + "}"
+def slices(lists: Sequence[Sequence[str]]) -> tuple[TextArray, BigintArray, BigintArray]:
+    """Encode lists of texts as one array, and the places in it, from 1, at which each of them begins and ends."""
+    ends = list(accumulate(map(len, lists)))
+    begins = [end - len(one) + 1 for one, end in zip(lists, ends, strict=True)]
+    return texts([text for one in lists for text in one]), bigints(begins), bigints(ends)

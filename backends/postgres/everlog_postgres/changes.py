@@ -15,6 +15,9 @@ KEPT: Final = 60.0
 
 _LOOKED_TOO_LONG_AGO: Final = KEPT / 2
 _MARKS_APART: Final = 15.0
+_RECOVERED: Final = 60.0
+"""Seconds after which everything counts as changed where transactions commit on several servers: one of them that is
+down at that moment does so when it is there again, and nobody is told."""
 
 
 class Changes:
@@ -23,6 +26,9 @@ class Changes:
     def __init__(self, connection: Connection, sql: Statements) -> None:
         self._connection = connection
         self._sql = sql
+        self.distributed = False
+        """Whether transactions commit on several servers."""
+        self._changed_at = 0.0
         self._number = 0
         self._seen: Snapshot | None = None
         self._looked_at = 0.0
@@ -36,8 +42,10 @@ class Changes:
             at = time.monotonic()
             question = (self._seen or NOTHING).parameters()
             ((taken, wrote),) = self._connection.ask(Question(self._sql.look_for_writes, question))[0]
-            if wrote or self._seen is None or at - self._looked_at > _LOOKED_TOO_LONG_AGO:
+            recovered = self.distributed and at - self._changed_at > _RECOVERED
+            if wrote or recovered or self._seen is None or at - self._looked_at > _LOOKED_TOO_LONG_AGO:
                 self._number += 1
+                self._changed_at = at
             self._seen, self._looked_at = snapshot(taken), at
             if not self._marks or at - self._marks[-1][0] > _MARKS_APART:
                 self._marks.append((at, self._seen.next))

@@ -12,7 +12,7 @@ import select
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple, Protocol, TypeVar
 
 import psycopg
 
@@ -25,6 +25,7 @@ from everlog_postgres.urls import Target
 Driver = psycopg.Connection[tuple[Any, ...]]
 Rows = list[tuple[Any, ...]]
 Durability = Literal["full", "process"]
+Result = TypeVar("Result")
 
 OLDEST_SERVER: Final = 140000
 TRIES: Final = 5
@@ -33,6 +34,13 @@ TRIES: Final = 5
 _SETTINGS: Final = {
     # Every statement of ours is written for it: each sees what was committed when it began.
     "default_transaction_isolation": "read committed",
+    # Nobody is waited for long. Only one who creates the same workflow, or sends the same message, is waited for.
+    "lock_timeout": "500ms",
+    "statement_timeout": "60s",
+    "idle_in_transaction_session_timeout": "60s",
+}
+
+_PLANNING: Final = {
     # Tables are only ever looked into through their indexes, row by row of a batch, and a statement is planned once:
     # a plan that was made while the tables were small is as good when they are large.
     "enable_seqscan": "off",
@@ -40,10 +48,13 @@ _SETTINGS: Final = {
     "enable_mergejoin": "off",
     "plan_cache_mode": "force_generic_plan",
     "jit": "off",
-    # Nobody is waited for long. Only one who creates the same workflow, or sends the same message, is waited for.
-    "lock_timeout": "500ms",
-    "statement_timeout": "60s",
-    "idle_in_transaction_session_timeout": "60s",
+}
+
+_DISTRIBUTED: Final = {
+    # What is set in a transaction of ours holds on the servers that it reaches.
+    "citus.propagate_set_commands": "local",
+    # One connection to each of them. A second one would be a second transaction to prepare and to commit.
+    "citus.max_adaptive_executor_pool_size": "1",
 }
 
 _NETWORK: Final = {
@@ -84,6 +95,18 @@ class Question(NamedTuple):
     prepared: PreparedStatement | None = None
 
 
+class Ask(Protocol):
+    """Runs statements in one round trip of a transaction, and gives the rows of each."""
+
+    def __call__(self, *questions: Question) -> list[Rows]:
+        """Give the rows."""
+        ...
+
+
+Work = Callable[[Ask], tuple[Result, bool]]
+"""What is done in a transaction: gives its result, and whether others may wait for something that it wrote."""
+
+
 class Connection:
     """A connection that threads may share, one at a time. It is not made before it is needed.
 
@@ -97,6 +120,8 @@ class Connection:
         self.lock = threading.RLock()
         self.on_connect: Callable[[], None] = lambda: None
         """Called after it was made, or made anew."""
+        self.distributed = False
+        """Whether the tables lie on several servers; a change of it is for connections that are made from then on."""
         self._purpose = purpose
         self._durability: Durability = durability
         self._listens = listens
@@ -129,18 +154,49 @@ class Connection:
 
     def writes_or_is_locked(self, *questions: Question) -> list[Rows] | None:
         """Do what `write` does; None, and nothing written, where another transaction's lock was in the way too long."""
+        return _unless_locked(lambda: self.write(*questions))
+
+    def transacts_or_is_locked(self, work: Work[Result], *, patience: float, note: bytes) -> Result | None:
+        """Run `work` in one transaction of several round trips, and again from the start where it collided.
+
+        None, and nothing written, where another transaction's lock was in the way for `patience` seconds. Raises what
+        `write` does. `note` is run where there is something to be noted, after the transaction.
+        """
+        with self.lock:
+            return _unless_locked(
+                lambda: self._attempt(lambda driver: self._transact(driver, work, patience, note), writes=True)
+            )
+
+    def _transact(self, driver: Driver, work: Work[Result], patience: float, note: bytes) -> Result:
+        # What stands before Citus's own settings is for this server only, as what is set for a whole connection.
+        settings = {"synchronous_commit": self._synchronous} if self.is_pooled else {}
+        settings |= {**_DISTRIBUTED, "lock_timeout": f"{round(1000 * patience)}ms"}
+        begin = ["BEGIN", *(f"SET LOCAL {key} = '{value}'" for key, value in settings.items())]
+        driver.execute("; ".join(begin).encode())
         try:
-            return self.write(*questions)
-        except StoreUnavailable as error:
-            if isinstance(error.__cause__, psycopg.errors.LockNotAvailable):
-                return None
+            result, has_news = work(lambda *questions: self._send_all(driver, questions))
+            # The note is not in the transaction: that becomes visible on one server after the other, and who sees the
+            # note is to see all of it. It is in the same message, so that only the server could lose it, and with
+            # itself the connection of everybody who waits.
+            end = b"COMMIT; " + note if has_news else b"COMMIT"
+        except psycopg.Error:
+            if not driver.closed:
+                driver.execute(b"ROLLBACK")
             raise
+        try:
+            driver.execute(end)
+        except psycopg.Error as error:
+            raise translate(error, self.name, lost_write=True) from error
+        return result
 
     def _run(self, questions: Sequence[Question], *, writes: bool) -> list[Rows]:
+        return self._attempt(lambda driver: self._send(driver, questions), writes=writes)
+
+    def _attempt(self, work: Callable[[Driver], Result], *, writes: bool) -> Result:
         for last in (False,) * (TRIES - 1) + (True,):
             driver = self.driver()
             try:
-                return self._send(driver, questions)
+                return work(driver)
             except psycopg.Error as error:
                 if driver.closed or _is_libpqs_own(error):
                     self.drop()
@@ -163,17 +219,22 @@ class Connection:
                 driver.execute(_SET_IN_TRANSACTION, (self._synchronous,))
                 cursors = [driver.execute(sql, parameters) for sql, parameters, _ in questions]
             return [_rows(cursor) for cursor in cursors]
+        return self._send_all(driver, questions)
+
+    def _send_all(self, driver: Driver, questions: Sequence[Question]) -> list[Rows]:
+        """Send statements for which everything is set."""
+        prepare = not self.is_pooled
         if len(questions) == 1:
             sql, parameters, prepared = questions[0]
-            if prepared is not None:
+            if prepare and prepared is not None:
                 if prepared.name not in self._prepared:
                     prepared.prepare(driver, parameters)
                     self._prepared.add(prepared.name)
                 return [prepared.run(driver, parameters)]
-            return [_rows(driver.execute(sql, parameters, prepare=True))]
+            return [_rows(driver.execute(sql, parameters, prepare=prepare))]
         # The server takes all up to the end of the pipeline as one transaction; each statement has its own snapshot.
         with driver.pipeline():
-            cursors = [driver.execute(sql, parameters, prepare=True) for sql, parameters, _ in questions]
+            cursors = [driver.execute(sql, parameters, prepare=prepare) for sql, parameters, _ in questions]
         return [_rows(cursor) for cursor in cursors]
 
     def driver(self) -> Driver:
@@ -226,7 +287,9 @@ class Connection:
     def _set_up(self, driver: Driver) -> None:
         if not self.is_pooled:
             driver.prepare_threshold = 1_000_000  # prepared is what asks for it, the rest is not worth it
-            settings = dict(_SETTINGS) | ({"synchronous_commit": "off"} if self._durability == "process" else {})
+            settings = {**_SETTINGS, **(_DISTRIBUTED if self.distributed else _PLANNING)}
+            if self._durability == "process":
+                settings["synchronous_commit"] = "off"
             driver.execute(_SET, (list(settings), list(settings.values())))
         isolation, synchronous = driver.execute(_PROMISES).fetchone() or ("", "")
         if isolation != "read committed":
@@ -270,6 +333,15 @@ class Connection:
 
 class _Lost(Exception):
     """The connection was lost while something was read."""
+
+
+def _unless_locked(work: Callable[[], Result]) -> Result | None:
+    try:
+        return work()
+    except StoreUnavailable as error:
+        if isinstance(error.__cause__, psycopg.errors.LockNotAvailable):
+            return None
+        raise
 
 
 def _rows(cursor: psycopg.Cursor[tuple[Any, ...]]) -> Rows:

@@ -51,7 +51,7 @@ ONE_HEAD: Final = "one_head_per_workflow"
 def translate(error: psycopg.Error, name: str, *, lost_write: bool = False) -> EverlogError:
     """Give our error for one of the driver's.
 
-    `lost_write` says that the connection was lost while something was being written.
+    `lost_write` says that the answer to what was being written was lost, mostly with the connection.
     """
     code = error.sqlstate
     said = f"(Postgres says: {_in_one_line(error)})"
@@ -67,6 +67,11 @@ def translate(error: psycopg.Error, name: str, *, lost_write: bool = False) -> E
     advice = UNAVAILABLE.get(code, UNAVAILABLE.get(code[:2]))
     if advice is not None:
         return StoreUnavailable(f"{name}: {advice} {said}")
+    if code == "0A000":
+        return SchemaMismatch(
+            f"{name}: a table is not as it was when this was opened {said}; it was distributed meanwhile, perhaps: open"
+            " the database anew"
+        )
     if code in MISMATCH:
         return SchemaMismatch(f"{name}: {MISMATCH[code]} {said}; `everlog migrate` makes it, or restore a backup")
     if code == _INTERNAL and error.diag.source_file in _OF_FILES:
@@ -76,7 +81,7 @@ def translate(error: psycopg.Error, name: str, *, lost_write: bool = False) -> E
         )
     if code.startswith("XX"):
         return CorruptLog(f"{name}: the server found its data or itself damaged {said}; look into its log")
-    if code == _UNIQUE and error.diag.constraint_name == ONE_HISTORY:
+    if code == _UNIQUE and _violates(error, ONE_HISTORY):
         return CorruptLog(
             f"{name}: a history goes on beyond the seq of its head {said}; somebody wrote to it past Everlog, or the"
             " database was restored in parts"
@@ -87,8 +92,14 @@ def translate(error: psycopg.Error, name: str, *, lost_write: bool = False) -> E
 def is_worth_repeating(error: psycopg.Error) -> bool:
     """Say whether the same statement, nothing of which was written, will see at once what it collided with."""
     if error.sqlstate == _UNIQUE:
-        return error.diag.constraint_name in (ONE_KEY, ONE_HEAD)
+        return _violates(error, ONE_KEY) or _violates(error, ONE_HEAD)
     return error.sqlstate in _CONFLICTS
+
+
+def _violates(error: psycopg.Error, constraint: str) -> bool:
+    """Say whether it is this constraint; of a part of a table that is distributed, a number follows the name."""
+    name = error.diag.constraint_name or ""
+    return name == constraint or (name.startswith(f"{constraint}_") and name.rpartition("_")[2].isdigit())
 
 
 def _in_one_line(error: psycopg.Error) -> str:

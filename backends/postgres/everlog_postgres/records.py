@@ -23,7 +23,7 @@ from everlog.store import (
     Undeliverable,
     WorkerRow,
 )
-from everlog_postgres.arrays import array_literal, bigints, bools, encoded_texts, texts
+from everlog_postgres.arrays import bigints, bools, encoded_texts, slices, texts
 from everlog_postgres.connection import Rows
 from everlog_postgres.published import item_columns, value_columns
 from everlog_postgres.segments import Segment
@@ -69,6 +69,8 @@ _NO_COMMITS: Final[Mapping[str, object]] = {
     "frees": _NO_BOOLS,
     "wake_ats": _NO_BIGINTS,
     "topics": _NO_TEXTS,
+    "first_topics": _NO_BIGINTS,
+    "last_topics": _NO_BIGINTS,
     "builds": _NO_TEXTS,
     "whys": _NO_TEXTS,
     "consumed_ids": _NO_TEXTS,
@@ -104,25 +106,33 @@ class Numbering:
         self._last = 0
         self._known: dict[str, dict[int, int]] = {}
 
-    def number(self, messages: Sequence[tuple[Any, ...]], before: Snapshot) -> list[InboxRow]:
+    def number(
+        self, messages: Sequence[tuple[Any, ...]], before: Snapshot, *, after: int | None = None
+    ) -> list[InboxRow]:
         """Number the rows of one reading and give them in order; those that were seen before are numbered as then.
 
-        `before` is a snapshot of which all rows were given that are asked for by their numbers.
+        `before` is a snapshot of which all rows were given that are asked for by their numbers. Where snapshots say
+        nothing, `after` is the number up to which the asker has been given everything.
         """
         found: list[InboxRow] = []
-        late: list[tuple[Any, ...]] = []
+        new: list[tuple[Any, ...]] = []
+        floors: dict[str, int] = {}
+        """By workflow, the greatest number that was given, where snapshots say nothing."""
         for message in messages:
-            row = self._known.get(message[0], {}).get(message[1])
-            if row is None and (before.shows(int(message[-1])) or self._numbered(message) > self._last):
+            known = self._known.get(message[0], {})
+            if after is not None and message[0] not in floors:
+                floors[message[0]] = max(after, *known.values()) if known else after
+            row = known.get(message[1])
+            if row is None and before.shows(int(message[-1])):
                 row = self._numbered(message)
             if row is None:
-                late.append(message)
+                new.append(message)
             else:
                 found.append(self._keep(message, row))
-        self._last = max([self._last, *(row.row for row in found)])
-        if late:
+        # All that is new begins the round then: of one source, what it sent later must not come before.
+        if any(self._numbered(message) <= floors.get(message[0], self._last) for message in new):
             self._round += 1
-            found.extend([self._keep(message, self._numbered(message)) for message in late])
+        found.extend([self._keep(message, self._numbered(message)) for message in new])
         found.sort(key=_row)
         self._last = max([self._last, *(row.row for row in found)])
         return found
@@ -187,35 +197,36 @@ def advance_one(commit: Commit) -> dict[str, object]:
 
 def advance(segment: Segment) -> dict[str, object]:
     """Give what advance_heads takes."""
-    fence = _fence(segment.commits)
-    events = [commit.events[0] for commit in segment.commits if len(commit.events) == 1]
-    if len(events) < len(segment.commits):
-        return {**fence, **_events(segment)}
+    advancing = fence(segment.commits)
+    single = [commit.events[0] for commit in segment.commits if len(commit.events) == 1]
+    if len(single) < len(segment.commits):
+        return {**advancing, **events(segment)}
     return {
-        **fence,
-        "event_ids": fence["ids"],
-        "event_seqs": fence["next_seqs"],
-        "event_types": texts([event.type for event in events]),
-        "event_times": bigints([event.recorded_at for event in events]),
-        "event_payloads": encoded_texts([event.payload for event in events]),
+        **advancing,
+        "event_ids": advancing["ids"],
+        "event_seqs": advancing["next_seqs"],
+        "event_types": texts([event.type for event in single]),
+        "event_times": bigints([event.recorded_at for event in single]),
+        "event_payloads": encoded_texts([event.payload for event in single]),
     }
 
 
 def batch(segment: Segment, repeated: Mapping[str, set[int]], *, now: int) -> dict[str, object]:
     """Give what commit_batch takes; `repeated` names messages by sender and index that are not to be delivered."""
     given: dict[str, object] = {"now": now}
-    given.update(_creations("created", segment.creates) if segment.creates else _NO_CREATIONS)
-    births = list(segment.births())
-    given.update(_births(births) if births else _NO_BIRTHS)
-    given.update({**_fence(segment.commits), **_moves(segment.commits, now)} if segment.commits else _NO_COMMITS)
+    given.update(creations("created", segment.creates) if segment.creates else _NO_CREATIONS)
+    newborn = list(segment.births())
+    given.update(births(newborn) if newborn else _NO_BIRTHS)
+    given.update({**fence(segment.commits), **moves(segment.commits, now)} if segment.commits else _NO_COMMITS)
     given.update(_messages(segment, repeated) if segment.sent else _NO_MESSAGES)
-    given.update(_events(segment))
+    given.update(events(segment))
     given.update(value_columns(segment.commits))
     given.update(item_columns(segment.commits))
     return given
 
 
-def _creations(prefix: str, news: Sequence[NewWorkflow]) -> dict[str, object]:
+def creations(prefix: str, news: Sequence[NewWorkflow]) -> dict[str, object]:
+    """Give the columns of heads that are created."""
     held = [new.state not in ENDED for new in news]
     return {
         f"{prefix}_ids": texts([new.workflow_id for new in news]),
@@ -230,15 +241,17 @@ def _creations(prefix: str, news: Sequence[NewWorkflow]) -> dict[str, object]:
     }
 
 
-def _births(births: Sequence[tuple[str, int, NewWorkflow]]) -> dict[str, object]:
+def births(newborn: Sequence[tuple[str, int, NewWorkflow]]) -> dict[str, object]:
+    """Give the columns of heads that commits create."""
     return {
-        "parents": texts([parent for parent, _, _ in births]),
-        "birth_indexes": bigints([index for _, index, _ in births]),
-        **_creations("born", [new for _, _, new in births]),
+        "parents": texts([parent for parent, _, _ in newborn]),
+        "birth_indexes": bigints([index for _, index, _ in newborn]),
+        **creations("born", [new for _, _, new in newborn]),
     }
 
 
-def _fence(commits: Sequence[Commit]) -> dict[str, object]:
+def fence(commits: Sequence[Commit]) -> dict[str, object]:
+    """Give the columns that say which heads may move, and how far."""
     return {
         "ids": texts([commit.workflow_id for commit in commits]),
         "tokens": texts([commit.token for commit in commits]),
@@ -249,19 +262,23 @@ def _fence(commits: Sequence[Commit]) -> dict[str, object]:
     }
 
 
-def _moves(commits: Sequence[Commit], now: int) -> dict[str, object]:
+def moves(commits: Sequence[Commit], now: int) -> dict[str, object]:
+    """Give the columns of what else heads take on, and of what is taken out of their inboxes."""
     ended = [commit.state in ENDED for commit in commits]
     ends = [
         (commit.events[-1].recorded_at if commit.events else now) if over else None
         for commit, over in zip(commits, ended, strict=True)
     ]
+    topics, firsts, lasts = slices([commit.topics for commit in commits])
     consumed = [(commit.workflow_id, position_of(row)) for commit in commits for row in commit.consumed]
     return {
         "states": texts([commit.state for commit in commits]),
         "ends": bigints(ends),
         "frees": bools([commit.release or over for commit, over in zip(commits, ended, strict=True)]),
         "wake_ats": bigints([commit.wake_at for commit in commits]),
-        "topics": texts([array_literal(commit.topics) for commit in commits]),
+        "topics": topics,
+        "first_topics": firsts,
+        "last_topics": lasts,
         "builds": texts([commit.build for commit in commits]),
         # Sentences for people may quote anything, and a text of the server cannot hold a NUL.
         "whys": texts([commit.why and commit.why.replace("\0", "\N{SYMBOL FOR NULL}") for commit in commits]),
@@ -294,7 +311,8 @@ def _messages(segment: Segment, repeated: Mapping[str, set[int]]) -> dict[str, o
     }
 
 
-def _events(segment: Segment) -> dict[str, object]:
+def events(segment: Segment) -> dict[str, object]:
+    """Give the columns of the events."""
     news = [*segment.creates, *(new for _, _, new in segment.births())]
     rows = [(new.workflow_id, event) for new in news for event in new.events]
     rows.extend((commit.workflow_id, event) for commit in segment.commits for event in commit.events)

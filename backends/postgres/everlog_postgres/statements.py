@@ -1,10 +1,12 @@
 """The SQL of this package: one statement per file in `sql/`, read once. It runs nothing by itself.
 
-The files name the schema `everlog`; a store with another has it put in its place.
+The files name the schema `everlog`; a store with another has it put in its place. Those in `sql/distributed/` are for
+tables that are distributed over several servers.
 """
 
 from __future__ import annotations
 
+import re
 from functools import cache
 from importlib.resources import files
 from typing import Final
@@ -12,6 +14,8 @@ from typing import Final
 from everlog_postgres.prepared import PreparedStatement
 
 _WRITTEN_FOR: Final = "everlog."
+_KEPT: Final = ("events", "inboxes", "message_keys", "published_values", "stream_rows")
+"""What is kept of a workflow beside its head."""
 
 
 @cache
@@ -25,6 +29,56 @@ def in_schema(sql: str, schema: str) -> str:
     return sql.replace(_WRITTEN_FOR, f'"{schema}".')
 
 
+def one_by_one(sql: str) -> list[str]:
+    """Take a file apart that has several statements, none of them with a `;` at the end of a line of its own."""
+    code = "\n".join(line for line in sql.splitlines() if not line.startswith("--"))
+    return [statement for statement in re.split(r";\s*$", code, flags=re.MULTILINE) if statement.strip()]
+
+
+class DistributedStatements:
+    """The statements of what is one statement on one server, and several where tables are distributed."""
+
+    def __init__(self, schema: str) -> None:
+        def load_here(name: str) -> bytes:
+            return in_schema(load(f"distributed/{name}"), schema).encode()
+
+        self.find_citus: Final = load_here("find_citus")
+        self.find_hasty: Final = load_here("find_hasty")
+        self.create_heads: Final = load_here("create_heads")
+        self.find_destinations: Final = load_here("find_destinations")
+        self.find_unread: Final = load_here("find_unread")
+        self.find_keys: Final = load_here("find_keys")
+        self.lock_head: Final = load_here("lock_head")
+        self.move_heads: Final = load_here("move_heads")
+        self.append_events: Final = load_here("append_events")
+        self.take_out: Final = load_here("take_out")
+        self.close_inboxes: Final = load_here("close_inboxes")
+        self.deliver: Final = load_here("deliver")
+        self.remember_keys: Final = load_here("remember_keys")
+        self.create_children: Final = load_here("create_children")
+        self.open_inboxes: Final = load_here("open_inboxes")
+        self.set_values: Final = load_here("set_values")
+        self.append_to_streams: Final = load_here("append_to_streams")
+        self.note: Final = load_here("note")
+        self.find_ready: Final = load_here("find_ready")
+        self.find_due: Final = load_here("find_due")
+        self.find_woken: Final = load_here("find_woken")
+        self.find_stuck: Final = load_here("find_stuck")
+        self.take_candidates: Final = load_here("take_candidates")
+        self.read_histories: Final = load_here("read_histories")
+        self.read_inboxes: Final = load_here("read_inboxes")
+        self.next_due: Final = load_here("next_due")
+        self.unread: Final = load_here("unread")
+        self.find_held: Final = load_here("find_held")
+        self.free_held: Final = load_here("free_held")
+        self.remove_worker: Final = load_here("remove_worker")
+        self.list_workers: Final = load_here("list_workers")
+        self.find_values: Final = load_here("find_values")
+        self.read_stream: Final = load_here("read_stream")
+        self.delete_heads: Final = load_here("delete_heads")
+        self.delete_the_rest: Final = tuple(load_here(f"delete_{kind}") for kind in _KEPT)
+
+
 class Statements:
     """All statements, for one schema."""
 
@@ -32,6 +86,7 @@ class Statements:
         def load_here(name: str) -> bytes:
             return in_schema(load(name), schema).encode()
 
+        self.schema: Final = schema
         self.advance_head: Final = load_here("advance_head")
         self.advance_heads: Final = load_here("advance_heads")
         self.commit_batch: Final = load_here("commit_batch")

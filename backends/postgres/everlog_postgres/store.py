@@ -10,10 +10,10 @@ A worker's claims, readings and commits go through one store object, which numbe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from everlog.errors import CorruptLog, StoreUnavailable
+from everlog.errors import CorruptLog, EverlogError, StoreUnavailable
 from everlog.store import (
     ENDED,
     WORKER_DIED,
@@ -24,7 +24,6 @@ from everlog.store import (
     ClaimAnswer,
     Claimed,
     ClaimRequest,
-    Commit,
     CommitOutcome,
     CreateOutcome,
     Done,
@@ -42,14 +41,17 @@ from everlog.store import (
     WorkflowQuery,
     check_batch,
 )
-from everlog_postgres import published, records
-from everlog_postgres.arrays import bigints, texts
+from everlog_postgres import records
+from everlog_postgres.arrays import texts
 from everlog_postgres.changes import Changes
 from everlog_postgres.clock import ServerClock
+from everlog_postgres.commits import Commits
 from everlog_postgres.connection import Connection, Durability, Question, Rows
-from everlog_postgres.migrations import migrate
+from everlog_postgres.distributed import Distributed
+from everlog_postgres.migrations import distribute, migrate
+from everlog_postgres.publications import DistributedPublications, Publications
 from everlog_postgres.records import Numbering, Outcomes
-from everlog_postgres.segments import Delivered, Segment, lone_advance, repeats_itself, repetitions, segments
+from everlog_postgres.segments import Segment, lone_advance, segments
 from everlog_postgres.snapshots import NOTHING, Snapshot, snapshot
 from everlog_postgres.statements import Statements
 from everlog_postgres.urls import Target, parse
@@ -96,6 +98,7 @@ class PostgresStore:
         # Leases do not wait for a commit in progress. Theirs need not reach the disk at once: a power cut takes the
         # workers with it, and what is written later waits for what was written before.
         self._leases = Connection(target, purpose="leases", durability="process")
+        self._commits = Commits(self._connection, self._sql)
         self._changes = Changes(self._connection, self._sql)
         self._numbering = Numbering()
         self._seen: tuple[str, int, Snapshot] | None = None
@@ -103,12 +106,37 @@ class PostgresStore:
         self._unanswered: list[Question] = []
         """What gives back the claims whose answers were lost."""
         self._connection.on_connect = self._on_connect
+        self._publications = Publications(self._connection, self._sql)
+        self._distributed: Distributed | None = None
+        """What works otherwise where the tables are distributed; None where they are not."""
         try:
-            migrate(self._connection, create=create and target.migrate)
+            if migrate(self._connection, create=create and target.migrate):
+                distributed = self._use_distributed()
+                if durability == "full":
+                    distributed.require_durability()
             self._measure_clock(self._connection)
         except BaseException:
             PostgresStore.close(self)
             raise
+
+    def _use_distributed(self) -> Distributed:
+        self._distributed = Distributed(self._connection, self._sql)
+        self._publications = DistributedPublications(self._connection, self._sql)
+        self._changes.distributed = True
+        for connection in (self._connection, self._leases):
+            connection.distributed = True
+            connection.drop()
+        return self._distributed
+
+    def distribute(self) -> bool:
+        """Distribute the tables over the servers of a Citus cluster; False if they were before. Engines must be closed.
+
+        Raises `SchemaMismatch` or `UsageError`, and does nothing, where that cannot be.
+        """
+        if not distribute(self._connection):
+            return False
+        self._use_distributed()
+        return True
 
     def now(self) -> int:
         """Give the time of the store's clock: the server's, as last measured."""
@@ -121,7 +149,8 @@ class PostgresStore:
             self._connection.require_process()
             self._connection.require_open()
             self._give_back()
-            if self._is_advanced(lone_advance(batch)):
+            alone = lone_advance(batch) if self._distributed is None else None
+            if alone is not None and self._commits.is_advanced(alone):
                 return BatchOutcome(commits=[Done()])
             split = list(segments(batch))
             if not split:
@@ -132,22 +161,9 @@ class PostgresStore:
             self._wrote()
         return outcome
 
-    def _is_advanced(self, commit: Commit | None) -> bool:
-        """Write the usual commit; False where it is another, or nothing was written and it is to be found out why."""
-        if commit is None:
-            return False
-        parameters = records.advance_one(commit)
-        question = Question(self._sql.advance_head, parameters, self._sql.prepared_advance_head)
-        answers = self._connection.writes_or_is_locked(question)
-        return answers is not None and bool(answers[0])
-
     def _write(self, batch: Batch, split: Sequence[Segment]) -> BatchOutcome:
-        repeated = {
-            commit.workflow_id: self._find_repetitions(commit) for commit in batch.commits if repeats_itself(commit)
-        }
-        now = self.now()
-        questions = [self._question(segment, repeated, now) for segment in split]
-        answers = self._connection.writes_or_is_locked(*questions)
+        writer = self._commits if self._distributed is None else self._distributed
+        answers = writer.write(split, self.now())
         if answers is None:
             return self._write_apart(batch)
         creates: list[CreateOutcome] = []
@@ -159,12 +175,6 @@ class PostgresStore:
             commits.extend(self._with_children(segment, outcomes))
             posts.extend(outcomes.posts)
         return BatchOutcome(creates=creates, commits=commits, posts=posts)
-
-    def _question(self, segment: Segment, repeated: Mapping[str, set[int]], now: int) -> Question:
-        if segment.runs_on():
-            return Question(self._sql.advance_heads, records.advance(segment), self._sql.prepared_advance_heads)
-        parameters = records.batch(segment, repeated, now=now)
-        return Question(self._sql.commit_batch, parameters, self._sql.prepared_commit_batch)
 
     def _write_apart(self, batch: Batch) -> BatchOutcome:
         """Write commits one by one, since one of them waits for another transaction: that one is busy."""
@@ -181,25 +191,6 @@ class PostgresStore:
             alone = Batch(commits=[commit])
             outcomes.extend(self._write(alone, list(segments(alone))).commits)
         return BatchOutcome(commits=outcomes)
-
-    def _find_repetitions(self, commit: Commit) -> set[int]:
-        messages = commit.messages
-        question = {
-            "senders": texts([commit.workflow_id] * len(messages)),
-            "destinations": texts([message.destination for message in messages]),
-            "sources": texts([message.source for message in messages]),
-            "numbers": bigints([message.number for message in messages]),
-            "keys": texts([message.key for message in messages]),
-            "consumed_positions": bigints([records.position_of(row) for row in commit.consumed]),
-        }
-        delivered = Delivered()
-        for place, is_unread, key_is_known in self._connection.ask(Question(self._sql.find_delivered, question))[0]:
-            message = messages[int(place) - 1]
-            if is_unread:
-                delivered.unread.add((message.destination, message.source, message.number))
-            if key_is_known:
-                delivered.keys.add((message.destination, str(message.key)))
-        return repetitions(commit, delivered)
 
     def _with_heads(self, segment: Segment, outcomes: Sequence[CreateOutcome | None]) -> list[CreateOutcome]:
         """Put in the heads of those workflows that were there before."""
@@ -244,6 +235,8 @@ class PostgresStore:
         next_due = Question(self._sql.next_due, {"names": names})
         with self._connection.lock:
             self._give_back()
+            if self._distributed is not None:
+                return self._claim_distributed(self._distributed, request, names)
             if not request.tokens:
                 ((due,),) = self._connection.ask(next_due)[0]
                 return ClaimAnswer(claimed=[], next_due=due)
@@ -259,15 +252,28 @@ class PostgresStore:
                 if error.unknown_outcome:
                     self._unanswered.append(Question(self._sql.free_taken, ours))
                 raise
-            claimed = self._claimed(request, taken, events, inbox)
+            rows = [row[1:] for row in sorted(taken, key=lambda row: int(row[0]))]
+            if not events and rows:
+                events = self._read_those_that_fit(request, rows)
+            claimed = self._claimed(rows, events, inbox)
         return ClaimAnswer(claimed=claimed, next_due=due)
+
+    def _claim_distributed(self, distributed: Distributed, request: ClaimRequest, names: object) -> ClaimAnswer:
+        """Take in transactions of their own, then read: so what is read is younger than the tokens."""
+        try:
+            rows = distributed.claim(request, names, self.now(), _CANDIDATES)
+            whole = [row[0] for row in _that_fit(rows, request.max_bytes)]
+            events, inbox, ((due,),) = distributed.read_claimed(names, [row[0] for row in rows], whole)
+        except EverlogError:
+            ours = {"worker": request.worker, "tokens": texts(request.tokens)}
+            self._unanswered.append(Question(self._sql.free_taken, ours))
+            raise
+        return ClaimAnswer(claimed=self._claimed(rows, events, inbox), next_due=due)
 
     def _take(self, request: ClaimRequest, names: object) -> Question:
         if request.only is not None:
-            return Question(
-                self._sql.take_head,
-                {"workflow_id": request.only, "token": request.tokens[0], "worker": request.worker},
-            )
+            only = {"workflow_id": request.only, "token": request.tokens[0], "worker": request.worker}
+            return Question(self._sql.take_head, only)
         wanted = len(request.tokens)
         return Question(
             self._sql.take_heads,
@@ -282,14 +288,13 @@ class PostgresStore:
             },
         )
 
-    def _claimed(self, request: ClaimRequest, taken: Rows, events: Rows, inbox: Rows) -> list[Claimed]:
-        rows = [row[1:] for row in sorted(taken, key=lambda row: int(row[0]))]
+    def _claimed(self, rows: Rows, events: Rows, inbox: Rows) -> list[Claimed]:
         heads = [records.head(row) for row in rows]
-        if not events and rows:
-            events = self._read_those_that_fit(request, rows)
         histories = records.histories(events)
         unread: dict[str, list[InboxRow]] = {}
-        for message in self._numbering.number(inbox, self._shown()):
+        # Where the tables are distributed, what is claimed is given here and now, whatever was given of others.
+        after = None if self._distributed is None else 0
+        for message in self._numbering.number(inbox, self._shown(), after=after):
             unread.setdefault(message.destination, []).append(message)
         return [
             Claimed(
@@ -302,12 +307,7 @@ class PostgresStore:
 
     def _read_those_that_fit(self, request: ClaimRequest, rows: Sequence[Sequence[Any]]) -> Rows:
         """Read the histories for which there is room, of a claim whose histories were too much together."""
-        tokens: list[str] = []
-        left = request.max_bytes
-        for row in rows:
-            if not tokens or records.size_of(row) <= left:
-                tokens.append(str(records.head(row).token))
-                left -= records.size_of(row)
+        tokens = [str(records.head(row).token) for row in _that_fit(rows, request.max_bytes)]
         question = {"worker": request.worker, "tokens": texts(tokens), "max_bytes": _ALL_BYTES}
         try:
             return self._connection.ask(Question(self._sql.read_histories, question))[0]
@@ -355,6 +355,9 @@ class PostgresStore:
         """
         with self._connection.lock:
             self._give_back()
+            if self._distributed is not None:
+                there = self._numbering.number(self._distributed.unread(worker), NOTHING, after=after)
+                return [row for row in there if row.row > after]
             seen = self._seen
             if seen is not None and seen[0] == worker and after >= seen[1]:
                 question = Question(self._sql.unread_since, {"worker": worker, **seen[2].parameters()})
@@ -374,39 +377,19 @@ class PostgresStore:
 
     def values(self, workflow_id: str) -> Sequence[ValueRow]:
         """Give the values of a workflow, in order of their names."""
-        question = Question(self._sql.list_values, {"workflow_id": workflow_id})
-        return published.values(self._connection.ask(question)[0])
+        return self._publications.values(workflow_id)
 
     def find_values(self, wanted: Sequence[tuple[str, str]]) -> Sequence[FoundValue]:
         """Give for each (workflow id, name) its value, and the state of the workflow, in one statement."""
-        question = {
-            "workflow_ids": texts([workflow_id for workflow_id, _ in wanted]),
-            "names": texts([name for _, name in wanted]),
-        }
-        return published.found_values(self._connection.ask(Question(self._sql.find_values, question))[0])
+        return self._publications.find_values(wanted)
 
     def streams(self, workflow_id: str) -> Sequence[StreamEnd]:
         """Give the streams of a workflow, in order of their names."""
-        question = Question(self._sql.list_streams, {"workflow_id": workflow_id})
-        return published.stream_ends(self._connection.ask(question)[0])
+        return self._publications.streams(workflow_id)
 
     def read_streams(self, questions: Sequence[StreamQuestion], *, limit: int) -> Sequence[StreamPage]:
-        """Give for each question up to `limit` rows, and the state of the workflow, in one statement."""
-        asked = {
-            "workflow_ids": texts([one.workflow_id for one in questions]),
-            "streams": texts([one.stream for one in questions]),
-            "starts": bigints([one.start for one in questions]),
-            "limit": limit,
-        }
-        found = self._connection.ask(Question(self._sql.read_streams, asked))[0]
-        pages = published.stream_pages(found, len(questions))
-        for question, page in zip(questions, pages, strict=True):
-            if not published.is_whole(page.rows, question.start):
-                raise CorruptLog(
-                    f"{self._connection.name}: stream {question.stream!r} of workflow {question.workflow_id!r} has a"
-                    f" gap after place {question.start}; restore a backup"
-                )
-        return pages
+        """Give for each question up to `limit` rows, and the state of the workflow of the same snapshot."""
+        return self._publications.read_streams(questions, limit=limit)
 
     def changes(self) -> int:
         """Give a number that differs after a creation, commit, post or retirement, also one of ours.
@@ -427,24 +410,31 @@ class PostgresStore:
 
     def workers(self) -> Sequence[WorkerRow]:
         """Give all registered workers, and holders that are not; which of them are gone, the server does not know."""
+        if self._distributed is not None:
+            return records.workers(self._distributed.list_workers(self._leases))
         return records.workers(self._leases.ask(Question(self._sql.list_workers))[0])
 
     def retire(self, worker: str) -> int:
         """Remove the worker and the tokens of all that it held."""
-        question = Question(self._sql.retire_worker, {"worker": worker, "worker_died": WORKER_DIED})
-        ((held,),) = self._leases.write(question)[0]
+        if self._distributed is not None:
+            freed = self._distributed.retire(self._leases, worker)
+        else:
+            question = Question(self._sql.retire_worker, {"worker": worker, "worker_died": WORKER_DIED})
+            ((freed,),) = self._leases.write(question)[0]
         self._wrote()
-        freed: int = held
         return freed
 
     def delete(self, workflow_ids: Sequence[str]) -> Sequence[str]:
         """Remove those that have ended, with all that is kept of them; give their ids."""
-        question = Question(self._sql.delete_workflows, {"workflow_ids": texts(workflow_ids)})
         with self._connection.lock:
             self._give_back()
-            rows = self._connection.write(question)[0]
+            if self._distributed is not None:
+                removed = self._distributed.delete(workflow_ids)
+            else:
+                question = Question(self._sql.delete_workflows, {"workflow_ids": texts(workflow_ids)})
+                removed = [str(workflow_id) for (workflow_id,) in self._connection.write(question)[0]]
         self._wrote()
-        return [str(workflow_id) for (workflow_id,) in rows]
+        return removed
 
     def maintain(self) -> None:
         """Measure the server's clock now and then, and forget which transactions wrote a while ago."""
@@ -465,8 +455,7 @@ class PostgresStore:
     def _measure_clock(self, connection: Connection) -> None:
         def ask() -> int:
             ((time,),) = connection.ask(Question(self._sql.server_time))[0]
-            server: int = time
-            return server
+            return int(time)
 
         self._clock.measure(ask)
 
@@ -479,7 +468,7 @@ class PushingStore(PostgresStore):
 
     def __init__(self, target: Target, *, durability: Durability = "full", create: bool = True) -> None:
         super().__init__(target, durability=durability, create=create)
-        self._wakeups = Wakeups(target, self._sql)
+        self._wakeups = Wakeups(target, self._sql, distributed=self._distributed is not None)
 
     def subscribe(self, wake: Callable[[], None]) -> Callable[[], None]:
         """Have `wake` called, from any thread, after every write; give what ends that."""
@@ -493,6 +482,17 @@ class PushingStore(PostgresStore):
         """Let go of the database, and end the thread."""
         self._wakeups.close()
         super().close()
+
+
+def _that_fit(rows: Sequence[Sequence[Any]], max_bytes: int) -> list[Sequence[Any]]:
+    """Choose the heads for whose histories there is room together; the first is always one of them."""
+    chosen: list[Sequence[Any]] = []
+    left = max_bytes
+    for row in rows:
+        if not chosen or records.size_of(row) <= left:
+            chosen.append(row)
+            left -= records.size_of(row)
+    return chosen
 
 
 def _whole(head: Head, history: list[EventRow]) -> list[EventRow]:

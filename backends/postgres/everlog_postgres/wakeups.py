@@ -44,9 +44,10 @@ _LONGEST_PAUSE: Final = 2.0
 class Wakeups:
     """The thread and its connection; there are none before somebody subscribes."""
 
-    def __init__(self, target: Target, sql: Statements) -> None:
+    def __init__(self, target: Target, sql: Statements, *, distributed: bool = False) -> None:
         self._connection = Connection(target, purpose="wakeups", durability="process", listens=True)
         self._changes = Changes(self._connection, sql)
+        self._changes.distributed = distributed
         self._channel = f'"everlog {target.schema}"'
         self._subscribers: list[Callable[[], None]] = []
         self._lock = threading.Lock()

@@ -80,7 +80,7 @@ def _run(chosen: argparse.Namespace) -> int:
                 chosen.db or chosen.url, state=chosen.state, name=chosen.name, limit=chosen.limit, as_json=chosen.json
             )
         case "migrate":
-            migrate(chosen.db or chosen.url)
+            migrate(chosen.db or chosen.url, citus=chosen.citus)
         case "show":
             show_workflow(chosen.id, chosen.db, whole=chosen.all)
         case _:
@@ -157,6 +157,12 @@ def _add_migrate(commands: Commands) -> None:
     command = commands.add_parser("migrate", help="make or update the tables of a database", description=text)
     command.add_argument("url", nargs="?", help=f"the database: {_PLACE}")
     command.add_argument("--db", help="the same, as in the other commands")
+    command.add_argument(
+        "--citus",
+        action="store_true",
+        help="also distribute the tables over the servers of a Citus cluster, whose coordinator the URL names; engines"
+        " on them must be closed meanwhile",
+    )
 
 
 def _count(text: str) -> int:

@@ -42,7 +42,8 @@ locked AS (
         %(ends)s,
         %(frees)s,
         %(wake_ats)s,
-        %(topics)s,
+        %(first_topics)s,
+        %(last_topics)s,
         %(builds)s,
         %(whys)s
     ) AS given (
@@ -56,7 +57,8 @@ locked AS (
         ended_at,
         free,
         wake_at,
-        topics,
+        first_topic,
+        last_topic,
         build,
         why
     )
@@ -154,7 +156,7 @@ moved AS (
         token = CASE WHEN locked.free THEN NULL ELSE heads.token END,
         worker = CASE WHEN locked.free THEN NULL ELSE heads.worker END,
         wake_at = locked.wake_at,
-        topics = locked.topics::text[],
+        topics = (%(topics)s)[locked.first_topic::integer:locked.last_topic::integer],
         build = locked.build,
         why = locked.why
     FROM locked

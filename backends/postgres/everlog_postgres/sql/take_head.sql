@@ -11,7 +11,7 @@ SET
     token = %(token)s,
     worker = %(worker)s
 FROM locked
-WHERE heads.workflow_id = locked.workflow_id
+WHERE heads.workflow_id = locked.workflow_id AND heads.workflow_id = %(workflow_id)s
 RETURNING
     1,
     heads.workflow_id,

@@ -1,0 +1,3 @@
+-- Remove a worker.
+DELETE FROM everlog.workers
+WHERE workers.worker = %(worker)s
