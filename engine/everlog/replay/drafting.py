@@ -36,17 +36,7 @@ from everlog.replay.operations import (
     WaitOperation,
 )
 from everlog.replay.publishing import Part
-
-Rest = tuple[State, int | None, Sequence[str]]
-"""State, wake-up time and topics."""
-
-RUNNING: Final[Rest] = ("running", None, ())
-"""What a head says of a workflow that is not at rest."""
-
-PAUSED: Final[Rest] = ("paused", None, ())
-
-SETTLE: Final = 100_000
-"""An operation that is open for so long (microseconds) gets its row without waiting for another commit."""
+from everlog.replay.rests import PAUSED, RUNNING, Rest, attention_at, head_state, is_due
 
 MOST_STARTS: Final = 500
 """So many children come to be by one commit: one that is larger would hold up all other workflows of the engine."""
@@ -185,22 +175,6 @@ def wants_draft(execution: Execution) -> bool:
     )
 
 
-def attention_at(execution: Execution) -> float:
-    """Give when the next draft is due if nothing else happens: a timer, or a row that is to be settled."""
-    earliest = float("inf")
-    heap = execution.due
-    while heap and not _is_due(*heap[0]):
-        heapq.heappop(heap)
-    if heap:
-        earliest = heap[0][0]
-    for operation in execution.unrecorded.values():  # the first is the oldest
-        earliest = min(earliest, operation.issued_at + SETTLE)
-        break
-    if execution.cancelled and any(operation.recorded for operation in execution.cancelled.values()):
-        earliest = min(earliest, execution.now + SETTLE)
-    return earliest
-
-
 def take_dispatches(execution: Execution) -> list[StepOperation]:
     """Give the steps whose next attempt may run now: asked for, wanted, begun in the history where that must be."""
     if execution.paused:
@@ -217,34 +191,6 @@ def take_dispatches(execution: Execution) -> list[StepOperation]:
         ready.append(operation)
     execution.undispatched = later
     return ready
-
-
-def head_state(execution: Execution) -> Rest:
-    """Give state, wake-up time and topics of a workflow that is at rest."""
-    if execution.paused:
-        return PAUSED
-    if execution.outcome is not None:
-        return RUNNING
-    for operation in execution.steps.values():
-        if operation.retry_at is None or operation.dispatched or operation.cut_short:  # only memory knows of the last
-            return RUNNING
-    if execution.published.is_wanted():
-        return RUNNING
-    if (
-        execution.children.must_look()
-        or execution.sends
-        or execution.ended_steps
-        or execution.carried
-        or (execution.loop.has_ready() and not execution.operations)
-    ):
-        return RUNNING
-    while execution.due and not _is_due(*execution.due[0]):
-        heapq.heappop(execution.due)
-    wake_at = execution.due[0][0] if execution.due else None
-    topics = {wait.topic for wait in execution.waits.values()}
-    if execution.children.awaited:
-        topics.add(CHILD_ENDED)
-    return "waiting", wake_at, sorted(topics)
 
 
 def _drafted(
@@ -335,7 +281,7 @@ def _due(execution: Execution, until: int) -> Iterator[AnyEvent]:
     heap = execution.due
     while heap and heap[0][0] <= until:
         due_at, number, operation = heapq.heappop(heap)
-        if not _is_due(due_at, number, operation):
+        if not is_due(due_at, number, operation):
             continue
         if isinstance(operation, StepOperation):
             operation.retry_at = None
@@ -352,13 +298,6 @@ def _due(execution: Execution, until: int) -> Iterator[AnyEvent]:
             )
             reason = f"timeout: {whose}, {as_datetime(due_at):%Y-%m-%d %H:%M:%S} UTC, has come"
             yield events.CancelRequested(by="", reason=reason, due_at=due_at)
-
-
-def _is_due(due_at: int, _: int, operation: Operation) -> bool:
-    """Tell whether an entry of the heap still holds: of a step's back-offs only the last does."""
-    if isinstance(operation, StepOperation) and operation.retry_at != due_at:
-        return False
-    return operation.phase is Phase.OPEN
 
 
 def _first_wait(execution: Execution, topic: str) -> WaitOperation | None:

@@ -100,11 +100,10 @@ class Execution:
         self.definition = definition
         self.environment = environment
         self.loop = WorkflowLoop(self, seed=created.seed)  # type: ignore[abstract]  # its refusals are set on the class by name
-        self.seq = 0
+        self.seq = self.began_at = self._due_number = 0
         self.now = 0
         """Store time at which rows are being applied; log time where the row says nothing else."""
         self.began: events.WorkflowBegan | None = None
-        self.began_at = 0
         self.replaying = self.paused = self.ending = self.torn_down = False
         self.broken: CannotGoOn | None = None
         self.cancel_request: events.CancelRequested | None = None
@@ -137,7 +136,6 @@ class Execution:
         """The threads that blocking code of this workflow holds, by their strands; most of them stand still."""
         self.running: Strand | None = None
         """The strand that runs while the thread that drains stands still: for whoever looks at slow drains."""
-        self._due_number = 0
         self._keys_drawn: dict[str, int] = {}
         self._live_keys: dict[str, Operation] = {}
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from everlog.core.durations import SECOND
-from everlog.replay.drafting import RUNNING, head_state
+from everlog.replay.rests import RUNNING, head_state
 from everlog.runtime.residents import NEVER, Resident
 
 PARK_AFTER: Final = SECOND

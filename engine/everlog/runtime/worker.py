@@ -17,10 +17,11 @@ from everlog.errors import CorruptLog, EverlogError, InternalError, StoreUnavail
 from everlog.host import Host
 from everlog.replay.definitions import AnyWorkflow
 from everlog.replay.divergence import CannotGoOn
-from everlog.replay.drafting import RUNNING, SETTLE, Draft, attention_at, draft, head_state, wants_draft
+from everlog.replay.drafting import Draft, draft, wants_draft
 from everlog.replay.execution import Environment, Execution, StepEnd
 from everlog.replay.operations import StepOperation
 from everlog.replay.quarantine import was_kept_aside
+from everlog.replay.rests import RUNNING, SETTLE, attention_at, head_state
 from everlog.runtime.alarms import Alarms
 from everlog.runtime.amending import amend
 from everlog.runtime.births import Birth, births_of
