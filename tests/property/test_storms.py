@@ -17,14 +17,25 @@ import pytest
 
 import everlog
 from everlog import Client, Engine, Handle, NotFound, WorkflowCancelled, WorkflowFailed, step, workflow
-from everlog.core.events import AnyEvent, StepCompleted, StepFailed, TerminateRequested, WorkflowCompleted, decode_event
+from everlog.core.events import (
+    AnyEvent,
+    ChildEnded,
+    ItemsEmitted,
+    StepCompleted,
+    StepFailed,
+    TerminateRequested,
+    WorkflowCompleted,
+    decode_event,
+    encode_event,
+)
 from everlog.core.rewinding import Lived
-from everlog.store import ENDED
+from everlog.replay.publishing import elements
+from everlog.store import ENDED, Store, StreamQuestion, SupportsStreams
 from everlog.testing.faults import Fault
 from everlog.testing.simulation import SimulatedHost
 from tests.property.interpreter import runs
 from tests.property.programs import MOMENTS, random_recipe
-from tests.property.recording import Replayer, interpreter_of
+from tests.property.recording import ALL, Replayer, interpreter_of, until_ended
 from tests.property.test_crash_at_every_commit import ID, Life, in_both_colours
 from tests.support import make_store, on_both_stores, projections_fit
 
@@ -66,6 +77,7 @@ class Storm(Life):
             else:
                 await getattr(handle, order)()
         await self._calm_down(handle)
+        await until_ended([engine.handle(head.workflow_id) for head in self._opened().workflows(ALL)])
 
     async def _calm_down(self, handle: Handle[Any]) -> None:
         for retry in range(self.retries + 1):
@@ -80,7 +92,43 @@ class Storm(Life):
         ends = Counter(event.operation for event in lived if isinstance(event, StepCompleted | StepFailed))
         assert all(number == 1 for number in ends.values()), ends
         was_undone(lived)
-        projections_fit(self.store, ID)
+        store = self._opened()
+        for head in store.workflows(ALL):
+            assert head.state in ENDED, f"{head.workflow_id} was lost: {head.state}"
+            projections_fit(store, head.workflow_id)
+        ends_were_told(store, lived)
+        was_published_once(store, [event for _, _, event in rows])
+
+
+def ends_were_told(store: Store, lived: list[AnyEvent]) -> None:
+    """What a workflow knows of the end of a child is how that ended at last, also where both were opened again."""
+    for event in lived:
+        if isinstance(event, ChildEnded):
+            last = decode_event(store.read(event.child)[-1].payload)
+            assert encode_event(event.outcome) == encode_event(last), event.child
+
+
+def was_published_once(store: Store, history: list[AnyEvent]) -> None:
+    """Every stream holds what the history says, whatever it was rewound to, each item once."""
+    assert isinstance(store, SupportsStreams)
+    written: dict[tuple[str, int], bytes] = {}
+    for event in history:
+        if isinstance(event, ItemsEmitted):
+            items = elements(bytes(event.items))
+            for place, item in enumerate(items, start=event.offset):
+                assert written.setdefault((event.stream, place), item) == item
+    said = Counter((event.operation, event.offset) for event in history if isinstance(event, ItemsEmitted))
+    again = {(event.operation, bytes(event.items)) for event in history if isinstance(event, ItemsEmitted)}
+    assert len(said) == len(again), "the same was appended twice"
+    for stream in store.streams(ID):
+        question = StreamQuestion(workflow_id=ID, stream=stream.stream, start=0)
+        (page,) = store.read_streams([question], limit=10_000)
+        for row in page.rows:
+            if row.kind == "items":
+                found = elements(row.payload)
+                told = [written.pop((stream.stream, place)) for place in range(row.offset, row.offset + row.count)]
+                assert found == told
+    assert not written
 
 
 async def ended(handle: Handle[Any]) -> None:
@@ -109,9 +157,9 @@ def was_undone(lived: list[AnyEvent]) -> None:
     assert len(undone) == len(set(undone)) == (0 if returned else UNDONE), undone
 
 
-def storm(chance: Random, *, blocking: bool, nodes: int) -> dict[str, Any]:
-    """Draw a program in a block, and what happens to it."""
-    recipe = random_recipe(chance, nodes=nodes, alone=True, blocking=blocking)
+def storm(chance: Random, *, blocking: bool, nodes: int, family: bool = False) -> dict[str, Any]:
+    """Draw a program in a block, and what happens to it; with `family` it is mostly about children."""
+    recipe = random_recipe(chance, nodes=nodes, alone=True, blocking=blocking, family=family)
     body = {**recipe["programs"][0], "id": 1000}
     recipe["programs"] = [
         {"do": "undo", "id": 0, "most": UNDONE, "seconds": 0.1, "failures": 0, "body": body, "raises": True}
@@ -120,25 +168,28 @@ def storm(chance: Random, *, blocking: bool, nodes: int) -> dict[str, Any]:
     return {"recipe": recipe, "orders": orders, "retries": chance.randint(0, 2)}
 
 
+@pytest.mark.parametrize("family", [False, True], ids=["anything", "families"])
 @in_both_colours
-def test_a_storm_leaves_nothing_undone_or_done_twice(replayer: Replayer, blocking: bool) -> None:
+def test_a_storm_leaves_nothing_undone_or_done_twice(replayer: Replayer, blocking: bool, family: bool) -> None:
     def histories() -> Iterator[dict[str, Any]]:
         for seed in range(1500 if LONG else 120):
-            drawn = storm(Random(seed), blocking=blocking, nodes=12)
+            drawn = storm(Random(seed), blocking=blocking, nodes=12, family=family)
             life = Storm(**drawn, retire=False)
             recorded = life.live()
             recorded["from"] = f"seed {seed}: {drawn}"
             checked(life, recorded)
             yield recorded
+            yield from [{**one, "from": f"{one['id']} of {recorded['from']}"} for one in life.children()]
 
     assert replayer.check(histories()) >= 120
 
 
+@pytest.mark.parametrize("family", [False, True], ids=["anything", "families"])
 @in_both_colours
-def test_nor_does_a_crash_at_any_commit_of_a_storm(replayer: Replayer, blocking: bool) -> None:
+def test_nor_does_a_crash_at_any_commit_of_a_storm(replayer: Replayer, blocking: bool, family: bool) -> None:
     def histories() -> Iterator[dict[str, Any]]:
-        for seed in range(400 if LONG else 12):
-            drawn = storm(Random(seed), blocking=blocking, nodes=8)
+        for seed in range(400 if LONG else 8):
+            drawn = storm(Random(seed), blocking=blocking, nodes=8, family=family)
             calm = Storm(**drawn, retire=False)
             calm.live()
             for commit in range(1, calm.commits + 1):
@@ -148,6 +199,7 @@ def test_nor_does_a_crash_at_any_commit_of_a_storm(replayer: Replayer, blocking:
                 recorded["from"] = f"a crash at commit {commit} of seed {seed}: {drawn}"
                 checked(life, recorded)
                 yield recorded
+                yield from [{**one, "from": f"{one['id']} of {recorded['from']}"} for one in life.children()]
 
     assert replayer.check(histories()) >= 100
 

@@ -100,11 +100,9 @@ class Execution:
         self.definition = definition
         self.environment = environment
         self.loop = WorkflowLoop(self, seed=created.seed)  # type: ignore[abstract]  # its refusals are set on the class by name
-        self.seq = 0
-        self.now = 0
+        self.seq = self.began_at = self.now = 0
         """Store time at which rows are being applied; log time where the row says nothing else."""
         self.began: events.WorkflowBegan | None = None
-        self.began_at = 0
         self.replaying = self.paused = self.ending = self.torn_down = False
         self.broken: CannotGoOn | None = None
         self.cancel_request: events.CancelRequested | None = None
