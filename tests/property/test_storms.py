@@ -41,6 +41,8 @@ from tests.support import make_store, on_both_stores, projections_fit
 
 LONG = os.environ.get("EVERLOG_LONG") == "1"
 ORDERS = ["cancel", "pause", "resume", "pause", "resume", "terminate", "retry", "retry", "send"]
+OF_OTHERS = ["cancel", "pause", "resume", "terminate"]
+"""A child that somebody else has retried may end otherwise than its parent knows."""
 PATIENCE = 30
 UNDONE = 3
 
@@ -60,7 +62,9 @@ def replayer() -> Iterator[Replayer]:
 class Storm(Life):
     """A program that orders rain upon, through the deaths of the processes that run it."""
 
-    def __init__(self, recipe: dict[str, Any], orders: list[tuple[float, str]], *, retries: int, retire: bool) -> None:
+    def __init__(
+        self, recipe: dict[str, Any], orders: list[tuple[float, str, int | None]], *, retries: int, retire: bool
+    ) -> None:
         super().__init__(recipe, retire=retire)
         self.orders = orders
         self.retries = retries
@@ -69,15 +73,21 @@ class Storm(Life):
         program = self.recipe["programs"][0]
         flow = interpreter_of(self.recipe, 0).options(id=ID, timeout=self.recipe["timeouts"][0])
         handle: Handle[Any] = await engine.start(flow, program, ID, ID)
-        for after, order in self.orders:
+        for after, order, whom in self.orders:
             await asyncio.sleep(after)
+            aim = handle if whom is None else self._child(engine, whom)
             if order == "send":
                 with suppress(NotFound):
-                    await handle.send("a", 1)
+                    await aim.send("a", 1)
             else:
-                await getattr(handle, order)()
+                await getattr(aim, order)()
         await self._calm_down(handle)
         await until_ended([engine.handle(head.workflow_id) for head in self._opened().workflows(ALL)])
+
+    def _child(self, engine: Engine, whom: int) -> Handle[Any]:
+        """Give the handle of one of those that came of it, or its own where there is none."""
+        ids = sorted(head.workflow_id for head in self._opened().workflows(ALL))
+        return engine.handle(ids[whom % len(ids)])
 
     async def _calm_down(self, handle: Handle[Any]) -> None:
         for retry in range(self.retries + 1):
@@ -164,7 +174,10 @@ def storm(chance: Random, *, blocking: bool, nodes: int, family: bool = False) -
     recipe["programs"] = [
         {"do": "undo", "id": 0, "most": UNDONE, "seconds": 0.1, "failures": 0, "body": body, "raises": True}
     ]
-    orders = [(chance.choice(MOMENTS), chance.choice(ORDERS)) for _ in range(chance.randint(1, 6))]
+    orders: list[tuple[float, str, int | None]] = []
+    for _ in range(chance.randint(1, 6)):
+        after, whom = chance.choice(MOMENTS), chance.randrange(1, 9) if family and chance.random() < 0.4 else None
+        orders.append((after, chance.choice(ORDERS if whom is None else OF_OTHERS), whom))
     return {"recipe": recipe, "orders": orders, "retries": chance.randint(0, 2)}
 
 
