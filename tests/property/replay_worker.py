@@ -15,7 +15,7 @@ from typing import Any
 
 from everlog.core.codec import JsonCodec
 from everlog.core.events import AnyEvent, WorkflowCreated, decode_event
-from everlog.core.state import fold
+from everlog.core.rewinding import folded
 from everlog.replay.divergence import CannotGoOn
 from everlog.replay.drafting import take_dispatches
 from everlog.replay.execution import Environment, Execution
@@ -72,11 +72,11 @@ def replay(recorded: dict[str, Any], stirrer: Stirrer) -> None:
             assert not execution.operations, list(execution.operations)
             assert not take_dispatches(execution)
         else:
-            opened = set(fold(rows).open)
+            opened = set(folded(rows).open)
             there = {one.identity for one in execution.operations.values() if one.recorded}
             there |= {one.identity for one in execution.cancelled.values() if one.recorded}
             assert opened == there, f"open in the history: {sorted(opened)}, in the code: {sorted(there)}"
-        children, known = fold(rows).children, execution.children.open
+        children, known = folded(rows).children, execution.children.open
         assert children.keys() == known.keys(), f"children of the history: {[*children]}, of the code: {[*known]}"
         assert [one.asked for one in children.values()] == [one.asked for one in known.values()]
     finally:

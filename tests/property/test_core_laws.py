@@ -33,6 +33,19 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "result": st.just(Raw(b"1")),
     "message": st.just(Raw(b"1")),
     "large_input": st.none(),
+    "large_items": st.none(),
+    "value": st.just(Raw(b"1")),
+    "items": st.just(Raw(b"[1]")),
+    "offset": st.integers(0, 5),
+    "count": st.integers(1, 3),
+    "timeout": st.none() | st.integers(1, 10**12),
+    "deadline": st.none() | TIMES,
+    "asked_at": TIMES,
+    "to": st.integers(1, 12),
+    "terminated": st.booleans(),
+    "existed": st.booleans(),
+    "control": st.booleans(),
+    "rewind_to": st.none() | st.integers(1, 12),
 }
 
 
