@@ -179,6 +179,8 @@ def test_listings_stream_all_pages_newest_first(kind: str, tmp_path: Any) -> Non
         streamed = [status.id async for status in engine.workflows(state="waiting")]
         assert streamed == [status.id for status in listed]
         assert [status.id for status in await engine.workflows(state="failed")] == [failed.id]
+        with pytest.raises(UsageError, match=r"there is no state 'done': a workflow is queued, .* or cancelled"):
+            engine.workflows(state="done")  # type: ignore[arg-type]
         assert await engine.workflows(name="nothing") == []
         await engine.cancel(*ids)
 

@@ -35,7 +35,10 @@ def as_datetime(time: int) -> datetime:
 
 
 def from_datetime(moment: datetime, *, what: str) -> int:
-    """Give an aware datetime in microseconds; `UsageError` naming `what` where it has no time zone."""
+    """Give an aware datetime in microseconds; `UsageError` naming `what` where it is none, or has no time zone."""
+    # Users without a type checker give anything.
+    if not isinstance(moment, datetime):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise UsageError(f"{what} must be a datetime with a time zone, got {moment!r}; for a duration there is sleep")
     if moment.tzinfo is None:
         raise UsageError(f"{what} must be a datetime with a time zone, got {moment!r}; add tzinfo=datetime.UTC")
     return (moment - _EPOCH) // timedelta(microseconds=1)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from typing import Final, Literal, get_args
 
 from msgspec import Struct
 
 State = Literal["queued", "running", "waiting", "paused", "stuck", "completed", "failed", "cancelled"]
 """The states a head can have; in the last three the workflow has ended."""
+
+STATES: Final[tuple[State, ...]] = get_args(State)
 
 ENDED: Final[frozenset[State]] = frozenset({"completed", "failed", "cancelled"})
 

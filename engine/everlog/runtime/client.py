@@ -12,6 +12,7 @@ import msgspec
 from everlog.core import events
 from everlog.core.codec import ANY, SELF, Codec, JsonCodec
 from everlog.core.events import EndEvent
+from everlog.core.heads import STATES
 from everlog.core.names import check_id, check_name, check_topic, time_ordered_id
 from everlog.errors import EverlogError, NotFound, StoreUnavailable, UsageError, WrongContext
 from everlog.host import Host, SystemHost
@@ -205,7 +206,12 @@ class Client:
 
     @outside
     def workflows(self, *, state: State | None = None, name: str | None = None) -> Listing[WorkflowStatus]:
-        """Give the workflows, newest first, of one state or name where those are given."""
+        """Give the workflows, newest first, of one state or name where those are given.
+
+        `UsageError` for a state that there is not.
+        """
+        if state is not None and state not in STATES:
+            raise UsageError(f"there is no state {state!r}: a workflow is {', '.join(STATES[:-1])} or {STATES[-1]}")
 
         async def page(mark: object) -> tuple[list[WorkflowStatus], object]:
             query = WorkflowQuery(
