@@ -23,13 +23,13 @@ keys AS (
     WHERE message_keys.workflow_id = removed.workflow_id
 ),
 
-shown AS (
+set_values AS (
     DELETE FROM everlog.published_values
     USING removed
     WHERE published_values.workflow_id = removed.workflow_id
 ),
 
-streamed AS (
+streams AS (
     DELETE FROM everlog.stream_rows
     USING removed
     WHERE stream_rows.workflow_id = removed.workflow_id
