@@ -14,12 +14,14 @@ from tests.support import (
     events_of,
     in_state,
     kill,
+    kinds,
     make_store,
     on_both_stores,
     opened,
     projections_fit,
     run,
     simulate,
+    until,
 )
 
 CALLS: list[Any] = []
@@ -553,3 +555,242 @@ def test_what_no_replay_could_repeat_is_refused_in_workflow_code(name: str) -> N
         assert "step" in told
 
     run(program, workflows=[wrong, child])
+
+
+# -- corners -----------------------------------------------------------------------------------------------------------
+
+
+@workflow(name="interplay.cleans_up")
+async def cleans_up() -> str:
+    try:
+        await works("a")
+        await everlog.recv("go", type=int)
+        await everlog.emit("log", "went")
+        return await works("b", 5)
+    except asyncio.CancelledError:
+        await everlog.emit("log", "cleaned up")
+        await everlog.close_stream("log")
+        raise
+
+
+def test_what_was_emitted_before_several_rewindings_is_not_emitted_again() -> None:
+    async def program(engine: Engine) -> None:
+        handle = await engine.start(cleans_up.options(id="parent"))
+        for _ in range(3):
+            await asyncio.sleep(1)
+            await handle.cancel()
+            await failed(handle)
+            await handle.terminate()
+            await handle.retry()
+        await handle.send("go", 1)
+        for _ in range(2):
+            await asyncio.sleep(1)
+            await handle.terminate()
+            await failed(handle)
+            await handle.retry()
+        await asyncio.sleep(1)
+        await handle.cancel()
+        await failed(handle)
+        assert await items_of(handle, "log") == ["cleaned up", "went", "cleaned up"]
+        await handle.retry()
+        assert await handle.result() == "b"
+        emitted = await events_of(engine, "parent", "items_emitted")
+        assert {(one.data["operation"], one.data["offset"]) for one in emitted} == {
+            ("emit", 0),
+            ("emit", 2),
+            ("emit#2", 3),
+        }
+        projections_fit(engine.store, "parent")
+
+    run(program, workflows=[cleans_up])
+
+
+@workflow(name="interplay.rewinds_twice")
+async def rewinds_twice() -> str:
+    async with everlog.compensations() as undo:
+        undo.add(works, "undo")
+        await works("a")
+        try:
+            await works("b", 100)
+        except asyncio.CancelledError:
+            await everlog.emit("log", "void in what is void")
+            raise
+        await works("c")
+        return "done"
+
+
+def test_what_is_void_in_what_is_void_is_known_too() -> None:
+    async def program(engine: Engine) -> None:
+        handle = await engine.start(rewinds_twice.options(id="parent"))
+        for _ in range(3):
+            await asyncio.sleep(1)
+            await handle.cancel()
+            await failed(handle)
+            await handle.retry()
+            await asyncio.sleep(0.5)
+            await handle.terminate()
+            await failed(handle)
+            await handle.retry()
+        await handle.result()
+        assert await items_of(handle, "log") == ["void in what is void"]
+        projections_fit(engine.store, "parent")
+
+    run(program, workflows=[rewinds_twice])
+
+
+@workflow(name="interplay.shows")
+async def shows() -> None:
+    for number in range(3):
+        await everlog.set_value("state", number)
+        await everlog.emit("log", number)
+        await works("x", 1)
+
+
+@on_both_stores
+def test_a_termination_comes_before_what_was_published_last(kind: str, tmp_path: Any) -> None:
+    async def program(host: SimulatedHost) -> None:
+        store = make_store(host, kind, tmp_path)
+        for number in range(40):
+            one = f"parent-{number}"
+            async with Engine(store, host=host.sibling(), workflows=[shows]) as engine:
+                handle = await engine.start(shows.options(id=one))
+                asked = [asyncio.create_task(asyncio.sleep(1 + number / 4000)) for _ in range(1)]
+                await asyncio.wait(asked)
+                await handle.terminate()
+                await failed(handle)
+                assert (await handle.status()).state == "cancelled"
+                await handle.retry()
+                await handle.result()
+                assert await items_of(handle, "log") == [0, 1, 2]
+                projections_fit(store, one)
+
+    simulate(program)
+
+
+@workflow(name="interplay.asks_late")
+async def asks_late() -> str:
+    handle = await everlog.start(child, "a", 1)
+    await works("b", 5)
+    result: str = await handle.result()
+    return result
+
+
+@pytest.mark.parametrize("how", ["fails", "is cancelled"])
+def test_a_child_whose_failure_was_asked_for_late_is_retried_too(how: str) -> None:
+    async def program(engine: Engine) -> None:
+        handle = await engine.start(asks_late.options(id="parent"))
+        if how == "fails":
+            FAILING.add("a ends")
+        else:
+            await asyncio.sleep(0.5)
+            await engine.cancel("parent/interplay.child")
+        await failed(handle)
+        FAILING.clear()
+        await handle.retry()
+        assert await handle.result() == "a begins, a ends"
+
+    run(program, workflows=[asks_late, child])
+
+
+def test_a_paused_parent_goes_on_with_its_children_when_it_is_resumed() -> None:
+    async def program(engine: Engine) -> None:
+        FAILING.add("b")
+        handle = await engine.start(gathers.options(id="parent"), "child")
+        await failed(handle)
+        await asyncio.sleep(1)
+        FAILING.clear()
+        await asyncio.gather(handle.retry(), handle.pause())
+        await handle.pause()
+        await asyncio.sleep(100)
+        assert (await handle.status()).state == "paused"
+        await handle.resume()
+        assert await handle.result() == ["a begins, a ends", "b"]
+
+    run(program, workflows=ALL)
+
+
+def test_a_child_that_somebody_cancelled_is_retried_with_its_parent_too_and_one_that_was_given_up_is_not() -> None:
+    async def program(engine: Engine) -> None:
+        handle = await engine.start(calls.options(id="parent"), "a")
+        await asyncio.sleep(1)
+        await engine.cancel("parent/interplay.child")
+        await failed(handle)
+        await handle.retry()
+        assert await handle.result() == "a begins, a ends"
+        gives_up = await engine.start(gives_up_and_fails.options(id="other"))
+        FAILING.add("b")
+        await failed(gives_up)
+        FAILING.clear()
+        await gives_up.retry()
+        assert await gives_up.result() == "b"
+        assert (await engine.handle("other/interplay.child").status()).state == "cancelled"
+
+    run(program, workflows=[calls, child, gives_up_and_fails])
+
+
+@workflow(name="interplay.gives_up_and_fails")
+async def gives_up_and_fails() -> str:
+    try:
+        await asyncio.wait_for(child("a", 100), 5)
+    except TimeoutError:
+        return await works("b")
+    return "in time"
+
+
+@workflow(name="interplay.starts_late")
+async def starts_late(seconds: float) -> list[str]:
+    async def late() -> str:
+        await asyncio.sleep(seconds)
+        return await child("a", 1)
+
+    return list(await asyncio.gather(late(), works("b", 5)))
+
+
+@pytest.mark.parametrize("seconds", [4.9, 4.999, 5.0, 5.0001, 5.001])
+def test_a_start_at_the_moment_of_the_failure_is_not_lost(seconds: float) -> None:
+    async def program(engine: Engine) -> None:
+        FAILING.add("b")
+        handle = await engine.start(starts_late.options(id="parent"), seconds)
+        await failed(handle)
+        FAILING.clear()
+        await handle.retry()
+        assert await handle.result() == ["a begins, a ends", "b"]
+        assert CALLS.count("a ends") == 1
+        projections_fit(engine.store, "parent")
+
+    run(program, workflows=[starts_late, child])
+
+
+def test_a_stuck_parent_that_is_retried_hears_of_its_child_and_leaves_it_as_it_is() -> None:
+    async def program(engine: Engine) -> None:
+        handle = await engine.start(waits_beside.options(id="parent"))
+        FAILING.add("a ends")
+        await asyncio.sleep(1)
+        await handle.send("news", "no number")
+        await in_state(handle, "stuck")
+        await until(lambda: "a ends" in CALLS)
+        await handle.retry()
+        await in_state(handle, "stuck")
+        assert await events_of(engine, "parent/interplay.child", "workflow_rewound") == []
+
+    run(program, workflows=[waits_beside, child])
+
+
+@workflow(name="interplay.waits_beside")
+async def waits_beside() -> Any:
+    return await asyncio.gather(child("a"), everlog.recv("news", type=int))
+
+
+def test_a_status_speaks_of_the_children_of_the_part_that_counts() -> None:
+    async def program(engine: Engine) -> None:
+        FAILING.add("b")
+        handle = await engine.start(gathers.options(id="parent"), "child")
+        await failed(handle)
+        await asyncio.sleep(1)
+        FAILING.clear()
+        await handle.retry()
+        await asyncio.sleep(1)
+        assert "has had a child, 'parent/interplay.child'" in (await handle.status()).why
+        assert (await kinds(handle)).count("child_started") == 1
+
+    run(program, workflows=ALL)

@@ -37,6 +37,7 @@ class Child:
         "chosen",
         "end",
         "ends_after",
+        "heard_at",
         "id",
         "looked_at",
         "name",
@@ -54,6 +55,8 @@ class Child:
         self.chosen = False
         """Whether its end was chosen for a commit."""
         self.end: EndEvent | None = None
+        self.heard_at = 0
+        """The seq of the row that says it."""
         self.asked = False
         """Whether it was asked to stop."""
         self.looked_at = False
@@ -142,7 +145,7 @@ class Children:
 
     def deliver(self, execution: Execution, child: Child, end: EndEvent) -> None:
         """End all waits for the end of a child, first come first, and drain; without one there is nothing to run."""
-        child.end = end
+        child.end, child.heard_at = end, execution.seq
         del self.open[child.id]
         self.uncertain.pop(child.id, None)
         waits = list(child.waits)

@@ -447,10 +447,10 @@ class Execution:
             stream = self.randoms[branch.path] = Random(f"{self.created.seed}:{branch.path}")
         return stream
 
-    def raise_recorded(self, failure: Failure) -> BaseException:
-        """Give the exception that a recorded failure stands for."""
+    def raise_recorded(self, failure: Failure, seq: int | None = None) -> BaseException:
+        """Give the exception that a recorded failure stands for: of the fact being delivered, or that of a seq."""
         error = rebuild(failure, self.environment.codec, may_import=self.environment.may_import)
-        note_recorded(self, error)
+        note_recorded(self, error, seq)
         return error
 
     def decode(self, payload: bytes, declared: object, what: str) -> Any:

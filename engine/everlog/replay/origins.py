@@ -28,9 +28,9 @@ class Arose(Struct):
     """What it broke off, and what was undone for that, began then."""
 
 
-def note_recorded(execution: Execution, error: BaseException) -> None:
-    """Keep in an exception that it came from the fact that is being delivered."""
-    _arose(execution, error).recorded = execution.seq
+def note_recorded(execution: Execution, error: BaseException, seq: int | None = None) -> None:
+    """Keep in an exception that it came from the fact that is being delivered, or from that of a seq."""
+    _arose(execution, error).recorded = execution.seq if seq is None else seq
 
 
 def note_handled(execution: Execution) -> None:

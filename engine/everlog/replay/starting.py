@@ -16,6 +16,7 @@ from everlog.replay.asking import coroutine_of, outcome_of, site
 from everlog.replay.context import undoing
 from everlog.replay.instances import recorded_instance, startable
 from everlog.replay.operations import EndOperation, Site, StartOperation
+from everlog.replay.origins import note_recorded
 from everlog.replay.sizes import LARGE, check_size
 
 if TYPE_CHECKING:
@@ -87,13 +88,17 @@ def result_of(execution: Execution, workflow_id: str, declared: object) -> Corou
 
 def value_of(execution: Execution, workflow_id: str, declared: object, end: EndEvent, *, is_call: bool = False) -> Any:
     """Give the value that an end stands for, or raise: in a call the original, otherwise `WorkflowFailed` from it."""
+    child = execution.children.known.get(workflow_id)
+    heard_at = None if child is None else child.heard_at
     match end:
         case events.WorkflowCompleted():
             return execution.decode(bytes(end.result), declared, f"result of workflow {workflow_id!r}")
         case events.WorkflowCancelled():
-            raise WorkflowCancelled(f"workflow {workflow_id!r} was cancelled" + (end.reason and f": {end.reason}"))
+            error = WorkflowCancelled(f"workflow {workflow_id!r} was cancelled" + (end.reason and f": {end.reason}"))
+            note_recorded(execution, error, heard_at)
+            raise error
         case events.WorkflowFailed():
-            original = execution.raise_recorded(end.error)
+            original = execution.raise_recorded(end.error, heard_at)
             if is_call:
                 raise original
             name = end.error.type.rpartition(":")[2]
