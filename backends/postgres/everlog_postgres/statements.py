@@ -14,8 +14,14 @@ from typing import Final
 from everlog_postgres.prepared import PreparedStatement
 
 _WRITTEN_FOR: Final = "everlog."
-_KEPT: Final = ("events", "inboxes", "message_keys", "published_values", "stream_rows")
-"""What is kept of a workflow beside its head."""
+_DELETE_THE_REST: Final = (
+    "delete_events",
+    "delete_inboxes",
+    "delete_message_keys",
+    "delete_published_values",
+    "delete_stream_rows",
+)
+"""What removes all that is kept of a workflow beside its head."""
 
 
 @cache
@@ -76,7 +82,7 @@ class DistributedStatements:
         self.find_values: Final = load_here("find_values")
         self.read_stream: Final = load_here("read_stream")
         self.delete_heads: Final = load_here("delete_heads")
-        self.delete_the_rest: Final = tuple(load_here(f"delete_{kind}") for kind in _KEPT)
+        self.delete_the_rest: Final = tuple(load_here(name) for name in _DELETE_THE_REST)
 
 
 class Statements:
