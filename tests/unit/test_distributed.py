@@ -180,6 +180,20 @@ def test_what_another_has_locked_is_busy_and_holds_up_no_other(store: PostgresSt
     assert store.retire("worker-1") == 1
 
 
+def test_a_message_that_repeats_what_a_commit_of_its_batch_consumes_is_new(store: PostgresStore) -> None:
+    """In a batch, too, parts take effect one after the other."""
+    token = held(store, "order")
+    sent = message("order")
+    assert store.commit(Batch(posts=[sent])).posts == [Done()]
+    (unread,) = store.unread("worker-1")
+    consumes = Commit(
+        workflow_id="order", token=token, seq=1, state="running", events=events(2, 2), consumed=[unread.row]
+    )
+    outcome = store.commit(Batch(commits=[consumes], posts=[sent]))
+    assert (outcome.commits, outcome.posts) == ([Done()], [Done()])
+    assert [one.row > unread.row for one in store.unread("worker-1")] == [True]
+
+
 def test_changes_are_noted_after_the_transaction_and_only_where_there_are_some(
     store: PostgresStore, other: Driver
 ) -> None:

@@ -54,14 +54,17 @@ class _Seen:
         """Say whether it was delivered before."""
         return _name(message) in self.unread or (message.destination, message.key) in self.keys
 
-    def delivered(self, commit: Commit) -> Delivered:
-        """Give what was delivered, as it is when a commit has taken out what it consumes."""
-        taken = {records.position_of(row) for row in commit.consumed}
+    def take_out(self, commits: Sequence[Commit]) -> None:
+        """Forget what commits consume. What they and others send to the same inboxes comes after it, else the segment
+        would have ended."""
+        taken = {(commit.workflow_id, records.position_of(row)) for commit in commits for row in commit.consumed}
+        self.unread = {name: place for name, place in self.unread.items() if (name[0], place) not in taken}
+
+    def delivered(self) -> Delivered:
+        """Give what was delivered."""
         delivered = Delivered()
         delivered.keys = self.keys
-        delivered.unread = {
-            name for name, position in self.unread.items() if name[0] != commit.workflow_id or position not in taken
-        }
+        delivered.unread = set(self.unread)
         return delivered
 
 
@@ -137,11 +140,12 @@ class SegmentWriter:
 
     def _follow(self, segment: Segment, went: Segment, seen: _Seen) -> Rows:
         """Write what belongs to the heads that moved or were created, and the posts; give the posts' failures."""
+        seen.take_out(went.commits)
         messages = [
             message
             for commit in went.commits
             for index, message in enumerate(commit.messages)
-            if index not in repetitions(commit, seen.delivered(commit)) and seen.reason(message, commit) is None
+            if index not in repetitions(commit, seen.delivered()) and seen.reason(message, commit) is None
         ]
         messages.extend(
             message for message in segment.posts if seen.reason(message) is None and not seen.was_delivered(message)
