@@ -17,6 +17,7 @@ class TestAsIfDistributed(OnPostgres):
         return as_if_distributed()
 
 
+@pytest.mark.long
 class TestAsIfDistributedThroughAProxy(OnPostgres):
     """The same, with nothing prepared or set."""
 
@@ -26,6 +27,7 @@ class TestAsIfDistributedThroughAProxy(OnPostgres):
 
 
 @needs_pool
+@pytest.mark.long
 class TestAsIfDistributedBehindPgBouncer(OnPostgres):
     """The same through a pool that nobody speaks of: transactions of several round trips, each with its settings."""
 

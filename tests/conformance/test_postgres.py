@@ -42,6 +42,7 @@ class TestPostgresThroughAProxy(TestPostgres):
 
 @needs_postgres
 @needs_pool
+@pytest.mark.long
 class TestPostgresBehindPgBouncer(TestPostgres):
     """Nobody says that there is a pool: that is found out."""
 
