@@ -41,6 +41,10 @@ def server_url() -> str:
         atexit.register(_drop_schemas)
         return os.environ[VARIABLE]
     url: str = started_server().get_uri()
+    with psycopg.connect(url, autocommit=True) as connection:
+        # The tests end processes, not the machine: what the system was given to write is there when they look.
+        connection.execute("ALTER SYSTEM SET fsync = off")
+        connection.execute("SELECT pg_reload_conf()")
     return url
 
 

@@ -41,9 +41,9 @@ class Database:
         self._memory = None
         self._files += 1
         if self._is_made:
-            tables = ", ".join(f"everlog.{table}" for table in _TABLES)
+            emptied = "; ".join(f"DELETE FROM everlog.{table}" for table in _TABLES)  # TRUNCATE waits for the disk
             with administrator() as connection:
-                connection.execute(in_schema(f"TRUNCATE {tables}", parse(self._schema).schema).encode())
+                connection.execute(in_schema(emptied, parse(self._schema).schema).encode())
 
     def open(self, clock: Callable[[], int]) -> Store:
         """Open it, as a process of its own does."""
