@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import threading
 from collections.abc import Awaitable
 from pathlib import Path
 from time import sleep, time_ns
 from typing import Any
+from warnings import catch_warnings, simplefilter
 
 import pytest
 
@@ -74,6 +76,18 @@ async def tidies() -> None:
         await asyncio.sleep(3600)
     finally:
         LEFT.append("finally")
+
+
+async def amends() -> None:
+    await count(1)
+
+
+@workflow
+async def tidies_in_time() -> None:
+    try:
+        await asyncio.sleep(3600)
+    finally:
+        await asyncio.wait_for(amends(), 5)
 
 
 @workflow
@@ -150,6 +164,21 @@ def test_clean_up_runs_when_a_workflow_is_parked_and_nothing_of_it_is_written() 
         assert LEFT == ["finally", "finally"]
 
     run(program)
+
+
+def test_clean_up_that_is_given_some_time_leaves_no_coroutine_behind() -> None:
+    async def program(engine: Engine) -> None:
+        handle = await engine.start(tidies_in_time)
+        await asyncio.sleep(10)
+        assert await held(engine) == []
+        gc.collect()
+        await handle.result()
+        assert (await kinds(handle)).count("step_completed") == 1
+
+    with catch_warnings(record=True) as remarks:
+        simplefilter("always")
+        run(program)
+    assert [str(remark.message) for remark in remarks if remark.category is RuntimeWarning] == []
 
 
 def test_what_is_due_before_ten_replays_is_kept() -> None:

@@ -1,4 +1,4 @@
-"""What asyncio does since Python 3.13, for workflows under earlier versions, so that every history replays under all.
+"""What asyncio does since Python 3.13, for workflows, so that every history replays under all versions.
 
 Written against the attributes that the classes of 3.11 and 3.12 have, which get no more than security fixes.
 """
@@ -6,16 +6,25 @@ Written against the attributes that the classes of 3.11 and 3.12 have, which get
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections import deque
 from types import TracebackType
 from typing import Any
 
 
 async def wait_for(awaitable: Any, timeout: float | None) -> Any:
-    """Wait in the caller's task, under `asyncio.timeout`; 3.11 wraps the awaitable in a task."""
+    """Wait in the caller's task, under `asyncio.timeout`; 3.11 wraps the awaitable in a task.
+
+    While a workflow is dropped no timer can be set. Then the coroutine is closed, which all versions leave behind, to
+    be remarked on as never awaited.
+    """
     if timeout is None or timeout > 0:
-        async with asyncio.timeout(timeout):
-            return await awaitable
+        try:
+            async with asyncio.timeout(timeout):
+                return await awaitable
+        finally:
+            if inspect.iscoroutine(awaitable):
+                awaitable.close()
     future = asyncio.ensure_future(awaitable)
     if not future.done():
         future.cancel()

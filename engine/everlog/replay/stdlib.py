@@ -5,6 +5,7 @@ Each change acts only inside a workflow loop; everywhere else the original runs.
 - `asyncio.gather` gives a future that hashes by address: by creation number.
 - `asyncio.all_tasks` finds them in a set that all loops of the process share: in order of creation.
 - anyio cancels child scopes in the order of a set that hashes by address: in the order of their creation.
+- `asyncio.wait_for` leaves a coroutine behind where its timer is refused: it is closed, in `newer`.
 - Before Python 3.13, the algorithms of 3.13 are used: those of `newer`.
 The code objects of functions are exchanged, not module attributes, so that earlier `from asyncio import ...` follow.
 """
@@ -31,8 +32,8 @@ def adapt_standard_library() -> None:
         _dispatch(tasks.all_tasks, _all_tasks, ordered_all_tasks)
     gathering: Any = vars(tasks)["_GatheringFuture"]
     gathering.__hash__ = _hash_by_number
+    _dispatch(tasks.wait_for, _wait_for, newer.wait_for)
     if sys.version_info < (3, 12):
-        _dispatch(tasks.wait_for, _wait_for, newer.wait_for)
         _dispatch(tasks.gather, _gather, newer.gather)
     if sys.version_info < (3, 13):
         _dispatch(asyncio.Condition.wait, _wait, newer.wait_for_condition)
