@@ -1,0 +1,76 @@
+"""Messages between the workflows of two processes that are killed: each is received once, in the order of its sender."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.crash import posting
+from tests.postgres import needs_postgres, new_schema
+
+pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system cannot kill so")
+PROGRAM = Path(__file__).with_name("posting.py")
+
+
+@pytest.fixture(params=["sqlite", pytest.param("postgres", marks=needs_postgres)])
+def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    return new_schema() if request.param == "postgres" else f"sqlite:///{tmp_path}/posting.db"
+
+
+@pytest.fixture
+def start(url: str, tmp_path: Path) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start_one() -> subprocess.Popen[bytes]:
+        with open(tmp_path / f"worker-{len(started)}", "wb") as told:
+            process = subprocess.Popen(
+                [sys.executable, str(PROGRAM), url], stdin=subprocess.PIPE, stdout=told, stderr=subprocess.STDOUT
+            )
+        started.append(process)
+        return process
+
+    yield start_one
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+@pytest.mark.parametrize(
+    ("senders", "receivers", "messages", "kills"),
+    [
+        pytest.param(5, 10, 400, 3, id="short"),
+        pytest.param(20, 50, 5000, 20, id="100,000 messages", marks=pytest.mark.long),
+    ],
+)
+def test_each_message_is_received_once_and_in_the_order_of_its_sender(
+    url: str, start: Callable[[], subprocess.Popen[bytes]], senders: int, receivers: int, messages: int, kills: int
+) -> None:
+    chance = random.Random(11)
+    asyncio.run(posting.begin(url, senders, receivers, messages))
+    living = [start(), start()]
+    killed = 0
+    until = time.monotonic() + 60 + senders * messages / 100
+    while asyncio.run(posting.left(url)):
+        assert time.monotonic() < until, f"waited in vain; {asyncio.run(posting.left(url))} workflows are left"
+        time.sleep(chance.uniform(0.2, 1.0))
+        if killed < kills:
+            victim = living.pop(chance.randrange(2))
+            victim.kill()
+            victim.communicate()
+            living.append(start())
+            killed += 1
+    assert killed, "it was over before the first was killed"
+    for process in living:
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=60) == 0
+    everything = asyncio.run(posting.received(url, receivers))
+    each = messages // receivers
+    assert all(posting.as_sent(received, senders, each) for received in everything)
