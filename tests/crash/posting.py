@@ -1,6 +1,6 @@
 """Workflows that send to each other in numbers: `python posting.py DATABASE` is a worker for them.
 
-Every sender numbers what it sends to each receiver; a receiver gives back what it received, in the order in which it did.
+Every sender numbers what it sends to each receiver; a receiver gives back what it received, in its order.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Messages between the workflows of two processes that are killed: each is received once, in the order of its sender."""
+"""Messages between workflows of two processes that are killed: each is received once, in its sender's order."""
 
 from __future__ import annotations
 
