@@ -10,6 +10,8 @@ endif
 VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+# Many tests wait for processes or for the disk, so several run at once, each process of them with a server of its own.
+PYTEST := $(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist worksteal
 
 # Each stamp says that the environment holds what pyproject.toml asked for when the stamp was made.
 PACKAGE := $(VENV)/.installed
@@ -30,7 +32,7 @@ demo-postgres: $(DEMONSTRATING) ## the same with three processes on Postgres, or
 	$(BIN)/python -m tests.tools.demo_postgres $(if $(URL),'$(URL)')
 
 test: check ## check, then all tests, with the Python at hand
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 # The cache of lint-imports is off: it keeps an import as it was resolved when the other module was not there yet.
 check: $(DEVELOPMENT) ## format, lint, types, imports
@@ -51,10 +53,10 @@ test-versions: $(DEVELOPMENT) ## the tests, and the replay of each other's histo
 
 test-one-version: $(TESTING)
 	$(BIN)/python --version
-	$(BIN)/python -m pytest $(wildcard tests/unit tests/property tests/golden)
+	$(PYTEST) $(wildcard tests/unit tests/property tests/golden)
 
 test-long: $(DEVELOPMENT) ## all tests, with many more examples of every property (takes long)
-	EVERLOG_LONG=1 $(BIN)/python -m pytest -m "not versions"
+	EVERLOG_LONG=1 $(PYTEST) -m "not versions"
 
 mutants: $(DEVELOPMENT) ## whether the kit for stores notices more than a hundred defects (takes minutes)
 	$(BIN)/python -m tests.mutants
