@@ -12,8 +12,11 @@ commit. Nobody is woken by a state transition: whether a workflow is *runnable* 
 A workflow is **runnable** while it is not ended, its head bears no token, and
 - its state is `queued` or `running`; or
 - its state is `waiting` and `wake_at` has come, or an unread message lies in its inbox on one of `topics`; or
-- its state is `waiting` or `paused`, and an unread control message (`control=True`) lies in its inbox; or
+- its state is `waiting`, `paused` or `enqueued`, and an unread control message (`control=True`) lies in its inbox; or
 - its state is `stuck` and the claimant's build is not the one that it is stuck with.
+
+One in state `enqueued` stands in a queue: `claim` gives it only for a control message; to begin it, it is admitted by
+`SupportsQueues.admit`, which no limit of its queue forbids.
 
 Every method is synchronous, one transaction, and raises only `StoreError`s: `StoreUnavailable` where the same call
 may succeed later, `CorruptLog`, `SchemaMismatch`. Outcomes that a caller must expect are returned. `commit`, `claim`
@@ -42,6 +45,14 @@ from everlog.core.published import StreamPage as StreamPage
 from everlog.core.published import StreamQuestion as StreamQuestion
 from everlog.core.published import StreamRow as StreamRow
 from everlog.core.published import ValueRow as ValueRow
+from everlog.core.queues import Place as Place
+from everlog.core.queues import PlaceRow as PlaceRow
+from everlog.core.queues import QueueCounts as QueueCounts
+from everlog.core.queues import QueueLimits as QueueLimits
+from everlog.core.queues import QueueOffer as QueueOffer
+from everlog.core.queues import QueueRow as QueueRow
+from everlog.core.queues import Rate as Rate
+from everlog.core.queues import SlotWanted as SlotWanted
 from everlog.errors import InternalError
 
 WORKER_DIED: Final = "its worker died"
@@ -77,7 +88,8 @@ class NewMessage(Struct, frozen=True, gc=False, kw_only=True):
 class NewWorkflow(Struct, frozen=True, gc=False, kw_only=True):
     """A workflow to be created with its first events (seq 1, 2, ...).
 
-    With a `token` it is held by `worker` from the start, otherwise it is unheld.
+    With a `token` it is held by `worker` from the start, otherwise it is unheld. One in state `enqueued` has a `place`,
+    and no token; no other state has one. `wake_at` is for the state `waiting`: it begins no earlier than that.
     """
 
     workflow_id: str
@@ -86,6 +98,8 @@ class NewWorkflow(Struct, frozen=True, gc=False, kw_only=True):
     events: Sequence[EventRow]
     token: str | None = None
     worker: str | None = None
+    place: Place | None = None
+    wake_at: int | None = None
 
 
 class Commit(Struct, frozen=True, gc=False, kw_only=True):
@@ -103,6 +117,8 @@ class Commit(Struct, frozen=True, gc=False, kw_only=True):
     `values` replace those of their names; a store that is no `SupportsValues` has no use for them. `items` are appended
     to streams, and given only to a `SupportsStreams`: each continues its stream where that ends, save one that was
     written before, when the answer to this same commit was lost: it is left as it is.
+    `place` puts the workflow into a queue, or moves it there, with the state `enqueued` or `paused`, and gives back the
+    slot that it had. Without one, a workflow that is not ended keeps its place and its slot; an end gives both back.
     """
 
     workflow_id: str
@@ -117,6 +133,7 @@ class Commit(Struct, frozen=True, gc=False, kw_only=True):
     messages: Sequence[NewMessage] = ()
     values: Sequence[ValueRow] = ()
     items: Sequence[StreamRow] = ()
+    place: Place | None = None
     release: bool = False
     progress: bool = True
     build: str | None = None
@@ -127,7 +144,8 @@ class Head(Struct, frozen=True, gc=False, kw_only=True):
     """The one mutable row of a workflow.
 
     Projections of the log: name, state, seq, created_at (recorded_at of seq 1), ended_at (recorded_at of the end).
-    Coordination: token, worker, wake_at, topics, takeovers, build, why.
+    Coordination: token, worker, wake_at, topics, takeovers, build, why; and `queue`, the last queue it was put into,
+    which stays after the end.
     """
 
     workflow_id: str
@@ -143,6 +161,7 @@ class Head(Struct, frozen=True, gc=False, kw_only=True):
     takeovers: int = 0
     build: str | None = None
     why: str | None = None
+    queue: str | None = None
 
 
 class Done(Struct, frozen=True, gc=False):
@@ -160,6 +179,22 @@ class Busy(Struct, frozen=True, gc=False):
 class Exists(Struct, frozen=True, gc=False):
     """A workflow of that id was there before. Nothing was written."""
 
+    head: Head
+
+
+class Deduplicated(Struct, frozen=True, gc=False):
+    """A workflow of its queue that has not ended has its `dedup_key`. Nothing was written. `Exists` comes before it."""
+
+    head: Head
+
+
+class ChildDeduplicated(Struct, frozen=True, gc=False):
+    """The place of creation `index` of this commit, the first such, has a `dedup_key` that is taken.
+
+    Nothing of the commit was written. `ChildExists` comes before it, `Undeliverable` after.
+    """
+
+    index: int
     head: Head
 
 
@@ -184,8 +219,8 @@ class Duplicate(Struct, frozen=True, gc=False):
     """That message was delivered before. Nothing was written."""
 
 
-CommitOutcome = Done | Refused | Busy | ChildExists | Undeliverable
-CreateOutcome = Done | Exists
+CommitOutcome = Done | Refused | Busy | ChildExists | ChildDeduplicated | Undeliverable
+CreateOutcome = Done | Exists | Deduplicated
 PostOutcome = Done | Duplicate | Undeliverable
 
 
@@ -216,6 +251,7 @@ class ClaimRequest(Struct, frozen=True, gc=False, kw_only=True):
     A claim of a workflow in state `running` that was left by `retire` counts as a takeover (see `retire`).
     `max_bytes` bounds the payload bytes of all histories together: the first is always whole; one that no longer
     fits comes with an empty history, to be read by `read`.
+    With `queues`, workflows whose head has a queue that is not among them are left alone.
     """
 
     worker: str
@@ -223,7 +259,25 @@ class ClaimRequest(Struct, frozen=True, gc=False, kw_only=True):
     build: str
     names: Sequence[str] = ()
     only: str | None = None
+    queues: Sequence[str] | None = None
     max_bytes: int = 16_000_000
+
+
+class AdmitRequest(Struct, frozen=True, gc=False, kw_only=True):
+    """Asks for up to `len(tokens)` enqueued workflows of these names from these queues; see `ClaimRequest`."""
+
+    worker: str
+    tokens: Sequence[str]
+    names: Sequence[str]
+    offers: Sequence[QueueOffer]
+    max_bytes: int = 16_000_000
+
+
+class SlotAnswer(Struct, frozen=True, gc=False, kw_only=True):
+    """Whether each slot is taken now, and when another may be free by the passing of time alone (None: never)."""
+
+    taken: Sequence[bool]
+    next_due: int | None = None
 
 
 class Claimed(Struct, frozen=True, gc=False, kw_only=True):
@@ -373,6 +427,65 @@ class SupportsStreams(Protocol):
 
         So where the workflow has ended and no row is given, none follows.
         """
+        ...
+
+
+@runtime_checkable
+class SupportsQueues(Protocol):
+    """A store that has queues. Called on the thread of `commit`.
+
+    Whoever takes slots of a limited queue does so under the lock of its row, so that its limits hold exactly whatever
+    the number of workers; a queue without limits and partitions is admitted from without one. A row that another
+    transaction has locked is passed over, with a `next_due` that is soon.
+    """
+
+    def declare_queues(self, queues: Sequence[tuple[str, QueueLimits]]) -> None:
+        """Create these queues, or change those whose declaration differs from the last one; see `QueueRow`."""
+        ...
+
+    def change_queue(self, name: str, *, limits: QueueLimits | None = None, paused: bool | None = None) -> bool:
+        """Change what is given of a queue; False if there is none of that name."""
+        ...
+
+    def delete_queue(self, name: str) -> bool:
+        """Remove a queue in which no workflow stands and no slot is taken; False, and nothing done, otherwise."""
+        ...
+
+    def queues(self) -> Sequence[QueueRow]:
+        """Give all queues in order of their names. Cheap: engines keep the answer up to date."""
+        ...
+
+    def count_queues(self, names: Sequence[str]) -> Sequence[QueueCounts]:
+        """Count what is in these queues."""
+        ...
+
+    def places(self, workflow_ids: Sequence[str]) -> Sequence[PlaceRow | None]:
+        """Give the place of each workflow that has not ended, None where it has none."""
+        ...
+
+    def find_place(self, queue: str, dedup_key: str) -> PlaceRow | None:
+        """Give the workflow of a queue that has this key now."""
+        ...
+
+    def admit(self, request: AdmitRequest) -> ClaimAnswer:
+        """Take slots for enqueued workflows, and the workflows with them: their state is `queued`, they are held.
+
+        A queue gives nothing while it is paused. Queues are served in the order of the offers, the partitions of one
+        queue in turns. `next_due` is when the passing of time alone may let another be admitted: the next that is
+        delayed becomes due, or a window of a rate moves on.
+        """
+        ...
+
+    def take_slots(self, worker: str, wanted: Sequence[SlotWanted]) -> SlotAnswer:
+        """Take slots for attempts of steps, in the order given. One that this worker has already is taken.
+
+        A slot counts for `concurrency` and `rate_limit` of its queue, and of its partition, as an admission does.
+        `retire` of the worker frees its slots. A slot of an unknown queue raises `NotFound`; a paused one gives none.
+        """
+        ...
+
+    def free_slots(self, worker: str, slots: Sequence[str]) -> None:
+        """Give slots back; those that are not there are none of its business."""
         ...
 
 
