@@ -1,8 +1,19 @@
 -- Runnable workflows of these names, longest runnable first, as JSON: since when, and the number.
 -- Each reason is asked of an index of its own, so that the cost does not grow with what is held, asleep or ended.
-WITH names (name) AS (
+WITH RECURSIVE names (name) AS (
     SELECT value
     FROM json_each(:names)
+),
+
+-- Whose inboxes are not empty. Each is found through the one before, past all of its messages.
+destinations (workflow) AS (
+    SELECT min(workflow)
+    FROM inbox
+    WHERE closed = 0
+    UNION ALL
+    SELECT (SELECT min(inbox.workflow) FROM inbox WHERE inbox.closed = 0 AND inbox.workflow > destinations.workflow)
+    FROM destinations
+    WHERE destinations.workflow IS NOT NULL
 ),
 
 reasons (number, since) AS (
@@ -36,19 +47,33 @@ reasons (number, since) AS (
             LIMIT :limit
         )
     UNION ALL
-    SELECT woken.number, min(unread.arrived_at)
-    FROM inbox AS unread
-    CROSS JOIN heads AS woken ON woken.number = unread.workflow
-    WHERE unread.closed = 0
-        AND woken.token IS NULL
-        AND woken.state IN ('waiting', 'paused', 'enqueued')
+    SELECT ordered.number, min(orders.arrived_at)
+    FROM inbox AS orders
+    CROSS JOIN heads AS ordered ON ordered.number = orders.workflow
+    WHERE orders.closed = 0
+        AND orders.control
+        AND ordered.token IS NULL
+        AND ordered.state IN ('waiting', 'paused', 'enqueued')
+        AND ordered.name IN (SELECT name FROM names)
+        AND (:queues IS NULL OR ordered.queue IS NULL OR ordered.queue IN (SELECT value FROM json_each(:queues)))
+    GROUP BY ordered.number
+    UNION ALL
+    SELECT woken.number, unread.arrived_at
+    FROM destinations
+    CROSS JOIN heads AS woken ON woken.number = destinations.workflow
+    CROSS JOIN json_each(woken.topics) AS awaited
+    CROSS JOIN inbox AS unread
+        ON unread.row = (
+            SELECT row
+            FROM inbox
+            WHERE workflow = woken.number AND closed = 0 AND topic = awaited.value AND control = 0
+            ORDER BY arrived_at
+            LIMIT 1
+        )
+    WHERE woken.token IS NULL
+        AND woken.state = 'waiting'
         AND woken.name IN (SELECT name FROM names)
         AND (:queues IS NULL OR woken.queue IS NULL OR woken.queue IN (SELECT value FROM json_each(:queues)))
-        AND (
-            unread.control
-            OR (woken.state = 'waiting' AND unread.topic IN (SELECT value FROM json_each(woken.topics)))
-        )
-    GROUP BY woken.number
     UNION ALL
     SELECT stuck.number, stuck.created_at
     FROM names

@@ -67,6 +67,7 @@ CREATE TABLE inbox (
 );
 
 CREATE INDEX inbox_open ON inbox (workflow, topic, control, arrived_at) WHERE closed = 0;
+CREATE INDEX inbox_orders ON inbox (workflow) WHERE closed = 0 AND control;
 
 -- Coordination: the keys of all messages that a workflow was ever sent.
 CREATE TABLE message_keys (
