@@ -71,6 +71,7 @@ CREATE TABLE everlog.inbox (
 );
 
 CREATE INDEX inbox_open ON everlog.inbox (workflow_id, topic, control, arrived_at) WHERE NOT closed;
+CREATE INDEX inbox_orders ON everlog.inbox (workflow_id) WHERE NOT closed AND control;
 CREATE INDEX inbox_sent ON everlog.inbox (sent_in) WHERE NOT closed;
 
 -- Coordination: the keys of all messages that a workflow was ever sent.
