@@ -20,6 +20,7 @@ from everlog.core.heads import InboxRow
 from everlog.memory import MemoryStore
 from everlog.replay.drafting import draft
 from everlog.replay.execution import Environment, Execution, StepEnd
+from everlog.replay.inbox import Inbox
 from everlog.testing.simulation import SimulatedHost
 from tests.property.recording import Replayer, history
 
@@ -61,7 +62,7 @@ class Driven:
 
     def commit(self, at: int, *inbox: InboxRow, settle: bool = False) -> list[AnyEvent]:
         """Write and apply the next commit; give its rows."""
-        drafted = draft(self.execution, at, inbox, settle=settle)
+        drafted = draft(self.execution, at, Inbox(inbox), settle=settle)
         assert drafted is not None
         self.apply(drafted.recorded_at, drafted.rows)
         return drafted.rows

@@ -6,8 +6,8 @@ from typing import Final, Literal, get_args
 
 from msgspec import Struct
 
-State = Literal["queued", "running", "waiting", "paused", "stuck", "completed", "failed", "cancelled"]
-"""The states a head can have; in the last three the workflow has ended."""
+State = Literal["enqueued", "queued", "running", "waiting", "paused", "stuck", "completed", "failed", "cancelled"]
+"""The states a head can have; in the last three the workflow has ended. One that is `enqueued` stands in a queue."""
 
 STATES: Final[tuple[State, ...]] = get_args(State)
 

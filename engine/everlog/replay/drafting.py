@@ -18,11 +18,12 @@ from everlog.core import events
 from everlog.core.durations import as_datetime
 from everlog.core.events import ABSENT, AnyEvent
 from everlog.core.failures import Failure
-from everlog.core.heads import InboxRow, State
+from everlog.core.heads import State
 from everlog.core.names import CHILD_ENDED
 from everlog.core.orders import CANCEL
 from everlog.replay.endings import take_carried
 from everlog.replay.execution import Environment, Execution, StepEnd
+from everlog.replay.inbox import Inbox
 from everlog.replay.obeying import Obeyed, obey, reason_of
 from everlog.replay.operations import (
     AskingOperation,
@@ -40,6 +41,9 @@ from everlog.replay.rests import PAUSED, RUNNING, Rest, attention_at, head_state
 
 MOST_STARTS: Final = 500
 """So many children come to be by one commit: one that is larger would hold up all other workflows of the engine."""
+
+
+_EMPTY: Final = Inbox()
 
 
 class Draft(Struct, kw_only=True):
@@ -64,7 +68,7 @@ class Draft(Struct, kw_only=True):
 
 
 def draft(
-    execution: Execution, now: int, inbox: Sequence[InboxRow] = (), *, settle: bool = False, starting: bool = True
+    execution: Execution, now: int, inbox: Inbox = _EMPTY, *, settle: bool = False, starting: bool = True
 ) -> Draft | None:
     """Give the next commit, or None where nothing asks for one.
 
@@ -73,7 +77,7 @@ def draft(
     could not run again. What is chosen as a fact is marked, so that it is chosen once.
     """
     recorded_at = max(now, execution.loop.log_time)
-    obeyed = obey(execution, inbox) if inbox else None
+    obeyed = obey(execution, inbox.orders) if inbox.orders else None
     if obeyed is not None:
         return _after_order(execution, obeyed, recorded_at)
     if execution.paused:
@@ -109,8 +113,8 @@ def draft(
     )
 
 
-def _before_it_begins(execution: Execution, inbox: Sequence[InboxRow], recorded_at: int) -> Draft:
-    request = next((row for row in inbox if row.control and row.topic == CANCEL), None)
+def _before_it_begins(execution: Execution, inbox: Inbox, recorded_at: int) -> Draft:
+    request = next((order for order in inbox.orders if order.topic == CANCEL), None)
     if request is not None:  # its code has not run, and need not
         execution.outcome = events.WorkflowCancelled(reason=reason_of(request), rewind_to=execution.seq)
         return _drafted(execution, [execution.outcome], recorded_at, ended=True)
@@ -234,11 +238,11 @@ _END_STATES: Final[dict[type[object], State]] = {
 }
 
 
-def _arrivals(execution: Execution, now: int, inbox: Sequence[InboxRow], consumed: list[int]) -> Iterator[AnyEvent]:
+def _arrivals(execution: Execution, now: int, inbox: Inbox, consumed: list[int]) -> Iterator[AnyEvent]:
     """Give what has arrived or is due. A message can only be the first fact of a commit: one that is delivered before
     it may cancel the wait, and the message, taken from the inbox already, would be lost."""
     delivers = False
-    for message in inbox:
+    for message in inbox.reaching(_awaited(execution)):
         for fact in _due(execution, min(now, message.arrived_at - 1)):
             delivers = True
             yield fact
@@ -298,6 +302,15 @@ def _due(execution: Execution, until: int) -> Iterator[AnyEvent]:
             )
             reason = f"timeout: {whose}, {as_datetime(due_at):%Y-%m-%d %H:%M:%S} UTC, has come"
             yield events.CancelRequested(by="", reason=reason, due_at=due_at)
+
+
+def _awaited(execution: Execution) -> dict[str, int | None]:
+    """Give the topics on which something is awaited, with how many messages are: more would reach nobody."""
+    awaited: dict[str, int | None] = {CHILD_ENDED: None}
+    for wait in execution.waits.values():
+        if wait.phase is Phase.OPEN:
+            awaited[wait.topic] = (awaited.get(wait.topic) or 0) + 1
+    return awaited
 
 
 def _first_wait(execution: Execution, topic: str) -> WaitOperation | None:

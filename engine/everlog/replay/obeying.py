@@ -28,9 +28,8 @@ class Obeyed(Struct, frozen=True, kw_only=True):
     consumed: Sequence[int]
 
 
-def obey(execution: Execution, inbox: Sequence[InboxRow]) -> Obeyed | None:
+def obey(execution: Execution, controls: Sequence[InboxRow]) -> Obeyed | None:
     """Give what comes of the first order that is to be obeyed now; None where there is none."""
-    controls = [message for message in inbox if message.control]
     for message in controls:
         if message.arrived_at < execution.rewound_at:
             return Obeyed(rows=(), consumed=[message.row])

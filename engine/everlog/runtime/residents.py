@@ -9,6 +9,7 @@ from everlog.core.events import AnyEvent
 from everlog.core.rewinding import returned
 from everlog.replay.drafting import Draft
 from everlog.replay.execution import Execution
+from everlog.replay.inbox import Inbox
 from everlog.runtime.outlets import Outlet
 from everlog.store import InboxRow, State
 
@@ -47,7 +48,7 @@ class Resident:
         self.token = token
         self.seq = seq
         """The seq that the head has, so far as is known here."""
-        self.inbox: list[InboxRow] = []
+        self.inbox = Inbox()
         self.in_flight: Draft | None = None
         self.releasing = False
         self.head: tuple[State, int | None, Sequence[str]] = ("running", None, ())

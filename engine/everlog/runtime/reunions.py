@@ -29,7 +29,7 @@ def look_for_children(resident: Resident, store: Store) -> bool:
     Where a child is written to by others at this moment, it is looked at again the next time.
     """
     children, inbox = resident.execution.children, resident.inbox
-    told = {row.source for row in inbox if row.topic == CHILD_ENDED and children.is_doubtful(row)}
+    told = {row.source for row in inbox.on(CHILD_ENDED) if children.is_doubtful(row)}
     wanted = [child for child in children.uncertain.values() if not child.looked_at or child.id in told]
     if not wanted:
         return False
@@ -94,10 +94,10 @@ def _hear(resident: Resident, child: Child, end: EndEvent, number: int, arrived_
     """Have the end heard: by the message that tells it, or by one that the store does not have."""
     del resident.execution.children.uncertain[child.id]
     child.ends_after = number - 1
-    if any((row.source, row.number) == (child.id, number) for row in resident.inbox):
+    if any((row.source, row.number) == (child.id, number) for row in resident.inbox.on(CHILD_ENDED)):
         return
     row = InboxRow(
-        row=min([0, *(row.row for row in resident.inbox)]) - 1,
+        row=resident.inbox.before_all(),
         destination=resident.workflow_id,
         source=child.id,
         number=number,
@@ -106,4 +106,4 @@ def _hear(resident: Resident, child: Child, end: EndEvent, number: int, arrived_
         control=False,
         arrived_at=arrived_at,
     )
-    resident.inbox.insert(0, row)
+    resident.inbox.add(row)

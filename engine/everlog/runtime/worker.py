@@ -19,6 +19,7 @@ from everlog.replay.definitions import AnyWorkflow
 from everlog.replay.divergence import CannotGoOn
 from everlog.replay.drafting import Draft, draft, wants_draft
 from everlog.replay.execution import Environment, Execution, StepEnd
+from everlog.replay.inbox import Inbox
 from everlog.replay.operations import StepOperation
 from everlog.replay.quarantine import was_kept_aside
 from everlog.replay.rests import RUNNING, SETTLE, attention_at, head_state
@@ -187,7 +188,7 @@ class Worker:
         execution = Execution(workflow_id, creation(workflow_id, history), definition, self.environment)
         execution.now = history[-1][1]
         resident = self.outputs.resident(execution, token, history[-1][0])
-        resident.inbox = [*received_again(workflow_id, history), *inbox]
+        resident.inbox = Inbox([*received_again(workflow_id, history), *inbox])
         if head is None:
             resident.stream_ends = {}
         else:
@@ -222,8 +223,8 @@ class Worker:
         for row in unread:
             self._inbox_seen = max(self._inbox_seen, row.row)
             resident = self.residents.get(row.destination)
-            if resident is not None and (not resident.inbox or row.row > resident.inbox[-1].row):
-                resident.inbox.append(row)
+            if resident is not None and row.row > resident.inbox.last_row:
+                resident.inbox.add(row)
                 self._dirty[resident] = None
 
     def wake_due(self, now: int) -> None:
@@ -360,8 +361,7 @@ class Worker:
         resident.seq = seq + len(drafted.rows)
         resident.head = (drafted.state, drafted.wake_at, drafted.topics)
         if drafted.consumed:
-            taken = set(drafted.consumed)
-            resident.inbox = [row for row in resident.inbox if row.row not in taken]
+            resident.inbox.take(drafted.consumed)
         if drafted.published or drafted.parts:
             self.outputs.written(resident, drafted)
         execution = resident.execution

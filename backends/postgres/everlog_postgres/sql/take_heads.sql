@@ -1,12 +1,37 @@
 -- Write the claimant's tokens into runnable heads, longest runnable first; gives them as they are then.
 -- Each reason is asked of an index of its own, so that the cost does not grow with what is held, asleep or ended.
-WITH reasons AS (
+WITH RECURSIVE
+-- Whose inboxes are not empty. Each is found through the one before, past all of its messages.
+destinations (workflow_id) AS (
+    (
+        SELECT inbox.workflow_id
+        FROM everlog.inbox
+        WHERE NOT inbox.closed
+        ORDER BY inbox.workflow_id
+        LIMIT 1
+    )
+    UNION ALL
+    SELECT (
+        SELECT inbox.workflow_id
+        FROM everlog.inbox
+        WHERE NOT inbox.closed AND inbox.workflow_id > destinations.workflow_id
+        ORDER BY inbox.workflow_id
+        LIMIT 1
+    )
+    FROM destinations
+    WHERE destinations.workflow_id IS NOT NULL
+),
+
+reasons AS (
     SELECT ready.*
     FROM unnest(%(names)s) AS names (name)
     CROSS JOIN LATERAL (
         SELECT heads.workflow_id, heads.created_at AS since
         FROM everlog.heads
-        WHERE heads.name = names.name AND heads.token IS NULL AND heads.state IN ('queued', 'running')
+        WHERE heads.name = names.name
+            AND heads.token IS NULL
+            AND heads.state IN ('queued', 'running')
+            AND (%(queues)s::text[] IS NULL OR heads.queue IS NULL OR heads.queue = ANY(%(queues)s))
         ORDER BY heads.created_at, heads.workflow_id
         LIMIT %(candidates)s
     ) AS ready
@@ -21,25 +46,50 @@ WITH reasons AS (
             AND heads.state = 'waiting'
             AND heads.wake_at IS NOT NULL
             AND heads.wake_at <= %(now)s
+            AND (%(queues)s::text[] IS NULL OR heads.queue IS NULL OR heads.queue = ANY(%(queues)s))
         ORDER BY heads.wake_at, heads.workflow_id
         LIMIT %(candidates)s
     ) AS due
     UNION ALL
-    -- The open messages, and the head of each: in this order, for which the LIMIT stands.
-    SELECT unread.workflow_id, min(unread.arrived_at) AS since
-    FROM everlog.inbox AS unread
+    -- The open orders, and the head of each: in this order, for which the LIMIT stands.
+    SELECT orders.workflow_id, min(orders.arrived_at) AS since
+    FROM everlog.inbox AS orders
     CROSS JOIN LATERAL (
-        SELECT heads.state, heads.topics
+        SELECT heads.workflow_id
         FROM everlog.heads
-        WHERE heads.workflow_id = unread.workflow_id
+        WHERE heads.workflow_id = orders.workflow_id
             AND heads.token IS NULL
-            AND heads.state IN ('waiting', 'paused')
+            AND heads.state IN ('waiting', 'paused', 'enqueued')
             AND heads.name = ANY(%(names)s)
+            AND (%(queues)s::text[] IS NULL OR heads.queue IS NULL OR heads.queue = ANY(%(queues)s))
+        LIMIT 1
+    ) AS ordered
+    WHERE NOT orders.closed AND orders.control
+    GROUP BY orders.workflow_id
+    UNION ALL
+    SELECT woken.workflow_id, unread.arrived_at AS since
+    FROM destinations
+    CROSS JOIN LATERAL (
+        SELECT heads.workflow_id, heads.topics
+        FROM everlog.heads
+        WHERE heads.workflow_id = destinations.workflow_id
+            AND heads.token IS NULL
+            AND heads.state = 'waiting'
+            AND heads.name = ANY(%(names)s)
+            AND (%(queues)s::text[] IS NULL OR heads.queue IS NULL OR heads.queue = ANY(%(queues)s))
         LIMIT 1
     ) AS woken
-    WHERE NOT unread.closed
-        AND (unread.control OR (woken.state = 'waiting' AND unread.topic = ANY(woken.topics)))
-    GROUP BY unread.workflow_id
+    CROSS JOIN LATERAL unnest(woken.topics) AS awaited (topic)
+    CROSS JOIN LATERAL (
+        SELECT inbox.arrived_at
+        FROM everlog.inbox
+        WHERE inbox.workflow_id = woken.workflow_id
+            AND NOT inbox.closed
+            AND inbox.topic = awaited.topic
+            AND NOT inbox.control
+        ORDER BY inbox.arrived_at
+        LIMIT 1
+    ) AS unread
     UNION ALL
     SELECT stuck.*
     FROM unnest(%(names)s) AS names (name)
@@ -50,6 +100,7 @@ WITH reasons AS (
             AND heads.token IS NULL
             AND heads.state = 'stuck'
             AND heads.build IS DISTINCT FROM %(build)s
+            AND (%(queues)s::text[] IS NULL OR heads.queue IS NULL OR heads.queue = ANY(%(queues)s))
         ORDER BY heads.created_at
         LIMIT %(candidates)s
     ) AS stuck
@@ -112,4 +163,5 @@ RETURNING
     heads.topics,
     heads.takeovers,
     heads.build,
-    heads.why
+    heads.why,
+    heads.queue
