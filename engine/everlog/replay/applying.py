@@ -156,7 +156,8 @@ def check_none_is_missing(execution: Execution, recorded_at: int, event: AnyEven
     """
     if isinstance(event, events.Publication) and not (isinstance(event, events.ValueSet) and event.attempt):
         return
-    if isinstance(event, events.WorkflowPaused | events.WorkflowResumed | events.TerminateRequested):
+    of_others = events.WorkflowPaused | events.WorkflowResumed | events.TerminateRequested | events.WorkflowPlaced
+    if isinstance(event, of_others):
         return
     operation = next(iter(execution.published.pending.values()))
     is_fact = type(event) in events.FACTS
@@ -178,6 +179,10 @@ def _cancel_requested(execution: Execution, event: events.CancelRequested) -> No
         execution.deadline.phase = Phase.ENDED
     if execution.outcome is None and execution.main is not None:
         execution.drain(execution.main.cancel)
+
+
+def _placed(execution: Execution, event: events.WorkflowPlaced | events.InputReplaced) -> None:
+    """Do nothing: where it stood before it was admitted is over, and what its input is was read before."""
 
 
 def _paused(execution: Execution, event: events.WorkflowPaused | events.WorkflowResumed) -> None:
@@ -267,6 +272,8 @@ def _told(outcome: EndEvent) -> str:
 
 APPLY: Final[dict[type[Any], Callable[[Execution, Any], None]]] = {
     events.WorkflowCreated: _created,
+    events.InputReplaced: _placed,
+    events.WorkflowPlaced: _placed,
     events.WorkflowBegan: _began,
     events.StepStarted: _step_started,
     events.StepAttemptFailed: _attempt_failed,
