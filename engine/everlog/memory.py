@@ -13,26 +13,14 @@ from typing import Literal
 from msgspec.structs import replace
 
 from everlog import store
-from everlog.errors import StoreUnavailable
+from everlog.errors import NotFound, StoreUnavailable
+from everlog.memory_queues import MemoryQueues
+from everlog.memory_workflows import Workflow, given, is_asked_for, runnable_since
 
 
 def open_store(url: str, *, clock: Callable[[], int] | None = None, **options: object) -> MemoryStore:
     """Open a new store for `memory://`; each call gives one of its own, and has no use for further options."""
     return MemoryStore(clock)
-
-
-class _Workflow:
-    """All that is kept of one workflow: its head, its history, its unread inbox and the message keys it has seen."""
-
-    def __init__(self, number: int, head: store.Head, events: Sequence[store.EventRow]) -> None:
-        self.number = number
-        self.head = head
-        self.events = list(events)
-        self.inbox: dict[int, store.InboxRow] = {}
-        self.senders: set[tuple[str, int]] = set()  # (source, number) of what is in the inbox
-        self.keys: set[str] = set()  # of all messages that ever were
-        self.values: dict[str, store.ValueRow] = {}
-        self.streams: dict[str, list[store.StreamRow]] = {}
 
 
 class MemoryStore:
@@ -44,9 +32,10 @@ class MemoryStore:
     def __init__(self, clock: Callable[[], int] | None = None) -> None:
         self._clock = clock or _system_clock
         self._lock = threading.Lock()
-        self._workflows: dict[str, _Workflow] = {}
-        self._open: dict[str | None, dict[str, _Workflow]] = defaultdict(dict)  # not ended, by worker; None: unheld
+        self._workflows: dict[str, Workflow] = {}
+        self._open: dict[str | None, dict[str, Workflow]] = defaultdict(dict)  # not ended, by worker; None: unheld
         self._workers: dict[str, store.WorkerRow] = {}
+        self._queues = MemoryQueues()
         self._last_row = self._last_number = 0
         self._writes = 0
         self._subscribers: list[Callable[[], None]] = []
@@ -71,6 +60,9 @@ class MemoryStore:
         found = self._workflows.get(new.workflow_id)
         if found is not None:
             return store.Exists(head=found.head)
+        keeper = self._queues.keeper(new.place) if new.place is not None else None
+        if keeper is not None:
+            return store.Deduplicated(head=self._workflows[keeper].head)
         ended = new.state in store.ENDED
         head = store.Head(
             workflow_id=new.workflow_id,
@@ -81,10 +73,14 @@ class MemoryStore:
             ended_at=new.events[-1].recorded_at if ended else None,
             token=None if ended else new.token,
             worker=None if ended else new.worker,
+            wake_at=new.wake_at,
+            queue=new.place.queue if new.place is not None else None,
         )
         self._last_number += 1
-        self._workflows[new.workflow_id] = workflow = _Workflow(self._last_number, head, new.events)
+        self._workflows[new.workflow_id] = workflow = Workflow(self._last_number, head, new.events)
         self._move(workflow, head)
+        if new.place is not None:
+            self._queues.put(new.workflow_id, new.place)
         return store.Done()
 
     def _commit(self, commit: store.Commit) -> store.CommitOutcome:
@@ -94,6 +90,9 @@ class MemoryStore:
         for index, new in enumerate(commit.creates):
             if new.workflow_id in self._workflows:
                 return store.ChildExists(index=index, head=self._workflows[new.workflow_id].head)
+        duplicate = self._find_duplicate(commit)
+        if duplicate is not None:
+            return duplicate
         created: dict[str, store.State] = {new.workflow_id: new.state for new in commit.creates}
         for index, message in enumerate(commit.messages):
             reason = self._why_undeliverable(message, created)
@@ -101,10 +100,7 @@ class MemoryStore:
                 return store.Undeliverable(index=index, reason=reason)
         for new in commit.creates:
             self._create(new)
-        head, events = workflow.head, commit.events
-        ended = commit.state in store.ENDED
-        free = commit.release or ended
-        workflow.events.extend(events)
+        workflow.events.extend(commit.events)
         for row in commit.consumed:
             if row in workflow.inbox:
                 taken = workflow.inbox.pop(row)
@@ -115,6 +111,13 @@ class MemoryStore:
         workflow.values.update((value.name, value) for value in commit.values)
         for item in commit.items:
             _append(workflow.streams.setdefault(item.stream, []), item)
+        self._move_on(workflow, commit)
+        return store.Done()
+
+    def _move_on(self, workflow: Workflow, commit: store.Commit) -> None:
+        head, events = workflow.head, commit.events
+        ended = commit.state in store.ENDED
+        free = commit.release or ended
         self._move(
             workflow,
             replace(
@@ -129,9 +132,25 @@ class MemoryStore:
                 takeovers=0 if events and commit.progress else head.takeovers,
                 build=commit.build,
                 why=commit.why,
+                queue=head.queue if commit.place is None else commit.place.queue,
             ),
         )
-        return store.Done()
+        if ended:
+            self._queues.leave(commit.workflow_id)
+        elif commit.place is not None:
+            self._queues.put(commit.workflow_id, commit.place)
+        elif commit.state == "enqueued":
+            self._queues.stand(commit.workflow_id)
+
+    def _find_duplicate(self, commit: store.Commit) -> store.ChildDeduplicated | store.Deduplicated | None:
+        for index, new in enumerate(commit.creates):
+            keeper = self._queues.keeper(new.place) if new.place is not None else None
+            if keeper is not None:
+                return store.ChildDeduplicated(index=index, head=self._workflows[keeper].head)
+        keeper = self._queues.keeper(commit.place) if commit.place is not None else None
+        if keeper is None or keeper == commit.workflow_id:
+            return None
+        return store.Deduplicated(head=self._workflows[keeper].head)
 
     def _post(self, message: store.NewMessage) -> store.PostOutcome:
         if self._was_delivered(message):
@@ -180,26 +199,22 @@ class MemoryStore:
     def claim(self, request: store.ClaimRequest) -> store.ClaimAnswer:
         """Take runnable workflows, longest runnable first; the lock makes taking and reading one step."""
         with self._locked():
-            taken: list[store.Claimed] = []
-            bytes_left = request.max_bytes
-            for token, workflow in zip(request.tokens, self._claimable(request), strict=False):
+            claimable = self._claimable(request)[: len(request.tokens)]
+            for token, workflow in zip(request.tokens, claimable, strict=False):
                 self._move(workflow, replace(workflow.head, token=token, worker=request.worker))
-                size = sum(len(event.payload) for event in workflow.events)
-                fits = not taken or size <= bytes_left
-                bytes_left -= size if fits else 0
-                history, inbox = list(workflow.events) if fits else [], list(workflow.inbox.values())
-                taken.append(store.Claimed(head=workflow.head, history=history, inbox=inbox))
-            rest = [workflow.head for workflow in self._open[None].values() if workflow.head.name in request.names]
+            rest = [workflow.head for workflow in self._open[None].values() if is_asked_for(workflow.head, request)]
             due = [head.wake_at for head in rest if head.state == "waiting" and head.wake_at is not None]
-            return store.ClaimAnswer(claimed=taken, next_due=min(due, default=None))
+            claimed = given(claimable, request.max_bytes)
+            return store.ClaimAnswer(claimed=claimed, next_due=min(due, default=None))
 
-    def _claimable(self, request: store.ClaimRequest) -> Sequence[_Workflow]:
+    def _claimable(self, request: store.ClaimRequest) -> Sequence[Workflow]:
         if request.only is not None:
             return [self._open[None][request.only]] if request.only in self._open[None] else []
         now = self.now()
-        found: list[tuple[int, int, _Workflow]] = []
+        found: list[tuple[int, int, Workflow]] = []
         for workflow in self._open[None].values():
-            since = _runnable_since(workflow, now, request.build) if workflow.head.name in request.names else None
+            asked_for = is_asked_for(workflow.head, request)
+            since = runnable_since(workflow, now, request.build) if asked_for else None
             if since is not None:
                 found.append((since, workflow.number, workflow))
         return [workflow for _, _, workflow in sorted(found, key=lambda entry: entry[:2])]
@@ -290,8 +305,9 @@ class MemoryStore:
     def workers(self) -> Sequence[store.WorkerRow]:
         """Give all registered workers, and those that hold a workflow though they are not."""
         with self._locked():
-            holders = [worker for worker, held in self._open.items() if worker is not None and held]
-            ghosts = [worker for worker in holders if worker not in self._workers]
+            holders = {worker for worker, held in self._open.items() if worker is not None and held}
+            holders.update(worker for worker, _ in self._queues.slots)
+            ghosts = sorted(holders - self._workers.keys())
             rows = [store.WorkerRow(worker=worker, process="", lease_until=0) for worker in ghosts]
             return [*self._workers.values(), *rows]
 
@@ -305,6 +321,7 @@ class MemoryStore:
                     begun = head.why != store.WORKER_DIED
                     head = replace(head, takeovers=head.takeovers + begun, why=store.WORKER_DIED)
                 self._move(workflow, head)
+            self._writes += self._queues.free_slots(worker)
         self._wake_others()
         return len(held)
 
@@ -319,6 +336,96 @@ class MemoryStore:
         self._wake_others()
         return ended
 
+    def declare_queues(self, queues: Sequence[tuple[str, store.QueueLimits]]) -> None:
+        with self._locked():
+            self._writes += sum([self._queues.declare(name, limits) for name, limits in queues])
+        self._wake_others()
+
+    def change_queue(self, name: str, *, limits: store.QueueLimits | None = None, paused: bool | None = None) -> bool:
+        with self._locked():
+            row = self._queues.rows.get(name)
+            if row is None:
+                return False
+            row = row if limits is None else replace(row, limits=limits)
+            self._queues.rows[name] = row if paused is None else replace(row, paused=paused)
+            self._writes += 1
+        self._wake_others()
+        return True
+
+    def delete_queue(self, name: str) -> bool:
+        with self._locked():
+            if name not in self._queues.rows or self._queues.is_used(name):
+                return False
+            self._queues.delete(name)
+            self._writes += 1
+        self._wake_others()
+        return True
+
+    def queues(self) -> Sequence[store.QueueRow]:
+        with self._locked():
+            return [self._queues.rows[name] for name in sorted(self._queues.rows)]
+
+    def count_queues(self, names: Sequence[str]) -> Sequence[store.QueueCounts]:
+        with self._locked():
+            workflows = [workflow for held in self._open.values() for workflow in held.values()]
+            enqueued = [one.head.workflow_id for one in workflows if one.head.state == "enqueued"]
+            return [self._queues.count(name, enqueued, self.now()) for name in names]
+
+    def places(self, workflow_ids: Sequence[str]) -> Sequence[store.PlaceRow | None]:
+        with self._locked():
+            return [self._place(workflow_id) for workflow_id in workflow_ids]
+
+    def find_place(self, queue: str, dedup_key: str) -> store.PlaceRow | None:
+        with self._locked():
+            keeper = self._queues.keepers.get((queue, dedup_key))
+            return None if keeper is None else self._place(keeper)
+
+    def _place(self, workflow_id: str) -> store.PlaceRow | None:
+        spot = self._queues.spots.get(workflow_id)
+        if spot is None:
+            return None
+        head = self._workflows[workflow_id].head
+        return store.PlaceRow(
+            workflow_id=workflow_id, name=head.name, state=head.state, place=spot.place, has_slot=spot.has_slot
+        )
+
+    def admit(self, request: store.AdmitRequest) -> store.ClaimAnswer:
+        """Give slots to enqueued workflows; the lock makes taking and reading one step."""
+        with self._locked():
+            admitted: list[Workflow] = []
+            moments: list[int] = []
+            for offer in request.offers:
+                tokens = request.tokens[len(admitted) :]
+                enqueued = [
+                    workflow.head for workflow in self._open[None].values() if workflow.head.state == "enqueued"
+                ]
+                standing = [head.workflow_id for head in enqueued if head.name in request.names]
+                room = len(tokens) if offer.room is None else min(len(tokens), offer.room)
+                admission = self._queues.admit(offer.queue, standing, room, self.now())
+                for token, workflow_id in zip(tokens, admission.workflow_ids, strict=False):
+                    workflow = self._workflows[workflow_id]
+                    self._move(workflow, replace(workflow.head, state="queued", token=token, worker=request.worker))
+                    admitted.append(workflow)
+                if admission.next_due is not None:
+                    moments.append(admission.next_due)
+            return store.ClaimAnswer(claimed=given(admitted, request.max_bytes), next_due=min(moments, default=None))
+
+    def take_slots(self, worker: str, wanted: Sequence[store.SlotWanted]) -> store.SlotAnswer:
+        with self._locked():
+            for slot in wanted:
+                if slot.queue not in self._queues.rows:
+                    raise NotFound(f"there is no queue {slot.queue!r} of which a slot could be taken; declare it first")
+            now = self.now()
+            frees = [self._queues.take_slot(worker, slot, now) for slot in wanted]
+            later = [free_at for free_at in frees if free_at is not None and free_at != now]
+            taken = [free_at == now for free_at in frees]
+            return store.SlotAnswer(taken=taken, next_due=min(later, default=None))
+
+    def free_slots(self, worker: str, slots: Sequence[str]) -> None:
+        with self._locked():
+            self._writes += self._queues.free_slots(worker, slots)
+        self._wake_others()
+
     def subscribe(self, wake: Callable[[], None]) -> Callable[[], None]:
         """Have `wake` called after every write; give what ends that."""
         self._subscribers.append(wake)
@@ -329,7 +436,7 @@ class MemoryStore:
         with self._lock:
             self._closed = True
 
-    def _move(self, workflow: _Workflow, head: store.Head) -> None:
+    def _move(self, workflow: Workflow, head: store.Head) -> None:
         """Give the workflow its new head: the only place where one changes."""
         self._open[workflow.head.worker].pop(head.workflow_id, None)
         workflow.head = head
@@ -365,17 +472,3 @@ def _append(rows: list[store.StreamRow], row: store.StreamRow) -> None:
 
 def _age(head: store.Head) -> tuple[int, str]:
     return head.created_at, head.workflow_id
-
-
-def _runnable_since(workflow: _Workflow, now: int, build: str) -> int | None:
-    """Say since when an unheld workflow that has not ended is runnable by this build; None if it is not."""
-    head = workflow.head
-    if head.state == "stuck":
-        return head.created_at if head.build != build else None
-    if head.state not in ("waiting", "paused"):
-        return head.created_at
-    topics = head.topics if head.state == "waiting" else ()
-    reasons = [row.arrived_at for row in workflow.inbox.values() if row.control or row.topic in topics]
-    if head.state == "waiting" and head.wake_at is not None and head.wake_at <= now:
-        reasons.append(head.wake_at)
-    return min(reasons, default=None)

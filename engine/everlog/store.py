@@ -15,8 +15,8 @@ A workflow is **runnable** while it is not ended, its head bears no token, and
 - its state is `waiting`, `paused` or `enqueued`, and an unread control message (`control=True`) lies in its inbox; or
 - its state is `stuck` and the claimant's build is not the one that it is stuck with.
 
-One in state `enqueued` stands in a queue: `claim` gives it only for a control message; to begin it, it is admitted by
-`SupportsQueues.admit`, which no limit of its queue forbids.
+One in state `enqueued` stands in a queue: `claim` gives it only for a control message. It may begin when it was
+admitted by `SupportsQueues.admit`, which gives it the state `queued`, and a slot of its queue.
 
 Every method is synchronous, one transaction, and raises only `StoreError`s: `StoreUnavailable` where the same call
 may succeed later, `CorruptLog`, `SchemaMismatch`. Outcomes that a caller must expect are returned. `commit`, `claim`
@@ -31,10 +31,30 @@ without NUL or lone surrogates, at most 512 characters; payloads are JSON text i
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Final, Literal, Protocol, runtime_checkable
+from typing import Final, Protocol, runtime_checkable
 
 from msgspec import Struct
 
+from everlog.batches import Batch as Batch
+from everlog.batches import BatchOutcome as BatchOutcome
+from everlog.batches import Busy as Busy
+from everlog.batches import ChildDeduplicated as ChildDeduplicated
+from everlog.batches import ChildExists as ChildExists
+from everlog.batches import Commit as Commit
+from everlog.batches import CommitOutcome as CommitOutcome
+from everlog.batches import CreateOutcome as CreateOutcome
+from everlog.batches import Deduplicated as Deduplicated
+from everlog.batches import Done as Done
+from everlog.batches import Duplicate as Duplicate
+from everlog.batches import EventRow as EventRow
+from everlog.batches import Exists as Exists
+from everlog.batches import Head as Head
+from everlog.batches import NewMessage as NewMessage
+from everlog.batches import NewWorkflow as NewWorkflow
+from everlog.batches import PostOutcome as PostOutcome
+from everlog.batches import Refused as Refused
+from everlog.batches import Undeliverable as Undeliverable
+from everlog.batches import check_batch as check_batch
 from everlog.core.heads import ENDED as ENDED
 from everlog.core.heads import InboxRow as InboxRow
 from everlog.core.heads import State as State
@@ -53,195 +73,9 @@ from everlog.core.queues import QueueOffer as QueueOffer
 from everlog.core.queues import QueueRow as QueueRow
 from everlog.core.queues import Rate as Rate
 from everlog.core.queues import SlotWanted as SlotWanted
-from everlog.errors import InternalError
 
 WORKER_DIED: Final = "its worker died"
 """What `retire` puts in the place of `why`, until the next holder commits something."""
-
-
-class EventRow(Struct, frozen=True, gc=False):
-    """One event as it is stored."""
-
-    seq: int
-    type: str
-    recorded_at: int
-    payload: bytes
-
-
-class NewMessage(Struct, frozen=True, gc=False, kw_only=True):
-    """A message for a workflow's inbox. The sender makes (source, number) before the first try.
-
-    A message with a `key` is delivered at most once per (destination, key), also after the first was read. One of a
-    commit that is `optional` is dropped where its destination is unknown or has ended, and the commit is done.
-    """
-
-    destination: str
-    source: str
-    number: int
-    topic: str
-    payload: bytes
-    control: bool = False
-    key: str | None = None
-    optional: bool = False
-
-
-class NewWorkflow(Struct, frozen=True, gc=False, kw_only=True):
-    """A workflow to be created with its first events (seq 1, 2, ...).
-
-    With a `token` it is held by `worker` from the start, otherwise it is unheld. One in state `enqueued` has a `place`,
-    and no token; no other state has one. `wake_at` is for the state `waiting`: it begins no earlier than that.
-    """
-
-    workflow_id: str
-    name: str
-    state: State
-    events: Sequence[EventRow]
-    token: str | None = None
-    worker: str | None = None
-    place: Place | None = None
-    wake_at: int | None = None
-
-
-class Commit(Struct, frozen=True, gc=False, kw_only=True):
-    """What one workflow commits, atomically, on the condition that its head bears `token` and `seq`.
-
-    With `token` None the head must bear none: so somebody writes to a workflow that nobody holds, ended or not, and
-    leaves it unheld. Such a commit has events, so that of two that build on one seq at most one takes effect. It may
-    give an ended workflow a state that is not ended: then what lies unread in its inbox counts again.
-
-    `events` continue the history densely from `seq`. The head takes `state`, `wake_at`, `topics`, `build` and `why`
-    as given. `consumed` are rows of its inbox that the events took; they are deleted. `creates` are workflows that
-    come to be with it, its children for one; then `messages` go to other inboxes, those of the created among them.
-    `release` clears the token and the worker; an ended state does so as well.
-    A commit with events sets `takeovers` to 0 if `progress` is true.
-    `values` replace those of their names; a store that is no `SupportsValues` has no use for them. `items` are appended
-    to streams, and given only to a `SupportsStreams`: each continues its stream where that ends, save one that was
-    written before, when the answer to this same commit was lost: it is left as it is.
-    `place` puts the workflow into a queue, or moves it there, with the state `enqueued` or `paused`, and gives back the
-    slot that it had. Without one, a workflow that is not ended keeps its place and its slot; an end gives both back.
-    """
-
-    workflow_id: str
-    token: str | None
-    seq: int
-    state: State
-    events: Sequence[EventRow] = ()
-    wake_at: int | None = None
-    topics: Sequence[str] = ()
-    consumed: Sequence[int] = ()
-    creates: Sequence[NewWorkflow] = ()
-    messages: Sequence[NewMessage] = ()
-    values: Sequence[ValueRow] = ()
-    items: Sequence[StreamRow] = ()
-    place: Place | None = None
-    release: bool = False
-    progress: bool = True
-    build: str | None = None
-    why: str | None = None
-
-
-class Head(Struct, frozen=True, gc=False, kw_only=True):
-    """The one mutable row of a workflow.
-
-    Projections of the log: name, state, seq, created_at (recorded_at of seq 1), ended_at (recorded_at of the end).
-    Coordination: token, worker, wake_at, topics, takeovers, build, why; and `queue`, the last queue it was put into,
-    which stays after the end.
-    """
-
-    workflow_id: str
-    name: str
-    state: State
-    seq: int
-    created_at: int
-    ended_at: int | None = None
-    token: str | None = None
-    worker: str | None = None
-    wake_at: int | None = None
-    topics: Sequence[str] = ()
-    takeovers: int = 0
-    build: str | None = None
-    why: str | None = None
-    queue: str | None = None
-
-
-class Done(Struct, frozen=True, gc=False):
-    """It is durable, all of it."""
-
-
-class Refused(Struct, frozen=True, gc=False):
-    """The head bears another token or seq, or is gone. Nothing was written, and a repetition cannot succeed."""
-
-
-class Busy(Struct, frozen=True, gc=False):
-    """Another transaction has the row. Nothing was written; try again apart from the rest."""
-
-
-class Exists(Struct, frozen=True, gc=False):
-    """A workflow of that id was there before. Nothing was written."""
-
-    head: Head
-
-
-class Deduplicated(Struct, frozen=True, gc=False):
-    """A workflow of its queue that has not ended has its `dedup_key`. Nothing was written. `Exists` comes before it."""
-
-    head: Head
-
-
-class ChildDeduplicated(Struct, frozen=True, gc=False):
-    """The place of creation `index` of this commit, the first such, has a `dedup_key` that is taken.
-
-    Nothing of the commit was written. `ChildExists` comes before it, `Undeliverable` after.
-    """
-
-    index: int
-    head: Head
-
-
-class ChildExists(Struct, frozen=True, gc=False):
-    """Creation `index` of this commit, the first such, has an id that is taken. Nothing of the commit was written.
-
-    It comes before `Undeliverable`: nobody looks at the messages of such a commit.
-    """
-
-    index: int
-    head: Head
-
-
-class Undeliverable(Struct, frozen=True, gc=False):
-    """Message `index` has no workflow that could take it. Nothing of this commit, or of this post, was written."""
-
-    index: int
-    reason: Literal["unknown", "ended"]
-
-
-class Duplicate(Struct, frozen=True, gc=False):
-    """That message was delivered before. Nothing was written."""
-
-
-CommitOutcome = Done | Refused | Busy | ChildExists | ChildDeduplicated | Undeliverable
-CreateOutcome = Done | Exists | Deduplicated
-PostOutcome = Done | Duplicate | Undeliverable
-
-
-class Batch(Struct, frozen=True, gc=False, kw_only=True):
-    """What one transaction writes: creations first, then commits, then posts, each in the order given.
-
-    No workflow id occurs twice among the commits, nor is one both created and committed; and none occurs twice among
-    the creations of one commit.
-    """
-
-    creates: Sequence[NewWorkflow] = ()
-    commits: Sequence[Commit] = ()
-    posts: Sequence[NewMessage] = ()
-
-
-class BatchOutcome(Struct, frozen=True, gc=False, kw_only=True):
-    """One outcome for each part of the batch, in the same order."""
-
-    creates: Sequence[CreateOutcome] = ()
-    commits: Sequence[CommitOutcome] = ()
-    posts: Sequence[PostOutcome] = ()
 
 
 class ClaimRequest(Struct, frozen=True, gc=False, kw_only=True):
@@ -264,7 +98,10 @@ class ClaimRequest(Struct, frozen=True, gc=False, kw_only=True):
 
 
 class AdmitRequest(Struct, frozen=True, gc=False, kw_only=True):
-    """Asks for up to `len(tokens)` enqueued workflows of these names from these queues; see `ClaimRequest`."""
+    """Asks for up to `len(tokens)` enqueued workflows of these names from these queues, each of which is named once.
+
+    The tokens and `max_bytes` are as those of `ClaimRequest`.
+    """
 
     worker: str
     tokens: Sequence[str]
@@ -274,7 +111,7 @@ class AdmitRequest(Struct, frozen=True, gc=False, kw_only=True):
 
 
 class SlotAnswer(Struct, frozen=True, gc=False, kw_only=True):
-    """Whether each slot is taken now, and when another may be free by the passing of time alone (None: never)."""
+    """Whether each slot is taken now, and when the passing of time alone may free one of the others (None: never)."""
 
     taken: Sequence[bool]
     next_due: int | None = None
@@ -371,12 +208,14 @@ class Store(Protocol):
     def workers(self) -> Sequence[WorkerRow]:
         """Give all registered workers; and, with an empty `process` and `lease_until` 0, each holder that is not one.
 
-        Such a holder was retired, took another workflow before it noticed, and may have died since.
+        Such a holder was retired, took another workflow, or a slot, before it noticed, and may have died since.
         """
         ...
 
     def retire(self, worker: str) -> int:
         """Remove the worker and, in the same transaction, the tokens of all that it held, so that it can write no more.
+
+        The slots of its steps are free; its workflows keep theirs.
 
         What it held becomes unheld in the state it had. Of those in state `running` `why` becomes `WORKER_DIED`, and
         `takeovers` grows by one, unless `why` was that before: then this holder, who came after one that died, has
@@ -435,8 +274,10 @@ class SupportsQueues(Protocol):
     """A store that has queues. Called on the thread of `commit`.
 
     Whoever takes slots of a limited queue does so under the lock of its row, so that its limits hold exactly whatever
-    the number of workers; a queue without limits and partitions is admitted from without one. A row that another
+    the number of workers; a queue without limits and partitions is admitted from without one. A queue that another
     transaction has locked is passed over, with a `next_due` that is soon.
+
+    A workflow may be put into a queue that was not declared, or was deleted: it stands there until that is declared.
     """
 
     def declare_queues(self, queues: Sequence[tuple[str, QueueLimits]]) -> None:
@@ -448,7 +289,7 @@ class SupportsQueues(Protocol):
         ...
 
     def delete_queue(self, name: str) -> bool:
-        """Remove a queue in which no workflow stands and no slot is taken; False, and nothing done, otherwise."""
+        """Remove a queue in which no workflow has a place and no step a slot; False, and nothing done, otherwise."""
         ...
 
     def queues(self) -> Sequence[QueueRow]:
@@ -456,7 +297,7 @@ class SupportsQueues(Protocol):
         ...
 
     def count_queues(self, names: Sequence[str]) -> Sequence[QueueCounts]:
-        """Count what is in these queues."""
+        """Count what is in each of these queues; all is 0 of an unknown one."""
         ...
 
     def places(self, workflow_ids: Sequence[str]) -> Sequence[PlaceRow | None]:
@@ -464,23 +305,28 @@ class SupportsQueues(Protocol):
         ...
 
     def find_place(self, queue: str, dedup_key: str) -> PlaceRow | None:
-        """Give the workflow of a queue that has this key now."""
+        """Give the workflow of a queue that has this key now; None if the key is free."""
         ...
 
     def admit(self, request: AdmitRequest) -> ClaimAnswer:
         """Take slots for enqueued workflows, and the workflows with them: their state is `queued`, they are held.
 
-        A queue gives nothing while it is paused. Queues are served in the order of the offers, the partitions of one
-        queue in turns. `next_due` is when the passing of time alone may let another be admitted: the next that is
-        delayed becomes due, or a window of a rate moves on.
+        Given are those that are unheld and due, with their histories and inboxes, as by `claim`. A queue that is
+        paused, or unknown, gives nothing. Queues are served in the order of the offers. The partitions of one take
+        turns in the order of their names, going on behind that which was served last; one that has no slot to give
+        is passed over.
+
+        `next_due` is when the passing of time alone may let another be admitted: the next that is delayed becomes
+        due, or, where a rate kept back what would have been given, its window moves on. Sooner does no harm.
         """
         ...
 
     def take_slots(self, worker: str, wanted: Sequence[SlotWanted]) -> SlotAnswer:
         """Take slots for attempts of steps, in the order given. One that this worker has already is taken.
 
-        A slot counts for `concurrency` and `rate_limit` of its queue, and of its partition, as an admission does.
-        `retire` of the worker frees its slots. A slot of an unknown queue raises `NotFound`; a paused one gives none.
+        A slot counts for the limits of its queue, and of its partition, as that of a workflow does. `retire` of the
+        worker frees its slots. A queue that is paused gives none. Raises `NotFound`, with nothing taken, if one of
+        the queues is unknown.
         """
         ...
 
@@ -520,68 +366,3 @@ class SupportsDistribution(Protocol):
         No engine may run meanwhile. Raises `UsageError` or `SchemaMismatch`, and does nothing, where that cannot be.
         """
         ...
-
-
-def check_batch(batch: Batch) -> None:
-    """Refuse, before anything is written, a batch that no engine may make: a gap in a history, or a workflow twice."""
-    for new in batch.creates:
-        _check_creation(new)
-    created = {new.workflow_id for new in batch.creates}
-    seen = set(created)
-    for commit in batch.commits:
-        if commit.workflow_id in seen:
-            raise InternalError(f"workflow {commit.workflow_id!r} occurs twice in one batch; commit it once")
-        if commit.token is None and not commit.events:
-            raise InternalError(f"workflow {commit.workflow_id!r} is written without a token or events; give it one")
-        seen.add(commit.workflow_id)
-        expected = commit.seq
-        for event in commit.events:
-            expected += 1
-            if event.seq != expected:
-                raise _gap(commit.workflow_id, expected, event.seq)
-        if commit.items:
-            _check_items(commit)
-        if commit.values and len({value.name for value in commit.values}) < len(commit.values):
-            raise InternalError(f"workflow {commit.workflow_id!r} sets one value twice in one commit; give the last")
-        if commit.creates:
-            _check_creations(commit)
-            created.update(new.workflow_id for new in commit.creates)
-    if len(created) > len(batch.creates):
-        both = created.intersection(commit.workflow_id for commit in batch.commits)
-        if both:
-            raise InternalError(f"workflow {min(both)!r} is both created and committed in one batch")
-
-
-def _check_creations(commit: Commit) -> None:
-    for new in commit.creates:
-        _check_creation(new)
-    if len({new.workflow_id for new in commit.creates}) < len(commit.creates):
-        raise InternalError(f"a commit of workflow {commit.workflow_id!r} creates one workflow twice; create it once")
-
-
-def _check_creation(new: NewWorkflow) -> None:
-    if not new.events:
-        raise InternalError(f"workflow {new.workflow_id!r} is created without events; give it at least seq 1")
-    if (new.token is None) != (new.worker is None):
-        raise InternalError(f"workflow {new.workflow_id!r} is created with a token or a worker; give both or none")
-    for expected, event in enumerate(new.events, start=1):
-        if event.seq != expected:
-            raise _gap(new.workflow_id, expected, event.seq)
-
-
-def _gap(workflow_id: str, expected: int, found: int) -> InternalError:
-    return InternalError(
-        f"history of workflow {workflow_id!r} would have a gap: expected seq {expected}, found {found}"
-    )
-
-
-def _check_items(commit: Commit) -> None:
-    ends: dict[str, int] = {}
-    for row in commit.items:
-        expected = ends.get(row.stream, row.offset)
-        if row.offset != expected or row.count < 1:
-            raise InternalError(
-                f"stream {row.stream!r} of workflow {commit.workflow_id!r} would have a gap: expected offset "
-                f"{expected}, found {row.offset} with {row.count} items"
-            )
-        ends[row.stream] = row.offset + row.count

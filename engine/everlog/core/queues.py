@@ -14,7 +14,10 @@ from everlog.core.heads import State
 
 
 class Rate(Struct, frozen=True, gc=False):
-    """At most `limit` admissions in any window of `per` microseconds."""
+    """At most `limit` starts in any window of `per` microseconds, both at least 1.
+
+    A start is that a workflow is admitted or that an attempt of a step takes a slot, whatever becomes of it.
+    """
 
     limit: int
     per: int
@@ -24,7 +27,8 @@ class QueueLimits(Struct, frozen=True, gc=False, kw_only=True):
     """What a queue limits; None is no limit.
 
     `concurrency` counts the slots of the queue, `partition_concurrency` those of each partition, and the rates count
-    admissions, all over all workers. `worker_concurrency` is of each worker's memory: the worker counts it itself.
+    starts, all over all workers; starts from before a queue had a rate do not count. `worker_concurrency` is of each
+    worker's memory: the worker counts it itself.
     """
 
     concurrency: int | None = None
@@ -48,7 +52,10 @@ class QueueRow(Struct, frozen=True, gc=False, kw_only=True):
 
 
 class QueueCounts(Struct, frozen=True, gc=False, kw_only=True):
-    """How many workflows of a queue are due, how many are delayed, and how many slots are taken (steps included)."""
+    """How many enqueued workflows of a queue are due, how many are delayed, and how many slots are taken.
+
+    The slots of steps are among those; a workflow that is paused before it was admitted is counted nowhere.
+    """
 
     name: str
     due: int = 0
@@ -60,8 +67,9 @@ class Place(Struct, frozen=True, gc=False, kw_only=True):
     """Where a workflow stands in a queue.
 
     Within a partition the lower `priority` goes first, then the earlier `due_at`, then who came first; the partitions
-    of a queue take turns. Before `due_at` it is delayed and counts for nothing. At most one workflow of a queue that has
-    not ended has a given `dedup_key`. With `takes_key` one that is no longer enqueued loses its key to this one.
+    of a queue take turns. Before `due_at` it is delayed, and is not admitted. At most one workflow of a queue that has
+    not ended has a given `dedup_key`. With `takes_key` one that was admitted loses its key to this one; it is False
+    in what is read back.
     """
 
     queue: str
@@ -73,16 +81,20 @@ class Place(Struct, frozen=True, gc=False, kw_only=True):
 
 
 class PlaceRow(Struct, frozen=True, gc=False, kw_only=True):
-    """A place that is taken, as it is read back: until the workflow has ended."""
+    """A place that is taken, as it is read back: until the workflow has ended.
+
+    `has_slot` is whether the workflow was admitted, and so has begun, or may begin at any time.
+    """
 
     workflow_id: str
     name: str
     state: State
     place: Place
+    has_slot: bool
 
 
 class QueueOffer(Struct, frozen=True, gc=False, kw_only=True):
-    """A queue from which a worker takes workflows, and how many more of it it has room for (None: any number)."""
+    """A queue from which a worker takes workflows, and for how many more of them it has room (None: any number)."""
 
     queue: str
     room: int | None = None

@@ -1,0 +1,53 @@
+"""Workflows as MemoryStore keeps them. They know nothing of each other, nor of who else is runnable."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from everlog import store
+
+
+class Workflow:
+    """All that is kept of one workflow: its head, its history, its unread inbox and the message keys it has seen."""
+
+    def __init__(self, number: int, head: store.Head, events: Sequence[store.EventRow]) -> None:
+        self.number = number
+        self.head = head
+        self.events = list(events)
+        self.inbox: dict[int, store.InboxRow] = {}
+        self.senders: set[tuple[str, int]] = set()  # (source, number) of what is in the inbox
+        self.keys: set[str] = set()  # of all messages that ever were
+        self.values: dict[str, store.ValueRow] = {}
+        self.streams: dict[str, list[store.StreamRow]] = {}
+
+
+def is_asked_for(head: store.Head, request: store.ClaimRequest) -> bool:
+    """Say whether a claim may give this workflow, if it is runnable."""
+    is_served = request.queues is None or head.queue is None or head.queue in request.queues
+    return is_served and head.name in request.names
+
+
+def runnable_since(workflow: Workflow, now: int, build: str) -> int | None:
+    """Say since when an unheld workflow that has not ended is runnable by this build; None if it is not."""
+    head = workflow.head
+    if head.state == "stuck":
+        return head.created_at if head.build != build else None
+    if head.state not in ("waiting", "paused", "enqueued"):
+        return head.created_at
+    topics = head.topics if head.state == "waiting" else ()
+    reasons = [row.arrived_at for row in workflow.inbox.values() if row.control or row.topic in topics]
+    if head.state == "waiting" and head.wake_at is not None and head.wake_at <= now:
+        reasons.append(head.wake_at)
+    return min(reasons, default=None)
+
+
+def given(workflows: Sequence[Workflow], max_bytes: int) -> Sequence[store.Claimed]:
+    """Give what was taken; a history that does not fit comes empty, save the first."""
+    answer: list[store.Claimed] = []
+    for workflow in workflows:
+        size = sum(len(event.payload) for event in workflow.events)
+        fits = not answer or size <= max_bytes
+        max_bytes -= size if fits else 0
+        history, inbox = list(workflow.events) if fits else [], list(workflow.inbox.values())
+        answer.append(store.Claimed(head=workflow.head, history=history, inbox=inbox))
+    return answer
