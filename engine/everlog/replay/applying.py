@@ -182,7 +182,8 @@ def _cancel_requested(execution: Execution, event: events.CancelRequested) -> No
 
 
 def _placed(execution: Execution, event: events.WorkflowPlaced | events.InputReplaced) -> None:
-    """Do nothing: where it stood before it was admitted is over, and what its input is was read before."""
+    """Take note of the place; what the input is was read before."""
+    execution.place = event.place
 
 
 def _paused(execution: Execution, event: events.WorkflowPaused | events.WorkflowResumed) -> None:

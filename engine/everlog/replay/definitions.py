@@ -54,6 +54,7 @@ T = TypeVar("T")
 S = TypeVar("S")
 T_co = TypeVar("T_co", covariant=True)
 Self = TypeVar("Self", bound="Definition[..., Any]")
+OwnWorkflow = TypeVar("OwnWorkflow", bound="AnyWorkflow[..., Any]")
 
 log: Final = logging.getLogger("everlog")
 
@@ -304,7 +305,7 @@ class AnyWorkflow(Definition[P, T_co]):
         if is_here:
             register_workflow(self)
 
-    def _with(self: Self, options: WorkflowOptions) -> Self:
+    def _with(self: OwnWorkflow, options: WorkflowOptions) -> OwnWorkflow:
         unknown = options.keys() - WorkflowOptions.__annotations__.keys()
         if unknown:
             raise InvalidDefinition(

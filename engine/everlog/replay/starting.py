@@ -158,9 +158,9 @@ def _drawn(
 def would_never_end(workflow_id: str, what: str, queue: str | None) -> str:
     """Say why something is not waited for that may wait for a slot which the waiting keeps."""
     return (
-        f"workflow {workflow_id!r}, or one that waits for it, keeps a slot of queue {queue!r} until it ends, and {what} "
-        "needs another of them: waiting for it could take for ever. Give it another queue, or none; or do not wait "
-        "for it here"
+        f"workflow {workflow_id!r}, or one that waits for it, keeps a slot of queue {queue!r} until it ends, and "
+        f"{what} needs another of them: waiting for it could take for ever. Give it another queue, or none; or do not "
+        "wait for it here"
     )
 
 

@@ -1,7 +1,8 @@
-"""Admission: when this worker asks its queues for workflows, and for how many of each. Which ones, the store decides."""
+"""Admission: when this worker asks its queues for workflows, and for how many of each. Which ones, the store says."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from everlog.core.queues import QueueOffer
@@ -18,8 +19,8 @@ class Admission:
         self._book = book
         self._host = host
         self._served = None if served is None else frozenset(served)
-        self._held: dict[str, int] = {}
-        """So many workflows of each queue are in memory."""
+        self._held: dict[Resident, str] = {}
+        """The workflows of queues that are in memory, and the queue of each."""
         self._turn = 0
         self.wanted = True
         """Whether something may have changed since the store was last asked."""
@@ -50,24 +51,23 @@ class Admission:
 
     def took(self, resident: Resident) -> None:
         """Count a workflow that is in memory now."""
-        queue = resident.queue
+        queue = resident.execution.queue
         if queue is not None:
-            self._held[queue] = self._held.get(queue, 0) + 1
+            self._held[resident] = queue
 
     def let_go(self, resident: Resident) -> None:
         """Count it no more: it gave back its slot, or has left room for another."""
-        queue = resident.queue
-        if queue is not None:
-            self._held[queue] -= 1
+        if self._held.pop(resident, None) is not None:
             self.wanted = True
 
     def _offers(self) -> list[QueueOffer]:
         """Give the queues that have room here, another one first each time."""
         offers: list[QueueOffer] = []
+        held = Counter(self._held.values())
         for name, row in self._book.rows.items():
             if self._served is None or name in self._served:
                 most = row.limits.worker_concurrency
-                room = None if most is None else most - self._held.get(name, 0)
+                room = None if most is None else most - held[name]
                 if room is None or room > 0:
                     offers.append(QueueOffer(queue=name, room=room))
         if not offers:

@@ -57,7 +57,7 @@ class QueueBook:
         """Declare what is to be declared, and read what may have changed, if it is time. Raises `StoreError`."""
         if self._host.monotonic() >= self.next_look():
             self._declare()
-            self._read()
+            self.read()
 
     def use(self, queue: Queue | str) -> QueueRow | None:
         """Give a queue, declared where it is not; None for a name that the store does not know.
@@ -71,16 +71,12 @@ class QueueBook:
                     log.warning("queue %r is declared twice, with different limits; now as %r", name, queue)
                 self._to_declare[name] = queue.limits
                 self._declare()
-                self._read()
+                self.read()
         else:
             name = queue
             if name not in self.rows:
-                self._read()
+                self.read()
         return self.rows.get(name)
-
-    def changed(self) -> None:
-        """Read anew what was changed here. Raises `StoreError`."""
-        self._read()
 
     def _declare(self) -> None:
         if self._to_declare:
@@ -88,7 +84,8 @@ class QueueBook:
             self._declared.update(self._to_declare)
             self._to_declare.clear()
 
-    def _read(self) -> None:
+    def read(self) -> None:
+        """Read all queues, now. Raises `StoreError`."""
         self._is_old = False  # what is written from here on is noted again
         try:
             self.rows = {row.name: row for row in self.store().queues()}

@@ -83,7 +83,7 @@ class Slots:
                 self._to_free.append(slot)  # it may have been taken, and the answer was lost
 
     def _wanted(self, now: int) -> tuple[list[Resident], list[StepOperation]]:
-        """Give the attempts that ask for a slot; those that can never have one end now, and their workflows come first."""
+        """Give the workflows of attempts that can never have a slot, and end now, and the attempts that ask for one."""
         ended: list[Resident] = []
         wanted: list[StepOperation] = []
         for operation, (resident, _) in list(self._waiting.items()):
@@ -108,7 +108,7 @@ class Slots:
         name = name_of(limit)
         if row is None:
             return NotFound(unknown_queue(name))
-        if resident.queue == name and row.limits.concurrency is not None:
+        if resident.execution.queue == name and row.limits.concurrency is not None:
             return UsageError(would_never_end(resident.workflow_id, f"its step {operation.name!r}", name))
         return None
 
@@ -117,7 +117,7 @@ class Slots:
         try:
             answer = self._book.store().take_slots(worker, asked)
         except NotFound:  # deleted since it was looked for
-            self._book.changed()
+            self._book.read()
             self.wanted = True
             return []
         except BaseException:
