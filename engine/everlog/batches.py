@@ -73,7 +73,7 @@ class Commit(Struct, frozen=True, gc=False, kw_only=True):
     written before, when the answer to this same commit was lost: it is left as it is.
     `place` puts the workflow into a queue, or moves it there, behind those that are equal to it, with the state
     `enqueued` or `paused`, and gives back the slot that it had. Without one, a workflow that is not ended keeps its
-    place, and its slot unless its state becomes `enqueued`; an end gives both back.
+    place, and its slot unless its state becomes `enqueued`; an end gives both back. Who has no place is not admitted.
     """
 
     workflow_id: str

@@ -104,7 +104,8 @@ class MemoryQueues:
         queue = self.rows.get(name)
         if queue is None or queue.paused:
             return Admitted([], None)
-        spots = {one: self.spots[one] for one in standing if self.spots[one].place.queue == name}
+        found = [(one, self.spots[one]) for one in standing if one in self.spots]
+        spots = {one: spot for one, spot in found if spot.place.queue == name}
         due = {one: spot for one, spot in spots.items() if spot.place.due_at <= now}
         delayed = [spot.place.due_at for spot in spots.values() if spot.place.due_at > now]
         admitted: list[str] = []

@@ -9,13 +9,33 @@ from everlog.errors import StoreUnavailable
 from everlog.memory import MemoryStore
 from everlog.runtime.backends import open_store
 from everlog.store import Commit, Done, Store
-from everlog.testing import Crash, FaultyStore, StoreConformance, StreamsConformance, ValuesConformance
+from everlog.testing import (
+    Crash,
+    FaultyStore,
+    QueuesConformance,
+    StoreConformance,
+    StreamsConformance,
+    ValuesConformance,
+)
 from everlog.testing.faults import Fault
-from everlog.testing.making import commit, create, events, head, held, new
+from everlog.testing.making import (
+    admit,
+    claim,
+    claimed_ids,
+    commit,
+    create,
+    declare,
+    enqueued,
+    events,
+    head,
+    held,
+    new,
+    place_of,
+)
 from tests.postgres import needs_postgres, new_schema
 
 
-class TestWithoutFaults(StoreConformance, ValuesConformance, StreamsConformance):
+class TestWithoutFaults(StoreConformance, ValuesConformance, StreamsConformance, QueuesConformance):
     @pytest.fixture
     def store(self) -> FaultyStore:
         return FaultyStore(MemoryStore())
@@ -55,3 +75,21 @@ def test_after_a_fault_the_store_goes_on_and_after_a_crash_nothing_does(store: S
             call()
     faulty.close()
     assert [one is not None for one in store.heads(["a", "b", "c"])] == [True, True, False]
+
+
+@pytest.mark.parametrize(("when", "state"), [("before", "enqueued"), ("after", "queued")])
+@pytest.mark.parametrize("kind", ["unavailable", "crash"])
+def test_a_fault_strikes_before_or_after_an_admission(store: Store, when: str, state: str, kind: str) -> None:
+    declare(store, concurrency=1)
+    create(store, enqueued("order"))
+    faulty = FaultyStore(store, Fault(admit=1, when=when, kind=kind))  # type: ignore[arg-type] # spelled out above
+    with pytest.raises(StoreUnavailable if kind == "unavailable" else Crash) as caught:
+        admit(faulty, "t")
+    found = place_of(store, "order")
+    assert found is not None
+    assert (found.state, found.has_slot) == (state, when == "after")
+    if isinstance(caught.value, StoreUnavailable):
+        assert caught.value.unknown_outcome is (when == "after")
+        assert head(store, "order").token is None
+    if when == "after" and kind == "unavailable":
+        assert claimed_ids(claim(faulty, "u")) == ["order"]

@@ -15,7 +15,8 @@ A backend adopts it in ten lines:
             yield another
             another.close()
 
-`ValuesConformance` and `StreamsConformance` are adopted in the same way, by stores that keep values and streams.
+`ValuesConformance`, `StreamsConformance` and `QueuesConformance` are adopted in the same way, by stores that keep
+values and streams, and that have queues.
 """
 
 from __future__ import annotations
@@ -26,22 +27,26 @@ from everlog.store import Store
 
 # Before they are imported: so that a failing assertion in them shows its values.
 pytest.register_assert_rewrite(
+    "everlog.testing.contract_admissions",
     "everlog.testing.contract_children",
     "everlog.testing.contract_claims",
     "everlog.testing.contract_commits",
     "everlog.testing.contract_messages",
     "everlog.testing.contract_outside",
+    "everlog.testing.contract_places",
     "everlog.testing.contract_streams",
     "everlog.testing.contract_values",
     "everlog.testing.contract_workers",
 )
 
+from everlog.testing.contract_admissions import AdmissionContract  # noqa: E402 - see above
 from everlog.testing.contract_children import ChildrenContract  # noqa: E402 - see above
 from everlog.testing.contract_claims import ClaimContract  # noqa: E402 - see above
 from everlog.testing.contract_commits import CommitContract  # noqa: E402 - see above
 from everlog.testing.contract_messages import MessageContract  # noqa: E402 - see above
 from everlog.testing.contract_outside import DeletionConformance as DeletionConformance  # noqa: E402 - see above
 from everlog.testing.contract_outside import OutsideContract  # noqa: E402 - see above
+from everlog.testing.contract_places import PlaceContract  # noqa: E402 - see above
 from everlog.testing.contract_streams import StreamContract  # noqa: E402 - see above
 from everlog.testing.contract_values import ValueContract  # noqa: E402 - see above
 from everlog.testing.contract_workers import WorkerContract  # noqa: E402 - see above
@@ -83,3 +88,7 @@ class ValuesConformance(_Conformance, ValueContract):
 
 class StreamsConformance(_Conformance, StreamContract):
     """What a store promises that keeps streams: `SupportsStreams`."""
+
+
+class QueuesConformance(_Conformance, PlaceContract, AdmissionContract):
+    """What a store promises that has queues: `SupportsQueues`."""

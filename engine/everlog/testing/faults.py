@@ -1,4 +1,4 @@
-"""FaultyStore: any store, failing on purpose at a chosen commit. It decides when to fail, never what is written."""
+"""FaultyStore: any store, failing on purpose at a chosen commit or admission. It never decides what is written."""
 
 from __future__ import annotations
 
@@ -9,19 +9,28 @@ import msgspec
 
 from everlog.errors import StoreUnavailable
 from everlog.store import (
+    AdmitRequest,
     Batch,
     BatchOutcome,
     ClaimAnswer,
     ClaimRequest,
+    Commit,
     EventRow,
     FoundValue,
     Head,
     InboxRow,
+    PlaceRow,
+    QueueCounts,
+    QueueLimits,
+    QueueRow,
+    SlotAnswer,
+    SlotWanted,
     Store,
     StreamEnd,
     StreamPage,
     StreamQuestion,
     SupportsDeletion,
+    SupportsQueues,
     SupportsStreams,
     SupportsValues,
     ValueRow,
@@ -35,24 +44,30 @@ class Crash(BaseException):
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
-    """What happens at a commit, counted from 1.
+    """What happens at a commit, or at an admission, counted from 1.
 
     - `unavailable` before: nothing was written, and the caller knows it.
-    - `unavailable` after: all of it is durable, and the caller hears that this is not known.
+    - `unavailable` after: all of it is durable, and the caller hears that this is not known. What was admitted is let
+      go of, as by any store that was not heard: it keeps its slot, and the next claim gives it.
     - `crash` before or after: from then on every call raises `Crash`, as nothing of a dead process reaches a store.
     """
 
-    commit: int
+    commit: int = 0
+    admit: int = 0
     when: Literal["before", "after"]
     kind: Literal["unavailable", "crash"] = "unavailable"
 
 
 class FaultyStore:
-    """Passes everything on to `store`, save at the commits that the faults name. `commits` counts them."""
+    """Passes everything on to `store`, save at the commits and admissions that the faults name.
+
+    `commits` and `admissions` count them.
+    """
 
     def __init__(self, store: Store, *faults: Fault) -> None:
         self.store = store
         self.commits = 0
+        self.admissions = 0
         self.faults = list(faults)
         self.crashed = False
 
@@ -64,9 +79,9 @@ class FaultyStore:
         """Pass on, and fail before or after where a fault says so."""
         store = self._living()
         self.commits += 1
-        self._fail("before")
+        self._fail("before", commit=self.commits)
         outcome = store.commit(batch)
-        self._fail("after")
+        self._fail("after", commit=self.commits)
         return outcome
 
     def claim(self, request: ClaimRequest) -> ClaimAnswer:
@@ -104,6 +119,60 @@ class FaultyStore:
     def read_streams(self, questions: Sequence[StreamQuestion], *, limit: int) -> Sequence[StreamPage]:
         """Pass on."""
         return self._with_streams().read_streams(questions, limit=limit)
+
+    def declare_queues(self, queues: Sequence[tuple[str, QueueLimits]]) -> None:
+        """Pass on."""
+        self._with_queues().declare_queues(queues)
+
+    def change_queue(self, name: str, *, limits: QueueLimits | None = None, paused: bool | None = None) -> bool:
+        """Pass on."""
+        return self._with_queues().change_queue(name, limits=limits, paused=paused)
+
+    def delete_queue(self, name: str) -> bool:
+        """Pass on."""
+        return self._with_queues().delete_queue(name)
+
+    def queues(self) -> Sequence[QueueRow]:
+        """Pass on."""
+        return self._with_queues().queues()
+
+    def count_queues(self, names: Sequence[str]) -> Sequence[QueueCounts]:
+        """Pass on."""
+        return self._with_queues().count_queues(names)
+
+    def places(self, workflow_ids: Sequence[str]) -> Sequence[PlaceRow | None]:
+        """Pass on."""
+        return self._with_queues().places(workflow_ids)
+
+    def find_place(self, queue: str, dedup_key: str) -> PlaceRow | None:
+        """Pass on."""
+        return self._with_queues().find_place(queue, dedup_key)
+
+    def admit(self, request: AdmitRequest) -> ClaimAnswer:
+        """Pass on, and fail before or after where a fault says so."""
+        queues, store = self._with_queues(), self.store
+        self.admissions += 1
+        self._fail("before", admit=self.admissions)
+        answer = queues.admit(request)
+        try:
+            self._fail("after", admit=self.admissions)
+        except StoreUnavailable:
+            heads = [one.head for one in answer.claimed]
+            lets_go = [
+                Commit(workflow_id=one.workflow_id, token=one.token, seq=one.seq, state=one.state, release=True)
+                for one in heads
+            ]
+            store.commit(Batch(commits=lets_go))
+            raise
+        return answer
+
+    def take_slots(self, worker: str, wanted: Sequence[SlotWanted]) -> SlotAnswer:
+        """Pass on."""
+        return self._with_queues().take_slots(worker, wanted)
+
+    def free_slots(self, worker: str, slots: Sequence[str]) -> None:
+        """Pass on."""
+        self._with_queues().free_slots(worker, slots)
 
     def changes(self) -> int:
         """Pass on."""
@@ -153,13 +222,20 @@ class FaultyStore:
             raise TypeError(f"{store!r} keeps no streams, so there are none to ask for")
         return store
 
-    def _fail(self, when: Literal["before", "after"]) -> None:
+    def _with_queues(self) -> SupportsQueues:
+        store = self._living()
+        if not isinstance(store, SupportsQueues):
+            raise TypeError(f"{store!r} has no queues, so there is nobody to admit")
+        return store
+
+    def _fail(self, when: Literal["before", "after"], *, commit: int = 0, admit: int = 0) -> None:
         for fault in self.faults:
-            if (fault.commit, fault.when) != (self.commits, when):
+            if (fault.commit, fault.admit, fault.when) != (commit, admit, when):
                 continue
+            call = f"commit {commit}" if commit else f"admission {admit}"
             if fault.kind == "crash":
                 self.crashed = True
-                raise Crash(f"a crash {when} commit {self.commits}, as the test asked for")
+                raise Crash(f"a crash {when} {call}, as the test asked for")
             raise StoreUnavailable(
-                f"the store failed {when} commit {self.commits}, as the test asked for", unknown_outcome=when == "after"
+                f"the store failed {when} {call}, as the test asked for", unknown_outcome=when == "after"
             )

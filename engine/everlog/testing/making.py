@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from everlog.store import (
+    AdmitRequest,
     Batch,
     ClaimAnswer,
     Claimed,
@@ -17,9 +18,16 @@ from everlog.store import (
     Head,
     NewMessage,
     NewWorkflow,
+    Place,
+    PlaceRow,
     PostOutcome,
+    QueueLimits,
+    QueueOffer,
+    Rate,
+    SlotWanted,
     State,
     Store,
+    SupportsQueues,
     WorkerRow,
 )
 
@@ -118,16 +126,92 @@ def ended(store: Store, workflow_id: str, state: State = "completed") -> None:
     assert commit(store, last) == Done()
 
 
+def enqueued(
+    workflow_id: str,
+    queue: str = "mail",
+    *,
+    name: str = "checkout",
+    partition: str = "",
+    priority: int = 0,
+    due_at: int = 0,
+    dedup_key: str | None = None,
+    takes_key: bool = False,
+) -> NewWorkflow:
+    """Make a workflow that stands in a queue."""
+    place = Place(
+        queue=queue,
+        partition=partition,
+        priority=priority,
+        due_at=due_at,
+        dedup_key=dedup_key,
+        takes_key=takes_key,
+    )
+    return NewWorkflow(workflow_id=workflow_id, name=name, state="enqueued", events=events(1, 1), place=place)
+
+
+def declare(
+    store: Store,
+    queue: str = "mail",
+    *,
+    concurrency: int | None = None,
+    rate_limit: tuple[int, int] | None = None,
+    partition_concurrency: int | None = None,
+    partition_rate_limit: tuple[int, int] | None = None,
+) -> None:
+    """Declare a queue."""
+    limits = QueueLimits(
+        concurrency=concurrency,
+        rate_limit=None if rate_limit is None else Rate(*rate_limit),
+        partition_concurrency=partition_concurrency,
+        partition_rate_limit=None if partition_rate_limit is None else Rate(*partition_rate_limit),
+    )
+    with_queues(store).declare_queues([(queue, limits)])
+
+
+def with_queues(store: Store) -> SupportsQueues:
+    """Give the same store, as one that has queues."""
+    assert isinstance(store, SupportsQueues)
+    return store
+
+
+def admit(
+    store: Store,
+    *tokens: str,
+    worker: str = "worker-1",
+    names: Sequence[str] = ("checkout",),
+    queues: Sequence[str] = ("mail",),
+    room: int | None = None,
+    max_bytes: int = 16_000_000,
+) -> ClaimAnswer:
+    """Admit as many workflows as there are tokens."""
+    offers = [QueueOffer(queue=queue, room=room) for queue in queues]
+    request = AdmitRequest(worker=worker, tokens=tokens, names=names, offers=offers, max_bytes=max_bytes)
+    return with_queues(store).admit(request)
+
+
+def take(store: Store, *slots: str, worker: str = "worker-1", queue: str = "mail", partition: str = "") -> list[bool]:
+    """Take slots for steps, and give which were taken."""
+    wanted = [SlotWanted(slot=slot, queue=queue, partition=partition) for slot in slots]
+    return list(with_queues(store).take_slots(worker, wanted).taken)
+
+
+def place_of(store: Store, workflow_id: str) -> PlaceRow | None:
+    """Give the place of a workflow."""
+    return with_queues(store).places([workflow_id])[0]
+
+
 def claim(
     store: Store,
     *tokens: str,
     worker: str = "worker-1",
     build: str = "build-1",
     names: Sequence[str] = ("checkout",),
+    queues: Sequence[str] | None = None,
     max_bytes: int = 16_000_000,
 ) -> ClaimAnswer:
     """Claim as many workflows as there are tokens."""
-    return store.claim(ClaimRequest(worker=worker, tokens=tokens, build=build, names=names, max_bytes=max_bytes))
+    request = ClaimRequest(worker=worker, tokens=tokens, build=build, names=names, queues=queues, max_bytes=max_bytes)
+    return store.claim(request)
 
 
 def claim_only(store: Store, workflow_id: str, token: str, *, worker: str = "worker-1") -> Sequence[Claimed]:

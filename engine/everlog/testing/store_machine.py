@@ -6,16 +6,12 @@ every store are compared with those of `MemoryStore`, which was written independ
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
+from collections.abc import Sequence
 
-import msgspec
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import initialize, invariant, rule
 from msgspec.structs import replace
 
-from everlog.memory import MemoryStore
 from everlog.store import (
     Batch,
     ClaimRequest,
@@ -23,176 +19,81 @@ from everlog.store import (
     EventRow,
     NewMessage,
     NewWorkflow,
+    QueueLimits,
     State,
     Store,
-    StreamKind,
     StreamQuestion,
     StreamRow,
     SupportsDeletion,
+    SupportsQueues,
     SupportsStreams,
     SupportsValues,
     ValueRow,
     WorkerRow,
     WorkflowQuery,
 )
-
-IDS = tuple("abcdefghij")
-NAMES = ("checkout", "report")
-WORKERS = ("worker-1", "worker-2")
-TOPICS = ("news", "o'hara ☃")
-STATES: tuple[State, ...] = ("queued", "running", "waiting", "paused", "stuck", "completed", "failed", "cancelled")
-VALUES = ("state", "o'hara ☃")
-STREAMS = ("log", "Log", "o'hara ☃")
-KINDS: tuple[StreamKind, ...] = ("items", "items", "reset", "closed")
-LATER = (None, None, None, -3, 0, 40, 500)
-"""When `wake_at` lies, seen from now."""
-
-
-_Creation = tuple[str, str, State, int, str | None]
-
-
-class _Sent(msgspec.Struct, frozen=True):
-    destination: str
-    number: int
-    topic: str
-    control: bool
-    key: str | None
-    optional: bool
-
-
-class _Emitted(msgspec.Struct, frozen=True):
-    stream: str
-    count: int
-    kind: StreamKind
-    again: bool
-    """Whether the last row of the stream is written again, as after an answer that was lost."""
-
-
-class _Intent(msgspec.Struct, frozen=True):
-    """A commit as it is drawn; the rest is filled in from what the stores hold by then.
-
-    Most places are those of held workflows.
-    """
-
-    place: int
-    token: str
-    seq_error: int
-    state: State
-    events: int
-    wake_in: int | None
-    topics: Sequence[str]
-    consumed: frozenset[int]
-    creates: Sequence[_Creation]
-    messages: Sequence[_Sent]
-    release: bool
-    progress: bool
-    build: str | None
-    values: frozenset[str] = frozenset()
-    items: Sequence[_Emitted] = ()
-
-
-_sent = st.builds(
-    _Sent,
-    st.sampled_from((*IDS[:6], "nobody")),
-    st.integers(1, 3),
-    st.sampled_from(TOPICS),
-    st.booleans(),
-    st.sampled_from((None, None, None, "k1", "k2")),
-    st.booleans(),
-)
-_creation = st.tuples(
-    st.sampled_from(IDS),
-    st.sampled_from(NAMES),
-    st.sampled_from(("queued", "running", "waiting") * 4 + STATES),
-    st.integers(1, 3),
-    st.sampled_from((None, *WORKERS)),
-)
-_emitted = st.builds(
-    _Emitted,
-    st.sampled_from(STREAMS),
-    st.integers(1, 3),
-    st.sampled_from(KINDS),
-    st.sampled_from((False, False, True)),
-)
-_intent = st.builds(
-    _Intent,
-    st.integers(0, len(IDS) - 1),
-    st.sampled_from(("current",) * 8 + ("old", "wrong")),
-    st.sampled_from((0,) * 8 + (-1, 1)),
-    st.sampled_from(("running", "waiting") * 4 + STATES),
-    st.integers(0, 3),
-    st.sampled_from(LATER),
-    st.lists(st.sampled_from(TOPICS), unique=True),
-    st.frozensets(st.integers(0, 3)),
-    st.lists(_creation, max_size=2, unique_by=lambda creation: creation[0]) | st.just([]),
-    st.lists(_sent, max_size=2),
-    st.booleans(),
-    st.booleans(),
-    st.sampled_from((None, None, None, "build-1", "build-2")),
-    st.frozensets(st.sampled_from(VALUES)),
-    st.lists(_emitted, max_size=3, unique_by=lambda one: one.stream),
+from everlog.testing import machine_queues
+from everlog.testing import machine_words as words
+from everlog.testing.machine_queues import QueueRules, without_second_keys
+from everlog.testing.machine_stores import plain
+from everlog.testing.machine_words import (
+    IDS,
+    NAMES,
+    QUEUES,
+    STATES,
+    STREAMS,
+    TOPICS,
+    VALUES,
+    WORKERS,
+    Creation,
+    Emitted,
+    Intent,
+    Placed,
+    Sent,
 )
 
 
-class StoreMachine(RuleBasedStateMachine):
+class StoreMachine(QueueRules):
     """Subclass it, and give `open_stores`; its `TestCase` is the test."""
-
-    def open_stores(self, clock: Callable[[], int]) -> Mapping[str, Store]:
-        """Open new, empty stores, by name, that go by this clock."""
-        raise NotImplementedError
-
-    def reopen(self, name: str, store: Store, clock: Callable[[], int]) -> Store:
-        """Close a store and open it again. Here: do neither, for stores that would lose everything."""
-        return store
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.time = 1_700_000_000_000_000
-        self.model = MemoryStore(self._clock)
-        self.stores: dict[str, Store] = {}
-        self.tokens: dict[str, list[str]] = {}
-        self.last_token = 0
-
-    def _clock(self) -> int:
-        return self.time
 
     @initialize()
     def open(self) -> None:
         """Open all stores, and create a few workflows, so that even short runs meet held ones."""
-        self.stores = dict(self.open_stores(self._clock))
-        self.write([("a", NAMES[0], "queued", 1, None)], [], [])
-        self.write([(name, NAMES[0], "running", 1, WORKERS[0]) for name in "bcd"], [], [])
-        self.write([("e", NAMES[1], "running", 2, WORKERS[1])], [], [])
+        self.stores = dict(self.open_stores(self.clock))
+        self.write([Creation("a", NAMES[0], "queued")], [], [])
+        self.write([Creation(name, NAMES[0], "running", worker=WORKERS[0]) for name in "bcd"], [], [])
+        self.write([Creation("e", NAMES[1], "running", 2, WORKERS[1])], [], [])
+        self.declare_queue(QUEUES[0], QueueLimits())
 
     def teardown(self) -> None:
         """Close all stores."""
         for store in self.stores.values():
             store.close()
 
-    @rule(creations=st.lists(_creation, min_size=1, max_size=3))
-    def create(self, creations: list[_Creation]) -> None:
+    @rule(creations=st.lists(words.creations, min_size=1, max_size=3))
+    def create(self, creations: list[Creation]) -> None:
         """Create workflows."""
         self.write(creations, [], [])
 
-    @rule(intents=st.lists(_intent, min_size=1, max_size=4))
-    def commit(self, intents: list[_Intent]) -> None:
+    @rule(intents=st.lists(words.intents, min_size=1, max_size=4))
+    def commit(self, intents: list[Intent]) -> None:
         """Commit for workflows, most of them held."""
         self.write([], intents, [])
 
-    @rule(posts=st.lists(_sent, min_size=1, max_size=3))
-    def post(self, posts: list[_Sent]) -> None:
+    @rule(posts=st.lists(words.sent, min_size=1, max_size=3))
+    def post(self, posts: list[Sent]) -> None:
         """Post messages."""
         self.write([], [], posts)
 
     @rule(
-        creations=st.lists(_creation, max_size=2),
-        intents=st.lists(_intent, max_size=3),
-        posts=st.lists(_sent, max_size=2),
+        creations=st.lists(words.creations, max_size=2),
+        intents=st.lists(words.intents, max_size=3),
+        posts=st.lists(words.sent, max_size=2),
     )
-    def write(self, creations: list[_Creation], intents: list[_Intent], posts: list[_Sent]) -> None:
+    def write(self, creations: list[Creation], intents: list[Intent], posts: list[Sent]) -> None:
         """Write a batch; the consumed rows are named by each store as it numbered them."""
         self.time += 10
-        creates = [self._creation(*creation) for creation in creations]
+        creates = [self._creation(creation) for creation in creations]
         chosen = self._choose(intents, taken={new.workflow_id for new in creates})
         committed = set(chosen)
         batch = Batch(
@@ -203,12 +104,12 @@ class StoreMachine(RuleBasedStateMachine):
         places = [intent.consumed for intent in chosen.values()]
         expected = self.model.commit(_with_rows(self.model, batch, places))
         for name, store in self.stores.items():
-            assert _plain(store.commit(_with_rows(store, batch, places))) == _plain(expected), name
+            assert plain(store.commit(_with_rows(store, batch, places))) == plain(expected), name
 
     @rule(worker=st.sampled_from(WORKERS), count=st.integers(1, 4))
     def claim_any(self, worker: str, count: int) -> None:
         """Claim as a worker does."""
-        self.claim(worker, count, list(NAMES), None, "build-3", 16_000_000)
+        self.claim(worker, count, list(NAMES), None, "build-3", 16_000_000, None)
 
     @rule(
         worker=st.sampled_from(WORKERS),
@@ -217,17 +118,28 @@ class StoreMachine(RuleBasedStateMachine):
         only=st.sampled_from((None, None, None, *IDS)),
         build=st.sampled_from(("build-1", "build-2")),
         max_bytes=st.sampled_from((0, 20, 16_000_000, 16_000_000)),
+        queues=st.none() | st.lists(st.sampled_from(QUEUES), unique=True),
     )
-    def claim(self, worker: str, count: int, names: list[str], only: str | None, build: str, max_bytes: int) -> None:
+    def claim(
+        self,
+        worker: str,
+        count: int,
+        names: list[str],
+        only: str | None,
+        build: str,
+        max_bytes: int,
+        queues: list[str] | None,
+    ) -> None:
         """Claim some, or one in particular."""
         self.time += 1
-        tokens = [self._new_token() for _ in range(count)]
-        request = ClaimRequest(worker=worker, tokens=tokens, build=build, names=names, only=only, max_bytes=max_bytes)
+        tokens = [self.new_token() for _ in range(count)]
+        request = ClaimRequest(
+            worker=worker, tokens=tokens, build=build, names=names, only=only, queues=queues, max_bytes=max_bytes
+        )
         expected = self.model.claim(request)
-        for claimed in expected.claimed:
-            self.tokens.setdefault(claimed.head.workflow_id, []).append(str(claimed.head.token))
+        self.remember(expected.claimed)
         for name, store in self.stores.items():
-            assert _plain(store.claim(request)) == _plain(expected), name
+            assert plain(store.claim(request)) == plain(expected), name
 
     @rule(worker=st.sampled_from(WORKERS), lease=st.integers(0, 9))
     def register(self, worker: str, lease: int) -> None:
@@ -255,19 +167,30 @@ class StoreMachine(RuleBasedStateMachine):
         count=st.integers(1, 2),
         topics=st.lists(st.sampled_from(TOPICS), unique=True),
         seq_error=st.sampled_from((0, 0, 0, 1)),
+        placed=st.none() | words.places,
     )
     def write_from_outside(
-        self, workflow_id: str, state: State, count: int, topics: Sequence[str], seq_error: int
+        self, workflow_id: str, state: State, count: int, topics: Sequence[str], seq_error: int, placed: Placed | None
     ) -> None:
         """Write to a workflow without a token, held or not, ended or not."""
         self.time += 10
         head = self.model.heads([workflow_id])[0]
         seq = (head.seq if head is not None else 0) + seq_error
         written = self._events(seq + 1, count)
-        commit = Commit(workflow_id=workflow_id, token=None, seq=seq, state=state, events=written, topics=topics)
+        state = self.can_be(state)
+        is_put = state in ("enqueued", "paused") and self.have_queues
+        commit = Commit(
+            workflow_id=workflow_id,
+            token=None,
+            seq=seq,
+            state=state,
+            events=written,
+            topics=topics,
+            place=self.place(placed) if placed is not None and is_put else None,
+        )
         expected = self.model.commit(Batch(commits=[commit]))
         for name, store in self.stores.items():
-            assert _plain(store.commit(Batch(commits=[commit]))) == _plain(expected), name
+            assert plain(store.commit(Batch(commits=[commit]))) == plain(expected), name
 
     @rule(workflow_ids=st.lists(st.sampled_from((*IDS, "nobody")), max_size=4))
     def delete(self, workflow_ids: list[str]) -> None:
@@ -291,7 +214,7 @@ class StoreMachine(RuleBasedStateMachine):
     )
     def sleep_until_due(self, place: int, worker: str, by: int, too_early: int) -> None:
         """Park a workflow, and claim at the very moment when it is due, or just before."""
-        sleeps = _Intent(
+        sleeps = Intent(
             place=place,
             token="current",
             seq_error=0,
@@ -308,13 +231,13 @@ class StoreMachine(RuleBasedStateMachine):
         )
         self.write([], [sleeps], [])
         self.time += by - 1 - too_early  # the claim takes the last moment
-        self.claim(worker, len(IDS), list(NAMES), None, "build-3", 16_000_000)
+        self.claim(worker, len(IDS), list(NAMES), None, "build-3", 16_000_000, None)
 
     @rule()
     def close_and_open(self) -> None:
         """Open the stores anew; what was durable is all there."""
         for name, store in list(self.stores.items()):
-            self.stores[name] = self.reopen(name, store, self._clock)
+            self.stores[name] = self.reopen(name, store, self.clock)
 
     @rule(
         states=st.none() | st.lists(st.sampled_from(STATES), unique=True),
@@ -326,7 +249,7 @@ class StoreMachine(RuleBasedStateMachine):
         """List a page."""
         query = WorkflowQuery(states=states, names=names, before=before, limit=limit)
         for name, store in self.stores.items():
-            assert _plain(store.workflows(query)) == _plain(self.model.workflows(query)), name
+            assert plain(store.workflows(query)) == plain(self.model.workflows(query)), name
 
     @rule(workflow_id=st.sampled_from(IDS), after=st.integers(0, 4), limit=st.none() | st.integers(0, 3))
     def read_page(self, workflow_id: str, after: int, limit: int | None) -> None:
@@ -340,10 +263,10 @@ class StoreMachine(RuleBasedStateMachine):
     )
     def find_values(self, wanted: list[tuple[str, str]]) -> None:
         """Look for values."""
-        expected = _plain(self.model.find_values(wanted))
+        expected = plain(self.model.find_values(wanted))
         for name, store in self.stores.items():
             if isinstance(store, SupportsValues):
-                assert _plain(store.find_values(wanted)) == expected, name
+                assert plain(store.find_values(wanted)) == expected, name
 
     @rule(
         asked=st.lists(
@@ -354,10 +277,10 @@ class StoreMachine(RuleBasedStateMachine):
     def read_streams(self, asked: list[tuple[str, str, int]], limit: int) -> None:
         """Read parts of streams."""
         questions = [StreamQuestion(workflow_id=i, stream=stream, start=start) for i, stream, start in asked]
-        expected = _plain(self.model.read_streams(questions, limit=limit))
+        expected = plain(self.model.read_streams(questions, limit=limit))
         for name, store in self.stores.items():
             if isinstance(store, SupportsStreams):
-                assert _plain(store.read_streams(questions, limit=limit)) == expected, name
+                assert plain(store.read_streams(questions, limit=limit)) == expected, name
 
     @invariant()
     def all_agree(self) -> None:
@@ -368,21 +291,24 @@ class StoreMachine(RuleBasedStateMachine):
             for part, value in found.items():
                 assert expected[part] == value, (name, part)
 
-    def _creation(self, workflow_id: str, name: str, state: State, count: int, worker: str | None) -> NewWorkflow:
-        token = None if worker is None else self._new_token()
+    def _creation(self, drawn: Creation) -> NewWorkflow:
+        state = self.can_be(drawn.state)
+        token = None if drawn.worker is None or state == "enqueued" else self.new_token()
         if token is not None:
-            self.tokens.setdefault(workflow_id, []).append(token)
+            self.tokens.setdefault(drawn.workflow_id, []).append(token)
         self.time += 10
         return NewWorkflow(
-            workflow_id=workflow_id,
-            name=name,
+            workflow_id=drawn.workflow_id,
+            name=drawn.name,
             state=state,
-            events=self._events(1, count),
+            events=self._events(1, drawn.count),
             token=token,
-            worker=worker,
+            worker=None if token is None else drawn.worker,
+            place=self.place(drawn.placed) if state == "enqueued" else None,
+            wake_at=None if drawn.wake_in is None or state != "waiting" else self.time + drawn.wake_in,
         )
 
-    def _choose(self, intents: Sequence[_Intent], *, taken: set[str]) -> dict[str, _Intent]:
+    def _choose(self, intents: Sequence[Intent], *, taken: set[str]) -> dict[str, Intent]:
         heads = {head.workflow_id: head for head in self.model.heads(IDS) if head is not None}
         held = [workflow_id for workflow_id, head in heads.items() if head.token is not None]
         order = (held * len(IDS))[: len(IDS) - 2]
@@ -390,23 +316,26 @@ class StoreMachine(RuleBasedStateMachine):
         chosen = {order[intent.place]: intent for intent in intents}
         return {workflow_id: intent for workflow_id, intent in chosen.items() if workflow_id not in taken}
 
-    def _commit(self, workflow_id: str, intent: _Intent, committed: set[str]) -> Commit:
+    def _commit(self, workflow_id: str, intent: Intent, committed: set[str]) -> Commit:
         head = self.model.heads([workflow_id])[0]
         known = self.tokens.get(workflow_id, ["never given"])
         current = head.token if head is not None and head.token is not None else known[-1]
         token = {"current": current, "old": known[0], "wrong": "never given"}[intent.token]
         seq = (head.seq if head is not None else 0) + intent.seq_error
         self.time += 10
+        creates = [self._creation(creation) for creation in intent.creates if creation.workflow_id not in committed]
+        state = self.can_be(intent.state)
+        is_put = intent.placed is not None and state in ("enqueued", "paused") and self.have_queues
+        place = self.place(intent.placed) if intent.placed is not None and is_put else None
         return Commit(
             workflow_id=workflow_id,
             token=token,
             seq=seq,
-            state=intent.state,
+            state=state,
             events=self._events(seq + 1, intent.events),
             wake_at=None if intent.wake_in is None else self.time + intent.wake_in,
             topics=intent.topics,
-            creates=[self._creation(*creation) for creation in intent.creates if creation[0] not in committed],
-            messages=[self._message(workflow_id, sent) for sent in intent.messages],
+            creates=without_second_keys(creates, place),
             release=intent.release,
             progress=intent.progress,
             build=intent.build,
@@ -416,9 +345,10 @@ class StoreMachine(RuleBasedStateMachine):
                 for name in sorted(intent.values)
             ],
             items=[self._row(workflow_id, emitted) for emitted in intent.items],
+            place=place,
         )
 
-    def _row(self, workflow_id: str, emitted: _Emitted) -> StreamRow:
+    def _row(self, workflow_id: str, emitted: Emitted) -> StreamRow:
         """Give a row that continues its stream, or its last one again."""
         question = StreamQuestion(workflow_id=workflow_id, stream=emitted.stream, start=0)
         written = self.model.read_streams([question], limit=10_000)[0].rows
@@ -438,7 +368,7 @@ class StoreMachine(RuleBasedStateMachine):
     def _events(self, first: int, count: int) -> list[EventRow]:
         return [EventRow(seq, "happened", self.time + seq, b'{"n":%d}' % seq) for seq in range(first, first + count)]
 
-    def _message(self, source: str, sent: _Sent) -> NewMessage:
+    def _message(self, source: str, sent: Sent) -> NewMessage:
         return NewMessage(
             destination=sent.destination,
             source=source,
@@ -449,10 +379,6 @@ class StoreMachine(RuleBasedStateMachine):
             key=sent.key,
             optional=sent.optional,
         )
-
-    def _new_token(self) -> str:
-        self.last_token += 1
-        return f"token-{self.last_token}"
 
 
 def _with_rows(store: Store, batch: Batch, places: Sequence[frozenset[int]]) -> Batch:
@@ -470,29 +396,17 @@ def _with_rows(store: Store, batch: Batch, places: Sequence[frozenset[int]]) -> 
 def _content(store: Store) -> dict[str, object]:
     """Everything that can be read of a store, in comparable form."""
     content: dict[str, object] = {
-        "heads": _plain(store.heads(IDS)),
-        "listing": _plain(store.workflows(WorkflowQuery())),
-        "histories": {workflow_id: _plain(store.read(workflow_id)) for workflow_id in IDS},
-        "unread": {worker: _plain(store.unread(worker)) for worker in WORKERS},
+        "heads": plain(store.heads(IDS)),
+        "listing": plain(store.workflows(WorkflowQuery())),
+        "histories": {workflow_id: plain(store.read(workflow_id)) for workflow_id in IDS},
+        "unread": {worker: plain(store.unread(worker)) for worker in WORKERS},
         # Whether a worker is gone depends on the process, not on the database.
-        "workers": sorted(_plain(replace(worker, gone=False)) for worker in store.workers()),
+        "workers": sorted(plain(replace(worker, gone=False)) for worker in store.workers()),
     }
     if isinstance(store, SupportsValues):
-        content["values"] = {workflow_id: _plain(store.values(workflow_id)) for workflow_id in IDS}
+        content["values"] = {workflow_id: plain(store.values(workflow_id)) for workflow_id in IDS}
     if isinstance(store, SupportsStreams):
-        content["streams"] = {workflow_id: _plain(store.streams(workflow_id)) for workflow_id in IDS}
+        content["streams"] = {workflow_id: plain(store.streams(workflow_id)) for workflow_id in IDS}
+    if isinstance(store, SupportsQueues):
+        content |= machine_queues.content(store)
     return content
-
-
-def _plain(value: object) -> str:
-    """Give any answer as text, in which tuples and lists are alike and rows have no numbers: those differ by store."""
-    return json.dumps(_without_rows(msgspec.to_builtins(value)), sort_keys=True)
-
-
-def _without_rows(value: Any) -> Any:
-    if isinstance(value, dict):
-        fields = cast("dict[str, Any]", value)
-        return {key: _without_rows(field) for key, field in fields.items() if key != "row"}
-    if isinstance(value, list | tuple):
-        return [_without_rows(item) for item in cast("Sequence[Any]", value)]
-    return value
