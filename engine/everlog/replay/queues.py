@@ -37,6 +37,12 @@ class RateLimit:
     def __repr__(self) -> str:
         return f"RateLimit({self.limit}, per={self.per / SECOND:g})"
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RateLimit) and (other.limit, other.per) == (self.limit, self.per)
+
+    def __hash__(self) -> int:
+        return hash((self.limit, self.per))
+
 
 @final
 class Queue:

@@ -110,10 +110,15 @@ class Client:
         """Give the handle of a queue, by its object or its name. It asks nothing."""
         return QueueHandle(self._portal, self._client.queue(queue))
 
-    def queues(self) -> Iterator[QueueHandle]:
+    def queues(self) -> Listing[QueueHandle]:
         """Give the queues of this store, in order of their names."""
-        for queue in Listing(self._portal, self._client.queues()):
-            yield QueueHandle(self._portal, queue)
+        listed = self._client.queues()
+
+        async def page(mark: object) -> tuple[list[QueueHandle], object]:
+            found, following = await listed.page(mark)
+            return [QueueHandle(self._portal, queue) for queue in found], following
+
+        return Listing(self._portal, listing.Listing(page))
 
     def cancel(self, *ids: str) -> list[str]:
         """Ask workflows to stop; give the ids of those that had not ended."""

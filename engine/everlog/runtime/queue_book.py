@@ -40,8 +40,9 @@ class QueueBook:
         return store
 
     def declare_later(self, queue: Queue) -> None:
-        """Have a queue declared at the next look."""
-        self._to_declare[queue.name] = queue.limits
+        """Have a queue declared at the next look; a store that has none refuses it to whoever uses it."""
+        if isinstance(self._store, SupportsQueues):
+            self._to_declare[queue.name] = queue.limits
 
     def others_wrote(self) -> None:
         """Take note that what is known may be old."""
@@ -55,7 +56,7 @@ class QueueBook:
 
     def look(self) -> None:
         """Declare what is to be declared, and read what may have changed, if it is time. Raises `StoreError`."""
-        if self._host.monotonic() >= self.next_look():
+        if (self._to_declare or self._is_old) and self._host.monotonic() >= self.next_look():
             self._declare()
             self.read()
 
@@ -64,6 +65,7 @@ class QueueBook:
 
         Raises `StoreError`, and `UsageError` where the store has no queues.
         """
+        self.store()
         if isinstance(queue, Queue):
             name = queue.name
             if self._declared.get(name) != queue.limits or name not in self.rows:
@@ -75,6 +77,7 @@ class QueueBook:
         else:
             name = queue
             if name not in self.rows:
+                self._declare()
                 self.read()
         return self.rows.get(name)
 
