@@ -416,6 +416,8 @@ AnyEvent = (
 
 Publication = ValueSet | ItemsEmitted | StreamClosed
 """What workflow code published: written by the commit that ends its drain, and not a fact."""
+PlacingEvent = InputReplaced | WorkflowPlaced | WorkflowRewound
+"""What puts a workflow into a queue after its creation, if it names a place."""
 StepEvent = StepStarted | StepAttemptFailed | StepCompleted | StepFailed
 
 FACTS: Final[frozenset[type[Event]]] = frozenset(

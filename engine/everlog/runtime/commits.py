@@ -113,8 +113,7 @@ def outside_commit(
 
 def _new_place(written: Sequence[AnyEvent]) -> Place | None:
     """Give the place that these events put a workflow into; None where it keeps what it has."""
-    placing = events.InputReplaced | events.WorkflowPlaced | events.WorkflowRewound
-    places = [event.place for event in written if isinstance(event, placing) and event.place is not None]
+    places = [event.place for event in written if isinstance(event, events.PlacingEvent) and event.place is not None]
     return place_of(places[-1]) if places else None
 
 
