@@ -416,10 +416,11 @@ class MemoryStore:
                 if slot.queue not in self._queues.rows:
                     raise NotFound(f"there is no queue {slot.queue!r} of which a slot could be taken; declare it first")
             now = self.now()
-            frees = [self._queues.take_slot(worker, slot, now) for slot in wanted]
-            later = [free_at for free_at in frees if free_at is not None and free_at != now]
-            taken = [free_at == now for free_at in frees]
-            return store.SlotAnswer(taken=taken, next_due=min(later, default=None))
+            taken = [self._queues.take_slot(worker, slot, now) for slot in wanted]
+            others = [slot for slot, has in zip(wanted, taken, strict=True) if not has]
+            moments = [self._queues.slot_free_at(slot, now) for slot in others]
+            next_due = min([moment for moment in moments if moment is not None], default=None)
+            return store.SlotAnswer(taken=taken, next_due=next_due)
 
     def free_slots(self, worker: str, slots: Sequence[str]) -> None:
         with self._locked():

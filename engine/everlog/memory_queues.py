@@ -142,20 +142,23 @@ class MemoryQueues:
         moves = [self._free_at_partition(queue, one, now) for one in partitions]
         return min([when for when in moves if when is not None], default=None)
 
-    def take_slot(self, worker: str, wanted: SlotWanted, now: int) -> int | None:
-        """Take a slot for a step and give `now`; or give when there may be one, None: that takes more than time."""
-        queue = self.rows[wanted.queue]
+    def take_slot(self, worker: str, wanted: SlotWanted, now: int) -> bool:
+        """Take a slot for a step, unless there is none; True also where the worker has it already."""
         if (worker, wanted.slot) in self.slots:
-            return now
+            return True
+        if self.slot_free_at(wanted, now) != now:
+            return False
+        self.slots[worker, wanted.slot] = wanted
+        self._start(self.rows[wanted.queue], wanted.partition, now)
+        return True
+
+    def slot_free_at(self, wanted: SlotWanted, now: int) -> int | None:
+        """Say when there is a slot for a step: `now`, or as a window moves on, None: that takes more than time."""
+        queue = self.rows[wanted.queue]
         if queue.paused:
             return None
-        frees = (self._free_at(queue, now), self._free_at_partition(queue, wanted.partition, now))
-        for free_at in frees:
-            if free_at != now:
-                return free_at
-        self.slots[worker, wanted.slot] = wanted
-        self._start(queue, wanted.partition, now)
-        return now
+        free_at = self._free_at(queue, now)
+        return free_at if free_at != now else self._free_at_partition(queue, wanted.partition, now)
 
     def free_slots(self, worker: str, slots: Iterable[str] | None = None) -> int:
         """Give back these slots of the worker, None: all; give how many there were."""

@@ -16,21 +16,25 @@ from everlog.store import (
     ENDED,
     Batch,
     BatchOutcome,
+    ChildDeduplicated,
     ChildExists,
     Commit,
     CommitOutcome,
     CreateOutcome,
+    Deduplicated,
     Done,
     Duplicate,
     EventRow,
     Exists,
     NewMessage,
     NewWorkflow,
+    Place,
     PostOutcome,
     Refused,
     State,
     Undeliverable,
 )
+from everlog_sqlite.queue_records import Keeper
 from everlog_sqlite.records import HeadRecord, array
 
 Row = tuple[object, ...]
@@ -64,13 +68,44 @@ class Mail:
                 del self.unread[sent]
 
 
+class Keys:
+    """Who has which `dedup_key` of which queue, as far as a batch asks."""
+
+    def __init__(self, keepers: Sequence[Keeper] = ()) -> None:
+        self._keepers = {(keeper.queue, keeper.dedup_key): keeper.workflow_id for keeper in keepers}
+        self._admitted = {keeper.workflow_id for keeper in keepers if keeper.has_slot}
+
+    def keeper(self, place: Place) -> str | None:
+        """Give the workflow that has the place's key and keeps it; None where it is free, or can be taken."""
+        found = None if place.dedup_key is None else self._keepers.get((place.queue, place.dedup_key))
+        return None if place.takes_key and found in self._admitted else found
+
+    def give(self, workflow_id: str, place: Place) -> bool:
+        """Give the place's key to a workflow; say whether another loses it."""
+        if place.dedup_key is None:
+            return False
+        loser = self._keepers.get((place.queue, place.dedup_key))
+        self._keepers[place.queue, place.dedup_key] = workflow_id
+        return loser is not None
+
+    def give_back(self, workflow_id: str) -> None:
+        """Count a workflow's key as free, and its slot."""
+        self._admitted.discard(workflow_id)
+        for key in [key for key, keeper in self._keepers.items() if keeper == workflow_id]:
+            del self._keepers[key]
+
+    def stand(self, workflow_id: str) -> None:
+        """Count a workflow's slot as given back."""
+        self._admitted.discard(workflow_id)
+
+
 class Plan:
     """The outcomes of a batch and the rows that make them true.
 
     `heads` are those that the batch names, by id; they are changed to what they are afterwards.
     """
 
-    def __init__(self, heads: dict[str, HeadRecord], mail: Mail, *, last_number: int, now: int) -> None:
+    def __init__(self, heads: dict[str, HeadRecord], mail: Mail, keys: Keys, *, last_number: int, now: int) -> None:
         self.heads = heads
         self.created: list[Row] = []
         self.advanced: list[Row] = []
@@ -83,9 +118,14 @@ class Plan:
         self.keys: list[Row] = []
         self.values: list[Row] = []
         self.items: list[Row] = []
+        self.left: list[int] = []
+        self.lost: list[Row] = []
+        self.stood: list[Row] = []
+        self.put: list[Row] = []
         self._mail = mail
+        self._keys = keys
         self._last_number = last_number
-        self._now = now
+        self.now = now
 
     def add(self, batch: Batch) -> BatchOutcome:
         """Plan all parts of the batch and give their outcomes."""
@@ -99,6 +139,9 @@ class Plan:
         found = self.heads.get(new.workflow_id)
         if found is not None:
             return Exists(head=found.head())
+        keeper = self._keys.keeper(new.place) if new.place is not None else None
+        if keeper is not None:
+            return Deduplicated(head=self.heads[keeper].head())
         self._last_number += 1
         ended = new.state in ENDED
         head = HeadRecord(
@@ -112,9 +155,13 @@ class Plan:
             ended_at=new.events[-1].recorded_at if ended else None,
             token=None if ended else new.token,
             worker=None if ended else new.worker,
+            wake_at=new.wake_at,
+            queue=None if new.place is None else new.place.queue,
         )
         self.heads[new.workflow_id] = head
-        self.created.append(msgspec.structs.astuple(head)[:10])
+        self.created.append((*msgspec.structs.astuple(head)[:11], head.queue))
+        if new.place is not None:
+            self._put(head, new.place)
         return DONE
 
     def _commit(self, commit: Commit) -> CommitOutcome:
@@ -125,6 +172,9 @@ class Plan:
             found = self.heads.get(new.workflow_id)
             if found is not None:
                 return ChildExists(index=index, head=found.head())
+        duplicate = self._find_duplicate(commit)
+        if duplicate is not None:
+            return duplicate
         created: dict[str, State] = {new.workflow_id: new.state for new in commit.creates}
         for index, message in enumerate(commit.messages):
             reason = self._why_undeliverable(message, created)
@@ -155,18 +205,52 @@ class Plan:
         free = commit.release or ended
         if head.ended_at is not None:
             self.reopened.append(head.number)
+        if head.queue is not None or commit.place is not None:
+            self._move_place(head, commit)
         head.state = commit.state
-        head.ended_at = (commit.events[-1].recorded_at if commit.events else self._now) if ended else None
+        head.ended_at = (commit.events[-1].recorded_at if commit.events else self.now) if ended else None
         head.wake_at = commit.wake_at
         head.topics = tuple(commit.topics)
         head.build = commit.build
         head.why = commit.why
-        rest = (head.state, head.ended_at, free, head.wake_at, array(head.topics), head.build, head.why)
+        rest = (head.state, head.ended_at, free, head.wake_at, array(head.topics), head.build, head.why, head.queue)
         self.moved.append((*advance, *rest))
         if free:
             head.token = head.worker = None
         if ended:
             self.ended.append(head.number)
+
+    def _find_duplicate(self, commit: Commit) -> ChildDeduplicated | Deduplicated | None:
+        for index, new in enumerate(commit.creates):
+            keeper = self._keys.keeper(new.place) if new.place is not None else None
+            if keeper is not None:
+                return ChildDeduplicated(index=index, head=self.heads[keeper].head())
+        keeper = self._keys.keeper(commit.place) if commit.place is not None else None
+        if keeper is None or keeper == commit.workflow_id:
+            return None
+        return Deduplicated(head=self.heads[keeper].head())
+
+    def _put(self, head: HeadRecord, place: Place) -> None:
+        if self._keys.give(head.workflow_id, place):
+            self.lost.append((place.queue, place.dedup_key))
+        stands = "due" if place.due_at <= self.now else "delayed"
+        where = (place.queue, head.name, place.partition, place.priority, place.due_at, place.dedup_key)
+        self.put.append((head.number, *where, stands))
+
+    def _move_place(self, head: HeadRecord, commit: Commit) -> None:
+        """Plan what becomes of the place of a workflow that has one, or is given one; its head is as it was."""
+        if commit.place is not None or commit.state in ENDED:
+            self.left.append(head.number)
+            self._keys.give_back(commit.workflow_id)
+        elif commit.state == "enqueued" or head.state == "enqueued":
+            self.stood.append((head.number, commit.state == "enqueued"))
+            if commit.state == "enqueued":
+                self._keys.stand(commit.workflow_id)
+        if commit.place is not None:
+            head.queue = commit.place.queue
+            self._put(head, commit.place)
+            if commit.state == "paused":
+                self.stood.append((head.number, False))
 
     def _post(self, message: NewMessage) -> PostOutcome:
         if self._mail.has(message):
@@ -193,7 +277,7 @@ class Plan:
         number = self.heads[message.destination].number
         payload = message.payload.decode()
         self.messages.append(
-            (number, message.source, message.number, message.topic, message.control, payload, self._now)
+            (number, message.source, message.number, message.topic, message.control, payload, self.now)
         )
         if message.key is not None:
             self.keys.append((number, message.key))
@@ -238,7 +322,7 @@ def running_on(commits: Sequence[Commit], known: Mapping[str, HeadRecord]) -> Ru
             return None
         if commit.state != "running" or commit.messages or commit.consumed or commit.creates or not _goes_on(commit):
             return None
-        if commit.values or commit.items:
+        if commit.values or commit.items or commit.place is not None:
             return None
         number, seq, size = head.number, commit.seq, 0
         for event in commit.events:

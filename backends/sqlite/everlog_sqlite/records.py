@@ -31,6 +31,7 @@ class HeadRecord(msgspec.Struct, array_like=True):
     takeovers: int = 0
     build: str | None = None
     why: str | None = None
+    queue: str | None = None
 
     def runs(self) -> bool:
         """Say whether the workflow runs and waits for nothing: the condition of advance_heads."""
@@ -58,6 +59,7 @@ class HeadRecord(msgspec.Struct, array_like=True):
             takeovers=self.takeovers,
             build=self.build,
             why=self.why,
+            queue=self.queue,
         )
 
 

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 from everlog.errors import CorruptLog, InternalError, UsageError
 from everlog.store import (
     WORKER_DIED,
+    AdmitRequest,
     Batch,
     BatchOutcome,
     ClaimAnswer,
@@ -28,6 +29,12 @@ from everlog.store import (
     Head,
     InboxRow,
     NewMessage,
+    PlaceRow,
+    QueueCounts,
+    QueueLimits,
+    QueueRow,
+    SlotAnswer,
+    SlotWanted,
     StreamEnd,
     StreamPage,
     StreamQuestion,
@@ -38,12 +45,15 @@ from everlog.store import (
 )
 from everlog_sqlite import published, records
 from everlog_sqlite import statements as sql
+from everlog_sqlite.admissions import Admissions
 from everlog_sqlite.changes import Changes
 from everlog_sqlite.connection import Connection, Durability
 from everlog_sqlite.liveness import WorkerLocks
 from everlog_sqlite.migrations import migrate
-from everlog_sqlite.planning import DONE, Mail, Plan, Row, running_on
+from everlog_sqlite.planning import DONE, Keys, Mail, Plan, Row, running_on
+from everlog_sqlite.queues import Queues
 from everlog_sqlite.records import HeadRecord, array
+from everlog_sqlite.taking import read_taken
 
 _REMEMBERED_HEADS = 20_000
 _CHECKPOINT_BYTES = 4_000_000
@@ -90,6 +100,8 @@ class SqliteStore:
             self._connection.close()
             raise
         self._changes = Changes(self._connection)
+        self._queues = Queues(self._connection, self.now)
+        self._admissions = Admissions(self._connection, self.now)
         self._checkpoints: Connection | None = None
         self._locks = WorkerLocks(None if path is None else path.with_name(f"{path.name}-workers"))
         self._known: dict[str, HeadRecord] = {}
@@ -146,7 +158,7 @@ class SqliteStore:
                 if heads is None:
                     plan = self._look_up(batch)
                 else:
-                    plan = Plan(heads, Mail(), last_number=0, now=self.now())
+                    plan = Plan(heads, Mail(), Keys(), last_number=0, now=self.now())
                 outcome = plan.add(batch)
                 self._write_rows(plan)
         except _HeadsMoved:
@@ -167,14 +179,16 @@ class SqliteStore:
         messages = [message for commit in batch.commits for message in commit.messages]
         messages.extend(batch.posts)
         creates = [*batch.creates, *(new for commit in batch.commits for new in commit.creates)]
+        keepers = self._queues.find_keepers([*(new.place for new in creates), *(one.place for one in batch.commits)])
         ids = {new.workflow_id for new in creates}
         ids.update(commit.workflow_id for commit in batch.commits)
         ids.update(message.destination for message in messages)
+        ids.update(keeper.workflow_id for keeper in keepers)
         found = records.heads(connection.value(sql.FIND_HEADS, {"workflow_ids": array(ids)}))
         heads = {head.workflow_id: head for head in found}
         last_number = connection.value(sql.LAST_NUMBER) if creates else 0
         mail = self._find_delivered([message for message in messages if message.destination in heads], heads)
-        return Plan(heads, mail, last_number=last_number, now=self.now())
+        return Plan(heads, mail, Keys(keepers), last_number=last_number, now=self.now())
 
     def _find_delivered(self, messages: Sequence[NewMessage], heads: dict[str, HeadRecord]) -> Mail:
         mail = Mail()
@@ -211,6 +225,14 @@ class SqliteStore:
             sql.WRITE_VALUES.run(connection, plan.values)
         if plan.items:
             sql.APPEND_TO_STREAMS.run(connection, plan.items)
+        if plan.left:
+            connection.execute(sql.LEAVE_QUEUES, {"workflows": array(plan.left)})
+        if plan.lost:
+            connection.execute(sql.TAKE_KEYS, {"keys": array(plan.lost)})
+        if plan.put:
+            sql.PUT_INTO_QUEUES.run(connection, plan.put)
+        if plan.stood:
+            connection.execute(sql.STAND_IN_QUEUES, {"moved": array(plan.stood), "now": plan.now})
         for numbers, closed in ((plan.reopened, 0), (plan.ended, 1)):
             if numbers:
                 connection.execute(sql.CLOSE_INBOXES, {"workflows": array(numbers), "closed": closed})
@@ -220,7 +242,8 @@ class SqliteStore:
         connection = self._connection
         with connection.using:
             claimed = self._take(request) if request.tokens and self._find_claimable(request) else []
-            next_due = connection.value(sql.NEXT_DUE, {"names": array(request.names)})
+            queues = None if request.queues is None else array(request.queues)
+            next_due = connection.value(sql.NEXT_DUE, {"names": array(request.names), "queues": queues})
         return ClaimAnswer(claimed=claimed, next_due=next_due)
 
     def _find_claimable(self, request: ClaimRequest) -> list[int]:
@@ -229,6 +252,7 @@ class SqliteStore:
         else:
             question = {
                 "names": array(set(request.names)),
+                "queues": None if request.queues is None else array(request.queues),
                 "build": request.build,
                 "now": self.now(),
                 "limit": len(request.tokens),
@@ -244,24 +268,59 @@ class SqliteStore:
             if sql.TAKE_HEADS.run(connection, rows) != len(numbers):
                 raise InternalError(f"{connection.name}: heads that nobody held were taken under the write lock")
             # From here on the heads are ours, and so is what is read.
-            found = records.heads(connection.value(sql.READ_HEADS, {"numbers": array(numbers)}))
-            by_number = {head.number: head for head in found}
-            heads = [by_number[number] for number in numbers]
-            whole = {"numbers": array(_that_fit(heads, request.max_bytes))}
-            histories = records.histories(connection.rows(sql.READ_HISTORIES, whole))
-            inbox = records.messages(connection.rows(sql.READ_INBOXES, {"numbers": array(numbers)}))
-        unread: dict[str, list[InboxRow]] = {}
-        for row in inbox:
-            unread.setdefault(row.destination, []).append(row)
+            heads, claimed = read_taken(connection, numbers, request.max_bytes)
         self._known.update((head.workflow_id, head) for head in heads)
-        return [
-            Claimed(
-                head=head.head(),
-                history=_whole(head, histories.get(head.number, [])),
-                inbox=unread.get(head.workflow_id, []),
-            )
-            for head in heads
-        ]
+        return claimed
+
+    def admit(self, request: AdmitRequest) -> ClaimAnswer:
+        """Admit workflows from their queues; with nobody to admit, the write lock is not asked for."""
+        connection = self._connection
+        with connection.using:
+            may_admit, next_due = self._admissions.look(request)
+            if not may_admit:
+                return ClaimAnswer(claimed=[], next_due=next_due)
+            with connection.transaction:
+                numbers, next_due = self._admissions.admit(request)
+                heads, claimed = read_taken(connection, numbers, request.max_bytes)
+            self._known.update((head.workflow_id, head) for head in heads)
+        return ClaimAnswer(claimed=claimed, next_due=next_due)
+
+    def take_slots(self, worker: str, wanted: Sequence[SlotWanted]) -> SlotAnswer:
+        """Take slots for attempts of steps, in the order given."""
+        with self._connection.using:
+            return self._admissions.take_slots(worker, wanted)
+
+    def free_slots(self, worker: str, slots: Sequence[str]) -> None:
+        """Give slots back."""
+        self._admissions.free_slots(worker, slots)
+
+    def declare_queues(self, queues: Sequence[tuple[str, QueueLimits]]) -> None:
+        """Create queues, or change those whose declaration differs from the last one."""
+        self._queues.declare(queues)
+
+    def change_queue(self, name: str, *, limits: QueueLimits | None = None, paused: bool | None = None) -> bool:
+        """Change what is given of a queue; False if there is none of that name."""
+        return self._queues.change(name, limits, paused)
+
+    def delete_queue(self, name: str) -> bool:
+        """Remove a queue that is not used; False, and nothing done, otherwise."""
+        return self._queues.delete(name)
+
+    def queues(self) -> Sequence[QueueRow]:
+        """Give all queues, in order of their names."""
+        return self._queues.rows()
+
+    def count_queues(self, names: Sequence[str]) -> Sequence[QueueCounts]:
+        """Count what is in each of these queues."""
+        return self._queues.count(names)
+
+    def places(self, workflow_ids: Sequence[str]) -> Sequence[PlaceRow | None]:
+        """Give the place of each workflow that has one, None where it has none."""
+        return self._queues.places(workflow_ids)
+
+    def find_place(self, queue: str, dedup_key: str) -> PlaceRow | None:
+        """Give the workflow of a queue that has this key now."""
+        return self._queues.find_place(queue, dedup_key)
 
     def read(self, workflow_id: str, *, after: int = 0, limit: int | None = None) -> Sequence[EventRow]:
         """Give the events with seq > `after` in order; empty for an unknown id."""
@@ -355,6 +414,7 @@ class SqliteStore:
         """Remove the worker and the tokens of all that it held."""
         with self._leases.transaction:
             held = self._leases.execute(sql.FREE_HEADS, {"worker": worker, "worker_died": WORKER_DIED})
+            self._leases.execute(sql.FREE_ALL_SLOTS, {"worker": worker})
             self._leases.execute(sql.DELETE_WORKER, {"worker": worker})
         self._locks.drop(worker)
         return held.rowcount
@@ -412,25 +472,10 @@ def _remembered(batch: Batch, known: dict[str, HeadRecord]) -> dict[str, HeadRec
         head = known.get(commit.workflow_id)
         if head is None or head.token != commit.token or head.seq != commit.seq or commit.messages:
             return None
-        if commit.creates:
+        if commit.creates or commit.place is not None:
             return None
         heads[commit.workflow_id] = head
     return heads
-
-
-def _that_fit(heads: Sequence[HeadRecord], max_bytes: int) -> list[int]:
-    """Choose the histories that are given at once: always the first, then all for which there is room left."""
-    numbers: list[int] = []
-    for head in heads:
-        if not numbers or head.bytes <= max_bytes:
-            numbers.append(head.number)
-            max_bytes -= head.bytes
-    return numbers
-
-
-def _whole(head: HeadRecord, history: list[EventRow]) -> list[EventRow]:
-    """Keep back a history with a gap: `read` says what is wrong with it, and the rest of the claim is good."""
-    return history if len(history) == head.seq and records.is_dense(history, after=0) else []
 
 
 def _path(url: str) -> Path | None:

@@ -12,7 +12,10 @@ reasons (number, since) AS (
         ON ready.number IN (
             SELECT number
             FROM heads
-            WHERE name = names.name AND token IS NULL AND state IN ('queued', 'running')
+            WHERE name = names.name
+                AND token IS NULL
+                AND state IN ('queued', 'running')
+                AND (:queues IS NULL OR queue IS NULL OR queue IN (SELECT value FROM json_each(:queues)))
             ORDER BY created_at, number
             LIMIT :limit
         )
@@ -28,6 +31,7 @@ reasons (number, since) AS (
                 AND state = 'waiting'
                 AND wake_at IS NOT NULL
                 AND wake_at <= :now
+                AND (:queues IS NULL OR queue IS NULL OR queue IN (SELECT value FROM json_each(:queues)))
             ORDER BY wake_at, number
             LIMIT :limit
         )
@@ -37,8 +41,9 @@ reasons (number, since) AS (
     CROSS JOIN heads AS woken ON woken.number = unread.workflow
     WHERE unread.closed = 0
         AND woken.token IS NULL
-        AND woken.state IN ('waiting', 'paused')
+        AND woken.state IN ('waiting', 'paused', 'enqueued')
         AND woken.name IN (SELECT name FROM names)
+        AND (:queues IS NULL OR woken.queue IS NULL OR woken.queue IN (SELECT value FROM json_each(:queues)))
         AND (
             unread.control
             OR (woken.state = 'waiting' AND unread.topic IN (SELECT value FROM json_each(woken.topics)))
@@ -48,7 +53,10 @@ reasons (number, since) AS (
     SELECT stuck.number, stuck.created_at
     FROM names
     CROSS JOIN heads AS stuck ON stuck.name = names.name
-    WHERE stuck.token IS NULL AND stuck.state = 'stuck' AND stuck.build IS NOT :build
+    WHERE stuck.token IS NULL
+        AND stuck.state = 'stuck'
+        AND stuck.build IS NOT :build
+        AND (:queues IS NULL OR stuck.queue IS NULL OR stuck.queue IN (SELECT value FROM json_each(:queues)))
 )
 
 SELECT json_group_array(json_array(since, number))

@@ -11,8 +11,9 @@ SET
     wake_at = moved.column10,
     topics = moved.column11,
     build = moved.column12,
-    why = moved.column13
-FROM (VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) AS moved
+    why = moved.column13,
+    queue = moved.column14
+FROM (VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) AS moved
 WHERE heads.number = moved.column1
     AND heads.token IS moved.column2
     AND heads.seq = moved.column3

@@ -1,7 +1,7 @@
 -- The tables of Everlog. The log is `events`; everything else says below which kind of row beside the log it holds.
 
 -- One row per workflow. Projections of the log: name, state, seq, bytes, created_at, ended_at.
--- Coordination: token, worker, wake_at, topics, takeovers, build, why.
+-- Coordination: token, worker, wake_at, topics, takeovers, build, why; and queue, the last that it was put into.
 CREATE TABLE heads (
     number INTEGER PRIMARY KEY AUTOINCREMENT, -- names the workflow in the other tables, and no other ever after
     workflow_id TEXT NOT NULL UNIQUE COLLATE BINARY,
@@ -18,8 +18,13 @@ CREATE TABLE heads (
     takeovers INTEGER NOT NULL DEFAULT 0,
     build TEXT,
     why TEXT,
+    queue TEXT COLLATE BINARY,
     CONSTRAINT states_are_known
-        CHECK (state IN ('queued', 'running', 'waiting', 'paused', 'stuck', 'completed', 'failed', 'cancelled')),
+        CHECK (
+            state IN (
+                'enqueued', 'queued', 'running', 'waiting', 'paused', 'stuck', 'completed', 'failed', 'cancelled'
+            )
+        ),
     CONSTRAINT histories_begin_at_seq_1 CHECK (seq >= 1),
     CONSTRAINT only_ended_workflows_have_an_end
         CHECK ((state IN ('completed', 'failed', 'cancelled')) = (ended_at IS NOT NULL)),

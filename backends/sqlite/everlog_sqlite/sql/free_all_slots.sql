@@ -1,0 +1,3 @@
+-- Give back all slots of a worker.
+DELETE FROM queue_slots
+WHERE worker = :worker
