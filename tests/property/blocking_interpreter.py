@@ -14,6 +14,7 @@ from tests.property.interpreter import (
     Node,
     Observer,
     amends,
+    limited,
     name_of,
     once,
     options_of,
@@ -116,7 +117,7 @@ class BlockingMachine(Observer):
     def do_step(self, node: Node) -> Any:
         options, seen = options_of(node), len(self.trace)
         if node["how"] in ("async", "once"):
-            given = work if node["how"] == "async" else once
+            given = limited if node.get("limited") else work if node["how"] == "async" else once
             return sync.call(given.options(**options), node["value"], node["seconds"], node["failures"], seen)
         threaded = plain.options(**options)
         if node["how"] == "call":

@@ -197,6 +197,9 @@ def _rewound(execution: Execution, event: events.WorkflowRewound) -> None:
 
 def _ended(execution: Execution, event: EndEvent) -> None:
     outcome = execution.outcome
+    if outcome is None and execution.began is None:
+        execution.outcome = event  # it was ended before its code had a turn
+        return
     if outcome is None:
         _diverge(execution, event, "the code goes on: " + (execution.open_now() or "it has not ended"))
     if type(outcome) is not type(event) or not _same_end(execution, outcome, event):
