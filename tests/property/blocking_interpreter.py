@@ -14,10 +14,12 @@ from tests.property.interpreter import (
     Node,
     Observer,
     amends,
+    interpret_child,
     limited,
     name_of,
     once,
     options_of,
+    placed,
     plain,
     single_async,
     single_plain,
@@ -134,6 +136,12 @@ class BlockingMachine(Observer):
         return 0
 
     # -- children ----------------------------------------------------------------------------------------------------
+
+    def do_enqueue(self, node: Node) -> Any:
+        child = interpret_child.options(**placed(node["place"]))
+        handle = sync.start(child, node["body"], self.names["other"])
+        self.children.append(handle)
+        return handle.result() if node["waits"] else handle.id
 
     def do_child(self, node: Node) -> Any:
         child = self.child(node)

@@ -182,7 +182,7 @@ def placed(place: Node | None) -> dict[str, Any]:
     """Give the options of a start that say where and when it begins."""
     if place is None:
         return {}
-    given = {**place, "queue": QUEUES[place["queue"]]}
+    given = {**place, "queue": QUEUES.get(place["queue"])}
     return {name: value for name, value in given.items() if value is not None}
 
 
@@ -299,6 +299,13 @@ class Machine(Observer):
         return 0
 
     # -- children ----------------------------------------------------------------------------------------------------
+
+    async def do_enqueue(self, node: Node) -> Any:
+        place = node["place"]
+        child = interpret_child.options(**placed({**place, "queue": None}))
+        handle = await QUEUES[place["queue"]].enqueue(child, node["body"], self.names["other"])
+        self.children.append(handle)
+        return await handle.result() if node["waits"] else handle.id
 
     async def do_child(self, node: Node) -> Any:
         child = self.child(node)

@@ -76,7 +76,8 @@ class Programmer:
             kind = self.chance.choice(["step", "step", "step", "step", "fail", "sleep"] if leaf else inner)
         elif self.family:
             inner = BLOCKING_OF_CHILDREN if self.blocking else INNER_OF_CHILDREN
-            kind = self.chance.choice(OF_CHILDREN if leaf else inner)
+            leaves = OF_CHILDREN + ["enqueue"] * 14 if self.queued else OF_CHILDREN
+            kind = self.chance.choice(leaves if leaf else inner)
         elif self.blocking:
             kind = self.chance.choice(BLOCKING_LEAVES if leaf else BLOCKING_INNER)
         else:
@@ -173,13 +174,20 @@ class Programmer:
             drawn["place"] = self.place()
         return drawn
 
+    def draw_enqueue(self, depth: int) -> Node:
+        return {
+            "body": {"do": "sleep", "id": 0, "seconds": self.chance.choice([0.05, 0.5]), "ours": False},
+            "place": self.place(),
+            "waits": self.chance.random() < 0.3,
+        }
+
     def place(self) -> Node:
         """Draw where a child stands, and when it begins."""
         chance = self.chance
-        key = chance.choice([None, None, "one", "two"])
+        key = chance.choice([None, "one"])
         otherwise = chance.choice(["return", "raise", "replace"]) if key else None
         return {
-            "queue": chance.choice(["narrow", "fair", "fair", "open"]),
+            "queue": chance.choice(["narrow", "fair", "fair", "fair", "open"]),
             "priority": chance.choice([None, None, -1, 1]),
             "partition": chance.choice([None, "a", "b"]),
             "delay": 0.5 if otherwise == "replace" else chance.choice([None, None, 0.1, 1]),
