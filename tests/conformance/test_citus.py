@@ -4,11 +4,12 @@ import pytest
 
 from everlog_postgres.urls import parse
 from tests.citus import as_if_distributed, distributed, needs_citus
-from tests.conformance.test_postgres import TestPostgres as OnPostgres
+from tests.conformance.test_postgres import OnPostgres
 from tests.pools import needs_pool, pool_url
-from tests.postgres import with_options
+from tests.postgres import needs_postgres, with_options
 
 
+@needs_postgres
 class TestAsIfDistributed(OnPostgres):
     """On plain Postgres, with the statements and the optimistic claim that are for distributed tables."""
 
@@ -17,6 +18,7 @@ class TestAsIfDistributed(OnPostgres):
         return as_if_distributed()
 
 
+@needs_postgres
 @pytest.mark.long
 class TestAsIfDistributedThroughAProxy(OnPostgres):
     """The same, with nothing prepared or set."""
@@ -26,6 +28,7 @@ class TestAsIfDistributedThroughAProxy(OnPostgres):
         return as_if_distributed("prepare=off", "push=off")
 
 
+@needs_postgres
 @needs_pool
 @pytest.mark.long
 class TestAsIfDistributedBehindPgBouncer(OnPostgres):
@@ -36,6 +39,7 @@ class TestAsIfDistributedBehindPgBouncer(OnPostgres):
         return with_options(pool_url(), f"schema={parse(as_if_distributed()).schema}")
 
 
+@needs_postgres
 @needs_citus
 class TestCitus(OnPostgres):
     """On a cluster."""

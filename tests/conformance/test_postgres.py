@@ -4,7 +4,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from everlog.testing import DeletionConformance, StoreConformance, StreamsConformance, ValuesConformance
+from everlog.testing import (
+    DeletionConformance,
+    QueuesConformance,
+    StoreConformance,
+    StreamsConformance,
+    ValuesConformance,
+)
 from everlog_postgres import open_store
 from everlog_postgres.store import PostgresStore
 from everlog_postgres.urls import parse
@@ -12,8 +18,9 @@ from tests.pools import needs_pool, pool_url
 from tests.postgres import needs_postgres, new_schema, with_options
 
 
-@needs_postgres
-class TestPostgres(StoreConformance, ValuesConformance, StreamsConformance, DeletionConformance):
+class OnPostgres(StoreConformance, ValuesConformance, StreamsConformance, DeletionConformance):
+    """The contract, save that of queues, which distributed tables do not have."""
+
     @pytest.fixture
     def url(self) -> str:
         return new_schema()
@@ -29,6 +36,11 @@ class TestPostgres(StoreConformance, ValuesConformance, StreamsConformance, Dele
         peer = open_store(url)
         yield peer
         peer.close()
+
+
+@needs_postgres
+class TestPostgres(OnPostgres, QueuesConformance):
+    """On one server."""
 
 
 @needs_postgres

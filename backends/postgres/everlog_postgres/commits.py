@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 from everlog.store import Commit
-from everlog_postgres import records
+from everlog_postgres import queue_records, records
 from everlog_postgres.arrays import bigints, texts
-from everlog_postgres.connection import Connection, Question, Rows
+from everlog_postgres.connection import Ask, Connection, Question, Rows
+from everlog_postgres.deduplicating import NOTHING_DECIDED, Decided, Duplicates
 from everlog_postgres.segments import Delivered, Segment, repeats_itself, repetitions
 from everlog_postgres.statements import Statements
+
+_PATIENCE: Final = 0.5
+
+
+class Written(NamedTuple):
+    """A segment as it was written, the rows that `commit_batch` gave, and what was decided of parts left out of it."""
+
+    segment: Segment
+    rows: Rows
+    decided: Decided = NOTHING_DECIDED
 
 
 class Commits:
@@ -26,8 +37,8 @@ class Commits:
         answers = self._connection.writes_or_is_locked(question)
         return answers is not None and bool(answers[0])
 
-    def write(self, split: Sequence[Segment], now: int) -> list[Rows] | None:
-        """Write segments in one round trip, and give for each the rows that `commit_batch` gives.
+    def write(self, split: Sequence[Segment], now: int) -> list[Written] | None:
+        """Write segments in one round trip; in several where somebody is put into a queue with a key.
 
         None, and nothing written, where another transaction's lock was in the way.
         """
@@ -37,7 +48,29 @@ class Commits:
             for commit in segment.commits
             if repeats_itself(commit)
         }
-        return self._connection.writes_or_is_locked(*[self._question(segment, repeated, now) for segment in split])
+        if any(segment.has_keys() for segment in split):
+            return self._connection.transacts_or_is_locked(
+                lambda ask: ([self._write_keyed(ask, segment, repeated, now) for segment in split], False),
+                patience=_PATIENCE,
+                note=b"",
+            )
+        answers = self._connection.writes_or_is_locked(*[self._question(segment, repeated, now) for segment in split])
+        return None if answers is None else list(map(Written, split, answers))
+
+    def _write_keyed(self, ask: Ask, segment: Segment, repeated: Mapping[str, set[int]], now: int) -> Written:
+        """Look who has the keys, and write what is not a duplicate.
+
+        If another takes a key meanwhile, the transaction fails, and is repeated from its beginning.
+        """
+        keys = sorted(segment.dedup_keys)
+        wanted = {"queues": texts([queue for queue, _ in keys]), "keys": texts([key for _, key in keys])}
+        found = ask(Question(self._sql.queues.find_keepers, wanted))[0] if keys else []
+        duplicates = Duplicates(segment, queue_records.keepers(found))
+        ids = sorted(set(duplicates.ids()))
+        rows = ask(Question(self._sql.find_heads, {"workflow_ids": texts(ids)}))[0] if ids else []
+        decided = duplicates.decide({head.workflow_id: head for head in map(records.head, rows)})
+        rest = duplicates.rest()
+        return Written(rest, ask(self._question(rest, repeated, now))[0] if rest.parts() else [], decided)
 
     def _question(self, segment: Segment, repeated: Mapping[str, set[int]], now: int) -> Question:
         if segment.runs_on():

@@ -170,7 +170,7 @@ class Connection:
     def _transact(self, driver: Driver, work: Work[Result], patience: float, note: bytes) -> Result:
         # What stands before Citus's own settings is for this server only, as what is set for a whole connection.
         settings = {"synchronous_commit": self._synchronous} if self.is_pooled else {}
-        settings |= {**_DISTRIBUTED, "lock_timeout": f"{round(1000 * patience)}ms"}
+        settings |= {**(_DISTRIBUTED if self.distributed else {}), "lock_timeout": f"{round(1000 * patience)}ms"}
         begin = ["BEGIN", *(f"SET LOCAL {key} = '{value}'" for key, value in settings.items())]
         driver.execute("; ".join(begin).encode())
         try:

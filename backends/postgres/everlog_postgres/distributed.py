@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, Final, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
-from everlog.errors import SchemaMismatch, StoreUnavailable
+from everlog.errors import SchemaMismatch, StoreUnavailable, UsageError
 from everlog.store import WORKER_DIED, ClaimRequest
 from everlog_postgres.arrays import bigints, slices, texts
 from everlog_postgres.connection import Ask, Connection, Question, Rows
@@ -52,6 +52,13 @@ class Distributed:
                 f"{self._connection.name}: synchronous_commit is off on {', '.join(hasty)} of its cluster: switch it on"
                 " there, or use durability='process'"
             )
+
+    def refuse_queues(self) -> NoReturn:
+        """Raise `UsageError`: who takes a slot would have to hold rows on several servers without waiting."""
+        raise UsageError(
+            f"{self._connection.name} is distributed over several servers, where there are no queues yet: start the"
+            " workflow without a queue, or keep the tables on one server (docs/scaling.md)"
+        )
 
     def write(self, split: Sequence[Segment], now: int) -> list[Rows] | None:
         """Write segments in one transaction, and give for each the rows that `commit_batch` would.

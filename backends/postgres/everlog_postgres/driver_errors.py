@@ -46,6 +46,7 @@ _CONFLICTS: Final = ("40001", "40P01")
 ONE_HISTORY: Final = "one_history_per_workflow"
 ONE_KEY: Final = "a_key_is_remembered_once"
 ONE_HEAD: Final = "one_head_per_workflow"
+ONE_PLACE: Final = "one_place_per_dedup_key"
 
 
 def translate(error: psycopg.Error, name: str, *, lost_write: bool = False) -> EverlogError:
@@ -92,7 +93,7 @@ def translate(error: psycopg.Error, name: str, *, lost_write: bool = False) -> E
 def is_worth_repeating(error: psycopg.Error) -> bool:
     """Say whether the same statement, nothing of which was written, will see at once what it collided with."""
     if error.sqlstate == _UNIQUE:
-        return _violates(error, ONE_KEY) or _violates(error, ONE_HEAD)
+        return any(_violates(error, constraint) for constraint in (ONE_KEY, ONE_HEAD, ONE_PLACE))
     return error.sqlstate in _CONFLICTS
 
 

@@ -25,6 +25,7 @@ from everlog.store import (
 )
 from everlog_postgres.arrays import bigints, bools, encoded_texts, slices, texts
 from everlog_postgres.connection import Rows
+from everlog_postgres.placing import place_columns, queue_column, waiting_columns
 from everlog_postgres.published import item_columns, value_columns
 from everlog_postgres.segments import Segment
 from everlog_postgres.snapshots import Snapshot
@@ -43,6 +44,8 @@ _NO_CREATIONS: Final[Mapping[str, object]] = {
     "created_ends": _NO_BIGINTS,
     "created_tokens": _NO_TEXTS,
     "created_workers": _NO_TEXTS,
+    "created_wake_ats": _NO_BIGINTS,
+    "created_queues": _NO_TEXTS,
 }
 _NO_BIRTHS: Final[Mapping[str, object]] = {
     "parents": _NO_TEXTS,
@@ -56,6 +59,8 @@ _NO_BIRTHS: Final[Mapping[str, object]] = {
     "born_ends": _NO_BIGINTS,
     "born_tokens": _NO_TEXTS,
     "born_workers": _NO_TEXTS,
+    "born_wake_ats": _NO_BIGINTS,
+    "born_queues": _NO_TEXTS,
 }
 _NO_COMMITS: Final[Mapping[str, object]] = {
     "ids": _NO_TEXTS,
@@ -73,6 +78,7 @@ _NO_COMMITS: Final[Mapping[str, object]] = {
     "last_topics": _NO_BIGINTS,
     "builds": _NO_TEXTS,
     "whys": _NO_TEXTS,
+    "queues": _NO_TEXTS,
     "consumed_ids": _NO_TEXTS,
     "consumed_positions": _NO_BIGINTS,
 }
@@ -220,6 +226,7 @@ def batch(segment: Segment, repeated: Mapping[str, set[int]], *, now: int) -> di
     given.update({**fence(segment.commits), **moves(segment.commits, now)} if segment.commits else _NO_COMMITS)
     given.update(_messages(segment, repeated) if segment.sent else _NO_MESSAGES)
     given.update(events(segment))
+    given.update(place_columns(segment, now))
     given.update(value_columns(segment.commits))
     given.update(item_columns(segment.commits))
     return given
@@ -238,6 +245,7 @@ def creations(prefix: str, news: Sequence[NewWorkflow]) -> dict[str, object]:
         f"{prefix}_ends": bigints([new.events[-1].recorded_at if new.state in ENDED else None for new in news]),
         f"{prefix}_tokens": texts([new.token if may else None for new, may in zip(news, held, strict=True)]),
         f"{prefix}_workers": texts([new.worker if may else None for new, may in zip(news, held, strict=True)]),
+        **waiting_columns(prefix, news),
     }
 
 
@@ -282,6 +290,7 @@ def moves(commits: Sequence[Commit], now: int) -> dict[str, object]:
         "builds": texts([commit.build for commit in commits]),
         # Sentences for people may quote anything, and a text of the server cannot hold a NUL.
         "whys": texts([commit.why and commit.why.replace("\0", "\N{SYMBOL FOR NULL}") for commit in commits]),
+        "queues": queue_column(commits),
         "consumed_ids": texts([workflow_id for workflow_id, _ in consumed]) if consumed else _NO_TEXTS,
         "consumed_positions": bigints([position for _, position in consumed]) if consumed else _NO_BIGINTS,
     }
@@ -373,7 +382,8 @@ def _commit_outcome(outcome: str, index: int, reason: Any) -> CommitOutcome:
 
 def head(row: Sequence[Any]) -> Head:
     """Read one row of find_heads. It has the payload bytes too, which the engine does not want."""
-    workflow_id, name, state, seq, _, created_at, ended_at, token, worker, wake_at, topics, takeovers, build, why = row
+    (workflow_id, name, state, seq, _, created_at, ended_at, token, worker, wake_at, *rest) = row
+    topics, takeovers, build, why, queue = rest
     return Head(
         workflow_id=workflow_id,
         name=name,
@@ -388,6 +398,7 @@ def head(row: Sequence[Any]) -> Head:
         takeovers=takeovers,
         build=build,
         why=why,
+        queue=queue,
     )
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from everlog.store import ENDED, Batch, Commit, NewMessage, NewWorkflow
+from everlog.store import ENDED, Batch, Commit, NewMessage, NewWorkflow, Place
 
 
 class Segment:
@@ -25,6 +25,11 @@ class Segment:
         self.addressed: set[str] = set()
         self.sent: set[tuple[str, str, int]] = set()
         self.keys: set[tuple[str, str]] = set()
+        self.dedup_keys: set[tuple[str, str]] = set()
+        self.frees_keys = False
+        """Whether a commit may have given up a key, or a slot, so that another may have that key."""
+        self.takes_keys = False
+        """Whether a place may have been taken a key from."""
 
     def parts(self) -> int:
         """Give the number of parts."""
@@ -40,6 +45,27 @@ class Segment:
             for index, new in enumerate(commit.creates):
                 yield commit.workflow_id, index, new
 
+    def puts(self) -> bool:
+        """Say whether somebody is put into a queue."""
+        news = [*self.creates, *(new for _, _, new in self.births())]
+        return any(new.place is not None for new in news) or any(commit.place is not None for commit in self.commits)
+
+    def has_keys(self) -> bool:
+        """Say whether somebody is put into a queue with a key that another may have."""
+        return bool(self.dedup_keys)
+
+    def takes_place(self, place: Place | None) -> bool:
+        """Say whether who has the place's key is as the statement will see it."""
+        if place is None or place.dedup_key is None:
+            return True
+        return not self.frees_keys and (place.queue, place.dedup_key) not in self.dedup_keys
+
+    def add_place(self, place: Place | None) -> None:
+        """Count a place in."""
+        if place is not None and place.dedup_key is not None:
+            self.dedup_keys.add((place.queue, place.dedup_key))
+            self.takes_keys = self.takes_keys or place.takes_key
+
     def takes(self, message: NewMessage) -> bool:
         """Say whether the message's destination and identity are as the statement will see them."""
         if message.destination in self.created or message.destination in self.ended:
@@ -53,8 +79,12 @@ class Segment:
         # A repetition of what it consumes was a repetition when it was sent.
         if commit.consumed and commit.workflow_id in self.addressed:
             return False
+        if self.takes_keys or not self.takes_place(commit.place):
+            return False
         for new in commit.creates:
             if new.workflow_id in self.created or new.workflow_id in self.addressed:
+                return False
+            if not self.takes_place(new.place):
                 return False
         return all(self.takes(message) for message in commit.messages)
 
@@ -78,7 +108,7 @@ def lone_advance(batch: Batch) -> Commit | None:
 def _runs_on(commit: Commit) -> bool:
     goes_on = commit.state == "running" and commit.wake_at is None and not commit.topics and not commit.release
     explains = commit.build is not None or commit.why is not None
-    touches = commit.consumed or commit.messages or commit.creates or commit.values or commit.items
+    touches = commit.consumed or commit.messages or commit.creates or commit.values or commit.items or commit.place
     return goes_on and not explains and not touches and commit.token is not None
 
 
@@ -91,11 +121,12 @@ def segments(batch: Batch) -> Iterator[Segment]:
             yield segment
         return
     for new in batch.creates:
-        if new.workflow_id in segment.created:
+        if new.workflow_id in segment.created or not segment.takes_place(new.place):
             yield segment
             segment = Segment()
         segment.creates.append(new)
         segment.created.add(new.workflow_id)
+        segment.add_place(new.place)
     for commit in batch.commits:
         if not segment.takes_commit(commit):
             yield segment
@@ -103,9 +134,14 @@ def segments(batch: Batch) -> Iterator[Segment]:
         segment.commits.append(commit)
         for message in commit.messages:
             segment.add_message(message)
-        segment.created.update(new.workflow_id for new in commit.creates)
+        for new in commit.creates:
+            segment.created.add(new.workflow_id)
+            segment.add_place(new.place)
+        segment.add_place(commit.place)
         if commit.state in ENDED:
             segment.ended.add(commit.workflow_id)
+        if commit.state in ENDED or commit.state == "enqueued" or commit.place is not None:
+            segment.frees_keys = True
     for message in batch.posts:
         if not segment.takes(message):
             yield segment

@@ -85,6 +85,38 @@ class DistributedStatements:
         self.delete_the_rest: Final = tuple(load_here(name) for name in _DELETE_THE_REST)
 
 
+class QueueStatements:
+    """The statements of queues."""
+
+    def __init__(self, schema: str) -> None:
+        def load_here(name: str) -> bytes:
+            return in_schema(load(name), schema).encode()
+
+        self.find_keepers: Final = load_here("find_keepers")
+        self.list_queues: Final = load_here("list_queues")
+        self.declare_queue: Final = load_here("declare_queue")
+        self.change_queue: Final = load_here("change_queue")
+        self.hold_queue: Final = load_here("hold_queue")
+        self.delete_queue: Final = load_here("delete_queue")
+        self.count_queues: Final = load_here("count_queues")
+        self.find_places: Final = load_here("find_places")
+        self.find_place: Final = load_here("find_place")
+        self.look_at_queues: Final = load_here("look_at_queues")
+        self.become_due: Final = load_here("become_due")
+        self.hold_queues: Final = load_here("hold_queues")
+        self.measure_queue: Final = load_here("measure_queue")
+        self.measure_partition: Final = load_here("measure_partition")
+        self.find_turns: Final = load_here("find_turns")
+        self.find_admissible: Final = load_here("find_admissible")
+        self.admit_heads: Final = load_here("admit_heads")
+        self.serve_partition: Final = load_here("serve_partition")
+        self.insert_starts: Final = load_here("insert_starts")
+        self.forget_starts: Final = load_here("forget_starts")
+        self.find_slots: Final = load_here("find_slots")
+        self.insert_slots: Final = load_here("insert_slots")
+        self.free_slots: Final = load_here("free_slots")
+
+
 class Statements:
     """All statements, for one schema."""
 
@@ -123,3 +155,4 @@ class Statements:
         self.retire_worker: Final = load_here("retire_worker")
         self.delete_workflows: Final = load_here("delete_workflows")
         self.server_time: Final = load_here("server_time")
+        self.queues: Final = QueueStatements(schema)

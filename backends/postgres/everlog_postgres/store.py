@@ -11,18 +11,17 @@ A worker's claims, readings and commits go through one store object, which numbe
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
-from everlog.errors import CorruptLog, EverlogError, StoreUnavailable
+from everlog.errors import CorruptLog, StoreUnavailable
 from everlog.store import (
     ENDED,
     WORKER_DIED,
+    AdmitRequest,
     Batch,
     BatchOutcome,
     Busy,
     ChildExists,
     ClaimAnswer,
-    Claimed,
     ClaimRequest,
     CommitOutcome,
     CreateOutcome,
@@ -32,7 +31,13 @@ from everlog.store import (
     FoundValue,
     Head,
     InboxRow,
+    PlaceRow,
     PostOutcome,
+    QueueCounts,
+    QueueLimits,
+    QueueRow,
+    SlotAnswer,
+    SlotWanted,
     StreamEnd,
     StreamPage,
     StreamQuestion,
@@ -42,25 +47,24 @@ from everlog.store import (
     check_batch,
 )
 from everlog_postgres import records
+from everlog_postgres.admissions import Admissions
 from everlog_postgres.arrays import texts
 from everlog_postgres.changes import Changes
+from everlog_postgres.claims import Claims
 from everlog_postgres.clock import ServerClock
-from everlog_postgres.commits import Commits
+from everlog_postgres.commits import Commits, Written
 from everlog_postgres.connection import Connection, Durability, Question, Rows
+from everlog_postgres.deduplicating import in_order
 from everlog_postgres.distributed import Distributed
 from everlog_postgres.migrations import distribute, migrate
 from everlog_postgres.publications import DistributedPublications, Publications
+from everlog_postgres.queues import Queues
 from everlog_postgres.records import Numbering, Outcomes
 from everlog_postgres.segments import Segment, lone_advance, segments
 from everlog_postgres.snapshots import NOTHING, Snapshot, snapshot
 from everlog_postgres.statements import Statements
 from everlog_postgres.urls import Target, parse
 from everlog_postgres.wakeups import Wakeups
-
-_CANDIDATES = 4
-"""So many workflows are looked at for each that is wanted: others may be taking the first of them just now."""
-
-_ALL_BYTES = 2**62
 
 
 def open_store(
@@ -99,12 +103,13 @@ class PostgresStore:
         # workers with it, and what is written later waits for what was written before.
         self._leases = Connection(target, purpose="leases", durability="process")
         self._commits = Commits(self._connection, self._sql)
+        self._claims = Claims(self._connection, self._sql, self.now, self._number)
+        self._queues = Queues(self._connection, self._sql.queues, self.now)
+        self._admissions = Admissions(self._connection, self._sql, self.now, clock)
         self._changes = Changes(self._connection, self._sql)
         self._numbering = Numbering()
         self._seen: tuple[str, int, Snapshot] | None = None
         """The worker whose inboxes were read last, the greatest number it was given, and the snapshot of that."""
-        self._unanswered: list[Question] = []
-        """What gives back the claims whose answers were lost."""
         self._connection.on_connect = self._on_connect
         self._publications = Publications(self._connection, self._sql)
         self._distributed: Distributed | None = None
@@ -148,7 +153,7 @@ class PostgresStore:
         with self._connection.lock:
             self._connection.require_process()
             self._connection.require_open()
-            self._give_back()
+            self._claims.give_back()
             alone = lone_advance(batch) if self._distributed is None else None
             if alone is not None and self._commits.is_advanced(alone):
                 return BatchOutcome(commits=[Done()])
@@ -162,17 +167,23 @@ class PostgresStore:
         return outcome
 
     def _write(self, batch: Batch, split: Sequence[Segment]) -> BatchOutcome:
-        writer = self._commits if self._distributed is None else self._distributed
-        answers = writer.write(split, self.now())
-        if answers is None:
+        written: Sequence[Written] | None
+        if self._distributed is None:
+            written = self._commits.write(split, self.now())
+        else:
+            if any(segment.puts() for segment in split):
+                self._distributed.refuse_queues()
+            answers = self._distributed.write(split, self.now())
+            written = None if answers is None else list(map(Written, split, answers))
+        if written is None:
             return self._write_apart(batch)
         creates: list[CreateOutcome] = []
         commits: list[CommitOutcome] = []
         posts: list[PostOutcome] = []
-        for segment, rows in zip(split, answers, strict=True):
+        for segment, rows, decided in written:
             outcomes = Outcomes(segment, rows)
-            creates.extend(self._with_heads(segment, outcomes.creates))
-            commits.extend(self._with_children(segment, outcomes))
+            creates.extend(in_order(decided.creates, self._with_heads(segment, outcomes.creates)))
+            commits.extend(in_order(decided.commits, self._with_children(segment, outcomes)))
             posts.extend(outcomes.posts)
         return BatchOutcome(creates=creates, commits=commits, posts=posts)
 
@@ -230,95 +241,67 @@ class PostgresStore:
                     self._numbering.consume(commit.workflow_id, commit.consumed)
 
     def claim(self, request: ClaimRequest) -> ClaimAnswer:
-        """Take runnable workflows, then read what they are, in one round trip and one transaction."""
-        names = texts(sorted(set(request.names)))
-        next_due = Question(self._sql.next_due, {"names": names})
+        """Take runnable workflows, then read what they are."""
         with self._connection.lock:
-            self._give_back()
+            self._claims.give_back()
             if self._distributed is not None:
-                return self._claim_distributed(self._distributed, request, names)
-            if not request.tokens:
-                ((due,),) = self._connection.ask(next_due)[0]
-                return ClaimAnswer(claimed=[], next_due=due)
-            ours = {"worker": request.worker, "tokens": texts(request.tokens)}
-            try:
-                taken, events, inbox, ((due,),) = self._connection.write(
-                    self._take(request, names),
-                    Question(self._sql.read_histories, {**ours, "max_bytes": request.max_bytes}),
-                    Question(self._sql.read_inboxes, ours),
-                    next_due,
-                )
-            except StoreUnavailable as error:
-                if error.unknown_outcome:
-                    self._unanswered.append(Question(self._sql.free_taken, ours))
-                raise
-            rows = [row[1:] for row in sorted(taken, key=lambda row: int(row[0]))]
-            if not events and rows:
-                events = self._read_those_that_fit(request, rows)
-            claimed = self._claimed(rows, events, inbox)
-        return ClaimAnswer(claimed=claimed, next_due=due)
+                return self._claims.claim_distributed(self._distributed, request)
+            return self._claims.claim(request)
 
-    def _claim_distributed(self, distributed: Distributed, request: ClaimRequest, names: object) -> ClaimAnswer:
-        """Take in transactions of their own, then read: so what is read is younger than the tokens."""
-        try:
-            rows = distributed.claim(request, names, self.now(), _CANDIDATES)
-            whole = [row[0] for row in _that_fit(rows, request.max_bytes)]
-            events, inbox, ((due,),) = distributed.read_claimed(names, [row[0] for row in rows], whole)
-        except EverlogError:
-            ours = {"worker": request.worker, "tokens": texts(request.tokens)}
-            self._unanswered.append(Question(self._sql.free_taken, ours))
-            raise
-        return ClaimAnswer(claimed=self._claimed(rows, events, inbox), next_due=due)
+    def _number(self, messages: Rows) -> Sequence[InboxRow]:
+        """Number the messages of a claim; where the tables are distributed, whatever was given of others."""
+        return self._numbering.number(messages, self._shown(), after=None if self._distributed is None else 0)
 
-    def _take(self, request: ClaimRequest, names: object) -> Question:
-        if request.only is not None:
-            only = {"workflow_id": request.only, "token": request.tokens[0], "worker": request.worker}
-            return Question(self._sql.take_head, only)
-        wanted = len(request.tokens)
-        return Question(
-            self._sql.take_heads,
-            {
-                "names": names,
-                "build": request.build,
-                "now": self.now(),
-                "limit": wanted,
-                "candidates": _CANDIDATES * wanted,
-                "tokens": texts(request.tokens),
-                "worker": request.worker,
-            },
-        )
+    def admit(self, request: AdmitRequest) -> ClaimAnswer:
+        """Take slots for enqueued workflows, and the workflows with them."""
+        with self._connection.lock:
+            self._claims.give_back()
+            return self._claims.admit(request, self._admissions)
 
-    def _claimed(self, rows: Rows, events: Rows, inbox: Rows) -> list[Claimed]:
-        heads = [records.head(row) for row in rows]
-        histories = records.histories(events)
-        unread: dict[str, list[InboxRow]] = {}
-        # Where the tables are distributed, what is claimed is given here and now, whatever was given of others.
-        after = None if self._distributed is None else 0
-        for message in self._numbering.number(inbox, self._shown(), after=after):
-            unread.setdefault(message.destination, []).append(message)
-        return [
-            Claimed(
-                head=head,
-                history=_whole(head, histories.get(head.workflow_id, [])),
-                inbox=unread.get(head.workflow_id, []),
-            )
-            for head in heads
-        ]
+    def take_slots(self, worker: str, wanted: Sequence[SlotWanted]) -> SlotAnswer:
+        """Take slots for attempts of steps, in the order given."""
+        with self._connection.lock:
+            return self._admissions.take_slots(worker, wanted)
 
-    def _read_those_that_fit(self, request: ClaimRequest, rows: Sequence[Sequence[Any]]) -> Rows:
-        """Read the histories for which there is room, of a claim whose histories were too much together."""
-        tokens = [str(records.head(row).token) for row in _that_fit(rows, request.max_bytes)]
-        question = {"worker": request.worker, "tokens": texts(tokens), "max_bytes": _ALL_BYTES}
-        try:
-            return self._connection.ask(Question(self._sql.read_histories, question))[0]
-        except StoreUnavailable:
-            return []  # the heads are ours: each history that is not given is read by itself
+    def free_slots(self, worker: str, slots: Sequence[str]) -> None:
+        """Give slots back."""
+        self._admissions.free_slots(worker, slots)
+        self._wrote()
 
-    def _give_back(self) -> None:
-        """Free what was claimed without our hearing of it."""
-        if self._unanswered:
-            self._connection.write(*self._unanswered)
-            self._unanswered.clear()
+    def declare_queues(self, queues: Sequence[tuple[str, QueueLimits]]) -> None:
+        """Create queues, or change those whose declaration differs from the last one."""
+        if queues and self._distributed is not None:
+            self._distributed.refuse_queues()
+        if self._queues.declare(queues):
+            self._wrote()
+
+    def change_queue(self, name: str, *, limits: QueueLimits | None = None, paused: bool | None = None) -> bool:
+        """Change what is given of a queue; False if there is none of that name."""
+        is_there = self._queues.change(name, limits, paused)
+        self._wrote()
+        return is_there
+
+    def delete_queue(self, name: str) -> bool:
+        """Remove a queue that is not used; False, and nothing done, otherwise."""
+        is_deleted = self._queues.delete(name)
+        self._wrote()
+        return is_deleted
+
+    def queues(self) -> Sequence[QueueRow]:
+        """Give all queues, in order of their names."""
+        return self._queues.rows()
+
+    def count_queues(self, names: Sequence[str]) -> Sequence[QueueCounts]:
+        """Count what is in each of these queues."""
+        return self._queues.count(names)
+
+    def places(self, workflow_ids: Sequence[str]) -> Sequence[PlaceRow | None]:
+        """Give the place of each workflow that has one, None where it has none."""
+        return self._queues.places(workflow_ids)
+
+    def find_place(self, queue: str, dedup_key: str) -> PlaceRow | None:
+        """Give the workflow of a queue that has this key now."""
+        return self._queues.find_place(queue, dedup_key)
 
     def read(self, workflow_id: str, *, after: int = 0, limit: int | None = None) -> Sequence[EventRow]:
         """Give the events with seq > `after` in order; empty for an unknown id."""
@@ -354,7 +337,7 @@ class PostgresStore:
         Who asks for what came after the last that was given is answered from the messages that became visible since.
         """
         with self._connection.lock:
-            self._give_back()
+            self._claims.give_back()
             if self._distributed is not None:
                 there = self._numbering.number(self._distributed.unread(worker), NOTHING, after=after)
                 return [row for row in there if row.row > after]
@@ -427,7 +410,7 @@ class PostgresStore:
     def delete(self, workflow_ids: Sequence[str]) -> Sequence[str]:
         """Remove those that have ended, with all that is kept of them; give their ids."""
         with self._connection.lock:
-            self._give_back()
+            self._claims.give_back()
             if self._distributed is not None:
                 removed = self._distributed.delete(workflow_ids)
             else:
@@ -482,19 +465,3 @@ class PushingStore(PostgresStore):
         """Let go of the database, and end the thread."""
         self._wakeups.close()
         super().close()
-
-
-def _that_fit(rows: Sequence[Sequence[Any]], max_bytes: int) -> list[Sequence[Any]]:
-    """Choose the heads for whose histories there is room together; the first is always one of them."""
-    chosen: list[Sequence[Any]] = []
-    left = max_bytes
-    for row in rows:
-        if not chosen or records.size_of(row) <= left:
-            chosen.append(row)
-            left -= records.size_of(row)
-    return chosen
-
-
-def _whole(head: Head, history: list[EventRow]) -> list[EventRow]:
-    """Keep back a history with a gap: `read` says what is wrong with it, and the rest of the claim is good."""
-    return history if len(history) == head.seq and records.is_dense(history, after=0) else []

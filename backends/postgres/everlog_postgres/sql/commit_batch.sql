@@ -4,7 +4,19 @@
 -- Each part of the statement sees the database as it was when the statement began; what one part is to know of another
 -- comes from its RETURNING. The store splits batches whose parts would have to see more than that (`segments`).
 WITH created AS (
-    INSERT INTO everlog.heads (workflow_id, name, state, seq, bytes, created_at, ended_at, token, worker)
+    INSERT INTO everlog.heads (
+        workflow_id,
+        name,
+        state,
+        seq,
+        bytes,
+        created_at,
+        ended_at,
+        token,
+        worker,
+        wake_at,
+        queue
+    )
     SELECT *
     FROM unnest(
         %(created_ids)s,
@@ -15,8 +27,10 @@ WITH created AS (
         %(created_ats)s,
         %(created_ends)s,
         %(created_tokens)s,
-        %(created_workers)s
-    ) AS new (workflow_id, name, state, seq, bytes, created_at, ended_at, token, worker)
+        %(created_workers)s,
+        %(created_wake_ats)s,
+        %(created_queues)s
+    ) AS new (workflow_id, name, state, seq, bytes, created_at, ended_at, token, worker, wake_at, queue)
     -- In one order for all, so that two who create the same workflows cannot wait for each other.
     ORDER BY new.workflow_id
     ON CONFLICT (workflow_id) DO NOTHING
@@ -30,7 +44,8 @@ locked AS (
     SELECT
         given.*,
         heads.token IS NOT DISTINCT FROM given.token AND heads.seq = given.seq AS holds,
-        heads.ended_at IS NOT NULL AS had_ended
+        heads.ended_at IS NOT NULL AS had_ended,
+        heads.state = 'enqueued' AS was_enqueued
     FROM unnest(
         %(ids)s,
         %(tokens)s,
@@ -45,7 +60,8 @@ locked AS (
         %(first_topics)s,
         %(last_topics)s,
         %(builds)s,
-        %(whys)s
+        %(whys)s,
+        %(queues)s
     ) AS given (
         workflow_id,
         token,
@@ -60,7 +76,8 @@ locked AS (
         first_topic,
         last_topic,
         build,
-        why
+        why,
+        queue
     )
     CROSS JOIN everlog.heads
     WHERE heads.workflow_id = given.workflow_id
@@ -83,8 +100,24 @@ births AS MATERIALIZED (
         %(born_ats)s,
         %(born_ends)s,
         %(born_tokens)s,
-        %(born_workers)s
-    ) AS new (parent, index, workflow_id, name, state, seq, bytes, created_at, ended_at, token, worker)
+        %(born_workers)s,
+        %(born_wake_ats)s,
+        %(born_queues)s
+    ) AS new (
+        parent,
+        index,
+        workflow_id,
+        name,
+        state,
+        seq,
+        bytes,
+        created_at,
+        ended_at,
+        token,
+        worker,
+        wake_at,
+        queue
+    )
 ),
 
 clashing AS MATERIALIZED (
@@ -158,20 +191,40 @@ moved AS (
         wake_at = locked.wake_at,
         topics = (%(topics)s)[locked.first_topic::integer:locked.last_topic::integer],
         build = locked.build,
-        why = locked.why
+        why = locked.why,
+        queue = coalesce(locked.queue, heads.queue)
     FROM locked
     WHERE heads.workflow_id = locked.workflow_id
         AND locked.holds
         AND (locked.workflow_id IN (SELECT clashing.parent FROM clashing)) IS FALSE
         AND (locked.workflow_id IN (SELECT failing.sender FROM failing)) IS FALSE
-    RETURNING heads.workflow_id, heads.ended_at, locked.had_ended
+    RETURNING
+        heads.workflow_id,
+        heads.ended_at,
+        heads.state,
+        heads.queue,
+        locked.had_ended,
+        locked.was_enqueued,
+        locked.queue IS NOT NULL AS is_put
 ),
 
 -- No ON CONFLICT here: if another has created this workflow since the statement began, the whole of it fails and is
 -- repeated, and then sees the head.
 born AS (
-    INSERT INTO everlog.heads (workflow_id, name, state, seq, bytes, created_at, ended_at, token, worker)
-    SELECT workflow_id, name, state, seq, bytes, created_at, ended_at, token, worker
+    INSERT INTO everlog.heads (
+        workflow_id,
+        name,
+        state,
+        seq,
+        bytes,
+        created_at,
+        ended_at,
+        token,
+        worker,
+        wake_at,
+        queue
+    )
+    SELECT workflow_id, name, state, seq, bytes, created_at, ended_at, token, worker, wake_at, queue
     FROM births
     WHERE (births.parent IN (SELECT moved.workflow_id FROM moved)) IS TRUE
     ORDER BY births.workflow_id
@@ -307,6 +360,113 @@ emitted AS (
     ) AS item (workflow_id, stream, first_offset, count, kind, written_at, operation, attempt, payload)
     WHERE (item.workflow_id IN (SELECT workflow_id FROM moved)) IS TRUE
     ON CONFLICT (workflow_id, stream, first_offset) DO NOTHING
+),
+
+-- An end gives up the place in a queue, and so does who is put into one: it has another then.
+left_queue AS (
+    DELETE FROM everlog.queue_places
+    USING moved
+    WHERE moved.queue IS NOT NULL
+        AND (moved.ended_at IS NOT NULL OR moved.is_put)
+        AND queue_places.workflow_id = moved.workflow_id
+    RETURNING queue_places.workflow_id
+),
+
+-- Who is enqueued stands where it stood, without a slot. Who no longer is, without having been admitted, is aside.
+stood AS (
+    UPDATE everlog.queue_places
+    SET
+        stands = CASE
+            WHEN moved.state <> 'enqueued' THEN 'aside'
+            WHEN queue_places.due_at <= %(now)s THEN 'due'
+            ELSE 'delayed'
+        END
+    FROM moved
+    WHERE moved.queue IS NOT NULL
+        AND moved.ended_at IS NULL
+        AND NOT moved.is_put
+        AND (moved.state = 'enqueued' OR moved.was_enqueued)
+        AND queue_places.workflow_id = moved.workflow_id
+        AND (moved.state = 'enqueued' OR queue_places.stands <> 'admitted')
+),
+
+placed AS MATERIALIZED (
+    SELECT place.*
+    FROM unnest(
+        %(placed_ids)s,
+        %(placed_queues)s,
+        %(placed_names)s,
+        %(placed_partitions)s,
+        %(placed_priorities)s,
+        %(placed_due_ats)s,
+        %(placed_keys)s,
+        %(placed_stands)s,
+        %(placed_takes)s
+    ) WITH ORDINALITY AS place (
+        workflow_id,
+        queue,
+        name,
+        partition,
+        priority,
+        due_at,
+        dedup_key,
+        stands,
+        takes_key,
+        position
+    )
+    WHERE (
+            place.workflow_id IN (
+                SELECT workflow_id FROM created
+                UNION ALL
+                SELECT workflow_id FROM born
+                UNION ALL
+                SELECT workflow_id FROM moved
+            )
+        ) IS TRUE
+),
+
+-- A key that may be taken is taken from who was admitted, unless that gives it up in this statement.
+took_keys AS (
+    UPDATE everlog.queue_places
+    SET dedup_key = NULL
+    FROM placed
+    WHERE placed.takes_key
+        AND queue_places.queue = placed.queue
+        AND queue_places.dedup_key = placed.dedup_key
+        AND queue_places.stands = 'admitted'
+        AND (queue_places.workflow_id IN (SELECT workflow_id FROM left_queue)) IS FALSE
+    RETURNING queue_places.workflow_id
+),
+
+-- No ON CONFLICT here: if another has put a workflow with this key into the queue since it was looked for, the whole of
+-- it fails and is repeated, and then finds that.
+put AS (
+    INSERT INTO everlog.queue_places (
+        workflow_id,
+        queue,
+        name,
+        partition,
+        priority,
+        due_at,
+        dedup_key,
+        stands
+    )
+    SELECT
+        placed.workflow_id,
+        placed.queue,
+        coalesce(
+            placed.name,
+            (SELECT heads.name FROM everlog.heads WHERE heads.workflow_id = placed.workflow_id)
+        ),
+        placed.partition,
+        placed.priority,
+        placed.due_at,
+        placed.dedup_key,
+        placed.stands
+    FROM placed
+    -- After what gives up places and keys.
+    WHERE (SELECT count(*) FROM left_queue) >= 0 AND (SELECT count(*) FROM took_keys) >= 0
+    ORDER BY placed.position
 ),
 
 noted AS (

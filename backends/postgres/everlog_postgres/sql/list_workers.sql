@@ -1,4 +1,4 @@
--- All registered workers, and the holders of workflows that are not (or no longer) registered.
+-- All registered workers, and who holds workflows or slots and is not (or no longer) registered.
 -- The holders are found one after the other in the index of what is held, however much each holds.
 WITH RECURSIVE holders AS (
     (
@@ -27,3 +27,7 @@ SELECT holders.worker, '', 0
 FROM holders
 WHERE holders.worker IS NOT NULL
     AND NOT EXISTS (SELECT FROM everlog.workers WHERE workers.worker = holders.worker)
+UNION
+SELECT queue_slots.worker, '', 0
+FROM everlog.queue_slots
+WHERE NOT EXISTS (SELECT FROM everlog.workers WHERE workers.worker = queue_slots.worker)

@@ -4,5 +4,9 @@ FROM unnest(%(names)s) AS names (name)
 CROSS JOIN LATERAL (
     SELECT min(heads.wake_at) AS wake_at
     FROM everlog.heads
-    WHERE heads.name = names.name AND heads.token IS NULL AND heads.state = 'waiting' AND heads.wake_at IS NOT NULL
+    WHERE heads.name = names.name
+        AND heads.token IS NULL
+        AND heads.state = 'waiting'
+        AND heads.wake_at IS NOT NULL
+        AND (%(queues)s::text[] IS NULL OR heads.queue IS NULL OR heads.queue = ANY(%(queues)s))
 ) AS next

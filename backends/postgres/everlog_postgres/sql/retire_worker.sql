@@ -1,4 +1,4 @@
--- Remove a worker and take the tokens of all that it held; gives how many. What was running is counted as taken over,
+-- Remove a worker, free the slots of its steps, and take the tokens of all that it held; gives how many. What was running is counted as taken over,
 -- unless its holder, who came after one that died, has committed nothing: that is told by the reason, which a commit
 -- overwrites.
 -- It waits for nobody: a head that another transaction has locked keeps its token, and its holder is still listed.
@@ -22,6 +22,12 @@ freed AS (
     RETURNING heads.workflow_id
 ),
 
+freed_slots AS (
+    DELETE FROM everlog.queue_slots
+    WHERE queue_slots.worker = %(worker)s
+    RETURNING queue_slots.worker
+),
+
 removed AS (
     DELETE FROM everlog.workers
     WHERE workers.worker = %(worker)s
@@ -31,7 +37,7 @@ removed AS (
 noted AS (
     INSERT INTO everlog.writes (written_in)
     SELECT pg_current_xact_id()
-    WHERE EXISTS (SELECT FROM freed) OR EXISTS (SELECT FROM removed)
+    WHERE EXISTS (SELECT FROM freed) OR EXISTS (SELECT FROM freed_slots) OR EXISTS (SELECT FROM removed)
 )
 
 SELECT count(*)

@@ -6,7 +6,10 @@ WITH reasons AS (
     CROSS JOIN LATERAL (
         SELECT heads.workflow_id, heads.created_at AS since
         FROM everlog.heads
-        WHERE heads.name = names.name AND heads.token IS NULL AND heads.state IN ('queued', 'running')
+        WHERE heads.name = names.name
+            AND heads.token IS NULL
+            AND heads.state IN ('queued', 'running')
+            AND (%(queues)s::text[] IS NULL OR heads.queue IS NULL OR heads.queue = ANY(%(queues)s))
         ORDER BY heads.created_at, heads.workflow_id
         LIMIT %(candidates)s
     ) AS ready
@@ -21,6 +24,7 @@ WITH reasons AS (
             AND heads.state = 'waiting'
             AND heads.wake_at IS NOT NULL
             AND heads.wake_at <= %(now)s
+            AND (%(queues)s::text[] IS NULL OR heads.queue IS NULL OR heads.queue = ANY(%(queues)s))
         ORDER BY heads.wake_at, heads.workflow_id
         LIMIT %(candidates)s
     ) AS due
@@ -33,8 +37,9 @@ WITH reasons AS (
         FROM everlog.heads
         WHERE heads.workflow_id = unread.workflow_id
             AND heads.token IS NULL
-            AND heads.state IN ('waiting', 'paused')
+            AND heads.state IN ('waiting', 'paused', 'enqueued')
             AND heads.name = ANY(%(names)s)
+            AND (%(queues)s::text[] IS NULL OR heads.queue IS NULL OR heads.queue = ANY(%(queues)s))
         LIMIT 1
     ) AS woken
     WHERE NOT unread.closed
@@ -50,6 +55,7 @@ WITH reasons AS (
             AND heads.token IS NULL
             AND heads.state = 'stuck'
             AND heads.build IS DISTINCT FROM %(build)s
+            AND (%(queues)s::text[] IS NULL OR heads.queue IS NULL OR heads.queue = ANY(%(queues)s))
         ORDER BY heads.created_at
         LIMIT %(candidates)s
     ) AS stuck
@@ -112,4 +118,5 @@ RETURNING
     heads.topics,
     heads.takeovers,
     heads.build,
-    heads.why
+    heads.why,
+    heads.queue

@@ -15,7 +15,7 @@ INNER JOIN (
     INNER JOIN everlog.heads AS waiting ON inbox.workflow_id = waiting.workflow_id
     WHERE NOT inbox.closed
         AND waiting.token IS NULL
-        AND waiting.state IN ('waiting', 'paused')
+        AND waiting.state IN ('waiting', 'paused', 'enqueued')
         AND waiting.name = ANY(%(names)s)
         AND (inbox.control OR (waiting.state = 'waiting' AND inbox.topic = ANY(waiting.topics)))
     GROUP BY inbox.workflow_id

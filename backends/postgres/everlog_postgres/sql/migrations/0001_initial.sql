@@ -2,7 +2,7 @@
 -- All but the small tables at the end have the workflow in front of their keys, so that they can be distributed by it.
 
 -- One row per workflow. Projections of the log: name, state, seq, bytes, created_at, ended_at.
--- Coordination: token, worker, wake_at, topics, takeovers, build, why.
+-- Coordination: token, worker, wake_at, topics, takeovers, build, why; and queue, the last that it was put into.
 -- The usual commit changes no indexed column, and finds room on the row's own page: no index is touched.
 CREATE TABLE everlog.heads (
     workflow_id text COLLATE "C" NOT NULL,
@@ -19,9 +19,14 @@ CREATE TABLE everlog.heads (
     takeovers integer NOT NULL DEFAULT 0,
     build text,
     why text,
+    queue text COLLATE "C",
     CONSTRAINT one_head_per_workflow PRIMARY KEY (workflow_id),
     CONSTRAINT states_are_known
-        CHECK (state IN ('queued', 'running', 'waiting', 'paused', 'stuck', 'completed', 'failed', 'cancelled')),
+        CHECK (
+            state IN (
+                'enqueued', 'queued', 'running', 'waiting', 'paused', 'stuck', 'completed', 'failed', 'cancelled'
+            )
+        ),
     CONSTRAINT histories_begin_at_seq_1 CHECK (seq >= 1),
     CONSTRAINT only_ended_workflows_have_an_end
         CHECK ((state IN ('completed', 'failed', 'cancelled')) = (ended_at IS NOT NULL)),

@@ -1,0 +1,14 @@
+-- The place that has a key of a queue, in the form of find_places.
+SELECT
+    heads.workflow_id,
+    heads.name,
+    heads.state,
+    queue_places.queue,
+    queue_places.partition,
+    queue_places.priority,
+    queue_places.due_at,
+    queue_places.dedup_key,
+    queue_places.stands = 'admitted'
+FROM everlog.queue_places
+INNER JOIN everlog.heads ON queue_places.workflow_id = heads.workflow_id
+WHERE queue_places.queue = %(queue)s AND queue_places.dedup_key = %(dedup_key)s

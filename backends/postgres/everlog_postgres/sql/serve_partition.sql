@@ -1,0 +1,4 @@
+-- Remember which partition was served last.
+UPDATE everlog.queues
+SET served = %(partition)s
+WHERE queues.name = %(queue)s
