@@ -3,6 +3,7 @@
 from everlog.core.retry import RetryPolicy
 from everlog.errors import (
     CorruptLog,
+    Duplicate,
     EverlogError,
     IdInUse,
     InternalError,
@@ -53,10 +54,12 @@ from everlog.replay.primitives import (
     start,
     uuid4,
 )
+from everlog.replay.queues import Queue, RateLimit
 from everlog.runtime.client import Client
 from everlog.runtime.engine import Engine
 from everlog.runtime.handles import Handle
 from everlog.runtime.listing import Listing
+from everlog.runtime.queue_handles import QueueCounts, QueueHandle, QueueStatus
 from everlog.runtime.status import HistoryEvent, WorkflowStatus
 from everlog.runtime.streams import Stream, StreamItem, StreamReset
 
@@ -65,6 +68,7 @@ __all__ = [
     "CorruptLog",
     "Current",
     "Definition",
+    "Duplicate",
     "Engine",
     "EverlogError",
     "Handle",
@@ -76,6 +80,11 @@ __all__ = [
     "NondeterminismWarning",
     "NotEncodable",
     "NotFound",
+    "Queue",
+    "QueueCounts",
+    "QueueHandle",
+    "QueueStatus",
+    "RateLimit",
     "RetryPolicy",
     "SchemaMismatch",
     "Step",

@@ -1,7 +1,7 @@
 """The exception tree, named by who can act on it. Nothing else lives here.
 
 EverlogError
-├── UsageError       the caller:   InvalidDefinition, WrongContext, NotEncodable, NotFound, IdInUse
+├── UsageError       the caller:   InvalidDefinition, WrongContext, NotEncodable, NotFound, IdInUse, Duplicate
 ├── WorkflowError    the workflow: WorkflowFailed, WorkflowCancelled, StepFailed, StepTimeout, StepInterrupted
 ├── StoreError       the database: StoreUnavailable, SchemaMismatch, CorruptLog
 └── InternalError    us
@@ -41,6 +41,14 @@ class NotFound(UsageError):
 
 class IdInUse(UsageError):
     """The id names a workflow with another function or another input."""
+
+
+class Duplicate(UsageError):
+    """A workflow that has not ended has the `dedup_key` in its queue: `workflow_id` says which."""
+
+    def __init__(self, message: str, *, workflow_id: str = "") -> None:
+        super().__init__(message)
+        self.workflow_id = workflow_id
 
 
 class WorkflowError(EverlogError):

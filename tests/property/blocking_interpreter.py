@@ -14,9 +14,12 @@ from tests.property.interpreter import (
     Node,
     Observer,
     amends,
+    interpret_child,
+    limited,
     name_of,
     once,
     options_of,
+    placed,
     plain,
     single_async,
     single_plain,
@@ -116,7 +119,7 @@ class BlockingMachine(Observer):
     def do_step(self, node: Node) -> Any:
         options, seen = options_of(node), len(self.trace)
         if node["how"] in ("async", "once"):
-            given = work if node["how"] == "async" else once
+            given = limited if node.get("limited") else work if node["how"] == "async" else once
             return sync.call(given.options(**options), node["value"], node["seconds"], node["failures"], seen)
         threaded = plain.options(**options)
         if node["how"] == "call":
@@ -133,6 +136,12 @@ class BlockingMachine(Observer):
         return 0
 
     # -- children ----------------------------------------------------------------------------------------------------
+
+    def do_enqueue(self, node: Node) -> Any:
+        child = interpret_child.options(**placed(node["place"]))
+        handle = sync.start(child, node["body"], self.names["other"])
+        self.children.append(handle)
+        return handle.result() if node["waits"] else handle.id
 
     def do_child(self, node: Node) -> Any:
         child = self.child(node)

@@ -11,7 +11,7 @@ from typing import Any
 import anyio
 
 import everlog
-from everlog import Definition, RetryPolicy, step, workflow
+from everlog import Definition, Queue, RetryPolicy, step, workflow
 from everlog.replay.context import attempt
 
 Node = dict[str, Any]
@@ -62,6 +62,23 @@ async def once(value: int, delay: float, failures: int, seen: int) -> int:
     await asyncio.sleep(delay)
     if number <= failures:
         raise Broken(f"once {value}")
+    return value
+
+
+QUEUES = {
+    "narrow": Queue("narrow", concurrency=1),
+    "fair": Queue("fair", concurrency=3, partition_concurrency=1),
+    "open": Queue("open"),
+}
+
+
+@step(limit=QUEUES["narrow"])
+async def limited(value: int, delay: float, failures: int, seen: int) -> int:
+    """The same as `work`, for which a slot of a queue has to be had."""
+    number = note_attempt()
+    await asyncio.sleep(delay)
+    if number <= failures:
+        raise Broken(f"limited {value}")
     return value
 
 
@@ -146,7 +163,7 @@ class Observer:
         child: Any = CHILDREN[node["colour"]]
         called = node.get("called")
         options = {"id": f"shared-{called}"} if called else {}
-        return child.options(when_parent_ends=node["when_parent_ends"], **options)
+        return child.options(when_parent_ends=node["when_parent_ends"], **options, **placed(node.get("place")))
 
     def given(self, node: Node) -> tuple[Node, str]:
         """Give the input of a child."""
@@ -159,6 +176,14 @@ class Observer:
     def failure(self) -> Exception:
         """Give what a program raises on purpose."""
         return Broken("on purpose")
+
+
+def placed(place: Node | None) -> dict[str, Any]:
+    """Give the options of a start that say where and when it begins."""
+    if place is None:
+        return {}
+    given = {**place, "queue": QUEUES.get(place["queue"])}
+    return {name: value for name, value in given.items() if value is not None}
 
 
 def options_of(node: Node) -> dict[str, Any]:
@@ -254,7 +279,7 @@ class Machine(Observer):
     async def do_step(self, node: Node) -> Any:
         options, seen = options_of(node), len(self.trace)
         if node["how"] in ("async", "once"):
-            given = work if node["how"] == "async" else once
+            given = limited if node.get("limited") else work if node["how"] == "async" else once
             return await given.options(**options)(node["value"], node["seconds"], node["failures"], seen)
         threaded = plain.options(**options)
         if node["how"] == "call":
@@ -274,6 +299,13 @@ class Machine(Observer):
         return 0
 
     # -- children ----------------------------------------------------------------------------------------------------
+
+    async def do_enqueue(self, node: Node) -> Any:
+        place = node["place"]
+        child = interpret_child.options(**placed({**place, "queue": None}))
+        handle = await QUEUES[place["queue"]].enqueue(child, node["body"], self.names["other"])
+        self.children.append(handle)
+        return await handle.result() if node["waits"] else handle.id
 
     async def do_child(self, node: Node) -> Any:
         child = self.child(node)

@@ -42,9 +42,17 @@ class Programmer:
     """Draws one program."""
 
     def __init__(
-        self, chance: Random, nodes: int, *, timed: bool = True, blocking: bool = False, family: bool = False
+        self,
+        chance: Random,
+        nodes: int,
+        *,
+        timed: bool = True,
+        blocking: bool = False,
+        family: bool = False,
+        queued: bool = False,
     ) -> None:
         self.chance = chance
+        self.queued = queued
         self.family = family
         self.blocking = blocking
         self.left = nodes
@@ -68,7 +76,8 @@ class Programmer:
             kind = self.chance.choice(["step", "step", "step", "step", "fail", "sleep"] if leaf else inner)
         elif self.family:
             inner = BLOCKING_OF_CHILDREN if self.blocking else INNER_OF_CHILDREN
-            kind = self.chance.choice(OF_CHILDREN if leaf else inner)
+            leaves = OF_CHILDREN + ["enqueue"] * 14 if self.queued else OF_CHILDREN
+            kind = self.chance.choice(leaves if leaf else inner)
         elif self.blocking:
             kind = self.chance.choice(BLOCKING_LEAVES if leaf else BLOCKING_INNER)
         else:
@@ -107,6 +116,8 @@ class Programmer:
             drawn |= {"attempts": 3, "how": "async" if drawn["how"] == "once" else drawn["how"]}
         elif chance.random() < 0.1:
             drawn["limit"] = chance.choice([0.05, 0.5])
+        if self.queued and drawn["how"] == "async" and chance.random() < 0.3:
+            drawn["limited"] = True
         if self.timed and chance.random() < 0.15:
             drawn["key"] = chance.choice(["k1", "k2"])
         return drawn
@@ -159,7 +170,31 @@ class Programmer:
         if self.timed and chance.random() < 0.2:
             shared = {"do": "sleep", "id": 0, "seconds": 0.5, "ours": False}
             drawn |= {"body": shared, "colour": 0, "called": "one"}
+        if self.queued and chance.random() < 0.8:
+            drawn["place"] = self.place()
         return drawn
+
+    def draw_enqueue(self, depth: int) -> Node:
+        return {
+            "body": {"do": "sleep", "id": 0, "seconds": self.chance.choice([0.05, 0.5]), "ours": False},
+            "place": self.place(),
+            "waits": self.chance.random() < 0.3,
+        }
+
+    def place(self) -> Node:
+        """Draw where a child stands, and when it begins."""
+        chance = self.chance
+        key = chance.choice([None, "one"])
+        otherwise = chance.choice(["return", "raise", "replace"]) if key else None
+        return {
+            "queue": chance.choice(["narrow", "fair", "fair", "fair", "open"]),
+            "priority": chance.choice([None, None, -1, 1]),
+            "partition": chance.choice([None, "a", "b"]),
+            "delay": 0.5 if otherwise == "replace" else chance.choice([None, None, 0.1, 1]),
+            "max_delay": 1 if otherwise == "replace" else None,
+            "dedup_key": key,
+            "if_duplicate": otherwise,
+        }
 
     def draw_ended(self, depth: int) -> Node:
         return {"index": self.chance.randrange(8), "seconds": self.maybe(LIMITS)}
@@ -282,17 +317,20 @@ def random_recipe(
     alone: bool = False,
     blocking: bool = False,
     family: bool = False,
+    queued: bool = False,
 ) -> dict[str, Any]:
     """Draw one or two programs, and what comes from outside while they run: messages and cancels.
 
     With `blocking` they are run as blocking code; of two sometimes only one is. With `family` they are mostly about
-    children.
+    children, with `queued` most children stand in queues, and some steps wait for slots of one.
     """
     count = 2 if timed and not alone and chance.random() < 0.3 else 1
     recipe: dict[str, Any] = {
         "seed": chance.randrange(2**32),
         "programs": [
-            Programmer(chance, chance.randint(1, nodes), timed=timed, blocking=blocking, family=family).program()
+            Programmer(
+                chance, chance.randint(1, nodes), timed=timed, blocking=blocking, family=family, queued=queued
+            ).program()
             for _ in range(count)
         ],
         "blocking": [blocking and (number == 0 or chance.random() < 0.5) for number in range(count)],

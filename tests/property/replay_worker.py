@@ -14,12 +14,13 @@ from random import Random
 from typing import Any
 
 from everlog.core.codec import JsonCodec
-from everlog.core.events import AnyEvent, WorkflowCreated, decode_event
+from everlog.core.events import AnyEvent, decode_event
 from everlog.core.rewinding import folded
 from everlog.replay.divergence import CannotGoOn
 from everlog.replay.drafting import take_dispatches
 from everlog.replay.execution import Environment, Execution
 from everlog.replay.registry import defining_packages, registered_workflows
+from everlog.runtime.claims import creation
 
 DEFINING = "tests.property.interpreter"
 BLOCKING = "tests.property.blocking_interpreter"
@@ -48,8 +49,7 @@ class _Thing:
 def replay(recorded: dict[str, Any], stirrer: Stirrer) -> None:
     """Replay one history; raise where anything is otherwise than it was."""
     rows = [(seq, at, decode_event(payload.encode())) for seq, at, payload in recorded["rows"]]
-    created = rows[0][2]
-    assert isinstance(created, WorkflowCreated)
+    created = creation(recorded["id"], rows)
     environment = Environment(
         codec=JsonCodec(),
         may_import=lambda package: package in defining_packages(),

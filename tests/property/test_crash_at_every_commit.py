@@ -26,7 +26,7 @@ from everlog.core.events import (
     WorkflowCreated,
     decode_event,
 )
-from everlog.store import ENDED, Store
+from everlog.store import ENDED, Store, SupportsQueues
 from everlog.testing.faults import Fault, FaultyStore
 from everlog.testing.simulation import SimulatedHost
 from tests.property.databases import LONG, Database
@@ -171,6 +171,10 @@ class Life:
                 born[recorded["id"], rows[0].parent] += 1
             published_fits(self._opened(), recorded["id"])
         assert made == born, f"started and not there, or there and not started: {made - born}, {born - made}"
+        store = self._opened()
+        assert isinstance(store, SupportsQueues)
+        for counts in store.count_queues([row.name for row in store.queues()]):
+            assert (counts.due, counts.delayed, counts.taken) == (0, 0, 0), f"a place or slot is left: {counts}"
         again = [run for run in runs[self.began_with :] if run[:2] in self.known]
         assert not again, f"run again although their ends were recorded: {again}"
 
@@ -236,6 +240,17 @@ def test_no_child_is_lost_or_started_twice_by_a_crash_at_any_commit(
 ) -> None:
     seeds = range(database.few(600 if LONG else 12))
     recipes = (random_recipe(Random(seed), nodes=9, alone=True, blocking=blocking, family=True) for seed in seeds)
+    crashed = (recorded for recipe in recipes for _, recorded in crash_everywhere(recipe, database))
+    assert replayer.check(crashed) > 5 * len(seeds)
+
+
+@in_both_colours
+def test_no_place_is_lost_or_taken_twice_by_a_crash_at_any_commit(
+    replayer: Replayer, database: Database, blocking: bool
+) -> None:
+    seeds = range(database.few(600 if LONG else 12))
+    options: dict[str, Any] = {"nodes": 9, "alone": True, "blocking": blocking, "family": True, "queued": True}
+    recipes = (random_recipe(Random(seed), **options) for seed in seeds)
     crashed = (recorded for recipe in recipes for _, recorded in crash_everywhere(recipe, database))
     assert replayer.check(crashed) > 5 * len(seeds)
 

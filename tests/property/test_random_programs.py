@@ -47,6 +47,12 @@ def test_programs_of_families_of_200_seeds_replay_exactly(replayer: Replayer) ->
     assert replayer.check(record_seeds(range(200), nodes=30, family=True)) >= 500
 
 
+def test_programs_whose_children_stand_in_queues_replay_exactly(replayer: Replayer, database: Database) -> None:
+    seeds = range(database.few(200))
+    options: dict[str, Any] = {"nodes": 20, "family": True, "queued": True, "database": database}
+    assert replayer.check(record_seeds(seeds, **options)) >= len(seeds)
+
+
 @pytest.mark.long
 def test_programs_of_families_of_5000_seeds_replay_exactly(replayer: Replayer) -> None:
     assert replayer.check(record_seeds(range(200, 5_200), nodes=30, family=True)) >= 10_000

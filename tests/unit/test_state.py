@@ -51,6 +51,8 @@ EXAMPLES: list[AnyEvent] = [
     events.WorkflowPaused(by="somebody", asked_at=1),
     events.WorkflowResumed(by="somebody", asked_at=1),
     events.WorkflowRewound(to=2, by="somebody", asked_at=1),
+    events.WorkflowPlaced(by="somebody", place=events.QueuePlace(queue="mail", priority=1)),
+    events.InputReplaced(by="somebody", input=NULL, place=events.QueuePlace(queue="mail", due_at=1)),
     events.WorkflowCompleted(result=NULL),
     events.WorkflowFailed(error=ERROR),
     events.WorkflowCancelled(),

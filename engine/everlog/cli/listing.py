@@ -9,42 +9,42 @@ import msgspec
 from everlog.cli.places import opened, store_url
 from everlog.cli.text import cut, moment, table
 from everlog.core.durations import spoken
-from everlog.runtime.status import status_of
-from everlog.store import Head, State, Store, WorkflowQuery
+from everlog.runtime.status import ShownState, WorkflowStatus, states_of, statuses_of
+from everlog.store import Head, Store, WorkflowQuery
 
 PAGE = 500
 MOST_ID = 36
 MOST_NAME = 24
 
 
-def list_workflows(place: str | None, *, state: State | None, name: str | None, limit: int, as_json: bool) -> None:
+def list_workflows(place: str | None, *, state: ShownState | None, name: str | None, limit: int, as_json: bool) -> None:
     """Print the newest `limit` workflows (0: all) of one state or name where those are given."""
     with opened(store_url(place)) as store:
         if as_json:
-            for head in _heads(store, state, name, limit):
-                print(msgspec.json.encode(status_of(head, None, store.now())).decode())
+            for _, status in _found(store, state, name, limit):
+                print(msgspec.json.encode(status).decode())
             return
         # One more than is shown, to know whether there are more.
-        heads = list(_heads(store, state, name, limit + 1 if limit else 0))
+        found = list(_found(store, state, name, limit + 1 if limit else 0))
         now = store.now()
-    shown = heads[:limit] if limit else heads
+    shown = found[:limit] if limit else found
     if not shown:
         print("no workflows" + ("" if state is None and name is None else " that fit"))
         return
-    print("\n".join(table([_TITLES, *(_row(head, now) for head in shown)], right=(3,))))
-    if len(heads) > len(shown):
+    print("\n".join(table([_TITLES, *(_row(head, status, now) for head, status in shown)], right=(3,))))
+    if len(found) > len(shown):
         print(f"... and more: these are the newest {limit}; --limit 0 shows all")
 
 
 _TITLES = ("ID", "NAME", "STATE", "EVENTS", "CREATED (UTC)", "LASTED", "WHY")
 
 
-def _row(head: Head, now: int) -> tuple[str, ...]:
+def _row(head: Head, status: WorkflowStatus, now: int) -> tuple[str, ...]:
     until = head.ended_at if head.ended_at is not None else now
     return (
         cut(head.workflow_id, MOST_ID),
         cut(head.name, MOST_NAME),
-        head.state,
+        status.state,
         str(head.seq),
         moment(head.created_at)[2:],
         spoken(max(0, until - head.created_at)),
@@ -56,6 +56,8 @@ def _reason(head: Head) -> str:
     """Say in a few words what the head alone tells; `everlog show` reads the history."""
     if head.why:
         return head.why
+    if head.state == "enqueued":
+        return f"in queue {head.queue}"
     if head.state != "waiting":
         return ""
     parts = [f"for {', '.join(head.topics)}"] if head.topics else []
@@ -64,17 +66,26 @@ def _reason(head: Head) -> str:
     return " ".join(parts)
 
 
-def _heads(store: Store, state: State | None, name: str | None, limit: int) -> Iterator[Head]:
+def _found(
+    store: Store, state: ShownState | None, name: str | None, limit: int
+) -> Iterator[tuple[Head, WorkflowStatus]]:
     before: str | None = None
     given = 0
+    size = min(PAGE, limit) if limit else PAGE
     while True:
-        size = min(PAGE, limit - given) if limit else PAGE
         query = WorkflowQuery(
-            states=None if state is None else [state], names=None if name is None else [name], before=before, limit=size
+            states=None if state is None else states_of(state),
+            names=None if name is None else [name],
+            before=before,
+            limit=size,
         )
         page = store.workflows(query)
-        yield from page
-        given += len(page)
-        if len(page) < size or given == limit:
+        for head, status in zip(page, statuses_of(store, page), strict=True):
+            if state in (None, status.state):
+                yield head, status
+                given += 1
+                if given == limit:
+                    return
+        if len(page) < size:
             return
         before = page[-1].workflow_id

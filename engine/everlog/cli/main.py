@@ -7,7 +7,7 @@ import os
 import platform
 import sys
 from collections.abc import Sequence
-from typing import Final, Protocol, get_args
+from typing import Final, Protocol
 
 from everlog.cli.listing import list_workflows
 from everlog.cli.log import print_log
@@ -16,7 +16,7 @@ from everlog.cli.places import DEFAULT, VARIABLE
 from everlog.cli.show import show_workflow
 from everlog.core.version import VERSION
 from everlog.errors import EverlogError, InternalError
-from everlog.store import State
+from everlog.runtime.status import SHOWN
 
 WRONG: Final = 2
 INTERRUPTED: Final = 130
@@ -130,7 +130,7 @@ def _add_ls(commands: Commands) -> None:
     ls = commands.add_parser("ls", help="list workflows, newest first", description="List workflows, newest first.")
     ls.add_argument("url", nargs="?", help=f"the database: {_PLACE}")
     ls.add_argument("--db", help="the same, as in the other commands")
-    ls.add_argument("--state", choices=get_args(State), help="only those in this state")
+    ls.add_argument("--state", choices=SHOWN, help="only those in this state")
     ls.add_argument("--name", help="only those of this workflow function")
     ls.add_argument("--limit", type=_count, default=100, help="at most so many (default: 100; 0: all)")
     ls.add_argument("--json", action="store_true", help="one JSON object per line")

@@ -10,10 +10,10 @@ from everlog.cli.text import moment, paragraph, table
 from everlog.cli.timeline import Entry, Stored, summary, timeline
 from everlog.core.durations import SECOND, spoken
 from everlog.core.events import decode_event
-from everlog.core.explain import why
 from everlog.core.failures import Failure
 from everlog.core.rewinding import folded
 from everlog.core.state import WorkflowState
+from everlog.runtime.status import full_reason, shown_state
 from everlog.store import ENDED, Head, StreamEnd, SupportsStreams, WorkerRow
 
 FIRST = 8
@@ -31,8 +31,9 @@ def show_workflow(workflow_id: str, place: str | None, *, whole: bool) -> None:
         (head,) = [found or head for found in store.heads([workflow_id])]
         workers, now = store.workers(), store.now()
         streams = store.streams(workflow_id) if isinstance(store, SupportsStreams) else ()
-    state = folded(history)
-    lines = [*_heading(head, state, workers, now), *_reason(head, state, workers, now)]
+        state = folded(history)
+        reason = full_reason(store, head, state, now)
+    lines = [*_heading(head, state, workers, now), *_reason(head, reason, workers, now)]
     lines += _published(state, streams)
     if state.error is not None and state.error.traceback:
         lines += ["", *_traceback(state.error)]
@@ -52,7 +53,7 @@ def _heading(head: Head, folded: WorkflowState, workers: Sequence[WorkerRow], no
     lines = [
         *paragraph("workflow", head.workflow_id),
         *paragraph("name", head.name),
-        *paragraph("state", head.state),
+        *paragraph("state", shown_state(head, folded, now)),
         *paragraph("created", f"{moment(head.created_at)}{ended} UTC, {spoken(max(0, until - head.created_at))}"),
         *paragraph("events", f"{head.seq}: {steps}, {messages}"),
     ]
@@ -74,8 +75,7 @@ def _counted(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
-def _reason(head: Head, folded: WorkflowState, workers: Sequence[WorkerRow], now: int) -> list[str]:
-    given = why(head.state, head.why, folded, now)
+def _reason(head: Head, given: str, workers: Sequence[WorkerRow], now: int) -> list[str]:
     return paragraph("why", " ".join([given, *_about_workers(head, workers, now)]) if head.state != "stuck" else given)
 
 

@@ -101,6 +101,10 @@ def _what(event: AnyEvent) -> str:
             return "retried"
         case events.WorkflowCreated():
             return "created"
+        case events.InputReplaced():
+            return "input replaced"
+        case events.WorkflowPlaced():
+            return "placed"
         case events.WorkflowBegan():
             return "began"
         case events.WorkflowCompleted():
@@ -153,14 +157,22 @@ def _outcome(event: AnyEvent) -> str:
             return ""
         case events.WorkflowRewound():
             return f"goes on from seq {event.to}; what is between does not count"
-        case events.WorkflowCreated():
+        case events.WorkflowCreated() | events.InputReplaced():
             return _text(event.input)
+        case events.WorkflowPlaced():
+            return _where(event.place, event.begins_at)
         case events.WorkflowBegan():
             return f"on Everlog {event.everlog}, Python {event.python}"
         case events.WorkflowCompleted():
             return _text(event.result)
         case _:
             assert_never(event)
+
+
+def _where(place: events.QueuePlace | None, begins_at: int | None) -> str:
+    due_at = begins_at or 0 if place is None else place.due_at
+    until = f"not before {as_datetime(due_at):%Y-%m-%d %H:%M:%S}" if due_at else ""
+    return until if place is None else f"in queue {place.queue} with priority {place.priority}, {until}"
 
 
 def _ended(outcome: events.EndEvent) -> str:

@@ -38,6 +38,16 @@ WhenParentEnds = Literal["cancel", "terminate", "leave"]
 """What becomes of a child that has not ended when its parent ends, or when the call that awaits it is given up."""
 
 
+class QueuePlace(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """Where a workflow stands in a queue; see `everlog.core.queues.Place`."""
+
+    queue: str
+    partition: str = ""
+    priority: int = 0
+    due_at: int = 0
+    dedup_key: str | None = None
+
+
 class Event(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, tag_field="type"):
     """Base of all events: written once, never changed."""
 
@@ -58,6 +68,29 @@ class WorkflowCreated(Event, frozen=True, gc=False, kw_only=True, tag="workflow_
     """Microseconds from its beginning after which it is cancelled."""
     deadline: int | None = None
     """A time at which it is cancelled whenever it began: that of what started it."""
+    place: QueuePlace | None = None
+    """Where it stands until it is admitted."""
+    begins_at: int | None = None
+    """A time before which it does not begin; one with a place has that there."""
+
+
+class InputReplaced(Event, frozen=True, gc=False, kw_only=True, tag="input_replaced"):
+    """Another input takes the place of that of a workflow which has not begun, and the place is put off. Not a fact."""
+
+    by: str
+    input: Raw
+    place: QueuePlace
+    instance: Raw = ABSENT
+    operation: str | None = None
+    """The operation of the workflow `by` that did it, where a workflow did."""
+
+
+class WorkflowPlaced(Event, frozen=True, gc=False, kw_only=True, tag="workflow_placed"):
+    """Somebody gave it another place, or another time, before it began or was admitted again. Not a fact."""
+
+    by: str
+    place: QueuePlace | None = None
+    begins_at: int | None = None
 
 
 class WorkflowBegan(Event, frozen=True, gc=False, kw_only=True, tag="workflow_began"):
@@ -208,7 +241,7 @@ class ChildStarted(Event, frozen=True, gc=False, kw_only=True, tag="child_starte
     """Fact. The child is there: written in one commit with its creation.
 
     With `existed` the same workflow was there before under this id, started by somebody, and nothing was created. Its
-    end is then not told.
+    end is then not told. With `deduplicated` it is the one that had the `dedup_key`, and has another id.
     """
 
     operation: str
@@ -218,6 +251,11 @@ class ChildStarted(Event, frozen=True, gc=False, kw_only=True, tag="child_starte
     instance: Raw = ABSENT
     when_parent_ends: WhenParentEnds = "cancel"
     existed: bool = False
+    deduplicated: bool = False
+    queue: str | None = None
+    """The queue in which it stands."""
+    needs_our_slot: bool = False
+    """Whether it may wait for a slot that its parent, or who waits for that, keeps: then it cannot be awaited."""
 
 
 class StartFailed(Event, frozen=True, gc=False, kw_only=True, tag="start_failed"):
@@ -303,6 +341,8 @@ class WorkflowRewound(Event, frozen=True, gc=False, kw_only=True, tag="workflow_
     asked_at: int
     deadline: int | None = None
     """The time at which it is cancelled, which takes the place of every earlier one."""
+    place: QueuePlace | None = None
+    """Where it stands until it is admitted again."""
 
 
 class WorkflowCompleted(Event, frozen=True, gc=False, kw_only=True, tag="workflow_completed"):
@@ -341,6 +381,8 @@ class ChildEnded(Event, frozen=True, gc=False, kw_only=True, tag="child_ended"):
 
 AnyEvent = (
     WorkflowCreated
+    | InputReplaced
+    | WorkflowPlaced
     | WorkflowBegan
     | StepStarted
     | StepAttemptFailed
@@ -374,6 +416,8 @@ AnyEvent = (
 
 Publication = ValueSet | ItemsEmitted | StreamClosed
 """What workflow code published: written by the commit that ends its drain, and not a fact."""
+PlacingEvent = InputReplaced | WorkflowPlaced | WorkflowRewound
+"""What puts a workflow into a queue after its creation, if it names a place."""
 StepEvent = StepStarted | StepAttemptFailed | StepCompleted | StepFailed
 
 FACTS: Final[frozenset[type[Event]]] = frozenset(

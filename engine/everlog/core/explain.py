@@ -5,9 +5,44 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from everlog.core.durations import as_datetime, spoken
+from everlog.core.queues import QueueCounts, QueueLimits, QueueRow
 from everlog.core.state import OpenChild, OpenOperation, WorkflowState
 
 SHOWN = 3
+
+
+def why_enqueued(name: str, due_at: int, row: QueueRow | None, counts: QueueCounts | None, now: int) -> str:
+    """Give the sentence for a workflow that stands in queue `name`; `row` and `counts` are of that, where it is known.
+
+    How many are due is cheap to know, which of them go first is not.
+    """
+    if due_at > now:
+        return f"It is delayed until {as_datetime(due_at):%Y-%m-%d %H:%M:%S} UTC, and stands in queue {name!r} then."
+    if row is None:
+        return f"It stands in queue {name!r}, which nobody has declared: an engine that declares it admits it."
+    if row.paused:
+        return f"It stands in queue {name!r}, which is paused: nothing of that is admitted until somebody resumes it."
+    others = 0 if counts is None else max(0, counts.due - 1)
+    among = "" if not others else " beside 1 other" if others == 1 else f" beside {others} others"
+    limits = _limits(row.limits, 0 if counts is None else counts.taken)
+    waits = f"; {'; '.join(limits)}." if limits else ", and waits for a worker that knows it and has room."
+    return f"It stands in queue {name!r}{among}{waits}"
+
+
+def _limits(limits: QueueLimits, taken: int) -> list[str]:
+    told: list[str] = []
+    if limits.concurrency is not None:
+        told.append(f"{taken} of its {limits.concurrency} slots {'is' if limits.concurrency == 1 else 'are'} taken")
+    if limits.rate_limit is not None:
+        told.append(f"it admits {limits.rate_limit.limit} in {spoken(limits.rate_limit.per)}")
+    if limits.partition_concurrency is not None:
+        told.append(f"each partition of it has {limits.partition_concurrency} slots")
+    if limits.partition_rate_limit is not None:
+        rate = limits.partition_rate_limit
+        told.append(f"it admits {rate.limit} of each partition in {spoken(rate.per)}")
+    if limits.worker_concurrency is not None:
+        told.append(f"each worker holds {limits.worker_concurrency} of it")
+    return told
 
 
 def why(state: str, summary: str | None, folded: WorkflowState, now: int) -> str:
@@ -32,6 +67,8 @@ def why(state: str, summary: str | None, folded: WorkflowState, now: int) -> str
 
 
 def _in_flight(state: str, folded: WorkflowState, now: int) -> str:
+    if folded.status == "created" and folded.begins_at is not None:
+        return f"It is delayed until {as_datetime(folded.begins_at):%Y-%m-%d %H:%M:%S} UTC, when it begins."
     parts = [_part(operation, now) for operation in folded.open.values()]
     if folded.children:
         parts.append(_children(list(folded.children.values()), now))

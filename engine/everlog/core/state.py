@@ -6,8 +6,9 @@ with one of the three end events. Between them operations open and close. An ope
 what began and ended between two commits has its fact alone. A child that was started is open until its end is heard of,
 which may be after the end of its parent, and then is never. What workflow code publishes, values and streams, opens
 nothing. `workflow_paused` and `workflow_resumed` may stand anywhere before the end; `cancel_requested` ends no pause,
-so the row that does stands before it. After the end nothing follows but `workflow_rewound`, which opens the
-history again: what was open at the row that it names is open anew, and its opening rows are written anew.
+so the row that does stands before it. `workflow_placed` and `input_replaced` stand where the workflow does not run:
+before it began, the former also after a rewinding. After the end nothing follows but `workflow_rewound`, which opens
+the history again: what was open at the row that it names is open anew, and its opening rows are written anew.
 """
 
 from __future__ import annotations
@@ -85,6 +86,12 @@ class WorkflowState(msgspec.Struct, frozen=True, kw_only=True):
     streams: dict[str, OwnStream] = {}
     cancel_requested: bool = False
     paused_at: int | None = None
+    place: events.QueuePlace | None = None
+    """The last place that it had in a queue."""
+    enqueued: bool = False
+    """Whether nothing shows that it was admitted since it got its place."""
+    begins_at: int | None = None
+    """A time before which it does not begin, where it has no place."""
     timeout: int | None = None
     deadline: int | None = None
     """The time at which it is cancelled; None once it has come."""
@@ -120,10 +127,15 @@ def fold(history: Iterable[tuple[int, int, AnyEvent]], state: WorkflowState = EM
 def evolve(state: WorkflowState, seq: int, at: int, event: AnyEvent) -> WorkflowState:  # long: a case for each event
     """Give the state after one more event."""
     change = msgspec.structs.replace
-    state = change(state, seq=seq)
+    state = change(state, seq=seq, enqueued=state.enqueued and isinstance(event, _OF_PLACES))
     match event:
         case events.WorkflowCreated():
-            return change(state, name=event.name, created_at=at, timeout=event.timeout, deadline=event.deadline)
+            state = change(state, name=event.name, created_at=at, timeout=event.timeout, deadline=event.deadline)
+            return _placed(state, event.place, event.begins_at)
+        case events.InputReplaced():
+            return _placed(state, event.place, None)
+        case events.WorkflowPlaced():
+            return _placed(state, event.place, event.begins_at)
         case events.WorkflowBegan():
             return change(
                 state,
@@ -183,6 +195,18 @@ def evolve(state: WorkflowState, seq: int, at: int, event: AnyEvent) -> Workflow
             assert_never(event)
 
 
+_OF_PLACES: Final = (
+    events.InputReplaced,
+    events.WorkflowPlaced,
+    events.WorkflowPaused,
+    events.WorkflowResumed,
+)
+
+
+def _placed(state: WorkflowState, place: events.QueuePlace | None, begins_at: int | None) -> WorkflowState:
+    return msgspec.structs.replace(state, place=place, enqueued=place is not None, begins_at=begins_at)
+
+
 def _published(state: WorkflowState, at: int, event: events.Publication) -> WorkflowState:
     if isinstance(event, events.ValueSet):
         value = PublishedValue(seq=state.seq, recorded_at=at, value=event.value)
@@ -229,6 +253,8 @@ def _rewound(state: WorkflowState, event: events.WorkflowRewound) -> WorkflowSta
         cancel_requested=False,
         paused_at=None,
         deadline=event.deadline,
+        place=event.place or state.place,
+        enqueued=event.place is not None,
         error=None,
     )
 

@@ -156,7 +156,8 @@ def check_none_is_missing(execution: Execution, recorded_at: int, event: AnyEven
     """
     if isinstance(event, events.Publication) and not (isinstance(event, events.ValueSet) and event.attempt):
         return
-    if isinstance(event, events.WorkflowPaused | events.WorkflowResumed | events.TerminateRequested):
+    of_others = events.WorkflowPaused | events.WorkflowResumed | events.TerminateRequested | events.WorkflowPlaced
+    if isinstance(event, of_others):
         return
     operation = next(iter(execution.published.pending.values()))
     is_fact = type(event) in events.FACTS
@@ -180,6 +181,11 @@ def _cancel_requested(execution: Execution, event: events.CancelRequested) -> No
         execution.drain(execution.main.cancel)
 
 
+def _placed(execution: Execution, event: events.WorkflowPlaced | events.InputReplaced) -> None:
+    """Take note of the place; what the input is was read before."""
+    execution.place = event.place
+
+
 def _paused(execution: Execution, event: events.WorkflowPaused | events.WorkflowResumed) -> None:
     execution.paused = isinstance(event, events.WorkflowPaused)
     execution.ordered_at = event.asked_at
@@ -191,6 +197,9 @@ def _rewound(execution: Execution, event: events.WorkflowRewound) -> None:
 
 def _ended(execution: Execution, event: EndEvent) -> None:
     outcome = execution.outcome
+    if outcome is None and execution.began is None:
+        execution.outcome = event  # it was ended before its code had a turn
+        return
     if outcome is None:
         _diverge(execution, event, "the code goes on: " + (execution.open_now() or "it has not ended"))
     if type(outcome) is not type(event) or not _same_end(execution, outcome, event):
@@ -267,6 +276,8 @@ def _told(outcome: EndEvent) -> str:
 
 APPLY: Final[dict[type[Any], Callable[[Execution, Any], None]]] = {
     events.WorkflowCreated: _created,
+    events.InputReplaced: _placed,
+    events.WorkflowPlaced: _placed,
     events.WorkflowBegan: _began,
     events.StepStarted: _step_started,
     events.StepAttemptFailed: _attempt_failed,

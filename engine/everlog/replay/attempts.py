@@ -45,6 +45,8 @@ class Attempt(Struct, eq=False):
     over: bool = False
     """Whether its outcome is known, or nobody wants it: what it publishes now comes too late."""
     cancelled: bool = False
+    queue: str | None = None
+    """The queue that admitted the workflow."""
     client: Any = None
     """The engine that runs it; None where it runs apart from the engine's loop."""
     post: Callable[..., Coroutine[Any, Any, None]] | None = None

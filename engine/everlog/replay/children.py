@@ -41,7 +41,9 @@ class Child:
         "id",
         "looked_at",
         "name",
+        "needs_our_slot",
         "operation",
+        "queue",
         "waits",
         "when_parent_ends",
     )
@@ -51,6 +53,7 @@ class Child:
         self.name = event.name
         self.operation = event.operation
         self.when_parent_ends: WhenParentEnds = event.when_parent_ends
+        self.queue, self.needs_our_slot = event.queue, event.needs_our_slot
         self.waits: dict[EndOperation, None] = {}
         self.chosen = False
         """Whether its end was chosen for a commit."""

@@ -23,8 +23,9 @@ class Current:
     was planned: the same, where nobody planned another. At `deadline` it is cancelled; None: never. In a step `attempt`
     is 1 at first, `key` what the call was given, and `cancelled` turns True for a thread that should end. In workflow
     code `replaying` is True while what happened before happens again, and while it is dropped from memory; `logger` is
-    silent then. `parking` is True while it is only dropped from memory: its `finally` blocks run then, and run again
-    when it comes back. `history_length` is the seq of the fact being delivered, in a step 0.
+    silent then. `queue` is the one that admitted the workflow. `parking` is True while it is only dropped from memory:
+    its `finally` blocks run then, and run again when it comes back. `history_length` is the seq of the fact being
+    delivered, in a step 0.
     """
 
     __slots__ = (
@@ -36,6 +37,7 @@ class Current:
         "logger",
         "name",
         "parking",
+        "queue",
         "replaying",
         "started_at",
         "step",
@@ -54,6 +56,7 @@ class Current:
         self.cancelled = False
         self.replaying = False
         self.parking = False
+        self.queue: str | None = None
         if execution is not None:
             self.workflow_id, self.name = execution.workflow_id, execution.definition.name
             self.started_at = as_datetime(execution.began_at)
@@ -61,12 +64,14 @@ class Current:
             self.deadline = None if execution.deadline is None else as_datetime(execution.deadline.due_at)
             self.parking = execution.torn_down
             self.replaying = execution.replaying
+            self.queue = execution.queue
         elif attempt is not None:
             self.workflow_id, self.name = attempt.workflow_id, attempt.name
             self.started_at = as_datetime(attempt.started_at)
             self.deadline = None if attempt.deadline is None else as_datetime(attempt.deadline)
             self.step, self.attempt, self.key = attempt.step, attempt.number, attempt.key
             self.cancelled = attempt.cancelled
+            self.queue = attempt.queue
         self.logger: logging.LoggerAdapter[logging.Logger] = _Logger(self, execution)
 
     @property

@@ -44,6 +44,8 @@ from everlog.replay.functions import (
 )
 from everlog.replay.importable import check_importable
 from everlog.replay.options import StepDefaults, StepOptions, WorkflowDefaults, WorkflowOptions
+from everlog.replay.placing import AT_ONCE, OPTIONS, checked_queue, placing_of
+from everlog.replay.queues import Queue
 from everlog.replay.registry import note_package, register_workflow
 
 P = ParamSpec("P")
@@ -52,6 +54,7 @@ T = TypeVar("T")
 S = TypeVar("S")
 T_co = TypeVar("T_co", covariant=True)
 Self = TypeVar("Self", bound="Definition[..., Any]")
+OwnWorkflow = TypeVar("OwnWorkflow", bound="AnyWorkflow[..., Any]")
 
 log: Final = logging.getLogger("everlog")
 
@@ -139,8 +142,10 @@ class AnyStep(Definition[P, T_co]):
         at_most_once: bool = False,
         unrecorded: Sequence[str] = (),
         process: bool = False,
+        limit: Queue | str | None = None,
     ) -> None:
         super().__init__(function, name, "step", unrecorded)
+        self.limit = None if limit is None else checked_queue(limit, "limit of a step")
         if process not in (True, False):  # users without a type checker give anything
             raise InvalidDefinition(f"process must be True or False, got {process!r}")
         if process and is_async(function):
@@ -286,6 +291,7 @@ class AnyWorkflow(Definition[P, T_co]):
         name: str | None = None,
         timeout: Duration | None = None,
         unrecorded: Sequence[str] = (),
+        queue: Queue | str | None = None,
         is_here: bool = True,
     ) -> None:
         super().__init__(function, name, "workflow", unrecorded)
@@ -293,18 +299,19 @@ class AnyWorkflow(Definition[P, T_co]):
         self.key: str | None = None
         self.when_parent_ends: WhenParentEnds = "cancel"
         self.timeout = checked_timeout(timeout)
+        self.placing = placing_of(AT_ONCE, {"queue": queue})
         self.is_here = is_here
         """False where only its name is known here, and its code is elsewhere."""
         if is_here:
             register_workflow(self)
 
-    def _with(self: Self, options: WorkflowOptions) -> Self:
+    def _with(self: OwnWorkflow, options: WorkflowOptions) -> OwnWorkflow:
         unknown = options.keys() - WorkflowOptions.__annotations__.keys()
         if unknown:
             raise InvalidDefinition(
                 f"a workflow has no option {sorted(unknown)[0]!r}; it has {names_of(WorkflowOptions)}"
             )
-        changes: dict[str, Any] = dict(options)
+        changes: dict[str, Any] = {name: given for name, given in options.items() if name not in OPTIONS}
         if "id" in changes:
             check_id(changes["id"])
         if "key" in changes:
@@ -312,7 +319,7 @@ class AnyWorkflow(Definition[P, T_co]):
         if "timeout" in changes:
             changes["timeout"] = checked_timeout(changes["timeout"])
         check_what_becomes(options)
-        return self.changed(**changes)
+        return self.changed(placing=placing_of(self.placing, options), **changes)
 
     def _refused(self) -> WrongContext:
         """Give the error of whoever calls it as a function where no workflow runs."""
@@ -434,7 +441,7 @@ def step(fn: Any = None, /, **defaults: Any) -> Any:
     `name` is its name in the log, by default the qualified name of the function. The parameters named in
     `unrecorded`, such as clients, are passed as they are, and are in neither the recorded input nor its comparison.
     With `process` a plain function runs in a process of its own instead of a thread: found there by module and name,
-    killed by its timeout.
+    killed by its timeout. With `limit` each attempt takes a slot of that queue, over all workers, while it runs.
     Raises `InvalidDefinition` for what cannot be a step.
     """
     if fn is None:
@@ -460,6 +467,7 @@ def workflow(fn: Any = None, /, **defaults: Any) -> Any:
     `name` is its name in the log, by default the qualified name of the function; old histories are found by it.
     After `timeout` (seconds or timedelta), from its first start and sleeps included, it is cancelled.
     The parameters named in `unrecorded` are in no input: they always take their defaults, and must have some.
+    Its starts stand in `queue`, unless they are given another, or None.
     Raises `InvalidDefinition` for what cannot be a workflow.
     """
     if fn is None:

@@ -180,7 +180,8 @@ def wants_draft(execution: Execution) -> bool:
 
 
 def take_dispatches(execution: Execution) -> list[StepOperation]:
-    """Give the steps whose next attempt may run now: asked for, wanted, begun in the history where that must be."""
+    """Give the steps whose next attempt may run now: asked for, wanted, with a slot and begun in the history where that
+    must be."""
     if execution.paused:
         return []
     ready: list[StepOperation] = []
@@ -188,7 +189,7 @@ def take_dispatches(execution: Execution) -> list[StepOperation]:
     for operation in execution.undispatched:
         if operation.phase is not Phase.OPEN or operation.dispatched:
             continue
-        if operation.must_start and operation.started_attempt != operation.attempt:
+        if operation.needs_slot() or (operation.must_start and operation.started_attempt != operation.attempt):
             later.append(operation)
             continue
         operation.dispatched = True
@@ -368,11 +369,12 @@ def _attempt_failed(operation: StepOperation, end: StepEnd, failure: Failure, re
 
 
 def _take_asked(execution: Execution, facts: list[AnyEvent]) -> list[AskingOperation]:
-    """Give what is asked of others in this commit; of two starts under one id the second waits for the next, and so
-    does what follows after many starts, in its order."""
+    """Give what is asked of others in this commit; of two starts under one id or `dedup_key` the second waits for the
+    next, and so does what follows after many starts, in its order."""
     asked: list[AskingOperation] = []
     later: list[AskingOperation] = []
     children: set[str] = set()
+    keys: set[tuple[str | None, str]] = set()
     for position, operation in enumerate(execution.sends):
         if len(children) >= MOST_STARTS:
             later.extend(execution.sends[position:])
@@ -380,20 +382,32 @@ def _take_asked(execution: Execution, facts: list[AnyEvent]) -> list[AskingOpera
         if operation.phase is not Phase.OPEN:
             continue
         if isinstance(operation, StartOperation):
-            if operation.child in children:
+            placing = operation.definition.placing
+            key = None if placing.dedup_key is None else (placing.queue_name(), placing.dedup_key)
+            if operation.child in children or key in keys:
                 later.append(operation)
                 continue
             children.add(operation.child)
+            if key is not None:
+                keys.add(key)
         operation.phase = Phase.CLOSING
         facts.append(_asked(operation))
-        asked.append(operation)
+        if not (isinstance(operation, StartOperation) and operation.failure is not None):
+            asked.append(operation)
     execution.sends = later
     return asked
 
 
 def _asked(operation: AskingOperation) -> AnyEvent:
     if isinstance(operation, StartOperation):
-        return events.ChildStarted(**operation.fields(), when_parent_ends=operation.definition.when_parent_ends)
+        if operation.failure is not None:
+            return events.StartFailed(**operation.fields(), error=operation.failure)
+        return events.ChildStarted(
+            **operation.fields(),
+            when_parent_ends=operation.definition.when_parent_ends,
+            queue=operation.definition.placing.queue_name(),
+            needs_our_slot=operation.needs_our_slot,
+        )
     return events.MessageSent(
         operation=operation.identity,
         to=operation.to,
@@ -421,27 +435,30 @@ def _waits_for_its_row(operation: StepOperation) -> bool:
         and operation.phase is Phase.OPEN
         and operation.started_attempt != operation.attempt
         and not operation.dispatched
+        and not operation.needs_slot()
     )
 
 
 def _openings(execution: Execution, starting: bool) -> list[AnyEvent]:
     openings: list[AnyEvent] = []
     for operation in execution.unrecorded.values():
-        if operation.phase is Phase.OPEN and (starting or not _is_not_begun(operation)):
+        if operation.phase is Phase.OPEN and _may_open(operation, starting):
             opening = operation.opening()
             if opening is not None:
                 openings.append(opening)
     openings.extend(
         operation.opening()
         for operation in execution.undispatched
-        if operation.recorded and _waits_for_its_row(operation) and (starting or not _is_not_begun(operation))
+        if operation.recorded and _waits_for_its_row(operation) and _may_open(operation, starting)
     )
     return openings
 
 
-def _is_not_begun(operation: Operation) -> bool:
-    """Tell whether a row that says it began would be wrong, and would keep the step from ever running."""
-    return isinstance(operation, StepOperation) and operation.definition.at_most_once and not operation.dispatched
+def _may_open(operation: Operation, starting: bool) -> bool:
+    """Tell whether a row that says it began is right, and would not keep the step from ever running."""
+    if not isinstance(operation, StepOperation) or operation.dispatched:
+        return True
+    return not operation.needs_slot() and (starting or not operation.definition.at_most_once)
 
 
 def _closings(execution: Execution) -> list[AnyEvent]:

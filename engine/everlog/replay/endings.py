@@ -120,6 +120,8 @@ def terminate(execution: Execution, event: events.TerminateRequested) -> None:
 def rewind(execution: Execution, recorded_at: int, event: events.WorkflowRewound, void: Sequence[Stored]) -> None:
     """Open anew what is open where the workflow was rewound to, steps with all their attempts."""
     execution.paused = False
+    if event.place is not None:
+        execution.place = event.place
     execution.rewound_at = event.asked_at
     execution.cancelled.clear()
     execution.unrecorded = {

@@ -97,6 +97,8 @@ class Execution:
     ) -> None:
         self.workflow_id = workflow_id
         self.created = created
+        self.place = created.place
+        """Where it stood in the queue that admitted it."""
         self.definition = definition
         self.environment = environment
         self.loop = WorkflowLoop(self, seed=created.seed)  # type: ignore[abstract]  # its refusals are set on the class by name
@@ -138,6 +140,11 @@ class Execution:
         """The strand that runs while the thread that drains stands still: for whoever looks at slow drains."""
         self._keys_drawn: dict[str, int] = {}
         self._live_keys: dict[str, Operation] = {}
+
+    @property
+    def queue(self) -> str | None:
+        """The queue that admitted it."""
+        return None if self.place is None else self.place.queue
 
     # -- rows --------------------------------------------------------------------------------------------------------
 

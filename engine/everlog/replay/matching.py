@@ -68,7 +68,8 @@ def same_result(execution: Execution, recorded: bytes, current: bytes) -> bool:
 def same_start(operation: StartOperation, event: ChildStarted | StartFailed, codec: Codec) -> bool:
     """Tell whether the recorded start is that of the operation. An id that nobody chose is read from the history."""
     definition = operation.definition
-    if event.name != operation.name or (definition.id is not None and event.child != definition.id):
+    is_chosen = definition.id is not None and not (isinstance(event, ChildStarted) and event.deduplicated)
+    if event.name != operation.name or (is_chosen and event.child != definition.id):
         return False
     if not same_object(bytes(event.instance), bytes(operation.instance)):
         return False

@@ -15,6 +15,7 @@ from msgspec import Raw, Struct
 
 from everlog.core import events
 from everlog.core.events import AnyEvent, LargeInput
+from everlog.core.failures import Failure
 from everlog.core.retry import RetryPolicy
 from everlog.replay.tasks import OperationFuture
 
@@ -129,8 +130,14 @@ class StepOperation(Operation, eq=False, kw_only=True):
     """Whether it may have run before, under another holder of the workflow."""
     cut_short: int = 0
     """How often this attempt ended without an outcome in this process."""
+    slot: str | None = None
+    """The slot that the next or running attempt has taken, where the step has a limit."""
 
     kind: ClassVar[Kind] = "step"
+
+    def needs_slot(self) -> bool:
+        """Tell whether the next attempt has to wait for a slot of a queue."""
+        return self.definition.limit is not None and self.slot is None
 
     def input_fields(self) -> dict[str, Any]:
         """Give the input as event fields; empty where an earlier row has it."""
@@ -229,6 +236,14 @@ class StartOperation(Operation, eq=False, kw_only=True):
     """Whether its end is awaited as that of a call is: who gives up the call gives up the child."""
     undoes: bool = False
     """Whether it is a compensation, which the deadline of its parent does not cut short."""
+    is_prepared: bool = False
+    """Whether it is known if its queue can be had."""
+    failure: Failure | None = None
+    """Why it cannot be had, where that is known before it is tried."""
+    needs_our_slot: bool = False
+    """Whether it may wait for a slot that this workflow, or who waits for that, keeps."""
+    takes_key: bool = False
+    """Whether it takes its `dedup_key` from one that was admitted."""
 
     kind: ClassVar[Kind] = "start"
 

@@ -8,6 +8,8 @@ from typing import TypedDict
 from everlog.core.durations import Duration
 from everlog.core.events import WhenParentEnds
 from everlog.core.retry import RetryPolicy
+from everlog.replay.placing import IfDuplicate
+from everlog.replay.queues import Queue
 
 
 class StepDefaults(TypedDict, total=False):
@@ -19,6 +21,7 @@ class StepDefaults(TypedDict, total=False):
     at_most_once: bool
     unrecorded: Sequence[str]
     process: bool
+    limit: Queue | str | None
 
 
 class StepOptions(TypedDict, total=False):
@@ -36,13 +39,28 @@ class WorkflowDefaults(TypedDict, total=False):
     name: str
     timeout: Duration | None
     unrecorded: Sequence[str]
+    queue: Queue | str | None
 
 
 class WorkflowOptions(TypedDict, total=False):
     """What `workflow.options` takes: an `id`, which names the workflow in the whole database, a `timeout`, and for a
-    child also a `key`, which names its start within the parent, and what becomes of it when the parent ends."""
+    child also a `key`, which names its start within the parent, and what becomes of it when the parent ends.
+
+    A `delay` is the least time before it begins. In a `queue` the lower `priority` goes first, 0 where none is given;
+    the `partition`s of a queue take turns; and of those that have not ended at most one has a `dedup_key`: another
+    start with that key gives the handle of the one that has it, or with `if_duplicate` "raise" raises `Duplicate`, or
+    with "replace" gives its input to the one that has not begun, and puts it off by its delay again, up to `max_delay`
+    after the first.
+    """
 
     id: str
     timeout: Duration | None
     key: str
     when_parent_ends: WhenParentEnds
+    queue: Queue | str | None
+    priority: int
+    delay: Duration
+    max_delay: Duration
+    dedup_key: str
+    if_duplicate: IfDuplicate
+    partition: str

@@ -20,6 +20,7 @@ from everlog.replay.compensations import Compensations
 from everlog.replay.context import active, attempt
 from everlog.replay.current import Current
 from everlog.replay.definitions import Definition
+from everlog.replay.queues import Queue, enqueuing
 from everlog.replay.tasks import WorkflowTask
 
 if TYPE_CHECKING:
@@ -250,7 +251,7 @@ def current() -> Current:
     return Current(_execution("current"), None)
 
 
-_IN_A_STEP: Final = {"send": "sent", "start": "started", "handle": "asked"}
+_IN_A_STEP: Final = {"send": "sent", "start": "started", "handle": "asked", "enqueue": "started"}
 _FORMS: Final = {
     "recv": 'take what is wanted as an argument, or wait for a result by "await handle.result()"',
     "send": 'write "await engine.send(id, topic, message)"',
@@ -259,6 +260,7 @@ _FORMS: Final = {
     "close_stream": "leave it to the workflow: its end closes its streams",
     "call": "call the step itself, which is a plain call here, or start a workflow by an engine",
     "start": 'write "await engine.start(fn, ...)"',
+    "enqueue": 'write "await engine.queue(queue).enqueue(fn, ...)"',
     "handle": 'write "engine.handle(id, fn)"',
     "sleep": 'write "await asyncio.sleep(seconds)"',
     "sleep_until": 'write "await asyncio.sleep(seconds)"',
@@ -273,6 +275,11 @@ _FORMS: Final = {
 
 def _awaiting(what: str) -> Execution:
     execution = _execution(what)
+    if active.strand is not None and what == "enqueue":
+        raise WrongContext(
+            "queue.enqueue gives something to await, which blocking code cannot: write "
+            "sync.start(fn.options(queue=queue), ...) here"
+        )
     if active.strand is not None:
         raise WrongContext(
             f"everlog.{what} gives something to await, which blocking code cannot: write sync.{what}(...) here, "
@@ -290,5 +297,18 @@ def _execution(what: str) -> Execution:
         if running is not None and what in _IN_A_STEP:
             form = f"make the step an async def, where it works too, or return what is to be {_IN_A_STEP[what]}"
         places = "a workflow or a step" if what == "current" else "a workflow"
-        raise WrongContext(f"everlog.{what} works in {places}, and {where}; here {form}")
+        called = "queue.enqueue" if what == "enqueue" else f"everlog.{what}"
+        raise WrongContext(f"{called} works in {places}, and {where}; here {form}")
     return execution
+
+
+def _enqueue(queue: Queue, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Do what `Queue.enqueue` does."""
+    definition: Any = calling.startable_of(fn)
+    placed, client = definition.options(queue=queue), _client_of_step()
+    if client is not None:
+        return client.start(placed, *args, **kwargs)
+    return starting.start(_awaiting("enqueue"), placed, args, kwargs)
+
+
+enqueuing.start = _enqueue

@@ -32,6 +32,8 @@ def attention_at(execution: Execution) -> float:
     if heap:
         earliest = heap[0][0]
     for operation in execution.unrecorded.values():  # the first is the oldest
+        if isinstance(operation, StepOperation) and operation.needs_slot():
+            continue
         earliest = min(earliest, operation.issued_at + SETTLE)
         break
     if execution.cancelled and any(operation.recorded for operation in execution.cancelled.values()):

@@ -17,6 +17,7 @@ from everlog.replay.context import undoing
 from everlog.replay.instances import recorded_instance, startable
 from everlog.replay.operations import EndOperation, Site, StartOperation
 from everlog.replay.origins import note_recorded
+from everlog.replay.placing import check_placing
 from everlog.replay.sizes import LARGE, check_size
 
 if TYPE_CHECKING:
@@ -77,6 +78,8 @@ def result_of(execution: Execution, workflow_id: str, declared: object) -> Corou
     child = execution.children.known.get(workflow_id)
     if child is None:
         return _result_of_stranger(execution, workflow_id, declared, strangers.wait(execution, workflow_id))
+    if child.needs_our_slot and child.end is None:
+        raise UsageError(would_never_end(execution.workflow_id, f"its child {workflow_id!r}", child.queue))
     operation = EndOperation(execution, execution.loop.branch().draw("result"), site(), child=child, is_call=False)
 
     async def perform() -> Any:
@@ -125,6 +128,7 @@ def _drawn(
     is_call: bool,
 ) -> StartOperation:
     check_passed(definition, args, kwargs)
+    check_placing(definition.placing, definition.name)
     definition = startable(definition)
     codec, what = execution.environment.codec, f"input of workflow {definition.name}"
     encoded = definition.signature.encode(codec, args, kwargs, what=what)
@@ -148,6 +152,15 @@ def _drawn(
         key=key,
         is_call=is_call,
         undoes=undoing.get(),
+    )
+
+
+def would_never_end(workflow_id: str, what: str, queue: str | None) -> str:
+    """Say why something is not waited for that may wait for a slot which the waiting keeps."""
+    return (
+        f"workflow {workflow_id!r}, or one that waits for it, keeps a slot of queue {queue!r} until it ends, and "
+        f"{what} needs another of them: waiting for it could take for ever. Give it another queue, or none; or do not "
+        "wait for it here"
     )
 
 

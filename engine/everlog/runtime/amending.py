@@ -6,21 +6,26 @@ from contextlib import suppress
 
 from everlog.core.events import WorkflowCreated, decode_event
 from everlog.core.failures import describe
-from everlog.errors import CorruptLog, EverlogError, NotFound, StoreUnavailable
+from everlog.errors import CorruptLog, Duplicate, EverlogError, NotFound, StoreUnavailable
 from everlog.replay.drafting import Draft
 from everlog.replay.execution import Environment
 from everlog.replay.redrafting import not_created, undeliverable
 from everlog.runtime.births import created_by
+from everlog.runtime.claims import creation
+from everlog.runtime.deduplication import Otherwise, holder_of_key
 from everlog.runtime.inputs import different_start
 from everlog.runtime.sentences import not_delivered
-from everlog.store import ChildExists, Store, Undeliverable
+from everlog.store import ChildDeduplicated, ChildExists, Store, Undeliverable
 
 
-def amend(drafted: Draft, outcome: Undeliverable | ChildExists, store: Store, environment: Environment) -> None:
+def amend(
+    drafted: Draft, outcome: Undeliverable | ChildExists | ChildDeduplicated, store: Store, environment: Environment
+) -> None:
     """Put into the draft what became of the one thing that could not be had. Raises `CorruptLog` of a reading."""
-    if isinstance(outcome, ChildExists):
+    if not isinstance(outcome, Undeliverable):
+        amended = _amend_start if isinstance(outcome, ChildExists) else _deduplicate
         with suppress(StoreUnavailable):  # the same commit has the same answer, some time
-            _amend_start(drafted, outcome, store, environment)
+            amended(drafted, outcome, store, environment)
         return
     operation = drafted.sends[outcome.index]
     if operation.control and outcome.reason == "ended":  # what was asked of it has come to be
@@ -30,7 +35,9 @@ def amend(drafted: Draft, outcome: Undeliverable | ChildExists, store: Store, en
     undeliverable(drafted, outcome.index, describe(error, environment.codec, traceback=False))
 
 
-def _amend_start(drafted: Draft, outcome: ChildExists, store: Store, environment: Environment) -> None:
+def _amend_start(
+    drafted: Draft, outcome: ChildExists | ChildDeduplicated, store: Store, environment: Environment
+) -> None:
     operation = drafted.starts[outcome.index]
     recorded = first_event(store, operation.child)
     now = created_by(operation)
@@ -43,10 +50,30 @@ def _amend_start(drafted: Draft, outcome: ChildExists, store: Store, environment
     not_created(drafted, outcome.index, failure, is_own=is_own)
 
 
+def _deduplicate(
+    drafted: Draft, outcome: ChildExists | ChildDeduplicated, store: Store, environment: Environment
+) -> None:
+    operation = drafted.starts[outcome.index]
+    created, placing = created_by(operation), operation.definition.placing
+    by = operation.execution.workflow_id
+    try:
+        found = holder_of_key(store, outcome.head, created, placing, by=by, operation=operation.identity)
+    except Duplicate as error:
+        not_created(drafted, outcome.index, describe(error, environment.codec, traceback=False))
+        return
+    if isinstance(found, str):
+        not_created(drafted, outcome.index, None, instead=found)
+    else:
+        operation.takes_key = found is Otherwise.TAKE_KEY
+
+
 def first_event(store: Store, workflow_id: str) -> WorkflowCreated:
-    """Read how a workflow that is there was created."""
+    """Read how a workflow that is there was created, with the input that counts."""
     rows = store.read(workflow_id, limit=1)
     created = decode_event(rows[0].payload) if rows else None
+    if isinstance(created, WorkflowCreated) and created.place is not None and created.place.dedup_key is not None:
+        rows = store.read(workflow_id)
+        return creation(workflow_id, [(row.seq, row.recorded_at, decode_event(row.payload)) for row in rows])
     if not isinstance(created, WorkflowCreated):
         raise CorruptLog(f"the history of {workflow_id!r} does not begin with its creation; restore a backup")
     return created

@@ -14,6 +14,7 @@ from everlog.host import Host
 from everlog.replay.drafting import Draft, beginning
 from everlog.replay.execution import Execution
 from everlog.replay.operations import Phase, StartOperation
+from everlog.runtime.places import in_place, place_of
 from everlog.store import EventRow, NewWorkflow
 
 if TYPE_CHECKING:
@@ -28,9 +29,23 @@ class Birth(Struct, eq=False):
     """To be called once, with whether it was created."""
 
 
-def birth(workflow_id: str, created: WorkflowCreated, now: int, host: Host, worker: Worker | None) -> Birth:
-    """Prepare a creation: held by the worker and begun, where that has its code and room for it, otherwise queued."""
+def birth(
+    workflow_id: str,
+    created: WorkflowCreated,
+    now: int,
+    host: Host,
+    worker: Worker | None,
+    *,
+    takes_key: bool = False,
+) -> Birth:
+    """Prepare a creation: held by the worker and begun, where that has its code and room for it, otherwise queued.
+
+    One that has a place stands there, and one that is delayed waits. With `takes_key` it takes its `dedup_key` from one
+    that was admitted.
+    """
     rows = [EventRow(1, type_of(created), now, encode_event(created))]
+    if created.place is not None or created.begins_at is not None:
+        return _later(workflow_id, created, rows, worker, takes_key=takes_key)
     definition = None if worker is None else worker.settings.workflows().get(created.name)
     if worker is None or definition is None or not worker.reserve(definition):
         queued = NewWorkflow(workflow_id=workflow_id, name=created.name, state="queued", events=rows)
@@ -55,10 +70,41 @@ def birth(workflow_id: str, created: WorkflowCreated, now: int, host: Host, work
     return Birth(held, settle)
 
 
+def _later(
+    workflow_id: str, created: WorkflowCreated, rows: Sequence[EventRow], worker: Worker | None, *, takes_key: bool
+) -> Birth:
+    place = None if created.place is None else place_of(created.place, takes_key=takes_key)
+    new = NewWorkflow(
+        workflow_id=workflow_id,
+        name=created.name,
+        state="waiting" if place is None else "enqueued",
+        events=rows,
+        place=place,
+        wake_at=created.begins_at,
+    )
+
+    def settle(done: bool) -> None:
+        if worker is not None and done:
+            if place is None:
+                worker.look_around()  # the next claim tells when it is due
+            else:
+                worker.admission.wanted = True
+
+    return Birth(new, settle)
+
+
 def births_of(drafted: Draft, host: Host, worker: Worker) -> Sequence[Birth]:
     """Prepare the creations that a draft asks for, in order."""
     return [
-        birth(operation.child, created_by(operation), drafted.recorded_at, host, worker) for operation in drafted.starts
+        birth(
+            operation.child,
+            in_place(created_by(operation), operation.definition.placing, drafted.recorded_at),
+            drafted.recorded_at,
+            host,
+            worker,
+            takes_key=operation.takes_key,
+        )
+        for operation in drafted.starts
     ]
 
 

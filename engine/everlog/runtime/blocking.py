@@ -6,7 +6,7 @@ import signal
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from threading import Event, current_thread, main_thread
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Generic, Literal, ParamSpec, Self, TypeVar, final, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, ParamSpec, Self, TypeVar, Unpack, final, overload
 
 from everlog.core.codec import ANY, Codec
 from everlog.core.durations import Duration
@@ -16,13 +16,15 @@ from everlog.replay import starting
 from everlog.replay.asking import NO_DEFAULT
 from everlog.replay.context import active
 from everlog.replay.definitions import AnyWorkflow, Definition
+from everlog.replay.queues import Queue
 from everlog.replay.strands import Strand
-from everlog.runtime import client, engine, handles, inner, listing, streams
+from everlog.runtime import client, engine, handles, inner, listing, queue_handles, streams
 from everlog.runtime.backends import Durability
 from everlog.runtime.portal import Portal, refuse_where_nobody_may_block
-from everlog.runtime.status import HistoryEvent, WorkflowStatus
+from everlog.runtime.queue_handles import QueueChanges, QueueCounts, QueueStatus
+from everlog.runtime.status import HistoryEvent, ShownState, WorkflowStatus
 from everlog.runtime.streams import StreamItem, StreamReset
-from everlog.store import State, Store
+from everlog.store import Store
 
 if TYPE_CHECKING:
     from typing_extensions import TypeForm
@@ -100,9 +102,23 @@ class Client:
         """
         self._portal.call(lambda: self._client.send(to, topic, message, key=key))
 
-    def workflows(self, *, state: State | None = None, name: str | None = None) -> Listing[WorkflowStatus]:
+    def workflows(self, *, state: ShownState | None = None, name: str | None = None) -> Listing[WorkflowStatus]:
         """Give the workflows, newest first, of one state or name where those are given."""
         return Listing(self._portal, self._client.workflows(state=state, name=name))
+
+    def queue(self, queue: Queue | str, /) -> QueueHandle:
+        """Give the handle of a queue, by its object or its name. It asks nothing."""
+        return QueueHandle(self._portal, self._client.queue(queue))
+
+    def queues(self) -> Listing[QueueHandle]:
+        """Give the queues of this store, in order of their names."""
+        listed = self._client.queues()
+
+        async def page(mark: object) -> tuple[list[QueueHandle], object]:
+            found, following = await listed.page(mark)
+            return [QueueHandle(self._portal, queue) for queue in found], following
+
+        return Listing(self._portal, listing.Listing(page))
 
     def cancel(self, *ids: str) -> list[str]:
         """Ask workflows to stop; give the ids of those that had not ended."""
@@ -138,6 +154,7 @@ class Engine(Client):
         /,
         *,
         workflows: Iterable[AnyWorkflow[..., Any]] | None = None,
+        queues: Iterable[Queue | str] | None = None,
         concurrency: int = 1000,
         step_threads: int = 64,
         lease: Duration = 10,
@@ -151,6 +168,7 @@ class Engine(Client):
             engine.Engine(
                 url,
                 workflows=workflows,
+                queues=queues,
                 concurrency=concurrency,
                 step_threads=step_threads,
                 lease=lease,
@@ -279,9 +297,71 @@ class Handle(Generic[T_co]):
         """
         self._portal.call(self._handle.retry)
 
+    def update(
+        self,
+        *,
+        priority: int | None = None,
+        delay: Duration | None = None,
+        queue: Queue | str | None = None,
+    ) -> None:
+        """Move a workflow that has not begun: to another priority, another queue, or to a time `delay` from now.
+
+        What is left out stays. One that failed or was cancelled, was retried and was not admitted since has not begun
+        in this sense. Raises `UsageError` where it has begun, or has ended.
+        """
+        self._portal.call(lambda: self._handle.update(priority=priority, delay=delay, queue=queue))
+
     def delete(self) -> None:
         """Remove the workflow, with its history. Raises `UsageError` where it has not ended: end it first."""
         self._portal.call(self._handle.delete)
+
+
+@final
+class QueueHandle:
+    """One queue. Making a handle asks nothing; each method says when there is no such queue by `NotFound`.
+
+    A queue that is given as an object is declared by the first of them.
+    """
+
+    def __init__(self, portal: Portal, handle: queue_handles.QueueHandle) -> None:
+        self._portal = portal
+        self._handle = handle
+
+    def __repr__(self) -> str:
+        return repr(self._handle)
+
+    @property
+    def name(self) -> str:
+        """The name of the queue."""
+        return self._handle.name
+
+    def enqueue(self, fn: Definition[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Handle[T]:
+        """Put a workflow into this queue, and give its handle; the same as `start(fn.options(queue=...), ...)`."""
+        return Handle(self._portal, self._portal.call(lambda: self._handle.enqueue(fn, *args, **kwargs)))
+
+    def pause(self) -> None:
+        """Have nothing of the queue admitted, and no slot of it taken by a step, until `resume`. What was goes on."""
+        self._portal.call(self._handle.pause)
+
+    def resume(self) -> None:
+        """Take `pause` back."""
+        self._portal.call(self._handle.resume)
+
+    def update(self, **limits: Unpack[QueueChanges]) -> None:
+        """Change limits of the queue, for all workers and until its code declares others; what was admitted goes on."""
+        self._portal.call(lambda: self._handle.update(**limits))
+
+    def delete(self) -> None:
+        """Remove the queue. Raises `UsageError` while a workflow has a place in it, or a step one of its slots."""
+        self._portal.call(self._handle.delete)
+
+    def counts(self) -> QueueCounts:
+        """Count what is in the queue."""
+        return self._portal.call(self._handle.counts)
+
+    def status(self) -> QueueStatus:
+        """Give the limits of the queue as they are now, and whether it is paused."""
+        return self._portal.call(self._handle.status)
 
 
 _NEVER_OPEN: Final = Portal(SystemHost())

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from everlog.core.events import WorkflowCreated, WorkflowRewound, decode_event
+from msgspec import structs
+
+from everlog.core.events import InputReplaced, WorkflowBegan, WorkflowCreated, WorkflowRewound, decode_event
 from everlog.errors import CorruptLog
 from everlog.replay.execution import Execution
 from everlog.runtime.residents import History
@@ -19,10 +21,18 @@ def whole_history(claimed: Claimed, store: Store) -> History:
 
 
 def creation(workflow_id: str, history: History) -> WorkflowCreated:
-    """Give the first event of a history; `CorruptLog` where it is another."""
+    """Give the first event of a history, with the input that the workflow began with, or is to begin with.
+
+    `CorruptLog` where it is another.
+    """
     created = history[0][2]
     if not isinstance(created, WorkflowCreated):
         raise CorruptLog(f"the history of {workflow_id!r} does not begin with its creation; restore a backup")
+    for _, _, event in history:
+        if isinstance(event, InputReplaced):
+            created = structs.replace(created, input=event.input, instance=event.instance)
+        elif isinstance(event, WorkflowBegan):
+            break
     return created
 
 

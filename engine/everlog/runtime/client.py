@@ -12,35 +12,32 @@ import msgspec
 from everlog.core import events
 from everlog.core.codec import ANY, SELF, Codec, JsonCodec
 from everlog.core.events import EndEvent
-from everlog.core.heads import STATES
 from everlog.core.names import check_id, check_name, check_topic, time_ordered_id
 from everlog.errors import EverlogError, NotFound, StoreUnavailable, UsageError, WrongContext
 from everlog.host import Host, SystemHost
 from everlog.replay.calling import startable_of
-from everlog.replay.definitions import AnyWorkflow, Definition
+from everlog.replay.definitions import Definition
 from everlog.replay.instances import recorded_instance, startable
+from everlog.replay.placing import check_placing, checked_queue
+from everlog.replay.queues import Queue
 from everlog.replay.registry import defining_packages
 from everlog.replay.sizes import check_size
 from everlog.replay.starting import check_passed
-from everlog.runtime.amending import first_event
 from everlog.runtime.backends import Durability, open_store
-from everlog.runtime.births import birth
-from everlog.runtime.committer import PendingCreate, PendingPost
+from everlog.runtime.committer import PendingPost
 from everlog.runtime.controls import Controls
+from everlog.runtime.creations import Creations
 from everlog.runtime.handles import Handle
-from everlog.runtime.inputs import different_start
 from everlog.runtime.listing import Listing
 from everlog.runtime.outside import outside, refuse_in_workflow
+from everlog.runtime.queue_controls import QueueControls
+from everlog.runtime.queue_handles import QueueHandle, queues_of
 from everlog.runtime.readers import Reader
 from everlog.runtime.shell import Shell
-from everlog.runtime.status import WorkflowStatus, status_of
+from everlog.runtime.status import SHOWN, ShownState, WorkflowStatus, states_of, statuses_of
 from everlog.store import (
-    CreateOutcome,
-    Done,
-    Exists,
     NewMessage,
     PostOutcome,
-    State,
     Store,
     Undeliverable,
     WorkflowQuery,
@@ -83,6 +80,8 @@ class Client:
         self.name = ""
         """By which it signs what it writes."""
         self.controls = Controls(self)
+        self.queue_controls = QueueControls(self, self._open_shell_here)
+        self._creations = Creations(self, self._asked, self._open_shell_here)
         self._asking: set[asyncio.Future[Any]] = set()
         """What users wait for that the engine's thread is to answer."""
         self.codec: Codec = codec if codec is not None else JsonCodec()
@@ -159,6 +158,7 @@ class Client:
                 "and here is none; give it an id="
             )
         definition = startable(definition)
+        check_placing(definition.placing, definition.name)
         workflow_id = definition.id or time_ordered_id(self.host.wall(), self.host.token())
         what = f"input of workflow {definition.name}"
         payload = definition.signature.encode(self.codec, args, kwargs, what=what)
@@ -170,9 +170,7 @@ class Client:
             instance=recorded_instance(definition, self.codec),
             timeout=definition.timeout,
         )
-        outcome = await self._asked(partial(self._create, workflow_id, created))
-        if isinstance(outcome, Exists):
-            await self._must_be_same(workflow_id, created, definition)
+        workflow_id = await self._creations.create(workflow_id, created, definition)
         return Handle(self, workflow_id, definition.signature.result_type)
 
     @outside
@@ -205,26 +203,35 @@ class Client:
         await self._post(self._message(to, check_topic(topic), payload, key=key))
 
     @outside
-    def workflows(self, *, state: State | None = None, name: str | None = None) -> Listing[WorkflowStatus]:
+    def workflows(self, *, state: ShownState | None = None, name: str | None = None) -> Listing[WorkflowStatus]:
         """Give the workflows, newest first, of one state or name where those are given.
 
         `UsageError` for a state that there is not.
         """
-        if state is not None and state not in STATES:
-            raise UsageError(f"there is no state {state!r}: a workflow is {', '.join(STATES[:-1])} or {STATES[-1]}")
+        if state is not None and state not in SHOWN:
+            raise UsageError(f"there is no state {state!r}: a workflow is {', '.join(SHOWN[:-1])} or {SHOWN[-1]}")
 
         async def page(mark: object) -> tuple[list[WorkflowStatus], object]:
             query = WorkflowQuery(
-                states=None if state is None else [state],
+                states=None if state is None else states_of(state),
                 names=None if name is None else [name],
                 before=mark if isinstance(mark, str) else None,
                 limit=PAGE,
             )
-            heads = await self.ask(partial(self.store.workflows, query))
-            now = self.host.wall()
-            return [status_of(head, None, now) for head in heads], heads[-1].workflow_id if len(heads) == PAGE else None
+            found, mark = await self.ask(partial(_page, self.store, query))
+            return [one for one in found if state in (None, one.state)], mark
 
         return Listing(page)
+
+    @outside
+    def queue(self, queue: Queue | str, /) -> QueueHandle:
+        """Give the handle of a queue, by its object or its name. It asks nothing."""
+        return QueueHandle(self, checked_queue(queue))
+
+    @outside
+    def queues(self) -> Listing[QueueHandle]:
+        """Give the queues of this store, in order of their names."""
+        return Listing(partial(queues_of, self))
 
     @outside
     async def cancel(self, *ids: str) -> list[str]:
@@ -314,8 +321,8 @@ class Client:
         shell = self._open_shell_here()
         if end is not None:
             shell.ended(workflow_id, end)
-        elif shell.worker is not None:
-            shell.worker.look_around()
+        if shell.worker is not None:
+            shell.worker.look_everywhere()
 
     def may_import(self, package: str) -> bool:
         """Tell whether exceptions of a top-level package may be rebuilt: it defines workflows or steps."""
@@ -373,24 +380,6 @@ class Client:
         answered: T = value
         return answered
 
-    def _create(self, workflow_id: str, created: events.WorkflowCreated, resolve: Resolve) -> None:
-        shell = self._open_shell_here()
-        made = birth(workflow_id, created, shell.store.now(), self.host, shell.worker)
-
-        def answer(outcome: CreateOutcome | EverlogError) -> None:
-            made.settle(isinstance(outcome, Done))
-            resolve(outcome)
-
-        shell.committer.create(PendingCreate(made.new, answer))
-
-    async def _must_be_same(
-        self, workflow_id: str, now: events.WorkflowCreated, definition: AnyWorkflow[..., Any]
-    ) -> None:
-        recorded = await self.ask(partial(first_event, self.store, workflow_id))
-        error = different_start(recorded, now, definition, self.codec, workflow_id)
-        if error is not None:
-            raise error
-
     async def _post(self, message: NewMessage) -> None:
         outcome: PostOutcome = await self._asked(partial(self._post_here, message))
         if isinstance(outcome, Undeliverable):
@@ -435,6 +424,11 @@ class Client:
     def _forget(self, shell: Shell, forget: list[Callable[[], None]]) -> None:
         if not shell.closed:
             shell.submit(partial(_run_all, forget))
+
+
+def _page(store: Store, query: WorkflowQuery) -> tuple[list[WorkflowStatus], str | None]:
+    heads = store.workflows(query)
+    return statuses_of(store, heads), heads[-1].workflow_id if len(heads) == query.limit else None
 
 
 def _run_all(functions: Sequence[Callable[[], None]]) -> None:

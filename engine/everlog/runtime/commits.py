@@ -18,14 +18,15 @@ from everlog.core.events import (
 )
 from everlog.core.heads import ENDED, State
 from everlog.core.rewinding import Stored, folded
-from everlog.core.state import WorkflowState
+from everlog.core.state import WorkflowState, fold
 from everlog.errors import InternalError
 from everlog.replay.drafting import Draft
 from everlog.runtime.claims import creation
 from everlog.runtime.farewells import farewells
+from everlog.runtime.places import place_of
 from everlog.runtime.residents import Resident
 from everlog.runtime.streams import Placed, place
-from everlog.store import Claimed, Commit, EventRow, Head, NewMessage, NewWorkflow, ValueRow
+from everlog.store import Claimed, Commit, EventRow, Head, NewMessage, NewWorkflow, Place, ValueRow
 
 
 def commit_of(resident: Resident, drafted: Draft, creates: Sequence[NewWorkflow], *, release: bool) -> Commit:
@@ -87,23 +88,39 @@ def state_commit(workflow_id: str, token: str, seq: int, state: State, *, releas
     return Commit(workflow_id=workflow_id, token=token, seq=seq, state=state, release=release, progress=False)
 
 
-def outside_commit(head: Head, history: Sequence[Stored], events: Sequence[AnyEvent], state: State, now: int) -> Commit:
+def outside_commit(
+    head: Head, history: Sequence[Stored], written: Sequence[AnyEvent], state: State, now: int
+) -> Commit:
     """Give the commit that writes events from outside, on a head as it was seen: the workflow is not run here."""
     at = max([now, *(recorded_at for _, recorded_at, _ in history[-1:])])
     rows = [
         EventRow(head.seq + position, type_of(event), at, encode_event(event))
-        for position, event in enumerate(events, start=1)
+        for position, event in enumerate(written, start=1)
     ]
-    end = events[-1]
+    end = written[-1] if written else None
     return Commit(
         workflow_id=head.workflow_id,
         token=head.token,
         seq=head.seq,
         state=state,
         events=rows,
+        wake_at=_begins_at(history, written) if state == "waiting" else None,
+        place=_new_place(written),
         messages=_farewells(head, history, end, rows[-1].seq) if isinstance(end, EndEvent) else (),
-        why=_summary(end) if state in _EXPLAINED else None,
+        why=_summary(end) if end is not None and state in _EXPLAINED else None,
     )
+
+
+def _new_place(written: Sequence[AnyEvent]) -> Place | None:
+    """Give the place that these events put a workflow into; None where it keeps what it has."""
+    places = [event.place for event in written if isinstance(event, events.PlacingEvent) and event.place is not None]
+    return place_of(places[-1]) if places else None
+
+
+def _begins_at(history: Sequence[Stored], written: Sequence[AnyEvent]) -> int | None:
+    """Give the time for which a workflow waits that has not begun and stands in no queue."""
+    last = [(head + 1, 0, event) for head, event in enumerate(written, start=len(history))]
+    return fold(last, folded(history)).begins_at
 
 
 def _farewells(head: Head, history: Sequence[Stored], end: EndEvent, seq: int) -> list[NewMessage]:

@@ -23,9 +23,11 @@ from everlog.errors import EverlogError, InternalError, StoreUnavailable
 from everlog.store import (
     Batch,
     Busy,
+    ChildDeduplicated,
     ChildExists,
     Commit,
     CreateOutcome,
+    Deduplicated,
     Done,
     Exists,
     Head,
@@ -44,7 +46,7 @@ FIRST_PAUSE: Final = 50_000
 FIRST_BUSY_PAUSE: Final = 5_000
 LONGEST_PAUSE: Final = SECOND
 
-CommitAnswer = Done | Refused | ChildExists | Undeliverable
+CommitAnswer = Done | Refused | ChildExists | ChildDeduplicated | Deduplicated | Undeliverable
 """What comes of a commit in the end; one that is busy is sent again."""
 
 

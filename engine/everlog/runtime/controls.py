@@ -14,15 +14,20 @@ from typing import TYPE_CHECKING, Final
 from msgspec import json
 
 from everlog.core import events, orders
+from everlog.core.durations import Duration
 from everlog.core.events import AnyEvent, EndEvent, decode_event
 from everlog.core.heads import State
 from everlog.core.names import check_id, check_reason
 from everlog.core.rewinding import Stored, folded
 from everlog.core.state import WorkflowState
-from everlog.errors import NotFound, StoreUnavailable, UsageError
+from everlog.errors import Duplicate, NotFound, StoreUnavailable, UsageError
+from everlog.replay.placing import AT_ONCE, placing_of
+from everlog.replay.queues import Queue
 from everlog.runtime.commits import closing, outside_commit
+from everlog.runtime.moving import moved
 from everlog.runtime.reopening import reopening
-from everlog.store import ENDED, Batch, Busy, Done, EventRow, Head, Store, SupportsDeletion
+from everlog.runtime.standing import is_standing
+from everlog.store import ENDED, Batch, Busy, Deduplicated, Done, EventRow, Head, Store, SupportsDeletion
 
 if TYPE_CHECKING:
     from everlog.runtime.client import Client
@@ -79,7 +84,9 @@ class Controls:
 
         def change(seen: Seen) -> tuple[list[AnyEvent], State] | None:
             state = seen.head.state
-            runs_nowhere = state in ("queued", "stuck") or (state == "paused" and seen.folded.began_at is None)
+            runs_nowhere = state in ("enqueued", "queued", "stuck") or (state == "waiting" and seen.head.seq == 1)
+            if state == "paused":
+                runs_nowhere = seen.folded.began_at is None or seen.folded.enqueued
             if seen.head.token is not None or not runs_nowhere:
                 return None  # its code is to hear of it
             end = events.WorkflowCancelled(reason=reason, rewind_to=seen.head.seq)
@@ -117,7 +124,7 @@ class Controls:
             if seen.head.token is not None or seen.head.state != "paused":
                 return None  # it may be that the order to pause was not read yet
             resumed = events.WorkflowResumed(by=self._client.name, asked_at=seen.now)
-            return [resumed], "queued" if seen.folded.began_at is None else "running"
+            return [resumed], _state_of_resumed(seen)
 
         return await self._order(workflow_id, orders.RESUME, "", change)
 
@@ -130,6 +137,30 @@ class Controls:
             return reopening(seen.history, seen.folded, by=self._client.name, asked_at=seen.now, now=seen.now)
 
         return await self._write(workflow_id, change)
+
+    async def move(
+        self, workflow_id: str, priority: int | None, delay: Duration | None, queue: Queue | str | None
+    ) -> None:
+        """Give a workflow that has not begun another place."""
+        wanted = placing_of(AT_ONCE, _given(priority=priority, delay=delay, queue=queue))
+        if wanted == AT_ONCE:
+            raise UsageError("update() was given nothing to change; give it priority=, delay= or queue=")
+        if wanted.queue is not None:
+            await self._client.queue_controls.know(wanted.queue)
+
+        def change(seen: Seen) -> tuple[list[AnyEvent], State] | None:
+            if seen.head.state in ENDED:
+                raise UsageError(f"workflow {workflow_id!r} has ended, and is in no queue")
+            if seen.head.token is not None and is_standing(seen.folded, seen.now):
+                raise _WrittenMeanwhile  # it obeys an order at this moment
+            placed = moved(seen.folded, wanted, by=self._client.name, now=seen.now)
+            if seen.head.token is not None or placed is None:
+                raise UsageError(f"workflow {workflow_id!r} has begun, so that it is in no queue any more")
+            if seen.head.state == "paused":
+                return [placed], "paused"
+            return [placed], "waiting" if placed.place is None else "enqueued"
+
+        await self._write(workflow_id, change)
 
     async def delete(self, workflow_id: str) -> bool:
         """Remove a workflow that has ended; False where it has not."""
@@ -185,10 +216,27 @@ class Controls:
         except _WrittenMeanwhile:
             return Busy()
         (outcome,) = store.commit(Batch(commits=[commit])).commits
+        if isinstance(outcome, Deduplicated):
+            raise Duplicate(
+                f"workflow {workflow_id!r} has a dedup_key that {outcome.head.workflow_id!r} has in that queue",
+                workflow_id=outcome.head.workflow_id,
+            )
         if not isinstance(outcome, Done):
             return Busy()
         self._client.wrote(workflow_id, written[-1] if isinstance(written[-1], EndEvent) else None)
         return True
+
+
+def _given(**options: object) -> dict[str, object]:
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _state_of_resumed(seen: Seen) -> State:
+    if seen.folded.enqueued:
+        return "enqueued"
+    if seen.folded.began_at is not None:
+        return "running"
+    return "queued" if seen.folded.begins_at is None else "waiting"
 
 
 def _is_alive(store: Store, seen: Seen) -> bool:

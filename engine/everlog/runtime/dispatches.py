@@ -40,6 +40,7 @@ class Dispatches:
                 deadline,
                 outlet,
                 one.repeats,
+                queue=execution.queue,
             )
             self._gathered.append(Dispatch(resident, one, attempt))
 

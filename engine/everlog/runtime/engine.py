@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import platform
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
 from typing import Any, Final, Literal, final
@@ -22,6 +22,8 @@ from everlog.replay.definitions import AnyWorkflow, Definition
 from everlog.replay.execution import Environment
 from everlog.replay.guards import install_guards
 from everlog.replay.instances import hosted, runnable, unwrapped
+from everlog.replay.placing import checked_queue
+from everlog.replay.queues import Queue
 from everlog.replay.registry import registered_workflows
 from everlog.runtime.backends import Durability
 from everlog.runtime.builds import current_build
@@ -31,6 +33,7 @@ from everlog.runtime.leases import LeaseKeeper
 from everlog.runtime.outside import outside
 from everlog.runtime.settings import WorkerSettings
 from everlog.runtime.shell import Shell
+from everlog.runtime.slots import name_of
 from everlog.runtime.steps import StepRunner
 from everlog.runtime.stopping import called_when_told_to_end
 from everlog.runtime.strangers import Strangers
@@ -50,9 +53,11 @@ class Engine(Client):
     On opening it resumes what a dead process left behind; on leaving the block it lets running steps end, for up to
     `grace`, and hands the rest back for the next engine: nothing is lost.
 
-    `workflows`: those that it runs, by default all that are defined. `concurrency`: how many it holds in memory.
-    `step_threads`: how many plain steps run at once. `lease`: after how long of silence others may take its work over.
-    `guards`: what happens when workflow code reads a clock, chance, a file or the environment directly.
+    `workflows`: those that it runs, by default all that are defined. `queues`: those from which it takes workflows, by
+    default all of the store; what is given as a `Queue`, here or to its workflows, is declared. `concurrency`: how many
+    it holds in memory. `step_threads`: how many plain steps run at once. `lease`: after how long of silence others may
+    take its work over. `guards`: what happens when workflow code reads a clock, chance, a file or the environment
+    directly.
     `codec`, `durability`: see `Client`. `host` is for simulations.
     """
 
@@ -62,6 +67,7 @@ class Engine(Client):
         /,
         *,
         workflows: Iterable[AnyWorkflow[..., Any]] | None = None,
+        queues: Iterable[Queue | str] | None = None,
         concurrency: int = 1000,
         step_threads: int = 64,
         lease: Duration = 10,
@@ -76,6 +82,9 @@ class Engine(Client):
             raise UsageError(f"guards must be 'off', 'warn' or 'raise', got {guards!r}")
         if isinstance(workflows, AnyWorkflow):  # pyright: ignore[reportUnnecessaryIsInstance] - users without a checker
             raise UsageError(f"workflows= takes a list of workflows, got {workflows!r}; write [{workflows.name}]")
+        if isinstance(queues, Queue | str):
+            raise UsageError(f"queues= takes a list of queues, got {queues!r}; write [{queues!r}]")
+        self._queues = None if queues is None else [checked_queue(one, "each of queues=") for one in queues]
         self._workflows = None if workflows is None else {one.name: one for one in map(_checked, workflows)}
         self._concurrency = check_count(concurrency, what="concurrency")
         self._step_threads = check_count(step_threads, what="step_threads")
@@ -117,8 +126,16 @@ class Engine(Client):
         steps = StepRunner(self.host, loop, self.codec, lambda: self.host.wall() + offset, shell.step_ended)
         self._steps = steps
         steps.post, steps.client = self.send, self
-        settings = WorkerSettings(worker=name, build=build, concurrency=self._concurrency, workflows=self._known)
-        worker = Worker(settings, environment, shell.store, self.host, shell.committer, steps, shell.ended)
+        settings = WorkerSettings(
+            worker=name,
+            build=build,
+            concurrency=self._concurrency,
+            workflows=self._known,
+            queues=None if self._queues is None else [name_of(queue) for queue in self._queues],
+        )
+        for queue in self._declared():
+            shell.book.declare_later(queue)
+        worker = Worker(settings, environment, shell.store, self.host, shell.committer, steps, shell.ended, shell.book)
         worker.outputs.on_written = shell.readers.wrote
         worker.outputs.on_output = shell.step_published
         shell.worker = worker
@@ -130,7 +147,7 @@ class Engine(Client):
             silence=shell.silence,
             on_lease=lambda held: shell.submit(partial(_set_lease, worker, held)),
             on_retired=lambda new: shell.submit(partial(_renamed, shell, worker, new)),
-            on_freed=lambda: shell.submit(partial(_want_claim, worker)),
+            on_freed=lambda: shell.submit(worker.look_everywhere),
         )
         strangers = Strangers(shell.store, self.host, self._known)
         self._keeper.on_round = lambda: shell.submit(partial(_look_for_strangers, strangers))
@@ -211,6 +228,11 @@ class Engine(Client):
         while worker.residents and self.host.monotonic() < until:  # noqa: ASYNC110 - it is emptied on another thread
             await asyncio.sleep(0.005)
 
+    def _declared(self) -> Iterator[Queue]:
+        """Give the queues that the code of this engine declares."""
+        of_workflows = [definition.placing.queue for definition in self._known().values()]
+        yield from (queue for queue in [*of_workflows, *(self._queues or ())] if isinstance(queue, Queue))
+
     def _known(self) -> Mapping[str, AnyWorkflow[..., Any]]:
         return runnable(registered_workflows() if self._workflows is None else self._workflows)
 
@@ -229,7 +251,8 @@ def _set_lease(worker: Worker, held: bool) -> None:
     if not held:
         log.warning("worker %s is past its lease: it starts nothing until it has renewed it", worker.settings.worker)
     worker.may_start = held
-    worker.claim_wanted = worker.claim_wanted or held
+    if held:
+        worker.look_everywhere()
     worker.wake_all()
 
 
@@ -239,16 +262,13 @@ def _renamed(shell: Shell, worker: Worker, name: str) -> None:
     shell.retire(worker.settings.worker)
     worker.settings = msgspec.structs.replace(worker.settings, worker=name)
     worker.environment = msgspec.structs.replace(worker.environment, worker=name)
-    worker.may_start = worker.claim_wanted = True
+    worker.may_start = True
+    worker.look_everywhere()
 
 
 def _look_for_strangers(strangers: Strangers) -> None:
     with suppress(StoreError):  # looked for again when the store can be used
         strangers.look()
-
-
-def _want_claim(worker: Worker) -> None:
-    worker.claim_wanted = True
 
 
 install_handles()

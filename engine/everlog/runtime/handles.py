@@ -14,10 +14,11 @@ from everlog.core.events import EndEvent
 from everlog.core.failures import rebuild
 from everlog.errors import EverlogError, NotFound, UsageError, WorkflowCancelled, WorkflowFailed
 from everlog.replay.asking import NO_DEFAULT
+from everlog.replay.queues import Queue
 from everlog.runtime.listing import Listing
 from everlog.runtime.outside import outside
 from everlog.runtime.reading import open_stream, read_value, read_values
-from everlog.runtime.status import HistoryEvent, WorkflowStatus, history_event, status_of
+from everlog.runtime.status import HistoryEvent, WorkflowStatus, full_status, history_event
 from everlog.runtime.streams import Stream
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class Handle(Generic[T_co]):
             (head,) = store.heads([self._id])
             if head is None:
                 raise NotFound(f"there is no workflow {self._id!r} in this store")
-            return status_of(head, store.read(self._id), store.now())
+            return full_status(store, head)
 
         return await self._client.ask(read)
 
@@ -167,6 +168,21 @@ class Handle(Generic[T_co]):
         stays done; what came after stays in the history, and does not count.
         """
         await self._client.controls.retry(self._id)
+
+    @outside
+    async def update(
+        self,
+        *,
+        priority: int | None = None,
+        delay: Duration | None = None,
+        queue: Queue | str | None = None,
+    ) -> None:
+        """Move a workflow that has not begun: to another priority, another queue, or to a time `delay` from now.
+
+        What is left out stays. One that failed or was cancelled, was retried and was not admitted since has not begun
+        in this sense. Raises `UsageError` where it has begun, or has ended.
+        """
+        await self._client.controls.move(self._id, priority, delay, queue)
 
     @outside
     async def delete(self) -> None:

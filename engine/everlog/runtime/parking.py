@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Final
 
 from everlog.core.durations import SECOND
-from everlog.replay.rests import RUNNING, head_state
+from everlog.replay.rests import RUNNING, attention_at, head_state
 from everlog.runtime.residents import NEVER, Resident
 
 PARK_AFTER: Final = SECOND
@@ -47,6 +47,12 @@ class Resting:
                 and is_worth_parking(resident, now)
             ):
                 yield resident
+
+
+def may_expire(resident: Resident, now: int) -> bool:
+    """Tell whether something may be due in a workflow that waits for messages."""
+    execution = resident.execution
+    return bool(execution.waits or execution.children.awaited) and attention_at(execution) <= now
 
 
 def is_worth_parking(resident: Resident, now: int) -> bool:

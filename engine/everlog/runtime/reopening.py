@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from everlog.core import events
-from everlog.core.events import AnyEvent
+from everlog.core.events import AnyEvent, EndEvent
 from everlog.core.heads import State
 from everlog.core.rewinding import Stored, rewind_point
 from everlog.core.state import WorkflowState, earlier
+from everlog.runtime.places import place_anew
 
 
 def reopening(
@@ -19,5 +20,11 @@ def reopening(
     began = folded.began_seq is not None and folded.began_seq <= to
     written_at = max(now, history[-1][1])
     due_at = earlier(written_at, folded.timeout if began else None, deadline)
-    rewound = events.WorkflowRewound(to=to, by=by, asked_at=asked_at, deadline=due_at)
+    has_ended = isinstance(history[-1][2], EndEvent)  # what is stuck has kept its place, and its slot
+    place = place_anew(folded.place, now) if folded.place is not None and has_ended else None
+    rewound = events.WorkflowRewound(to=to, by=by, asked_at=asked_at, deadline=due_at, place=place)
+    if place is not None:
+        return [rewound], "enqueued"
+    if not began and folded.begins_at is not None:
+        return [rewound], "waiting"
     return [rewound], "running" if began else "queued"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from msgspec import Struct
@@ -17,3 +17,5 @@ class WorkerSettings(Struct, frozen=True, kw_only=True):
     build: str
     concurrency: int
     workflows: Callable[[], Mapping[str, AnyWorkflow[..., Any]]]
+    queues: Sequence[str] | None = None
+    """From which it takes workflows; None: from all of the store."""

@@ -22,6 +22,7 @@ from everlog.host import Driver, Host
 from everlog.replay.execution import StepEnd
 from everlog.replay.generators import generators_held
 from everlog.runtime.committer import Committer
+from everlog.runtime.queue_book import QueueBook
 from everlog.runtime.readers import Readers
 from everlog.runtime.residents import Resident
 from everlog.runtime.steps import Dispatch
@@ -62,6 +63,7 @@ class Shell:
         self._inbound: deque[Callable[[], None]] = deque()
         self._published: deque[Resident] = deque()
         self.readers = Readers(store)
+        self.book = QueueBook(store, host)
         self._ended_steps: deque[tuple[Dispatch, StepEnd | None]] = deque()
         self._waiters: dict[str, list[OnEnd]] = {}
         self._answers: dict[asyncio.AbstractEventLoop, list[Callable[[], None]]] = {}
@@ -251,6 +253,14 @@ class Shell:
                 worker.claim(now)
             elif worker.is_full():
                 worker.make_room(now)
+        self.book.look()
+        if worker.admission.is_due(now):
+            if worker.has_room():
+                worker.admit(now)
+            elif worker.is_full():
+                worker.make_room(now)
+        if worker.slots.is_due(now):
+            worker.take_slots(now)
         worker.draft_all(now)
         if worker.let_go_of:
             self._look_for_ends([workflow_id for workflow_id in worker.let_go_of if workflow_id in self._waiters])
@@ -275,7 +285,7 @@ class Shell:
             changes = self.store.changes()
             if changes != self._changes:
                 if self.worker is not None:
-                    self.worker.inbox_wanted = self.worker.claim_wanted = True
+                    self.worker.look_everywhere()
                 self._look_for_ends(list(self._waiters))
                 self.readers.others_wrote()
         except StoreError:
@@ -315,8 +325,9 @@ class Shell:
         worker, now = self.worker, self.store.now()
         rest = float("inf")
         if worker is not None:
-            due = min(worker.next_alarm(), worker.next_claim if worker.has_room() else float("inf"))
-            rest = min(rest, max(0.0, (due - now) / SECOND))
+            next_taken = min(worker.next_claim, worker.admission.next_due) if worker.has_room() else float("inf")
+            due = min(worker.next_alarm(), worker.slots.next_due(), next_taken)
+            rest = min(rest, max(0.0, (due - now) / SECOND), max(0.0, self.book.next_look() - self.host.monotonic()))
         if self.committer.waits():
             rest = min(rest, max(0.0, (self.committer.next_flush() - now) / SECOND))
         if not self._has_more(worker):

@@ -4,29 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, Final, Literal, get_args
 
 import msgspec
 
 from everlog.core.durations import as_datetime
 from everlog.core.events import decode_event
-from everlog.core.explain import why
+from everlog.core.explain import why, why_enqueued
 from everlog.core.rewinding import folded
-from everlog.core.state import EMPTY, WorkflowState
-from everlog.store import EventRow, Head, State
+from everlog.core.state import WorkflowState
+from everlog.store import EventRow, Head, State, Store, SupportsQueues
+
+ShownState = Literal[
+    "queued", "delayed", "running", "waiting", "paused", "stuck", "completed", "failed", "cancelled"
+]  # fmt: skip
+"""The states of a workflow as users see them: it is `queued` or `delayed` whether it stands in a queue or in none."""
+
+SHOWN: Final[tuple[ShownState, ...]] = get_args(ShownState)
 
 
 class WorkflowStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Where a workflow is. `why` is a sentence; `error` says what is wrong where it failed or is stuck.
 
-    `state` is one of queued, running, waiting, stuck, completed, failed, cancelled. `history_length` is the number of
-    events, `worker` the one that holds it, None where nobody does.
+    `state` is one of queued, delayed, running, waiting, paused, stuck, completed, failed, cancelled. `queue` is the
+    last one that it was put into, `history_length` the number of events, `worker` the one that holds it, None where
+    nobody does.
     """
 
     id: str
     name: str
-    state: State
+    state: ShownState
     why: str
+    queue: str | None
     error: str | None
     created_at: datetime
     ended_at: datetime | None
@@ -43,19 +52,69 @@ class HistoryEvent(msgspec.Struct, frozen=True, kw_only=True):
     data: dict[str, Any]
 
 
-def status_of(head: Head, history: Sequence[EventRow] | None, now: int) -> WorkflowStatus:
-    """Give the status of a head; with its history, `why` says what it waits for."""
-    if history is None:
-        state = msgspec.structs.replace(EMPTY, name=head.name, created_at=head.created_at, ended_at=head.ended_at)
-        reason = head.why or head.state
-    else:
-        state = folded_history(history)
-        reason = why(head.state, head.why, state, now)
+def full_status(store: Store, head: Head) -> WorkflowStatus:
+    """Give the status of a head; `why` says what it waits for. Reads its history, and what its queue is like."""
+    now, folded = store.now(), folded_history(store.read(head.workflow_id))
+    return _status(head, shown_state(head, folded, now), full_reason(store, head, folded, now))
+
+
+def full_reason(store: Store, head: Head, folded: WorkflowState, now: int) -> str:
+    """Say why a workflow is where it is."""
+    place = folded.place
+    if head.state != "enqueued" or place is None or not isinstance(store, SupportsQueues):
+        return why(head.state, head.why, folded, now)
+    row = next((row for row in store.queues() if row.name == place.queue), None)
+    (counts,) = store.count_queues([place.queue]) if row is not None and place.due_at <= now else (None,)
+    return why_enqueued(place.queue, place.due_at, row, counts, now)
+
+
+def shown_state(head: Head, folded: WorkflowState, now: int) -> ShownState:
+    """Give the state of a workflow as users see it."""
+    if head.state == "enqueued":
+        return "delayed" if folded.place is not None and folded.place.due_at > now else "queued"
+    if head.state == "waiting" and folded.status == "created":
+        return "delayed"
+    return head.state
+
+
+def statuses_of(store: Store, heads: Sequence[Head]) -> list[WorkflowStatus]:
+    """Give the statuses of heads, in their order, without reading histories: `why` is short.
+
+    One that is delayed, stands in no queue, and was written to since it was created, is told as waiting.
+    """
+    now, enqueued = store.now(), [head.workflow_id for head in heads if head.state == "enqueued"]
+    due_at: dict[str, int] = {}
+    if enqueued and isinstance(store, SupportsQueues):
+        rows = store.places(enqueued)
+        due_at = {row.workflow_id: row.place.due_at for row in rows if row is not None}
+    found: list[WorkflowStatus] = []
+    for head in heads:
+        if head.state == "enqueued":
+            state: ShownState = "delayed" if due_at.get(head.workflow_id, 0) > now else "queued"
+        else:
+            state = "delayed" if head.state == "waiting" and head.seq == 1 else head.state
+        found.append(_status(head, state, head.why or state))
+    return found
+
+
+def states_of(shown: ShownState) -> list[State]:
+    """Give the states of heads of which some are shown as this one."""
+    match shown:
+        case "queued":
+            return ["queued", "enqueued"]
+        case "delayed":
+            return ["enqueued", "waiting"]
+        case _:
+            return [shown]
+
+
+def _status(head: Head, state: ShownState, reason: str) -> WorkflowStatus:
     return WorkflowStatus(
         id=head.workflow_id,
         name=head.name,
-        state=head.state,
+        state=state,
         why=reason,
+        queue=head.queue,
         error=head.why if head.state in ("failed", "stuck") else None,
         created_at=as_datetime(head.created_at),
         ended_at=None if head.ended_at is None else as_datetime(head.ended_at),

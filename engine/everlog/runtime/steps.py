@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import partial
 from typing import Any, Final
 
@@ -113,6 +113,13 @@ class StepRunner:
                 cancelled.append(dispatch)
         if cancelled:
             self._host.post(self._loop, partial(_cancel, cancelled))
+
+    def cut_short(self, operations: Iterable[StepOperation]) -> None:
+        """Cancel the attempts of these operations that run, so that they are run again."""
+        running = [operation for operation in operations if operation.dispatched]
+        self.drop(running)
+        for operation in running:
+            operation.dispatched = False
 
     def close(self) -> None:
         """End the processes that run steps; nothing is handed out after this."""

@@ -57,4 +57,4 @@ def _waits_for_code(head: Head, overdue: int) -> bool:
     if head.token is not None:
         return False
     due_long_ago = head.wake_at is not None and head.wake_at < overdue
-    return head.state in ("queued", "running") or (head.state == "waiting" and due_long_ago)
+    return head.state in ("enqueued", "queued", "running") or (head.state == "waiting" and due_long_ago)

@@ -7,44 +7,47 @@ steps that came of it -> draft again. One commit of a workflow is in flight at a
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import islice
 from typing import Any, Final
 
 from everlog.core.events import EndEvent
-from everlog.errors import CorruptLog, EverlogError, InternalError, StoreUnavailable
+from everlog.errors import CorruptLog, EverlogError, StoreUnavailable
 from everlog.host import Host
 from everlog.replay.definitions import AnyWorkflow
 from everlog.replay.divergence import CannotGoOn
 from everlog.replay.drafting import Draft, draft, wants_draft
 from everlog.replay.execution import Environment, Execution, StepEnd
 from everlog.replay.inbox import Inbox
-from everlog.replay.operations import StepOperation
 from everlog.replay.quarantine import was_kept_aside
 from everlog.replay.rests import RUNNING, SETTLE, attention_at, head_state
+from everlog.runtime.admission import Admission
 from everlog.runtime.alarms import Alarms
 from everlog.runtime.amending import amend
 from everlog.runtime.births import Birth, births_of
-from everlog.runtime.claims import creation, rebuild, whole_history
-from everlog.runtime.commits import commit_of, going_on, state_commit, stuck_commit
+from everlog.runtime.claims import creation, rebuild
+from everlog.runtime.commits import commit_of, stuck_commit
 from everlog.runtime.committer import CommitAnswer, Committer, PendingCommit
 from everlog.runtime.dispatches import Dispatches, given_back, take_end
 from everlog.runtime.outputs import Outputs
-from everlog.runtime.parking import PARK_AFTER, Resting, is_worth_parking
+from everlog.runtime.parking import PARK_AFTER, Resting, is_worth_parking, may_expire
+from everlog.runtime.preparing import can_prepare, prepare
+from everlog.runtime.queue_book import QueueBook
 from everlog.runtime.residents import NEVER, History, Resident, received_again
 from everlog.runtime.reunions import look_for_children
-from everlog.runtime.sentences import poisoned
 from everlog.runtime.settings import WorkerSettings
+from everlog.runtime.slots import Slots
 from everlog.runtime.steps import Dispatch, StepRunner
-from everlog.runtime.strand_room import StrandRoom
+from everlog.runtime.strand_room import Known, StrandRoom
+from everlog.runtime.taking import Taking
 from everlog.store import (
     ENDED,
-    WORKER_DIED,
+    ChildDeduplicated,
     ChildExists,
-    Claimed,
     ClaimRequest,
     Commit,
+    Deduplicated,
     Done,
     Head,
     InboxRow,
@@ -54,7 +57,6 @@ from everlog.store import (
 )
 
 log: Final = logging.getLogger("everlog")
-MOST_TAKEOVERS: Final = 5
 CLAIM_AT_ONCE: Final = 100
 PARK_AT_ONCE: Final = 200
 
@@ -71,6 +73,7 @@ class Worker:
         committer: Committer,
         steps: StepRunner,
         on_end: Callable[[str, EndEvent], None],
+        book: QueueBook,
     ) -> None:
         self.settings = settings
         self.environment = environment
@@ -85,6 +88,10 @@ class Worker:
         self._resting = Resting()
         self._strand_room = StrandRoom()
         self._dispatches = Dispatches()
+        self._taking = Taking(store, committer, self._take, self._mark_stuck, self._obeyed, self._read_anew)
+        self._book = book
+        self.admission = Admission(book, host, settings.queues)
+        self.slots = Slots(book, host)
         self.expected = 0
         """So many workflows are being created that will be held here."""
         self.outputs = Outputs(environment.codec, host, store)
@@ -131,50 +138,49 @@ class Worker:
         """Have the store asked for messages and for what may be claimed: something was written for others."""
         self.inbox_wanted = self.claim_wanted = True
 
+    def look_everywhere(self) -> None:
+        """The same, and the queues as well: others have written, or there is room again."""
+        self.look_around()
+        self._book.others_wrote()
+        self.admission.wanted = self.slots.wanted = True
+
     def adopt(self, workflow_id: str, token: str, history: History, definition: AnyWorkflow[..., Any]) -> None:
         """Hold a workflow that was just created here, and run it to its first wait."""
         self._take(workflow_id, token, history, (), definition)
 
     def claim(self, now: int) -> None:
         """Take what is runnable, as far as there is room."""
-        room = min(self.settings.concurrency - len(self.residents) - self.expected, CLAIM_AT_ONCE)
-        known, room = self._strand_room.claimable(self.settings.workflows(), room)
+        known, room = self._claimable()
         if not self.has_room() or not known:
             self.claim_wanted, self.next_claim = False, NEVER
             return
-        settings, tokens = self.settings, [self._host.token() for _ in range(room)]
-        request = ClaimRequest(worker=settings.worker, tokens=tokens, build=settings.build, names=sorted(known))
+        own, tokens, names = self.settings, [self._host.token() for _ in range(room)], sorted(known)
+        request = ClaimRequest(worker=own.worker, tokens=tokens, build=own.build, names=names, queues=own.queues)
         answer = self._store.claim(request)
         self.next_claim = NEVER if answer.next_due is None else answer.next_due
         self.claim_wanted = len(answer.claimed) == room
         for claimed in answer.claimed:
-            self._take_claimed(claimed, known[claimed.head.name])
+            self._taking.take(claimed, known[claimed.head.name], now)
 
-    def _take_claimed(self, claimed: Claimed, definition: AnyWorkflow[..., Any]) -> None:
-        head, token = claimed.head, claimed.head.token
-        if token is None:
-            raise InternalError(f"the store claimed {head.workflow_id!r} without a token")
-        left = head.why == WORKER_DIED and head.takeovers < MOST_TAKEOVERS
-        if left or head.state == "stuck":  # its head says first that it runs: else what that costs is not counted
-            commit, claimed = going_on(claimed, token)
-            self._committer.commit_alone(commit, partial(self._take_late, claimed, definition))
-            return
-        try:
-            history = whole_history(claimed, self._store)
-            if head.takeovers >= MOST_TAKEOVERS:  # its code is not run: it may be what would cost another
-                self._mark_stuck(head.workflow_id, token, head.seq, poisoned(head, history))
-            else:
-                self._take(head.workflow_id, token, history, claimed.inbox, definition, head)
-        except StoreUnavailable as error:
-            log.warning("workflow %r was claimed and cannot be read now: %s", head.workflow_id, error)
-            self._committer.commit_alone(state_commit(head.workflow_id, token, head.seq, head.state, release=True))
-        except CorruptLog as error:
-            self._mark_stuck(head.workflow_id, token, head.seq, str(error))
+    def admit(self, now: int) -> None:
+        """Take what stands in queues, as far as there is room."""
+        known, room = self._claimable()
+        for claimed in self.admission.admit(self.settings.worker, known, room if known and self.has_room() else 0):
+            self._taking.take(claimed, known[claimed.head.name], now)
 
-    def _take_late(self, claimed: Claimed, definition: AnyWorkflow[..., Any]) -> None:
-        """Take what is held since an earlier moment: messages that came since then were seen by nobody."""
+    def _claimable(self) -> tuple[Known, int]:
+        room = min(self.settings.concurrency - len(self.residents) - self.expected, CLAIM_AT_ONCE)
+        return self._strand_room.claimable(self.settings.workflows(), room)
+
+    def _obeyed(self, workflow_id: str, end: EndEvent | None) -> None:
+        """Take note of what became of a workflow that stands."""
+        if end is not None:
+            self._on_end(workflow_id, end)
+        self.look_everywhere()
+
+    def _read_anew(self) -> None:
+        """Have the whole inbox read."""
         self._inbox_seen, self.inbox_wanted = 0, True
-        self._take_claimed(claimed, definition)
 
     def _take(
         self,
@@ -202,6 +208,7 @@ class Worker:
             self._fail_to_run(resident, error)
         else:
             self._strand_room.take(resident)
+            self.admission.took(resident)
             self._after_drain(resident)
 
     # -- what comes in -----------------------------------------------------------------------------------------------
@@ -212,6 +219,7 @@ class Worker:
         if self._steps.running.get(operation) is not dispatch:
             return
         del self._steps.running[operation]
+        self.slots.ended([operation])
         if not resident.lost:
             take_end(dispatch, end, self._store, draining=self.draining)
             self._dirty[resident] = None
@@ -238,15 +246,17 @@ class Worker:
 
     def has_work(self) -> bool:
         """Tell whether there is something to do at once."""
-        self.claim_wanted = self._strand_room.has_room_again() or self.claim_wanted
-        return bool(self._dirty or self.inbox_wanted or (self.claim_wanted and self.has_room()))
+        if self._strand_room.has_room_again():
+            self.claim_wanted = self.admission.wanted = True
+        wanted = self.claim_wanted or self.admission.is_due(self._now)
+        return bool(self._dirty or self.inbox_wanted or self.slots.is_due(self._now) or (wanted and self.has_room()))
 
     # -- drafting and applying ---------------------------------------------------------------------------------------
 
     def draft_all(self, now: int) -> None:
         """Draft the next commit of every workflow that something happened to."""
-        if not self.inbox_wanted:
-            self._read_before_expiry(now)
+        if not self.inbox_wanted and any(may_expire(resident, now) for resident in self._dirty):
+            self.read_inbox()  # a wait may expire only after the messages that came in time were read
         dirty, self._dirty = self._dirty, {}
         for resident in dirty:
             if not resident.lost and resident.in_flight is None:
@@ -258,17 +268,11 @@ class Worker:
                 except Exception as error:  # noqa: BLE001 - must not stop the other workflows
                     self._fail_to_run(resident, error)
 
-    def _read_before_expiry(self, now: int) -> None:
-        """A wait may expire only after the messages that came in time were read."""
-        for resident in self._dirty:
-            execution = resident.execution
-            if (execution.waits or execution.children.awaited) and attention_at(execution) <= now:
-                self.read_inbox()
-                return
-
     def _draft(self, resident: Resident, now: int) -> None:
         execution = resident.execution
         self.outputs.gather(resident, now)
+        if execution.sends:
+            prepare(execution, self.residents, self._book)
         if execution.children.uncertain and not (execution.paused or self.draining):
             self.claim_wanted = look_for_children(resident, self._store) or self.claim_wanted
         drafted = draft(execution, now, resident.inbox, starting=self._starting)
@@ -343,7 +347,7 @@ class Worker:
             self._apply(resident, drafted)
             return
         match outcome:
-            case Undeliverable() | ChildExists():
+            case Undeliverable() | ChildExists() | ChildDeduplicated():
                 try:
                     amend(drafted, outcome, self._store, self.environment)
                     self._send(resident, drafted, release=resident.releasing)
@@ -353,7 +357,7 @@ class Worker:
                 log.warning("workflow %r is held by another worker now; letting it go", resident.workflow_id)
                 self.let_go(resident)
                 self.claim_wanted = True
-            case EverlogError():
+            case EverlogError() | Deduplicated():
                 self._get_stuck(resident, f"its commit cannot be written: {outcome}")
 
     def _apply(self, resident: Resident, drafted: Draft) -> None:
@@ -389,6 +393,7 @@ class Worker:
         self.outputs.look_at(resident)
         if execution.dropped_steps:
             self._steps.drop(execution.dropped_steps)
+            self.slots.ended(execution.dropped_steps)
             execution.dropped_steps.clear()
         if execution.undispatched:
             self._dispatch(resident)
@@ -402,7 +407,12 @@ class Worker:
 
     def _dispatch(self, resident: Resident) -> None:
         if self._starting:
+            self.slots.gather(resident)
             self._dispatches.gather(resident)
+
+    def take_slots(self, now: int) -> None:
+        """Take slots for the attempts that wait for some."""
+        self._dirty.update(dict.fromkeys(self.slots.look(self.settings.worker, now)))
 
     def run_dispatches(self) -> None:
         """Begin the attempts that came of the last drains, all with one wake-up."""
@@ -444,11 +454,13 @@ class Worker:
         execution = resident.execution
         running = [operation for operation in execution.steps.values() if operation.dispatched]
         self._steps.drop([*running, *execution.dropped_steps])
+        self.slots.ended([*execution.steps.values(), *execution.dropped_steps])
+        self.admission.let_go(resident)
         self.outputs.let_go(resident)
         execution.tear_down()
         self.let_go_of.append(resident.workflow_id)
         if len(self.residents) == self.settings.concurrency - 1:
-            self.claim_wanted = True
+            self.claim_wanted = self.admission.wanted = True
 
     def let_all_go(self) -> None:
         """Drop everything: this worker was declared dead, so others hold it now."""
@@ -468,25 +480,19 @@ class Worker:
         """Start nothing more; what is at rest is handed back at once, the rest when its running steps have ended."""
         self.draining = True
         for resident in self.residents.values():
-            self._cut_short(one for one in resident.execution.steps.values() if one.definition.only_waits)
+            self._steps.cut_short(one for one in resident.execution.steps.values() if one.definition.only_waits)
         self.wake_all()
-
-    def _cut_short(self, operations: Iterable[StepOperation]) -> None:
-        running = [operation for operation in operations if operation.dispatched]
-        self._steps.drop(running)
-        for operation in running:
-            operation.dispatched = False
 
     def hand_back_all(self, now: int) -> None:
         """Hand back what is still held; attempts that run are cut short and leave no outcome."""
         self.draining = True
         for resident in list(self.residents.values()):
-            self._cut_short(resident.execution.steps.values())
+            self._steps.cut_short(resident.execution.steps.values())
             if resident.in_flight is None:
                 self._hand_back(resident, now)
 
     def _hand_back(self, resident: Resident, now: int) -> None:
-        if not self.outputs.can_gather(resident, now):
+        if not (self.outputs.can_gather(resident, now) and can_prepare(resident, self.residents, self._book)):
             return  # it becomes free with the lease
         drafted = draft(resident.execution, now, resident.inbox, settle=True, starting=False)
         if drafted is not None:

@@ -1,0 +1,76 @@
+"""Admission: when this worker asks its queues for workflows, and for how many of each. Which ones, the store says."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from everlog.core.queues import QueueOffer
+from everlog.host import Host
+from everlog.runtime.queue_book import QueueBook
+from everlog.runtime.residents import NEVER, Resident
+from everlog.store import AdmitRequest, Claimed
+
+
+class Admission:
+    """The queues from which a worker takes; `served` names them, None: all of the store."""
+
+    def __init__(self, book: QueueBook, host: Host, served: Sequence[str] | None) -> None:
+        self._book = book
+        self._host = host
+        self._served = None if served is None else frozenset(served)
+        self._held: dict[Resident, str] = {}
+        """The workflows of queues that are in memory, and the queue of each."""
+        self._turn = 0
+        self.wanted = True
+        """Whether something may have changed since the store was last asked."""
+        self.next_due: float = NEVER
+        """Store time at which the passing of time may let another be admitted."""
+
+    def is_due(self, now: float) -> bool:
+        """Tell whether the store is to be asked, if there is room."""
+        return bool(self._book.rows) and self._served != frozenset() and (self.wanted or now >= self.next_due)
+
+    def admit(self, worker: str, names: Iterable[str], most: int) -> Sequence[Claimed]:
+        """Take up to `most` workflows of these names. Raises `StoreError`."""
+        offers = self._offers()
+        self.wanted, self.next_due = False, NEVER
+        if not offers or not most:
+            return ()
+        tokens = [self._host.token() for _ in range(most)]
+        request = AdmitRequest(worker=worker, tokens=tokens, names=sorted(names), offers=offers)
+        try:
+            answer = self._book.store().admit(request)
+        except BaseException:
+            self.wanted = True
+            raise
+        self.wanted = bool(answer.claimed)  # until it gives none
+        if answer.next_due is not None:
+            self.next_due = answer.next_due
+        return answer.claimed
+
+    def took(self, resident: Resident) -> None:
+        """Count a workflow that is in memory now."""
+        queue = resident.execution.queue
+        if queue is not None:
+            self._held[resident] = queue
+
+    def let_go(self, resident: Resident) -> None:
+        """Count it no more: it gave back its slot, or has left room for another."""
+        if self._held.pop(resident, None) is not None:
+            self.wanted = True
+
+    def _offers(self) -> list[QueueOffer]:
+        """Give the queues that have room here, another one first each time."""
+        offers: list[QueueOffer] = []
+        held = Counter(self._held.values())
+        for name, row in self._book.rows.items():
+            if self._served is None or name in self._served:
+                most = row.limits.worker_concurrency
+                room = None if most is None else most - held[name]
+                if room is None or room > 0:
+                    offers.append(QueueOffer(queue=name, room=room))
+        if not offers:
+            return offers
+        self._turn = (self._turn + 1) % len(offers)
+        return offers[self._turn :] + offers[: self._turn]
