@@ -1,13 +1,13 @@
-"""Cron: when a cron expression ticks in a time zone. A library reads it; here is what clock changes make of it. No clock.
+"""Cron: when a cron expression ticks in a time zone. A library reads it; this is what changes of clocks make of it.
 
 An expression names local times. In most places clocks are set forward and back, so a local time may not exist, or be
 shown twice. The rule:
 
-- **An expression that names hours** (`30 2 * * *`, `0 */6 * * *`) ticks once for each local time that it names. Where the
-  clocks skip that time it ticks when they have just skipped it, and what they skip together is one tick; where they
-  show it twice it ticks the first time.
-- **An expression for every hour** (`*` for the hour, or all of them) goes by real time: there is nothing to do in an hour
-  that does not exist, and the hour that is shown twice has its ticks twice.
+- **An expression that names hours** (`30 2 * * *`, `0 */6 * * *`) ticks once for each local time that it names. Where
+  the clocks skip that time it ticks when they have just skipped it, and what they skip together is one tick; where
+  they show it twice it ticks the first time.
+- **An expression for every hour** (`*` for the hour, or all of them) goes by real time: there is nothing to do in an
+  hour that does not exist, and the hour that is shown twice has its ticks twice.
 
 So none is lost and none is doubled, and from one tick to the next no more time passes than the expression says.
 """
@@ -70,7 +70,7 @@ class Cron:
         return min((one for one in (tick, again) if one is not None), default=None)
 
     def _next_shown(self, local: datetime, moment: datetime) -> datetime | None:
-        """Give the first moment after this one at which the clocks show a local time of the expression after this one."""
+        """Give the first moment after one at which the clocks show a local time of the expression after another."""
         for later in _read(self._expression, local):
             for fold in (0, 1):
                 tick = self._instant(later, fold=fold)

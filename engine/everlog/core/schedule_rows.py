@@ -8,7 +8,7 @@ from msgspec import Struct
 
 
 class ScheduleRow(Struct, frozen=True, gc=False, kw_only=True):
-    """A schedule. `revision` is a random text of whoever wrote it last; `due_at` None says that it does not tick now."""
+    """A schedule. `revision` is a random text of whoever wrote it last; with `due_at` None it does not tick now."""
 
     name: str
     revision: str

@@ -1,4 +1,4 @@
-"""Schedules: when a workflow is to be started again and again, as users say it. It stores nothing and starts nothing."""
+"""Schedules: when a workflow is to be started again and again, as users say it. It starts nothing."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ class Schedule:
     """When a workflow is started again and again: `Schedule("0 9 * * MON-FRI", timezone="Europe/Berlin")`.
 
     `cron` has five fields, minute to day of the week, or six with the second first, read as local time in `timezone`;
-    it needs `pip install 'everlog[cron]'`. Where clocks are changed, an expression that names hours ticks once for each
-    local time: just after the change if that is skipped, the first time if it is shown twice. One for every hour goes by
-    real time. `every` (seconds or timedelta, at least a second) ticks at its multiples since 1970-01-01 UTC.
+    it needs `pip install 'everlog[cron]'`. Where clocks are changed, an expression that names hours ticks once for
+    each local time: just after the change if that is skipped, the first time if it is shown twice. One for every hour
+    goes by real time. `every` (seconds or timedelta, at least a second) ticks at its multiples since 1970-01-01 UTC.
 
     `catch_up` says which ticks are made up for that nobody could make in time: "none", the "last", or "all", of which
-    the newest 1000 count. The latest tick is not missed while it is less than a minute late. `jitter` delays each tick by
-    chance, by so much at the most and never beyond the next; `current().tick` is as planned.
+    the newest 1000 count. The latest tick is not missed while it is less than a minute late. `jitter` delays each tick
+    by chance, by so much at the most and never beyond the next; `current().tick` is as planned.
     Raises `UsageError` for what cannot be read, or never ticks.
     """
 
@@ -34,7 +34,7 @@ class Schedule:
         self, cron: str, /, *, timezone: str = "UTC", catch_up: CatchUp = "last", jitter: Duration = 0
     ) -> None: ...
     @overload
-    def __init__(self, *, every: Duration, catch_up: CatchUp = "last", jitter: Duration = 0) -> None: ...
+    def __init__(self, /, *, every: Duration, catch_up: CatchUp = "last", jitter: Duration = 0) -> None: ...
     def __init__(
         self,
         cron: str | None = None,

@@ -1,4 +1,4 @@
-"""Ticks: what is stored of a schedule, which of its ticks are due, and what is stored after them. No clock, no store."""
+"""Ticks: what is stored of a schedule, which of its ticks are due, and what is stored then. It has no clock."""
 
 from __future__ import annotations
 
@@ -66,9 +66,7 @@ def decode(payload: bytes, name: str) -> StoredSchedule:
     try:
         return _decode(payload)
     except msgspec.DecodeError as error:
-        raise CorruptLog(
-            f"what is stored of schedule {name!r} cannot be read: {error}; delete and create it"
-        ) from error
+        raise CorruptLog(f"what is stored of schedule {name!r} cannot be read: {error}; delete it") from error
 
 
 _decode: Final = msgspec.json.Decoder(StoredSchedule).decode
@@ -88,13 +86,11 @@ def take_due(name: str, stored: StoredSchedule, now: int) -> Due:
     if first is None or due is None or due > now:
         return Due(ticks=[], skipped=None, stored=stored)
     last = _last_due(name, timing, first, now)
-    match timing.catch_up:
-        case "all":
-            ticks = _newest(timing, first, last)
-        case "last":
-            ticks = [last]
-        case "none":
-            ticks = [last] if now - timing.due_at(name, last) <= LATE else []
+    if timing.catch_up == "all":
+        ticks = _newest(timing, first, last)
+    else:
+        in_time = timing.catch_up == "last" or now - timing.due_at(name, last) <= LATE
+        ticks = [last] if in_time else []
     skipped = first if not ticks or ticks[0] != first else None
     made = ticks[:AT_ONCE]
     after = timing.after(made[-1] if made else last)
