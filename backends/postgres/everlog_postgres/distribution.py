@@ -17,7 +17,7 @@ from everlog_postgres.statements import in_schema, load, one_by_one
 BY_WORKFLOW: Final = ("heads", "events", "inbox", "message_keys", "published_values", "stream_rows")
 """The tables that are distributed; the first is what the others lie beside."""
 
-ON_THE_COORDINATOR: Final = ("workers", "writes", "migrations")
+ON_THE_COORDINATOR: Final = ("workers", "schedules", "writes", "migrations")
 
 OLDEST: Final = 13
 

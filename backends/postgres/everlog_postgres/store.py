@@ -51,6 +51,7 @@ from everlog_postgres.distributed import Distributed
 from everlog_postgres.migrations import distribute, migrate
 from everlog_postgres.publications import DistributedPublications, Publications
 from everlog_postgres.records import Numbering, Outcomes
+from everlog_postgres.schedules import ScheduleTable
 from everlog_postgres.segments import Segment, lone_advance, segments
 from everlog_postgres.snapshots import NOTHING, Snapshot, snapshot
 from everlog_postgres.statements import Statements
@@ -79,7 +80,7 @@ def open_store(
     return PostgresStore(target, durability=durability, create=create)
 
 
-class PostgresStore:
+class PostgresStore(ScheduleTable):
     """A store in one schema of one database. Any number of processes may open the same."""
 
     def __init__(
@@ -162,8 +163,7 @@ class PostgresStore:
         return outcome
 
     def _write(self, batch: Batch, split: Sequence[Segment]) -> BatchOutcome:
-        writer = self._commits if self._distributed is None else self._distributed
-        answers = writer.write(split, self.now())
+        answers = (self._distributed or self._commits).write(split, self.now())
         if answers is None:
             return self._write_apart(batch)
         creates: list[CreateOutcome] = []

@@ -28,6 +28,7 @@ from everlog.store import (
     Head,
     InboxRow,
     NewMessage,
+    NewWorkflow,
     StreamEnd,
     StreamPage,
     StreamQuestion,
@@ -44,6 +45,7 @@ from everlog_sqlite.liveness import WorkerLocks
 from everlog_sqlite.migrations import migrate
 from everlog_sqlite.planning import DONE, Mail, Plan, Row, running_on
 from everlog_sqlite.records import HeadRecord, array
+from everlog_sqlite.schedules import ScheduleTable
 
 _REMEMBERED_HEADS = 20_000
 _CHECKPOINT_BYTES = 4_000_000
@@ -65,7 +67,7 @@ def open_store(
     return SqliteStore(_path(url), durability=durability, clock=clock, create=create)
 
 
-class SqliteStore:
+class SqliteStore(ScheduleTable):
     """A store in one SQLite file; `path` None is one in memory, for tests. Several processes may open the same file."""
 
     def __init__(
@@ -189,6 +191,12 @@ class SqliteStore:
                 if delivered.key_is_known and message.key is not None:
                     mail.keys.add((message.destination, message.key))
         return mail
+
+    def _create_within(self, creates: Sequence[NewWorkflow]) -> None:
+        batch = Batch(creates=creates)
+        plan = self._look_up(batch)
+        plan.add(batch)
+        self._write_rows(plan)
 
     def _write_rows(self, plan: Plan) -> None:
         connection = self._connection

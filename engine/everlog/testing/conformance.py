@@ -15,7 +15,8 @@ A backend adopts it in ten lines:
             yield another
             another.close()
 
-`ValuesConformance` and `StreamsConformance` are adopted in the same way, by stores that keep values and streams.
+`ValuesConformance`, `StreamsConformance` and `SchedulesConformance` are adopted in the same way, by stores that keep
+values, streams and schedules.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ pytest.register_assert_rewrite(
     "everlog.testing.contract_commits",
     "everlog.testing.contract_messages",
     "everlog.testing.contract_outside",
+    "everlog.testing.contract_schedules",
     "everlog.testing.contract_streams",
     "everlog.testing.contract_values",
     "everlog.testing.contract_workers",
@@ -42,6 +44,7 @@ from everlog.testing.contract_commits import CommitContract  # noqa: E402 - see 
 from everlog.testing.contract_messages import MessageContract  # noqa: E402 - see above
 from everlog.testing.contract_outside import DeletionConformance as DeletionConformance  # noqa: E402 - see above
 from everlog.testing.contract_outside import OutsideContract  # noqa: E402 - see above
+from everlog.testing.contract_schedules import ScheduleContract  # noqa: E402 - see above
 from everlog.testing.contract_streams import StreamContract  # noqa: E402 - see above
 from everlog.testing.contract_values import ValueContract  # noqa: E402 - see above
 from everlog.testing.contract_workers import WorkerContract  # noqa: E402 - see above
@@ -83,3 +86,7 @@ class ValuesConformance(_Conformance, ValueContract):
 
 class StreamsConformance(_Conformance, StreamContract):
     """What a store promises that keeps streams: `SupportsStreams`."""
+
+
+class SchedulesConformance(_Conformance, ScheduleContract):
+    """What a store promises that keeps schedules: `SupportsSchedules`."""

@@ -13,10 +13,12 @@ from everlog.store import (
     BatchOutcome,
     ClaimAnswer,
     ClaimRequest,
+    Done,
     EventRow,
     FoundValue,
     Head,
     InboxRow,
+    Refused,
     Store,
     StreamEnd,
     StreamPage,
@@ -28,6 +30,7 @@ from everlog.store import (
     WorkerRow,
     WorkflowQuery,
 )
+from everlog.store_schedules import DueSchedules, ScheduleRow, ScheduleWrite, SupportsSchedules
 
 
 class Crash(BaseException):
@@ -105,6 +108,25 @@ class FaultyStore:
         """Pass on."""
         return self._with_streams().read_streams(questions, limit=limit)
 
+    def schedules(
+        self, names: Sequence[str] | None = None, *, after: str | None = None, limit: int = 100
+    ) -> Sequence[ScheduleRow]:
+        """Pass on."""
+        return self._with_schedules().schedules(names, after=after, limit=limit)
+
+    def due_schedules(self, workflows: Sequence[str], *, now: int, limit: int) -> DueSchedules:
+        """Pass on."""
+        return self._with_schedules().due_schedules(workflows, now=now, limit=limit)
+
+    def write_schedules(self, writes: Sequence[ScheduleWrite]) -> Sequence[Done | Refused]:
+        """Pass on, and fail as a commit does: it counts as one."""
+        store = self._with_schedules()
+        self.commits += 1
+        self._fail("before")
+        outcomes = store.write_schedules(writes)
+        self._fail("after")
+        return outcomes
+
     def changes(self) -> int:
         """Pass on."""
         return self._living().changes()
@@ -151,6 +173,12 @@ class FaultyStore:
         store = self._living()
         if not isinstance(store, SupportsStreams):
             raise TypeError(f"{store!r} keeps no streams, so there are none to ask for")
+        return store
+
+    def _with_schedules(self) -> SupportsSchedules:
+        store = self._living()
+        if not isinstance(store, SupportsSchedules):
+            raise TypeError(f"{store!r} keeps no schedules, so there are none to ask for")
         return store
 
     def _fail(self, when: Literal["before", "after"]) -> None:
