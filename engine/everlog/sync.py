@@ -33,7 +33,7 @@ from everlog.replay.blocking import (
 from everlog.replay.blocking import map as map  # noqa: A004 - it is called sync.map, and imported as a part of sync only
 from everlog.replay.current import Current
 from everlog.replay.primitives import current, now, random, scope, uuid4
-from everlog.runtime.blocking import Client, Engine, Handle, Listing, Stream
+from everlog.runtime.blocking import Client, Engine, Handle, Listing, ScheduleHandle, Stream
 
 __all__ = [
     "Client",
@@ -42,6 +42,7 @@ __all__ = [
     "Future",
     "Handle",
     "Listing",
+    "ScheduleHandle",
     "Stream",
     "call",
     "close_stream",

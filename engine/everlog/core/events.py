@@ -58,6 +58,10 @@ class WorkflowCreated(Event, frozen=True, gc=False, kw_only=True, tag="workflow_
     """Microseconds from its beginning after which it is cancelled."""
     deadline: int | None = None
     """A time at which it is cancelled whenever it began: that of what started it."""
+    tick: int | None = None
+    """The time for which a schedule planned it."""
+    tick_offset: int = 0
+    """By how many seconds the schedule's local time was ahead of UTC then."""
 
 
 class WorkflowBegan(Event, frozen=True, gc=False, kw_only=True, tag="workflow_began"):

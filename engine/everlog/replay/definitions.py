@@ -27,6 +27,7 @@ from everlog.core.durations import Duration
 from everlog.core.events import WhenParentEnds
 from everlog.core.names import check_id, check_name
 from everlog.core.retry import RetryPolicy
+from everlog.core.schedules import Schedule
 from everlog.core.signature import Signature, check_unrecorded
 from everlog.errors import InvalidDefinition, WrongContext
 from everlog.replay import asking, starting
@@ -37,6 +38,7 @@ from everlog.replay.functions import (
     check_defaults,
     check_what_becomes,
     checked_policy,
+    checked_schedule,
     checked_timeout,
     is_async,
     name_of,
@@ -285,6 +287,7 @@ class AnyWorkflow(Definition[P, T_co]):
         *,
         name: str | None = None,
         timeout: Duration | None = None,
+        schedule: Schedule | None = None,
         unrecorded: Sequence[str] = (),
         is_here: bool = True,
     ) -> None:
@@ -293,6 +296,7 @@ class AnyWorkflow(Definition[P, T_co]):
         self.key: str | None = None
         self.when_parent_ends: WhenParentEnds = "cancel"
         self.timeout = checked_timeout(timeout)
+        self.schedule = checked_schedule(schedule, function, self.name)
         self.is_here = is_here
         """False where only its name is known here, and its code is elsewhere."""
         if is_here:
@@ -460,6 +464,7 @@ def workflow(fn: Any = None, /, **defaults: Any) -> Any:
     `name` is its name in the log, by default the qualified name of the function; old histories are found by it.
     After `timeout` (seconds or timedelta), from its first start and sleeps included, it is cancelled.
     The parameters named in `unrecorded` are in no input: they always take their defaults, and must have some.
+    With a `schedule` engines start it again and again; all its parameters must have defaults then.
     Raises `InvalidDefinition` for what cannot be a workflow.
     """
     if fn is None:

@@ -19,6 +19,7 @@ from msgspec import Struct, field
 
 from everlog.core import events
 from everlog.core.codec import Codec, Mismatch
+from everlog.core.durations import as_local
 from everlog.core.events import AnyEvent, EndEvent
 from everlog.core.failures import Failure, describe, rebuild
 from everlog.core.rewinding import Lived
@@ -109,6 +110,7 @@ class Execution:
         self.cancel_request: events.CancelRequested | None = None
         self.cancel_requests: list[int] = []
         """The seqs of all requests."""
+        self.tick = None if created.tick is None else as_local(created.tick, created.tick_offset)
         self.given_deadline = created.deadline
         """The deadline of what started or reopened it."""
         self.deadline: DeadlineOperation | None = None

@@ -8,6 +8,7 @@ from typing import TypedDict
 from everlog.core.durations import Duration
 from everlog.core.events import WhenParentEnds
 from everlog.core.retry import RetryPolicy
+from everlog.core.schedules import Schedule
 
 
 class StepDefaults(TypedDict, total=False):
@@ -35,6 +36,7 @@ class WorkflowDefaults(TypedDict, total=False):
 
     name: str
     timeout: Duration | None
+    schedule: Schedule | None
     unrecorded: Sequence[str]
 
 

@@ -25,6 +25,7 @@ from everlog.runtime.committer import Committer
 from everlog.runtime.readers import Readers
 from everlog.runtime.residents import Resident
 from everlog.runtime.steps import Dispatch
+from everlog.runtime.ticking import Ticker
 from everlog.runtime.worker import Worker
 from everlog.store import ENDED, Store, SupportsWakeups
 
@@ -48,6 +49,8 @@ class Shell:
         self.host = host
         self.committer = Committer(store)
         self.worker: Worker | None = None
+        self.ticker: Ticker | None = None
+        """What makes the ticks of schedules; None where no workflows are run, or the store keeps no schedules."""
         self.driver: Driver | None = None
         self._pumping_since: float | None = None
         self._pumping_in = 0
@@ -251,6 +254,8 @@ class Shell:
                 worker.claim(now)
             elif worker.is_full():
                 worker.make_room(now)
+        if self.ticker is not None and worker.may_start and not worker.draining:
+            self.ticker.tick(now)
         worker.draft_all(now)
         if worker.let_go_of:
             self._look_for_ends([workflow_id for workflow_id in worker.let_go_of if workflow_id in self._waiters])
@@ -276,6 +281,8 @@ class Shell:
             if changes != self._changes:
                 if self.worker is not None:
                     self.worker.inbox_wanted = self.worker.claim_wanted = True
+                if self.ticker is not None:
+                    self.ticker.others_wrote()
                 self._look_for_ends(list(self._waiters))
                 self.readers.others_wrote()
         except StoreError:
@@ -316,6 +323,8 @@ class Shell:
         rest = float("inf")
         if worker is not None:
             due = min(worker.next_alarm(), worker.next_claim if worker.has_room() else float("inf"))
+            if self.ticker is not None and worker.may_start and not worker.draining:
+                due = min(due, self.ticker.next_look)
             rest = min(rest, max(0.0, (due - now) / SECOND))
         if self.committer.waits():
             rest = min(rest, max(0.0, (self.committer.next_flush() - now) / SECOND))
