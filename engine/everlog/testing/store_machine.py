@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import msgspec
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import initialize, invariant, rule
 from msgspec.structs import replace
 
 from everlog.memory import MemoryStore
@@ -35,6 +35,7 @@ from everlog.store import (
     WorkerRow,
     WorkflowQuery,
 )
+from everlog.testing.schedule_rules import ScheduleRules
 
 IDS = tuple("abcdefghij")
 NAMES = ("checkout", "report")
@@ -134,7 +135,7 @@ _intent = st.builds(
 )
 
 
-class StoreMachine(RuleBasedStateMachine):
+class StoreMachine(ScheduleRules):
     """Subclass it, and give `open_stores`; its `TestCase` is the test."""
 
     def open_stores(self, clock: Callable[[], int]) -> Mapping[str, Store]:
