@@ -27,11 +27,10 @@ from everlog.memory import MemoryStore
 from everlog.store import WorkflowQuery
 from everlog.testing.faults import Crash, Fault, FaultyStore
 from everlog.testing.simulation import EPOCH, SimulatedHost
-from tests.property.databases import LONG, Database, Kind
 from tests.postgres import needs_postgres
+from tests.property.databases import LONG, Database, Kind
 from tests.support import kill, opened
 
-MINUTE = timedelta(minutes=1)
 YEARS = range(2020, 2031)
 ZONES = sorted(zone for zone in available_timezones() if zone not in ("localtime", "Factory"))
 HOSTILE = (
@@ -79,31 +78,33 @@ class Wall:
     """Clocks on the walls of a time zone, which somebody watches for an expression."""
 
     def __init__(self, expression: str, zone: str) -> None:
-        minute, hour, day, month, weekday = fields = expression.split()
+        second, minute, hour, day, month, weekday = fields = ["0", *expression.split()][-6:]
         self.zone = ZoneInfo(zone)
+        self.step = timedelta(minutes=1) if second == "0" else timedelta(seconds=1)
+        self.seconds = numbers(second, 0, 59)
         self.minutes, self.hours = numbers(minute, 0, 59), numbers(hour, 0, 23)
         self.days, self.months = numbers(day, 1, 31), numbers(month, 1, 12)
         self.weekdays = {one % 7 for one in numbers(weekday, 0, 7)}
-        self.both = fields[2].startswith("*") or fields[4].startswith("*")
+        self.both = fields[3].startswith("*") or fields[5].startswith("*")
 
     def shown(self, moment: datetime) -> datetime:
         return moment.astimezone(self.zone).replace(tzinfo=None, fold=0)
 
     def is_named(self, shown: datetime) -> bool:
         fits = [shown.day in self.days, shown.isoweekday() % 7 in self.weekdays]
-        is_day = all(fits) if self.both else any(fits)
-        return shown.minute in self.minutes and shown.hour in self.hours and shown.month in self.months and is_day
+        is_day = (all(fits) if self.both else any(fits)) and shown.month in self.months
+        return is_day and shown.hour in self.hours and shown.minute in self.minutes and shown.second in self.seconds
 
     def ticks(self, start: datetime, end: datetime) -> Iterator[datetime]:
         """Give the ticks after a moment, up to and with another."""
         moment, latest = start, self.shown(start)
-        while (moment := moment + MINUTE) <= end:
+        while (moment := moment + self.step) <= end:
             shown = self.shown(moment)
             if len(self.hours) == 24:
                 due = self.is_named(shown)
             else:  # what was not shown before, with all that was skipped on the way to it
-                ahead = (shown - latest) // MINUTE
-                due = any(self.is_named(latest + MINUTE * number) for number in range(1, ahead + 1))
+                ahead = (shown - latest) // self.step
+                due = any(self.is_named(latest + self.step * number) for number in range(1, ahead + 1))
             latest = max(latest, shown)
             if due:
                 yield moment
@@ -141,13 +142,13 @@ def check(expression: str, zone: str, change: datetime, around: timedelta) -> in
 
 @pytest.mark.parametrize("zone", HOSTILE)
 def test_ticks_are_those_that_somebody_sees_on_the_wall(zone: str) -> None:
-    chance = Random(zone)
-    seen = 0
-    for year in chance.sample(YEARS, 2):
-        for change in changes(zone, year):
-            for expression in chance.sample(EXPRESSIONS, 4):
-                seen += check(expression, zone, change, timedelta(hours=20))
-    assert seen or not any(changes(zone, year) for year in YEARS)
+    chance, found = Random(zone), [change for year in YEARS for change in changes(zone, year)]
+    seen = [
+        check(expression, zone, change, timedelta(hours=20))
+        for change in chance.sample(found, min(3, len(found)))
+        for expression in chance.sample(EXPRESSIONS, 4)
+    ]
+    assert sum(seen) > 0
 
 
 @pytest.mark.long
@@ -179,21 +180,17 @@ def test_any_expression_in_any_zone(fields: Sequence[str], zone: str, year: int,
     check(" ".join(fields), zone, found[which % len(found)], timedelta(days=days) / 2)
 
 
-@settings(max_examples=200 if LONG else 30, deadline=None)
-@given(st.sampled_from(HOSTILE), st.sampled_from(YEARS), st.integers(0, 3), st.sampled_from(["2", "*", "0", "1-3"]))
-def test_seconds_go_by_the_same_rule(zone: str, year: int, which: int, hour: str) -> None:
-    """Those of the second 30 are the ticks of the minute, half a minute later, save where it was skipped with others."""
-    found = changes(zone, year)
-    if not found:
-        return
-    start = from_datetime(found[which % len(found)] - timedelta(hours=8), what="start")
-    until = start + 20 * 3600 * SECOND
-    wall = ZoneInfo(zone)
-    by_minute = Timing(cron=f"*/10 {hour} * * *", timezone=zone).ticks(start, until)
-    by_second = Timing(cron=f"30 */10 {hour} * * *", timezone=zone).ticks(start + 30 * SECOND, until + 30 * SECOND)
-    for minute, second in zip(by_minute, by_second, strict=True):
-        just_skipped = (as_datetime(minute).astimezone(wall).hour + 24) % 24 not in numbers(hour, 0, 23)
-        assert second - minute == (0 if just_skipped else 30 * SECOND)
+@settings(max_examples=200 if LONG else 12, deadline=None)
+@given(
+    st.sampled_from(HOSTILE),
+    st.integers(0, 99),
+    st.sampled_from(["30", "*/20", "7-9"]),
+    st.sampled_from(["*/10", "59", "0"]),
+    st.sampled_from(["*", "0-3", "2", "23"]),
+)
+def test_seconds_go_by_the_same_rule(zone: str, which: int, second: str, minute: str, hour: str) -> None:
+    found = [change for year in YEARS for change in changes(zone, year)]
+    check(f"{second} {minute} {hour} * * *", zone, found[which % len(found)], timedelta(hours=1))
 
 
 # -- engines -----------------------------------------------------------------------------------------------------------
@@ -283,9 +280,7 @@ def life(database: Database, fault: Fault | None) -> int:
         engine = Engine(store, host=own, workflows=[ticked], lease=2)
         try:
             await engine.__aenter__()
-            with suppress(everlog.StoreUnavailable):
-                await make(engine)
-            while host.loop.time() < until and not store.crashed:
+            while host.loop.time() < until and not store.crashed:  # noqa: ASYNC110 - the store crashes elsewhere
                 await asyncio.sleep(0.1)
         except (Crash, everlog.StoreUnavailable):
             pass
@@ -296,12 +291,13 @@ def life(database: Database, fault: Fault | None) -> int:
             with suppress(Crash):
                 await engine.__aexit__(None, None, None)
 
-    async def make(engine: Engine) -> None:
-        await engine.create_schedule("s", Schedule(every=2, catch_up="all"), ticked)
-
     async def program() -> None:
+        store = database.open(host.wall)
+        async with everlog.Client(store, host=host.sibling()) as client:
+            await client.create_schedule("s", Schedule(every=2, catch_up="all"), ticked)
+        database.close(store)
         await one_engine(7, *([fault] if fault is not None else []))
-        await one_engine(12.5 + 5)
+        await one_engine(13.4)
 
     host.run(program())
     return stores[0].commits
