@@ -11,6 +11,7 @@ import asyncio
 import heapq
 import logging
 from collections.abc import Callable, Coroutine, Sequence
+from datetime import datetime
 from functools import partial
 from random import Random
 from typing import Any, Final
@@ -110,7 +111,6 @@ class Execution:
         self.cancel_request: events.CancelRequested | None = None
         self.cancel_requests: list[int] = []
         """The seqs of all requests."""
-        self.tick = None if created.tick is None else as_local(created.tick, created.tick_offset)
         self.given_deadline = created.deadline
         """The deadline of what started or reopened it."""
         self.deadline: DeadlineOperation | None = None
@@ -140,6 +140,12 @@ class Execution:
         """The strand that runs while the thread that drains stands still: for whoever looks at slow drains."""
         self._keys_drawn: dict[str, int] = {}
         self._live_keys: dict[str, Operation] = {}
+
+    @property
+    def tick(self) -> datetime | None:
+        """The time for which a schedule planned it, in the time zone of that."""
+        tick = self.created.tick
+        return None if tick is None else as_local(tick, self.created.tick_offset)
 
     # -- rows --------------------------------------------------------------------------------------------------------
 
