@@ -1,6 +1,7 @@
 """Everlog makes ordinary Python functions durable: an event log in your own database, replayed exactly."""
 
 from everlog.core.retry import RetryPolicy
+from everlog.core.schedules import Schedule
 from everlog.errors import (
     CorruptLog,
     Duplicate,
@@ -60,6 +61,7 @@ from everlog.runtime.engine import Engine
 from everlog.runtime.handles import Handle
 from everlog.runtime.listing import Listing
 from everlog.runtime.queue_handles import QueueCounts, QueueHandle, QueueStatus
+from everlog.runtime.schedules import ScheduleHandle, ScheduleStatus
 from everlog.runtime.status import HistoryEvent, WorkflowStatus
 from everlog.runtime.streams import Stream, StreamItem, StreamReset
 
@@ -86,6 +88,9 @@ __all__ = [
     "QueueStatus",
     "RateLimit",
     "RetryPolicy",
+    "Schedule",
+    "ScheduleHandle",
+    "ScheduleStatus",
     "SchemaMismatch",
     "Step",
     "StepFailed",

@@ -13,6 +13,7 @@ from everlog.testing import (
     Crash,
     FaultyStore,
     QueuesConformance,
+    SchedulesConformance,
     StoreConformance,
     StreamsConformance,
     ValuesConformance,
@@ -35,7 +36,9 @@ from everlog.testing.making import (
 from tests.postgres import needs_postgres, new_schema
 
 
-class TestWithoutFaults(StoreConformance, ValuesConformance, StreamsConformance, QueuesConformance):
+class TestWithoutFaults(
+    StoreConformance, ValuesConformance, StreamsConformance, QueuesConformance, SchedulesConformance
+):
     @pytest.fixture
     def store(self) -> FaultyStore:
         return FaultyStore(MemoryStore())

@@ -6,13 +6,21 @@ from everlog.memory import MemoryStore
 from everlog.testing import (
     DeletionConformance,
     QueuesConformance,
+    SchedulesConformance,
     StoreConformance,
     StreamsConformance,
     ValuesConformance,
 )
 
 
-class TestMemory(StoreConformance, ValuesConformance, StreamsConformance, QueuesConformance, DeletionConformance):
+class TestMemory(
+    StoreConformance,
+    ValuesConformance,
+    StreamsConformance,
+    QueuesConformance,
+    DeletionConformance,
+    SchedulesConformance,
+):
     @pytest.fixture
     def store(self) -> MemoryStore:
         return MemoryStore()

@@ -7,6 +7,7 @@ import pytest
 from everlog.testing import (
     DeletionConformance,
     QueuesConformance,
+    SchedulesConformance,
     StoreConformance,
     StreamsConformance,
     ValuesConformance,
@@ -18,7 +19,7 @@ from tests.pools import needs_pool, pool_url
 from tests.postgres import needs_postgres, new_schema, with_options
 
 
-class OnPostgres(StoreConformance, ValuesConformance, StreamsConformance, DeletionConformance):
+class OnPostgres(StoreConformance, ValuesConformance, StreamsConformance, DeletionConformance, SchedulesConformance):
     """The contract, save that of queues, which distributed tables do not have."""
 
     @pytest.fixture

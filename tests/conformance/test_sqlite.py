@@ -8,6 +8,7 @@ import pytest
 from everlog.testing import (
     DeletionConformance,
     QueuesConformance,
+    SchedulesConformance,
     StoreConformance,
     StreamsConformance,
     ValuesConformance,
@@ -15,7 +16,14 @@ from everlog.testing import (
 from everlog_sqlite import SqliteStore, open_store
 
 
-class TestSqliteFile(StoreConformance, ValuesConformance, StreamsConformance, QueuesConformance, DeletionConformance):
+class TestSqliteFile(
+    StoreConformance,
+    ValuesConformance,
+    StreamsConformance,
+    QueuesConformance,
+    DeletionConformance,
+    SchedulesConformance,
+):
     @pytest.fixture
     def store(self, tmp_path: Path) -> Iterator[SqliteStore]:
         store = open_store(f"sqlite:///{tmp_path}/test.db", durability="process")
@@ -29,7 +37,9 @@ class TestSqliteFile(StoreConformance, ValuesConformance, StreamsConformance, Qu
         peer.close()
 
 
-class TestSqliteInMemory(StoreConformance, ValuesConformance, StreamsConformance, QueuesConformance):
+class TestSqliteInMemory(
+    StoreConformance, ValuesConformance, StreamsConformance, QueuesConformance, SchedulesConformance
+):
     @pytest.fixture
     def store(self) -> Iterator[SqliteStore]:
         store = open_store("sqlite:///:memory:")

@@ -66,7 +66,9 @@ def test_workers_are_killed_one_after_the_other_and_nothing_is_lost_or_doubled(
     touring.check(fleet.url, tours, rounds)
     record_property("seconds until another took over", max(taken_over_after))
     mean = sum(taken_over_after) / len(taken_over_after)
-    print(f"{len(taken_over_after)} taken over after {max(taken_over_after):.2f} s at the most, {mean:.2f} s in the mean")
+    print(
+        f"{len(taken_over_after)} taken over after {max(taken_over_after):.2f} s at the most, {mean:.2f} s in the mean"
+    )
 
 
 @pytest.mark.parametrize(

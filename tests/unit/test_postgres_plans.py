@@ -110,7 +110,7 @@ def test_no_table_is_read_from_end_to_end(plans: dict[str, list[Any]]) -> None:
 
 
 def test_every_index_is_entered_at_a_place(plans: dict[str, list[Any]]) -> None:
-    """Save where a whole index is read on purpose: orders, which are few, the first open inbox, and the newest workflows."""
+    """Save where a whole index is read on purpose: orders, which are few, and what is first in an order."""
     whole = {
         node["Index Name"]
         for found in plans.values()

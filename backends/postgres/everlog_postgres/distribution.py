@@ -25,6 +25,7 @@ ON_THE_COORDINATOR: Final = (
     "queue_places",
     "queue_slots",
     "queue_starts",
+    "schedules",
 )
 
 OLDEST: Final = 13

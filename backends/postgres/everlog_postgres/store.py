@@ -60,6 +60,7 @@ from everlog_postgres.migrations import distribute, migrate
 from everlog_postgres.publications import DistributedPublications, Publications
 from everlog_postgres.queues import Queues
 from everlog_postgres.records import Numbering, Outcomes
+from everlog_postgres.schedules import ScheduleTable
 from everlog_postgres.segments import Segment, lone_advance, segments
 from everlog_postgres.snapshots import NOTHING, Snapshot, snapshot
 from everlog_postgres.statements import Statements
@@ -83,7 +84,7 @@ def open_store(
     return PostgresStore(target, durability=durability, create=create)
 
 
-class PostgresStore:
+class PostgresStore(ScheduleTable):
     """A store in one schema of one database. Any number of processes may open the same."""
 
     def __init__(

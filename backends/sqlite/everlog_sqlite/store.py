@@ -29,6 +29,7 @@ from everlog.store import (
     Head,
     InboxRow,
     NewMessage,
+    NewWorkflow,
     PlaceRow,
     QueueCounts,
     QueueLimits,
@@ -53,6 +54,7 @@ from everlog_sqlite.migrations import migrate
 from everlog_sqlite.planning import DONE, Keys, Mail, Plan, Row, running_on
 from everlog_sqlite.queues import Queues
 from everlog_sqlite.records import HeadRecord, array
+from everlog_sqlite.schedules import ScheduleTable
 from everlog_sqlite.taking import read_taken
 
 _REMEMBERED_HEADS = 20_000
@@ -75,7 +77,7 @@ def open_store(
     return SqliteStore(_path(url), durability=durability, clock=clock, create=create)
 
 
-class SqliteStore:
+class SqliteStore(ScheduleTable):
     """A store in one SQLite file; `path` None is one in memory, for tests. Several processes may open the same file."""
 
     def __init__(
@@ -203,6 +205,12 @@ class SqliteStore:
                 if delivered.key_is_known and message.key is not None:
                     mail.keys.add((message.destination, message.key))
         return mail
+
+    def _create_within(self, creates: Sequence[NewWorkflow]) -> None:
+        batch = Batch(creates=creates)
+        plan = self._look_up(batch)
+        plan.add(batch)
+        self._write_rows(plan)
 
     def _write_rows(self, plan: Plan) -> None:
         connection = self._connection

@@ -13,6 +13,7 @@ from everlog.cli.listing import list_workflows
 from everlog.cli.log import print_log
 from everlog.cli.migrate import migrate
 from everlog.cli.places import DEFAULT, VARIABLE
+from everlog.cli.schedules import list_schedules
 from everlog.cli.show import show_workflow
 from everlog.core.version import VERSION
 from everlog.errors import EverlogError, InternalError
@@ -81,6 +82,8 @@ def _run(chosen: argparse.Namespace) -> int:
             )
         case "migrate":
             migrate(chosen.db or chosen.url, citus=chosen.citus)
+        case "schedules":
+            list_schedules(chosen.db or chosen.url, as_json=chosen.json)
         case "show":
             show_workflow(chosen.id, chosen.db, whole=chosen.all)
         case _:
@@ -101,6 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_ls(commands)
     _add_show(commands)
     _add_log(commands)
+    _add_schedules(commands)
     _add_migrate(commands)
     return parser
 
@@ -150,6 +154,14 @@ def _add_log(commands: Commands) -> None:
     log.add_argument("id", help="the id of the workflow")
     log.add_argument("--db", help=f"the database: {_PLACE}")
     log.add_argument("--json", action="store_true", help="one JSON object per line, complete")
+
+
+def _add_schedules(commands: Commands) -> None:
+    text = "List schedules, in order of their names, with the times of their time zones."
+    schedules = commands.add_parser("schedules", help="list schedules", description=text)
+    schedules.add_argument("url", nargs="?", help=f"the database: {_PLACE}")
+    schedules.add_argument("--db", help="the same, as in the other commands")
+    schedules.add_argument("--json", action="store_true", help="one JSON object per line")
 
 
 def _add_migrate(commands: Commands) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone
 from typing import Final
 
 from everlog.errors import UsageError
@@ -32,6 +32,11 @@ def microseconds(duration: Duration, *, what: str) -> int:
 def as_datetime(time: int) -> datetime:
     """Give a time in microseconds as an aware datetime in UTC."""
     return _EPOCH + timedelta(microseconds=time)
+
+
+def as_local(time: int, offset: int) -> datetime:
+    """Give a time in microseconds as an aware datetime, where local time is so many seconds ahead of UTC."""
+    return as_datetime(time).astimezone(timezone(timedelta(seconds=offset)))
 
 
 def from_datetime(moment: datetime, *, what: str) -> int:

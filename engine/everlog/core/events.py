@@ -72,6 +72,10 @@ class WorkflowCreated(Event, frozen=True, gc=False, kw_only=True, tag="workflow_
     """Where it stands until it is admitted."""
     begins_at: int | None = None
     """A time before which it does not begin; one with a place has that there."""
+    tick: int | None = None
+    """The time for which a schedule planned it."""
+    tick_offset: int = 0
+    """By how many seconds the schedule's local time was ahead of UTC then."""
 
 
 class InputReplaced(Event, frozen=True, gc=False, kw_only=True, tag="input_replaced"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Coroutine
+from datetime import datetime
 from typing import Any, Protocol
 
 from msgspec import Struct
@@ -38,6 +39,8 @@ class Attempt(Struct, eq=False):
     """When the workflow began, by the store's clock."""
     deadline: int | None = None
     """When the workflow is cancelled, by the store's clock."""
+    tick: datetime | None = None
+    """The time for which a schedule planned the workflow."""
     outlet: Outlet | None = None
     """Takes what the step publishes."""
     repeats: bool = False

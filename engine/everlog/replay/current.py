@@ -20,12 +20,12 @@ class Current:
     """What the running workflow or step is; of a step `step` is the name, and None where it is workflow code.
 
     `workflow_id` and `name` are those of the workflow, `started_at` is when it began, and `tick` the time for which it
-    was planned: the same, where nobody planned another. At `deadline` it is cancelled; None: never. In a step `attempt`
-    is 1 at first, `key` what the call was given, and `cancelled` turns True for a thread that should end. In workflow
-    code `replaying` is True while what happened before happens again, and while it is dropped from memory; `logger` is
-    silent then. `queue` is the one that admitted the workflow. `parking` is True while it is only dropped from memory:
-    its `finally` blocks run then, and run again when it comes back. `history_length` is the seq of the fact being
-    delivered, in a step 0.
+    was planned: that of its schedule, in the schedule's time zone, and without one the same. At `deadline` it is
+    cancelled; None: never. In a step `attempt` is 1 at first, `key` what the call was given, and `cancelled` turns True
+    for a thread that should end. In workflow code `replaying` is True while what happened before happens again, and
+    while it is dropped from memory; `logger` is silent then. `queue` is the one that admitted the workflow. `parking`
+    is True while it is only dropped from memory: its `finally` blocks run then, and run again when it comes back.
+    `history_length` is the seq of the fact being delivered, in a step 0.
     """
 
     __slots__ = (
@@ -41,6 +41,7 @@ class Current:
         "replaying",
         "started_at",
         "step",
+        "tick",
         "workflow_id",
     )
 
@@ -48,6 +49,7 @@ class Current:
         self.workflow_id: str
         self.name: str
         self.started_at: datetime
+        self.tick: datetime
         self.history_length = 0
         self.deadline: datetime | None = None
         self.step: str | None = None
@@ -60,6 +62,7 @@ class Current:
         if execution is not None:
             self.workflow_id, self.name = execution.workflow_id, execution.definition.name
             self.started_at = as_datetime(execution.began_at)
+            self.tick = execution.tick or self.started_at
             self.history_length = execution.seq
             self.deadline = None if execution.deadline is None else as_datetime(execution.deadline.due_at)
             self.parking = execution.torn_down
@@ -68,16 +71,12 @@ class Current:
         elif attempt is not None:
             self.workflow_id, self.name = attempt.workflow_id, attempt.name
             self.started_at = as_datetime(attempt.started_at)
+            self.tick = attempt.tick or self.started_at
             self.deadline = None if attempt.deadline is None else as_datetime(attempt.deadline)
             self.step, self.attempt, self.key = attempt.step, attempt.number, attempt.key
             self.cancelled = attempt.cancelled
             self.queue = attempt.queue
         self.logger: logging.LoggerAdapter[logging.Logger] = _Logger(self, execution)
-
-    @property
-    def tick(self) -> datetime:
-        """The time for which the workflow was planned: when it began."""
-        return self.started_at
 
     def __repr__(self) -> str:
         step = "" if self.step is None else f", step {self.step!r}, attempt {self.attempt}"

@@ -27,6 +27,7 @@ from everlog.core.durations import Duration
 from everlog.core.events import WhenParentEnds
 from everlog.core.names import check_id, check_name
 from everlog.core.retry import RetryPolicy
+from everlog.core.schedules import Schedule
 from everlog.core.signature import Signature, check_unrecorded
 from everlog.errors import InvalidDefinition, WrongContext
 from everlog.replay import asking, starting
@@ -37,6 +38,7 @@ from everlog.replay.functions import (
     check_defaults,
     check_what_becomes,
     checked_policy,
+    checked_schedule,
     checked_timeout,
     is_async,
     name_of,
@@ -290,6 +292,7 @@ class AnyWorkflow(Definition[P, T_co]):
         *,
         name: str | None = None,
         timeout: Duration | None = None,
+        schedule: Schedule | None = None,
         unrecorded: Sequence[str] = (),
         queue: Queue | str | None = None,
         is_here: bool = True,
@@ -300,6 +303,7 @@ class AnyWorkflow(Definition[P, T_co]):
         self.when_parent_ends: WhenParentEnds = "cancel"
         self.timeout = checked_timeout(timeout)
         self.placing = placing_of(AT_ONCE, {"queue": queue})
+        self.schedule = checked_schedule(schedule, function, self.name)
         self.is_here = is_here
         """False where only its name is known here, and its code is elsewhere."""
         if is_here:
@@ -467,7 +471,8 @@ def workflow(fn: Any = None, /, **defaults: Any) -> Any:
     `name` is its name in the log, by default the qualified name of the function; old histories are found by it.
     After `timeout` (seconds or timedelta), from its first start and sleeps included, it is cancelled.
     The parameters named in `unrecorded` are in no input: they always take their defaults, and must have some.
-    Its starts stand in `queue`, unless they are given another, or None.
+    Its starts stand in `queue`, unless they are given another, or None. With a `schedule` engines start it again and
+    again; all its parameters must have defaults then.
     Raises `InvalidDefinition` for what cannot be a workflow.
     """
     if fn is None:

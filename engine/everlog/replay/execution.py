@@ -11,6 +11,7 @@ import asyncio
 import heapq
 import logging
 from collections.abc import Callable, Coroutine, Sequence
+from datetime import datetime
 from functools import partial
 from random import Random
 from typing import Any, Final
@@ -19,6 +20,7 @@ from msgspec import Struct, field
 
 from everlog.core import events
 from everlog.core.codec import Codec, Mismatch
+from everlog.core.durations import as_local
 from everlog.core.events import AnyEvent, EndEvent
 from everlog.core.failures import Failure, describe, rebuild
 from everlog.core.rewinding import Lived
@@ -145,6 +147,12 @@ class Execution:
     def queue(self) -> str | None:
         """The queue that admitted it."""
         return None if self.place is None else self.place.queue
+
+    @property
+    def tick(self) -> datetime | None:
+        """The time for which a schedule planned it, in the time zone of that."""
+        tick = self.created.tick
+        return None if tick is None else as_local(tick, self.created.tick_offset)
 
     # -- rows --------------------------------------------------------------------------------------------------------
 

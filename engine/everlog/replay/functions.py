@@ -11,6 +11,7 @@ from everlog.core.durations import Duration, microseconds
 from everlog.core.events import WhenParentEnds
 from everlog.core.names import check_name
 from everlog.core.retry import RetryPolicy
+from everlog.core.schedules import Schedule
 from everlog.errors import InvalidDefinition
 
 Binds = Literal["instance", "class", "nothing"]
@@ -51,6 +52,24 @@ def checked_policy(retry: Any) -> RetryPolicy | None:
 def checked_timeout(timeout: Duration | None) -> int | None:
     """Give a timeout in microseconds."""
     return None if timeout is None else microseconds(timeout, what="timeout of a step")
+
+
+def checked_schedule(schedule: Any, function: Callable[..., Any], name: str) -> Schedule | None:
+    """Refuse what is no schedule, and a workflow that cannot be started without arguments."""
+    if schedule is None:
+        return None
+    if not isinstance(schedule, Schedule):  # users without a type checker give anything
+        raise InvalidDefinition(f"schedule must be a Schedule, got {schedule!r}; write Schedule('0 9 * * *')")
+    for parameter in inspect.signature(function).parameters.values():
+        if parameter.default is parameter.empty and parameter.kind not in (
+            parameter.VAR_POSITIONAL,
+            parameter.VAR_KEYWORD,
+        ):
+            raise InvalidDefinition(
+                f"workflow {name} has a schedule, which starts it without arguments, so its parameter"
+                f" {parameter.name!r} needs a default; or give the schedule the arguments: engine.create_schedule(...)"
+            )
+    return schedule
 
 
 def check_what_becomes(options: Mapping[str, object]) -> None:

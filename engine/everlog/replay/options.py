@@ -8,6 +8,7 @@ from typing import TypedDict
 from everlog.core.durations import Duration
 from everlog.core.events import WhenParentEnds
 from everlog.core.retry import RetryPolicy
+from everlog.core.schedules import Schedule
 from everlog.replay.placing import IfDuplicate
 from everlog.replay.queues import Queue
 
@@ -38,6 +39,7 @@ class WorkflowDefaults(TypedDict, total=False):
 
     name: str
     timeout: Duration | None
+    schedule: Schedule | None
     unrecorded: Sequence[str]
     queue: Queue | str | None
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from threading import Event, current_thread, main_thread
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, ParamSpec, Self, TypeVar, Unpack, final, overload
 
 from everlog.core.codec import ANY, Codec
 from everlog.core.durations import Duration
+from everlog.core.schedules import Schedule
 from everlog.errors import UsageError, WrongContext
 from everlog.host import Host, SystemHost
 from everlog.replay import starting
@@ -18,10 +20,11 @@ from everlog.replay.context import active
 from everlog.replay.definitions import AnyWorkflow, Definition
 from everlog.replay.queues import Queue
 from everlog.replay.strands import Strand
-from everlog.runtime import client, engine, handles, inner, listing, queue_handles, streams
+from everlog.runtime import client, engine, handles, inner, listing, queue_handles, schedules, streams
 from everlog.runtime.backends import Durability
 from everlog.runtime.portal import Portal, refuse_where_nobody_may_block
 from everlog.runtime.queue_handles import QueueChanges, QueueCounts, QueueStatus
+from everlog.runtime.schedules import ScheduleStatus
 from everlog.runtime.status import HistoryEvent, ShownState, WorkflowStatus
 from everlog.runtime.streams import StreamItem, StreamReset
 from everlog.store import Store
@@ -139,6 +142,25 @@ class Client:
     def delete(self, *ids: str) -> list[str]:
         """Remove workflows that have ended, with their histories; give the ids of those that had."""
         return self._portal.call(lambda: self._client.delete(*ids))
+
+    def create_schedule(
+        self, name: str, schedule: Schedule, fn: Definition[P, Any], /, *args: P.args, **kwargs: P.kwargs
+    ) -> ScheduleHandle:
+        """Have a workflow started by a schedule, each time with these arguments, until it is deleted.
+
+        A schedule of that name that is the same in all is left as it is; another one is `IdInUse`. The first tick is
+        the first after now. The workflow of a tick has an id as `NAME@2026-03-29T01:30:00Z`.
+        """
+        made = self._portal.call(lambda: self._client.create_schedule(name, schedule, fn, *args, **kwargs))
+        return ScheduleHandle(self._portal, made)
+
+    def schedule(self, name: str, /) -> ScheduleHandle:
+        """Give the handle of a schedule by its name; of one that is declared in code that of its workflow."""
+        return ScheduleHandle(self._portal, self._client.schedule(name))
+
+    def schedules(self) -> Listing[ScheduleStatus]:
+        """Give all schedules, in order of their names."""
+        return Listing(self._portal, self._client.schedules())
 
 
 @final
@@ -403,6 +425,67 @@ class InnerHandle(Handle[T_co]):
                 "pass on the id, and make a handle of it there"
             )
         return strand
+
+
+@final
+class ScheduleHandle:
+    """One schedule. Making a handle asks nothing; each method says when there is no such schedule by `NotFound`."""
+
+    def __init__(self, portal: Portal, handle: schedules.ScheduleHandle) -> None:
+        self._portal = portal
+        self._handle = handle
+
+    def __repr__(self) -> str:
+        return repr(self._handle)
+
+    @property
+    def name(self) -> str:
+        """The name of the schedule."""
+        return self._handle.name
+
+    def status(self) -> ScheduleStatus:
+        """Give where the schedule is, and why."""
+        return self._portal.call(self._handle.status)
+
+    def upcoming(self, count: int = 5) -> list[datetime]:
+        """Give the next ticks as planned, in the time zone of the schedule; none while it is paused."""
+        return self._portal.call(lambda: self._handle.upcoming(count))
+
+    def pause(self) -> None:
+        """Have it tick no more until `resume`. What it has started goes on."""
+        self._portal.call(self._handle.pause)
+
+    def resume(self) -> None:
+        """Take `pause` back. The ticks of the meantime are not made up for; `backfill` makes them."""
+        self._portal.call(self._handle.resume)
+
+    def update(self, schedule: Schedule, /) -> None:
+        """Have it tick by another schedule from now on; a pause stays.
+
+        What is declared in code ticks as the code says again when the declaration has changed.
+        """
+        self._portal.call(lambda: self._handle.update(schedule))
+
+    def trigger(self) -> Handle[Any]:
+        """Start its workflow now, whether it is paused or not, and give the handle. Its plan stays as it is."""
+        return Handle(self._portal, self._portal.call(self._handle.trigger))
+
+    def backfill(self, start: datetime, end: datetime, /) -> list[Handle[Any]]:
+        """Make the ticks from `start` to before `end` that were not made, and give the handles of all of them.
+
+        Both lie in the past. A workflow of each tick is there when this returns; where it raises, some may be, and a
+        repetition makes the rest. Raises `UsageError` for more than 10,000 ticks: then make them in parts.
+        """
+        made = self._portal.call(lambda: self._handle.backfill(start, end))
+        return [Handle(self._portal, one) for one in made]
+
+    def delete(self) -> None:
+        """Remove the schedule; what it has started goes on.
+
+        One that is declared in code is there again when an engine starts that has the code: take it out there, or
+        `pause` it.
+        """
+        self._portal.call(self._handle.delete)
 
 
 @final

@@ -13,6 +13,7 @@ from everlog.core import events
 from everlog.core.codec import ANY, SELF, Codec, JsonCodec
 from everlog.core.events import EndEvent
 from everlog.core.names import check_id, check_name, check_topic, time_ordered_id
+from everlog.core.schedules import Schedule
 from everlog.errors import EverlogError, NotFound, StoreUnavailable, UsageError, WrongContext
 from everlog.host import Host, SystemHost
 from everlog.replay.calling import startable_of
@@ -23,6 +24,7 @@ from everlog.replay.queues import Queue
 from everlog.replay.registry import defining_packages
 from everlog.replay.sizes import check_size
 from everlog.replay.starting import check_passed
+from everlog.runtime import schedules
 from everlog.runtime.backends import Durability, open_store
 from everlog.runtime.committer import PendingPost
 from everlog.runtime.controls import Controls
@@ -33,6 +35,7 @@ from everlog.runtime.outside import outside, refuse_in_workflow
 from everlog.runtime.queue_controls import QueueControls
 from everlog.runtime.queue_handles import QueueHandle, queues_of
 from everlog.runtime.readers import Reader
+from everlog.runtime.schedules import ScheduleHandle, ScheduleStatus
 from everlog.runtime.shell import Shell
 from everlog.runtime.status import SHOWN, ShownState, WorkflowStatus, states_of, statuses_of
 from everlog.store import (
@@ -258,6 +261,27 @@ class Client:
         """Remove workflows that have ended, with their histories; give the ids of those that had."""
         return [workflow_id for workflow_id in ids if await self.controls.delete(workflow_id)]
 
+    @outside
+    async def create_schedule(
+        self, name: str, schedule: Schedule, fn: Definition[P, Any], /, *args: P.args, **kwargs: P.kwargs
+    ) -> ScheduleHandle:
+        """Have a workflow started by a schedule, each time with these arguments, until it is deleted.
+
+        A schedule of that name that is the same in all is left as it is; another one is `IdInUse`. The first tick is
+        the first after now. The workflow of a tick has an id as `NAME@2026-03-29T01:30:00Z`.
+        """
+        return await schedules.create_schedule(self, name, schedule, fn, args, kwargs)
+
+    @outside
+    def schedule(self, name: str, /) -> ScheduleHandle:
+        """Give the handle of a schedule by its name; of one that is declared in code that of its workflow."""
+        return ScheduleHandle(self, schedules.check_schedule_name(name))
+
+    @outside
+    def schedules(self) -> Listing[ScheduleStatus]:
+        """Give all schedules, in order of their names."""
+        return schedules.listed(self)
+
     # -- what handles call -------------------------------------------------------------------------------------------
 
     @property
@@ -315,6 +339,16 @@ class Client:
     async def post_control(self, workflow_id: str, topic: str, payload: bytes) -> None:
         """Put an order into the inbox of a workflow."""
         await self._post(self._message(workflow_id, topic, payload, control=True))
+
+    async def create(self, workflow_id: str, created: events.WorkflowCreated) -> None:
+        """Create a workflow, where there is none of that id."""
+        await self._creations.make(workflow_id, created)
+
+    def wrote_schedule(self) -> None:
+        """On the engine's thread: take note that a schedule was written."""
+        shell = self._open_shell_here()
+        if shell.ticker is not None:
+            shell.ticker.look_around()
 
     def wrote(self, workflow_id: str, end: EndEvent | None) -> None:
         """On the engine's thread: take note of what was written to a workflow that nobody holds."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from everlog.core.events import WorkflowCreated
 from everlog.errors import EverlogError, NotFound, StoreUnavailable
 from everlog.replay.definitions import AnyWorkflow
-from everlog.replay.placing import Placing
+from everlog.replay.placing import AT_ONCE, Placing
 from everlog.runtime.amending import first_event
 from everlog.runtime.births import birth
 from everlog.runtime.committer import PendingCreate
@@ -44,7 +44,7 @@ class Creations:
 
     async def create(self, workflow_id: str, created: WorkflowCreated, definition: AnyWorkflow[..., Any]) -> str:
         """Create a workflow, and give its id, or that of the one that has its `dedup_key`."""
-        outcome = await self._created(workflow_id, created, definition.placing)
+        outcome = await self.make(workflow_id, created, definition.placing)
         if isinstance(outcome, str):
             return outcome
         if isinstance(outcome, Exists):
@@ -54,7 +54,8 @@ class Creations:
                 raise error
         return workflow_id
 
-    async def _created(self, workflow_id: str, created: WorkflowCreated, placing: Placing) -> Done | Exists | str:
+    async def make(self, workflow_id: str, created: WorkflowCreated, placing: Placing = AT_ONCE) -> Done | Exists | str:
+        """Create a workflow where there is none of that id; give the id of the one that has its `dedup_key`."""
         takes_key = False
         for _ in range(TRIES):
             create = partial(self._create, workflow_id, created, placing, takes_key)

@@ -38,6 +38,7 @@ class Dispatches:
                 name,
                 began_at,
                 deadline,
+                execution.tick,
                 outlet,
                 one.repeats,
                 queue=execution.queue,

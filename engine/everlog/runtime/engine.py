@@ -28,6 +28,7 @@ from everlog.replay.registry import registered_workflows
 from everlog.runtime.backends import Durability
 from everlog.runtime.builds import current_build
 from everlog.runtime.client import Client
+from everlog.runtime.declaring import Declarations
 from everlog.runtime.inner import install_handles
 from everlog.runtime.leases import LeaseKeeper
 from everlog.runtime.outside import outside
@@ -37,9 +38,11 @@ from everlog.runtime.slots import name_of
 from everlog.runtime.steps import StepRunner
 from everlog.runtime.stopping import called_when_told_to_end
 from everlog.runtime.strangers import Strangers
+from everlog.runtime.ticking import Ticker
 from everlog.runtime.watching import DrainWatcher
 from everlog.runtime.worker import Worker
 from everlog.store import Store
+from everlog.store_schedules import SupportsSchedules
 
 log: Final = logging.getLogger("everlog")
 CLOSING: Final = 5.0
@@ -139,6 +142,10 @@ class Engine(Client):
         worker.outputs.on_written = shell.readers.wrote
         worker.outputs.on_output = shell.step_published
         shell.worker = worker
+        declarations = Declarations(shell.store, self.host, self._known, self.codec)
+        await self._in_thread(declarations.write)
+        if isinstance(shell.store, SupportsSchedules):
+            shell.ticker = Ticker(shell.store, self.host, worker)
         self._keeper = LeaseKeeper(
             shell.store,
             self.host,
@@ -150,7 +157,7 @@ class Engine(Client):
             on_freed=lambda: shell.submit(worker.look_everywhere),
         )
         strangers = Strangers(shell.store, self.host, self._known)
-        self._keeper.on_round = lambda: shell.submit(partial(_look_for_strangers, strangers))
+        self._keeper.on_round = lambda: shell.submit(partial(_look_for_strangers, shell, strangers, declarations))
         worker.holds_lease = self._keeper.holds
         await self._in_thread(self._keeper.register)
         self._watcher = DrainWatcher(
@@ -266,9 +273,14 @@ def _renamed(shell: Shell, worker: Worker, name: str) -> None:
     worker.look_everywhere()
 
 
-def _look_for_strangers(strangers: Strangers) -> None:
+def _look_for_strangers(shell: Shell, strangers: Strangers, declarations: Declarations) -> None:
     with suppress(StoreError):  # looked for again when the store can be used
         strangers.look()
+        try:
+            if declarations.write() and shell.ticker is not None:
+                shell.ticker.look_around()
+        except UsageError as error:
+            log.error("a schedule that was declared while this engine runs cannot be kept: %s", error)
 
 
 install_handles()

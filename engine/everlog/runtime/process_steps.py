@@ -7,6 +7,7 @@ that is recorded of it. The function is found by its module and qualified name.
 from __future__ import annotations
 
 import logging
+from datetime import datetime
 from typing import Any, Final
 
 import msgspec
@@ -35,6 +36,7 @@ class _Ask(msgspec.Struct, frozen=True, kw_only=True):
     workflow_name: str
     started_at: int
     deadline: int | None
+    tick: str | None
     step: str
     identity: str
     key: str | None
@@ -69,6 +71,7 @@ def request_of(step: AnyStep[..., Any], attempt: Attempt, input: bytes, codec: C
         workflow_name=attempt.name,
         started_at=attempt.started_at,
         deadline=attempt.deadline,
+        tick=None if attempt.tick is None else attempt.tick.isoformat(),
         step=step.name,
         identity=attempt.identity,
         key=attempt.key,
@@ -120,6 +123,7 @@ def run_here(request: bytes, say: Say) -> bytes:
             ask.workflow_name,
             ask.started_at,
             ask.deadline,
+            None if ask.tick is None else datetime.fromisoformat(ask.tick),
             SayingOutlet(say),
         )
         attempt_variable.set(attempt)

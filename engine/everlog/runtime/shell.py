@@ -26,6 +26,7 @@ from everlog.runtime.queue_book import QueueBook
 from everlog.runtime.readers import Readers
 from everlog.runtime.residents import Resident
 from everlog.runtime.steps import Dispatch
+from everlog.runtime.ticking import Ticker
 from everlog.runtime.worker import Worker
 from everlog.store import ENDED, Store, SupportsWakeups
 
@@ -49,6 +50,8 @@ class Shell:
         self.host = host
         self.committer = Committer(store)
         self.worker: Worker | None = None
+        self.ticker: Ticker | None = None
+        """What makes the ticks of schedules; None where no workflows are run, or the store keeps no schedules."""
         self.driver: Driver | None = None
         self._pumping_since: float | None = None
         self._pumping_in = 0
@@ -261,6 +264,8 @@ class Shell:
                 worker.make_room(now)
         if worker.slots.is_due(now):
             worker.take_slots(now)
+        if self.ticker is not None and worker.may_start and not worker.draining:
+            self.ticker.tick(now)
         worker.draft_all(now)
         if worker.let_go_of:
             self._look_for_ends([workflow_id for workflow_id in worker.let_go_of if workflow_id in self._waiters])
@@ -286,6 +291,8 @@ class Shell:
             if changes != self._changes:
                 if self.worker is not None:
                     self.worker.look_everywhere()
+                if self.ticker is not None:
+                    self.ticker.others_wrote()
                 self._look_for_ends(list(self._waiters))
                 self.readers.others_wrote()
         except StoreError:
@@ -327,6 +334,8 @@ class Shell:
         if worker is not None:
             next_taken = min(worker.next_claim, worker.admission.next_due) if worker.has_room() else float("inf")
             due = min(worker.next_alarm(), worker.slots.next_due(), next_taken)
+            if self.ticker is not None and worker.may_start and not worker.draining:
+                due = min(due, self.ticker.next_look)
             rest = min(rest, max(0.0, (due - now) / SECOND), max(0.0, self.book.next_look() - self.host.monotonic()))
         if self.committer.waits():
             rest = min(rest, max(0.0, (self.committer.next_flush() - now) / SECOND))

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from everlog.testing.conformance import (
         DeletionConformance,
         QueuesConformance,
+        SchedulesConformance,
         StoreConformance,
         StreamsConformance,
         ValuesConformance,
@@ -25,6 +26,7 @@ __all__ = [
     "DeletionConformance",
     "FaultyStore",
     "QueuesConformance",
+    "SchedulesConformance",
     "StoreConformance",
     "StoreMachine",
     "StreamsConformance",
@@ -37,6 +39,7 @@ _MODULES = {
     "DeletionConformance": "everlog.testing.conformance",
     "FaultyStore": "everlog.testing.faults",
     "QueuesConformance": "everlog.testing.conformance",
+    "SchedulesConformance": "everlog.testing.conformance",
     "StoreConformance": "everlog.testing.conformance",
     "StoreMachine": "everlog.testing.store_machine",
     "StreamsConformance": "everlog.testing.conformance",

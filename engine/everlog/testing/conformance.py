@@ -15,8 +15,8 @@ A backend adopts it in ten lines:
             yield another
             another.close()
 
-`ValuesConformance`, `StreamsConformance` and `QueuesConformance` are adopted in the same way, by stores that keep
-values and streams, and that have queues.
+`ValuesConformance`, `StreamsConformance`, `QueuesConformance` and `SchedulesConformance` are adopted in the same way,
+by stores that keep values, streams and schedules, and that have queues.
 """
 
 from __future__ import annotations
@@ -34,6 +34,7 @@ pytest.register_assert_rewrite(
     "everlog.testing.contract_messages",
     "everlog.testing.contract_outside",
     "everlog.testing.contract_places",
+    "everlog.testing.contract_schedules",
     "everlog.testing.contract_streams",
     "everlog.testing.contract_values",
     "everlog.testing.contract_workers",
@@ -47,6 +48,7 @@ from everlog.testing.contract_messages import MessageContract  # noqa: E402 - se
 from everlog.testing.contract_outside import DeletionConformance as DeletionConformance  # noqa: E402 - see above
 from everlog.testing.contract_outside import OutsideContract  # noqa: E402 - see above
 from everlog.testing.contract_places import PlaceContract  # noqa: E402 - see above
+from everlog.testing.contract_schedules import ScheduleContract  # noqa: E402 - see above
 from everlog.testing.contract_streams import StreamContract  # noqa: E402 - see above
 from everlog.testing.contract_values import ValueContract  # noqa: E402 - see above
 from everlog.testing.contract_workers import WorkerContract  # noqa: E402 - see above
@@ -92,3 +94,7 @@ class StreamsConformance(_Conformance, StreamContract):
 
 class QueuesConformance(_Conformance, PlaceContract, AdmissionContract):
     """What a store promises that has queues: `SupportsQueues`."""
+
+
+class SchedulesConformance(_Conformance, ScheduleContract):
+    """What a store promises that keeps schedules: `SupportsSchedules`."""

@@ -15,6 +15,7 @@ from everlog.store import (
     ClaimAnswer,
     ClaimRequest,
     Commit,
+    Done,
     EventRow,
     FoundValue,
     Head,
@@ -23,6 +24,7 @@ from everlog.store import (
     QueueCounts,
     QueueLimits,
     QueueRow,
+    Refused,
     SlotAnswer,
     SlotWanted,
     Store,
@@ -37,6 +39,7 @@ from everlog.store import (
     WorkerRow,
     WorkflowQuery,
 )
+from everlog.store_schedules import DueSchedules, ScheduleRow, ScheduleWrite, SupportsSchedules
 
 
 class Crash(BaseException):
@@ -174,6 +177,25 @@ class FaultyStore:
         """Pass on."""
         self._with_queues().free_slots(worker, slots)
 
+    def schedules(
+        self, names: Sequence[str] | None = None, *, after: str | None = None, limit: int = 100
+    ) -> Sequence[ScheduleRow]:
+        """Pass on."""
+        return self._with_schedules().schedules(names, after=after, limit=limit)
+
+    def due_schedules(self, workflows: Sequence[str], *, now: int, limit: int) -> DueSchedules:
+        """Pass on."""
+        return self._with_schedules().due_schedules(workflows, now=now, limit=limit)
+
+    def write_schedules(self, writes: Sequence[ScheduleWrite]) -> Sequence[Done | Refused]:
+        """Pass on, and fail as a commit does: it counts as one."""
+        store = self._with_schedules()
+        self.commits += 1
+        self._fail("before", commit=self.commits)
+        outcomes = store.write_schedules(writes)
+        self._fail("after", commit=self.commits)
+        return outcomes
+
     def changes(self) -> int:
         """Pass on."""
         return self._living().changes()
@@ -226,6 +248,12 @@ class FaultyStore:
         store = self._living()
         if not isinstance(store, SupportsQueues):
             raise TypeError(f"{store!r} has no queues, so there is nobody to admit")
+        return store
+
+    def _with_schedules(self) -> SupportsSchedules:
+        store = self._living()
+        if not isinstance(store, SupportsSchedules):
+            raise TypeError(f"{store!r} keeps no schedules, so there are none to ask for")
         return store
 
     def _fail(self, when: Literal["before", "after"], *, commit: int = 0, admit: int = 0) -> None:

@@ -51,9 +51,10 @@ from everlog.testing.machine_words import (
     Placed,
     Sent,
 )
+from everlog.testing.schedule_rules import ScheduleRules
 
 
-class StoreMachine(QueueRules):
+class StoreMachine(QueueRules, ScheduleRules):
     """Subclass it, and give `open_stores`; its `TestCase` is the test."""
 
     @initialize()
@@ -94,7 +95,7 @@ class StoreMachine(QueueRules):
     def write(self, creations: list[Creation], intents: list[Intent], posts: list[Sent]) -> None:
         """Write a batch; the consumed rows are named by each store as it numbered them."""
         self.time += 10
-        creates = [self._creation(creation) for creation in creations]
+        creates = [self.creation(creation) for creation in creations]
         chosen = self._choose(intents, taken={new.workflow_id for new in creates})
         committed = set(chosen)
         batch = Batch(
@@ -292,7 +293,8 @@ class StoreMachine(QueueRules):
             for part, value in found.items():
                 assert expected[part] == value, (name, part)
 
-    def _creation(self, drawn: Creation) -> NewWorkflow:
+    def creation(self, drawn: Creation) -> NewWorkflow:
+        """Give what creates a workflow as it was drawn."""
         state = self.can_be(drawn.state)
         token = None if drawn.worker is None or state == "enqueued" else self.new_token()
         if token is not None:
@@ -324,7 +326,7 @@ class StoreMachine(QueueRules):
         token = {"current": current, "old": known[0], "wrong": "never given"}[intent.token]
         seq = (head.seq if head is not None else 0) + intent.seq_error
         self.time += 10
-        creates = [self._creation(creation) for creation in intent.creates if creation.workflow_id not in committed]
+        creates = [self.creation(creation) for creation in intent.creates if creation.workflow_id not in committed]
         state = self.can_be(intent.state)
         is_put = intent.placed is not None and state in ("enqueued", "paused") and self.have_queues
         place = self.place(intent.placed) if intent.placed is not None and is_put else None
