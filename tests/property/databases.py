@@ -19,7 +19,20 @@ from tests.postgres import administrator, new_schema
 LONG: Final = os.environ.get("EVERLOG_LONG") == "1"
 Kind = Literal["memory", "sqlite", "postgres"]
 
-_TABLES: Final = ("events", "heads", "inbox", "message_keys", "published_values", "stream_rows", "workers", "writes")
+_TABLES: Final = (
+    "events",
+    "heads",
+    "inbox",
+    "message_keys",
+    "published_values",
+    "queue_places",
+    "queue_slots",
+    "queue_starts",
+    "queues",
+    "stream_rows",
+    "workers",
+    "writes",
+)
 
 
 class Database:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import time
 import warnings
@@ -22,7 +23,22 @@ from psycopg.pq import ExecStatus
 from everlog import Engine, step, workflow
 from everlog.errors import CorruptLog, StoreUnavailable
 from everlog.store import Commit, Done, EventRow, Refused
-from everlog.testing.making import claim, claimed_ids, commit, create, events, head, held, message, new, post, worker
+from everlog.testing.making import (
+    admit,
+    claim,
+    claimed_ids,
+    commit,
+    create,
+    declare,
+    enqueued,
+    events,
+    head,
+    held,
+    message,
+    new,
+    post,
+    worker,
+)
 from everlog_postgres import open_store
 from everlog_postgres.store import PostgresStore
 from everlog_postgres.urls import parse
@@ -137,6 +153,35 @@ def test_what_a_claim_took_whose_answer_was_lost_is_given_back(far: PostgresStor
     assert head(far, "order").token == "first"
     assert claimed_ids(claim(far, "second")) == ["order"]
     assert head(far, "order").token == "second"
+
+
+class DeafToCommits(Proxy):
+    """Loses, when it is told to, the answer to a transaction of several round trips that ended well."""
+
+    is_deaf = False
+
+    def _watch(self, client: socket.socket, data: bytes) -> None:
+        if self.is_deaf and b"COMMIT" in data:
+            self.is_deaf = False
+            self.lose = "answer"
+
+
+def test_what_was_admitted_without_our_hearing_of_it_is_given_back(url: str) -> None:
+    """It keeps its slot, so that the limit holds, and the next claim gives it."""
+    proxy = DeafToCommits()
+    far = open_store(with_options(proxy.url, f"schema={parse(url).schema}", "push=off"))
+    declare(far, concurrency=1)
+    for name in ("order", "other"):
+        create(far, enqueued(name))
+    proxy.is_deaf = True
+    with pytest.raises(StoreUnavailable) as caught:
+        admit(far, "first", "second")
+    assert caught.value.unknown_outcome
+    assert (head(far, "order").token, head(far, "order").state) == ("first", "queued")
+    assert claimed_ids(admit(far, "third")) == []
+    assert claimed_ids(claim(far, "fourth", "fifth")) == ["order"]
+    far.close()
+    proxy.close()
 
 
 def test_an_unreachable_server_leaves_nothing_in_doubt() -> None:

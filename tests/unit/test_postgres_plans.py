@@ -11,7 +11,25 @@ import psycopg
 import pytest
 
 from everlog.store import Batch, ClaimRequest, Commit, Done, WorkflowQuery
-from everlog.testing.making import claim, commit, create, events, head, held, message, new, post, waiting, worker
+from everlog.testing.making import (
+    HOUR,
+    admit,
+    claim,
+    claimed_ids,
+    commit,
+    create,
+    declare,
+    enqueued,
+    events,
+    head,
+    held,
+    message,
+    new,
+    post,
+    take,
+    waiting,
+    worker,
+)
 from everlog_postgres import open_store
 from everlog_postgres.statements import in_schema
 from everlog_postgres.store import PostgresStore
@@ -29,6 +47,15 @@ INSERT INTO everlog.events (workflow_id, seq, type, recorded_at, payload)
 SELECT 'old-' || n, seq, 'happened', n, '{{}}' FROM generate_series(1, {HEADS}) AS n, generate_series(1, 3) AS seq;
 INSERT INTO everlog.inbox (workflow_id, source, number, topic, control, payload, arrived_at, closed)
 SELECT 'old-' || n, 'client', 1, 'news', false, '1', 1, true FROM generate_series(1, {HEADS}) AS n;
+INSERT INTO everlog.heads (workflow_id, name, state, seq, bytes, created_at, queue)
+SELECT 'standing-' || n, 'checkout', 'enqueued', 1, 2, n, 'mail' FROM generate_series(1, {HEADS}) AS n;
+INSERT INTO everlog.queue_places (workflow_id, queue, name, partition, priority, due_at, dedup_key, stands)
+SELECT 'standing-' || n, 'mail', 'checkout', (n % 1000)::text, n % 3, n, n::text, (ARRAY['due', 'delayed'])[1 + n % 2]
+FROM generate_series(1, {HEADS}) AS n;
+INSERT INTO everlog.queue_starts (queue, partition, started_at)
+SELECT 'mail', (n % 1000)::text, n FROM generate_series(1, {HEADS}) AS n;
+INSERT INTO everlog.queue_slots (worker, slot, queue, partition)
+SELECT 'worker-' || n % 10, n::text, 'mail', '' FROM generate_series(1, {HEADS}) AS n;
 INSERT INTO everlog.message_keys (workflow_id, key) SELECT 'old-' || n, 'k' FROM generate_series(1, {HEADS}) AS n;
 """
 
@@ -70,9 +97,28 @@ def use_all(store: PostgresStore) -> None:
     store.read("order")
     head(store, "order")
     store.workflows(WorkflowQuery())
+    use_queues(store)
     last = store.unread("worker-1")[-1].row
     store.unread("worker-1", after=last)
     store.changes()
+
+
+def use_queues(store: PostgresStore) -> None:
+    """Run every statement of queues."""
+    declare(store, concurrency=5, rate_limit=(9, HOUR), partition_concurrency=5, partition_rate_limit=(9, HOUR))
+    store.change_queue("mail", paused=False)
+    for number in range(3):
+        create(store, enqueued(f"placed-{number}", partition=str(number), dedup_key=f"k{number}"))
+    create(store, enqueued("late", due_at=store.now() + 1))
+    while not claimed_ids(admit(store, "a", "b", "c", "d")):
+        pass
+    assert create(store, enqueued("taker", dedup_key="k0", takes_key=True)) == Done()
+    assert take(store, "slot") == [True]
+    store.free_slots("worker-1", ["slot"])
+    store.find_place("mail", "k1")
+    store.count_queues(["mail"])
+    declare(store, "other")
+    store.delete_queue("other")
 
 
 def explained(driver: psycopg.Connection[Any]) -> dict[str, list[Any]]:
@@ -96,7 +142,7 @@ def nodes(plan: Any) -> Iterator[Any]:
 
 
 def test_the_statements_are_prepared(plans: dict[str, list[Any]]) -> None:
-    assert len(plans) >= 13, sorted(plans)
+    assert len(plans) >= 35, sorted(plans)
 
 
 def test_no_table_is_read_from_end_to_end(plans: dict[str, list[Any]]) -> None:
@@ -110,14 +156,15 @@ def test_no_table_is_read_from_end_to_end(plans: dict[str, list[Any]]) -> None:
 
 
 def test_every_index_is_entered_at_a_place(plans: dict[str, list[Any]]) -> None:
-    """Save where a whole index is read on purpose: the open inboxes, which are few, and the newest workflows first."""
+    """Save where a whole index is read on purpose: the open inboxes and the queues, which are few, and the newest
+    workflows first."""
     whole = {
         node["Index Name"]
         for found in plans.values()
         for node in found
         if node["Node Type"] in ("Index Scan", "Index Only Scan") and "Index Cond" not in node
     }
-    assert whole <= {"inbox_open", "heads_by_age"}
+    assert whole <= {"inbox_open", "heads_by_age", "queues_pkey"}
 
 
 def test_no_join_grows_with_a_table(plans: dict[str, list[Any]]) -> None:

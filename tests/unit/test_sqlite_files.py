@@ -429,7 +429,15 @@ def test_every_statement_is_used_and_says_what_it_does() -> None:
 
 def test_claims_ask_indexes_and_never_scan_all_heads(opened: Open) -> None:
     store = opened()
-    question = {"names": "[]", "build": "b", "now": 1, "limit": 1, "numbers": "[]", "workflow_id": "a"}
+    question = {
+        "names": "[]",
+        "queues": None,
+        "build": "b",
+        "now": 1,
+        "limit": 1,
+        "numbers": "[]",
+        "workflow_id": "a",
+    }
     for sql in (statements.FIND_RUNNABLE, statements.NEXT_DUE, statements.READ_HISTORIES, statements.FIND_UNHELD):
         plan = [row[3] for row in store._connection.rows(f"EXPLAIN QUERY PLAN {sql}", question)]
         tables = ("heads", "events", "ready", "due", "woken", "stuck")

@@ -9,7 +9,7 @@ costs no more where many stand in a queue, or are delayed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
 from typing import Final, NamedTuple
 
 from everlog.core.limits import Limit, Measured, free_at, of_partition, of_queue, reach_of, room, window_begins
@@ -121,15 +121,18 @@ class Admissions:
     def take_slots(self, worker: str, wanted: Sequence[SlotWanted]) -> SlotAnswer:
         """Take slots for steps; where there is none to give, nothing is held."""
         rows = self._rows(self._connection.ask(self._list_queues)[0], wanted)
-        slots = _Slots(self._connection.ask, self._sql, rows, self._now())
+        limited = {name for name, row in rows.items() if _has_limits(row.limits)}
+        slots = _Slots(self._connection.ask, self._sql, rows, self._now(), frozenset())
         slots.choose(worker, wanted)
         if not slots.new:
             return slots.answer(wanted)
 
         def work(ask: Ask) -> tuple[SlotAnswer, bool]:
-            to_hold = {slot.queue for slot in slots.new if _has_limits(rows[slot.queue].limits)}
+            to_hold = limited.intersection(slot.queue for slot in slots.new)
             held, now, found = self._hold(ask, to_hold, self._list_queues)
-            ours = _Slots(ask, self._sql, self._rows(found, wanted), now, held)
+            after = self._rows(found, wanted)
+            not_ours = {name for name, row in after.items() if _has_limits(row.limits)} - held
+            ours = _Slots(ask, self._sql, after, now, not_ours)
             ours.choose(worker, wanted)
             ours.write(worker)
             return ours.answer(wanted), False
@@ -255,18 +258,16 @@ class _Admission:
 
 
 class _Slots:
-    """The slots that steps of one worker take at one moment. `held` are the queues that are ours; None: all."""
+    """The slots that steps of one worker take at one moment, save of those queues that are not ours to take from."""
 
-    def __init__(
-        self, ask: Ask, sql: Statements, rows: Mapping[str, QueueRow], now: int, held: set[str] | None = None
-    ) -> None:
+    def __init__(self, ask: Ask, sql: Statements, rows: Mapping[str, QueueRow], now: int, not_ours: Set[str]) -> None:
         self.new: list[SlotWanted] = []
         self._taken: list[bool] = []
         self._ask = ask
         self._sql = sql
         self._rows = rows
         self._now = now
-        self._held = held
+        self._not_ours = not_ours
 
     def choose(self, worker: str, wanted: Sequence[SlotWanted]) -> None:
         """Choose which slots are taken; those that the worker has are."""
@@ -286,12 +287,9 @@ class _Slots:
                     self.new.append(slot)
             self._taken.append(slot.slot in had)
 
-    def _is_ours(self, row: QueueRow) -> bool:
-        return self._held is None or row.name in self._held or not _has_limits(row.limits)
-
     def _room(self, row: QueueRow, partition: str | None, wanted: int) -> int:
         """Say how many slots a queue, or a partition of it, has to give."""
-        if row.paused or not self._is_ours(row):
+        if row.paused or row.name in self._not_ours:
             return 0
         limit = of_queue(row.limits) if partition is None else of_partition(row.limits)
         return room(limit, _measure(self._ask, self._sql, row.name, partition, limit, self._now), wanted)
@@ -319,13 +317,12 @@ class _Slots:
     def _free_at(self, row: QueueRow, partition: str) -> int | None:
         if row.paused:
             return None
-        if not self._is_ours(row):
-            return self._now + SOON
         whole, part = of_queue(row.limits), of_partition(row.limits)
-        queue_free_at = free_at(whole, _measure(self._ask, self._sql, row.name, None, whole, self._now), self._now)
-        if queue_free_at != self._now:
-            return queue_free_at
-        return free_at(part, _measure(self._ask, self._sql, row.name, partition, part, self._now), self._now)
+        when = free_at(whole, _measure(self._ask, self._sql, row.name, None, whole, self._now), self._now)
+        if when == self._now:
+            when = free_at(part, _measure(self._ask, self._sql, row.name, partition, part, self._now), self._now)
+        # One that is free and was not taken was not ours: another transaction had the queue locked.
+        return self._now + SOON if when == self._now else when
 
 
 def _measure(ask: Ask, sql: Statements, queue: str, partition: str | None, limit: Limit, now: int) -> Measured:

@@ -181,13 +181,18 @@ class Connection:
             end = b"COMMIT; " + note if has_news else b"COMMIT"
         except psycopg.Error:
             if not driver.closed:
-                driver.execute(b"ROLLBACK")
+                self._roll_back(driver)
             raise
         try:
             driver.execute(end)
         except psycopg.Error as error:
             raise translate(error, self.name, lost_write=True) from error
         return result
+
+    def _roll_back(self, driver: Driver) -> None:
+        """Undo a transaction. The driver lets go of all that is prepared then, also of what is ours; so do we."""
+        driver.execute(b"ROLLBACK" if self.is_pooled else b"ROLLBACK; DEALLOCATE ALL")
+        self._prepared.clear()
 
     def _run(self, questions: Sequence[Question], *, writes: bool) -> list[Rows]:
         return self._attempt(lambda driver: self._send(driver, questions), writes=writes)

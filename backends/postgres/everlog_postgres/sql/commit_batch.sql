@@ -425,15 +425,29 @@ placed AS MATERIALIZED (
         ) IS TRUE
 ),
 
--- A key that may be taken is taken from who was admitted, unless that gives it up in this statement.
+-- The LIMIT has each looked for by its key.
+losers AS MATERIALIZED (
+    SELECT keeper.workflow_id
+    FROM placed
+    CROSS JOIN LATERAL (
+        SELECT queue_places.workflow_id
+        FROM everlog.queue_places
+        WHERE queue_places.queue = placed.queue
+            AND queue_places.dedup_key = placed.dedup_key
+            AND queue_places.dedup_key IS NOT NULL
+        LIMIT 1
+    ) AS keeper
+    WHERE placed.takes_key
+),
+
+-- A key that may be taken is taken from who was admitted, unless that gives it up in this statement. The odd `= ... IS
+-- TRUE` keeps the planner from going through all who were admitted.
 took_keys AS (
     UPDATE everlog.queue_places
     SET dedup_key = NULL
-    FROM placed
-    WHERE placed.takes_key
-        AND queue_places.queue = placed.queue
-        AND queue_places.dedup_key = placed.dedup_key
-        AND queue_places.stands = 'admitted'
+    FROM losers
+    WHERE queue_places.workflow_id = losers.workflow_id
+        AND (queue_places.stands = 'admitted') IS TRUE
         AND (queue_places.workflow_id IN (SELECT workflow_id FROM left_queue)) IS FALSE
     RETURNING queue_places.workflow_id
 ),

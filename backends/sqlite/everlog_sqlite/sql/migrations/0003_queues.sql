@@ -30,6 +30,7 @@ CREATE UNIQUE INDEX places_by_key ON queue_places (queue, dedup_key) WHERE dedup
 CREATE INDEX places_due ON queue_places (queue, name, partition, priority, due_at, came) WHERE stands = 'due';
 CREATE INDEX places_delayed ON queue_places (queue, name, due_at) WHERE stands = 'delayed';
 CREATE INDEX places_admitted ON queue_places (queue, partition) WHERE stands = 'admitted';
+CREATE INDEX places_aside ON queue_places (queue) WHERE stands = 'aside';
 
 -- The slots of steps. Those of workflows are their places.
 CREATE TABLE queue_slots (
