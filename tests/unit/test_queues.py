@@ -318,6 +318,23 @@ def test_a_paused_delay_is_not_over_when_it_is_resumed(kind: str, tmp_path: Path
     run(program, kind=kind, folder=tmp_path)
 
 
+@on_both_stores
+def test_children_are_delayed_as_well(kind: str, tmp_path: Path) -> None:
+    @workflow(name="delays")
+    async def delays() -> list[str]:
+        late = errand.options(delay=60)
+        queued = await narrow.enqueue(late, "queued")
+        return [await late("called"), await queued.result()]
+
+    async def program(engine: Engine) -> None:
+        handle = await engine.start(delays)
+        await asyncio.sleep(59)
+        assert [len(await engine.workflows(state="delayed")), begun] == [2, []]
+        assert await handle.result() == ["called", "queued"]
+
+    run(program, kind=kind, folder=tmp_path)
+
+
 # -- what stands obeys -------------------------------------------------------------------------------------------------
 
 
@@ -453,6 +470,25 @@ def test_a_retried_workflow_can_be_cancelled_where_it_stands(kind: str, tmp_path
         await failed.retry()
         await engine.queue(narrow).resume()
         assert await failed.result() == "failing"
+
+    run(program, kind=kind, folder=tmp_path)
+
+
+@on_both_stores
+def test_the_children_of_a_retried_parent_stand_in_their_queues_again(kind: str, tmp_path: Path) -> None:
+    @workflow(name="parent_of_failing")
+    async def parent_of_failing() -> str:
+        return await failing.options(queue=narrow)("child")
+
+    async def program(engine: Engine) -> None:
+        parent = await engine.start(parent_of_failing)
+        with pytest.raises(WorkflowFailed):
+            await parent.result()
+        await parent.retry()
+        assert await parent.result(timeout=60) == "child"
+        (child,) = await engine.workflows(name="failing")
+        assert child.queue == "narrow"
+        projections_fit(engine.store, child.id)
 
     run(program, kind=kind, folder=tmp_path)
 

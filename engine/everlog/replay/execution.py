@@ -98,9 +98,7 @@ class Execution:
         environment: Environment,
     ) -> None:
         self.workflow_id = workflow_id
-        self.created = created
-        self.place = created.place
-        """Where it stood in the queue that admitted it."""
+        self.created, self.place = created, created.place
         self.definition = definition
         self.environment = environment
         self.loop = WorkflowLoop(self, seed=created.seed)  # type: ignore[abstract]  # its refusals are set on the class by name
@@ -145,7 +143,7 @@ class Execution:
 
     @property
     def queue(self) -> str | None:
-        """The queue that admitted it."""
+        """The queue that admitted it; `place` is where it stood there."""
         return None if self.place is None else self.place.queue
 
     @property

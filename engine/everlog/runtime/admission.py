@@ -37,6 +37,8 @@ class Admission:
         self.wanted, self.next_due = False, NEVER
         if not offers or not most:
             return ()
+        if all(offer.room is not None for offer in offers):
+            most = min(most, sum(offer.room or 0 for offer in offers))
         tokens = [self._host.token() for _ in range(most)]
         request = AdmitRequest(worker=worker, tokens=tokens, names=sorted(names), offers=offers)
         try:

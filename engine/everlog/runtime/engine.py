@@ -129,12 +129,9 @@ class Engine(Client):
         steps = StepRunner(self.host, loop, self.codec, lambda: self.host.wall() + offset, shell.step_ended)
         self._steps = steps
         steps.post, steps.client = self.send, self
+        queues = None if self._queues is None else [name_of(queue) for queue in self._queues]
         settings = WorkerSettings(
-            worker=name,
-            build=build,
-            concurrency=self._concurrency,
-            workflows=self._known,
-            queues=None if self._queues is None else [name_of(queue) for queue in self._queues],
+            worker=name, build=build, concurrency=self._concurrency, workflows=self._known, queues=queues
         )
         for queue in self._declared():
             shell.book.declare_later(queue)

@@ -27,27 +27,41 @@ class Slots:
         self._host = host
         self._waiting: dict[StepOperation, tuple[Resident, str]] = {}
         """With the slot that each asks for, by a name that was made before the first try."""
-        self._taken: dict[StepOperation, Resident] = {}
+        self._of: dict[Resident, dict[StepOperation, None]] = {}
+        """The attempts of each workflow that wait for a slot, or have one."""
         self._to_free: list[str] = []
         self.wanted = False
         """Whether something may have changed since the store was last asked."""
         self._next_due: float = NEVER
 
     def gather(self, resident: Resident) -> None:
-        """Have the attempts of a workflow that may run now wait for their slots."""
+        """Have the attempts of a workflow that may run now wait for their slots; forget those that are cancelled."""
         for operation in resident.execution.undispatched:
-            if operation.needs_slot() and operation.phase is Phase.OPEN and operation not in self._waiting:
+            if operation.definition.limit is None:
+                continue
+            if operation.phase is not Phase.OPEN:
+                self.ended(resident, operation)
+            elif operation.slot is None and operation not in self._waiting:
                 self._waiting[operation] = (resident, self._host.token())
+                self._of.setdefault(resident, {})[operation] = None
                 self.wanted = True
 
-    def ended(self, operations: Sequence[StepOperation]) -> None:
-        """Have the slots of attempts that have ended go back."""
-        for operation in operations:
-            if operation.slot is not None:
-                self._taken.pop(operation, None)
-                self._to_free.append(operation.slot)
-                operation.slot = None
-                self.wanted = True
+    def ended(self, resident: Resident, operation: StepOperation) -> None:
+        """Have the slot of an attempt go back that has ended, or is not wanted any more."""
+        if operation.definition.limit is None:
+            return
+        waiting = self._waiting.pop(operation, None)
+        # What was asked for may have been taken, and the answer lost.
+        slot, operation.slot = operation.slot or (waiting and waiting[1]), None
+        if slot:
+            self._to_free.append(slot)
+            self.wanted = True
+        self._of.get(resident, {}).pop(operation, None)
+
+    def let_go(self, resident: Resident) -> None:
+        """Have all slots of a workflow go back that is dropped from memory."""
+        for operation in list(self._of.pop(resident, ())):
+            self.ended(resident, operation)
 
     def next_due(self) -> float:
         """Give the store time at which the passing of time may free another slot."""
@@ -62,11 +76,6 @@ class Slots:
 
         Raises `StoreError`.
         """
-        if self._taken:
-            self.ended([one for one, resident in self._taken.items() if resident.lost or one.phase is not Phase.OPEN])
-        self._forget_unwanted()
-        if not self.is_due(now):
-            return []
         if self._to_free:
             self._book.store().free_slots(worker, self._to_free)
             self._to_free = []
@@ -75,12 +84,6 @@ class Slots:
         if wanted:
             changed += self._take(worker, wanted)
         return changed
-
-    def _forget_unwanted(self) -> None:
-        for operation, (resident, slot) in list(self._waiting.items()):
-            if resident.lost or operation.phase is not Phase.OPEN:
-                del self._waiting[operation]
-                self._to_free.append(slot)  # it may have been taken, and the answer was lost
 
     def _wanted(self, now: int) -> tuple[list[Resident], list[StepOperation]]:
         """Give the workflows of attempts that can never have a slot, and end now, and the attempts that ask for one."""
@@ -91,7 +94,7 @@ class Slots:
             if error is None:
                 wanted.append(operation)
                 continue
-            del self._waiting[operation]
+            del self._waiting[operation], self._of[resident][operation]
             failure = describe(error, resident.execution.environment.codec, traceback=False)
             resident.execution.ended_steps.append((operation, StepEnd(started_at=now, failure=failure)))
             ended.append(resident)
@@ -125,10 +128,9 @@ class Slots:
             raise
         self._next_due = NEVER if answer.next_due is None else answer.next_due
         changed: list[Resident] = []
-        for operation, one, is_taken in zip(wanted, asked, answer.taken, strict=True):
+        for operation, is_taken in zip(wanted, answer.taken, strict=True):
             if is_taken:
-                resident, operation.slot = self._waiting.pop(operation)[0], one.slot
-                self._taken[operation] = resident
+                resident, operation.slot = self._waiting.pop(operation)
                 changed.append(resident)
         return changed
 

@@ -173,7 +173,6 @@ class Worker:
         return self._strand_room.claimable(self.settings.workflows(), room)
 
     def _obeyed(self, workflow_id: str, end: EndEvent | None) -> None:
-        """Take note of what became of a workflow that stands."""
         if end is not None:
             self._on_end(workflow_id, end)
         self.look_everywhere()
@@ -219,7 +218,7 @@ class Worker:
         if self._steps.running.get(operation) is not dispatch:
             return
         del self._steps.running[operation]
-        self.slots.ended([operation])
+        self.slots.ended(resident, operation)
         if not resident.lost:
             take_end(dispatch, end, self._store, draining=self.draining)
             self._dirty[resident] = None
@@ -273,8 +272,9 @@ class Worker:
         self.outputs.gather(resident, now)
         if execution.sends:
             prepare(execution, self.residents, self._book)
-        if execution.children.uncertain and not (execution.paused or self.draining):
-            self.claim_wanted = look_for_children(resident, self._store) or self.claim_wanted
+        looks = execution.children.uncertain and not (execution.paused or self.draining)
+        if looks and look_for_children(resident, self._store):
+            self.claim_wanted = self.admission.wanted = True
         drafted = draft(execution, now, resident.inbox, starting=self._starting)
         if drafted is None:
             self._dispatch(resident)
@@ -393,7 +393,8 @@ class Worker:
         self.outputs.look_at(resident)
         if execution.dropped_steps:
             self._steps.drop(execution.dropped_steps)
-            self.slots.ended(execution.dropped_steps)
+            for operation in execution.dropped_steps:
+                self.slots.ended(resident, operation)
             execution.dropped_steps.clear()
         if execution.undispatched:
             self._dispatch(resident)
@@ -454,7 +455,7 @@ class Worker:
         execution = resident.execution
         running = [operation for operation in execution.steps.values() if operation.dispatched]
         self._steps.drop([*running, *execution.dropped_steps])
-        self.slots.ended([*execution.steps.values(), *execution.dropped_steps])
+        self.slots.let_go(resident)
         self.admission.let_go(resident)
         self.outputs.let_go(resident)
         execution.tear_down()
