@@ -1,6 +1,6 @@
 """The conformance tests have teeth: each well-known naive form of a store fails a test that is named after it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from inspect import signature
 from typing import Any, cast
@@ -9,8 +9,19 @@ import pytest
 from msgspec.structs import replace
 
 from everlog.memory import MemoryStore
-from everlog.store import Batch, BatchOutcome, ClaimAnswer, ClaimRequest, Commit, Head, NewMessage
-from everlog.testing import StoreConformance
+from everlog.store import (
+    Batch,
+    BatchOutcome,
+    ClaimAnswer,
+    ClaimRequest,
+    Commit,
+    Done,
+    Head,
+    NewMessage,
+    Refused,
+)
+from everlog.store_schedules import DueSchedules, ScheduleWrite
+from everlog.testing import SchedulesConformance, StoreConformance
 
 
 class Naive(MemoryStore):
@@ -97,12 +108,45 @@ class ClaimsWhatIsHeld(MemoryStore):
         return super().claim(request)
 
 
+class WritesWhateverTheRevision(MemoryStore):
+    """The last writer of a schedule wins, so two engines make one tick twice."""
+
+    def write_schedules(self, writes: Sequence[ScheduleWrite]) -> Sequence[Done | Refused]:
+        there = {row.name: row.revision for row in self.schedules()}
+        return super().write_schedules([_with(one, revision=there.get(one.name)) for one in writes])
+
+
+class CreatesInItsOwnTransaction(MemoryStore):
+    """The workflow of a tick is created first, and then the schedule is moved on, if it still can be."""
+
+    def write_schedules(self, writes: Sequence[ScheduleWrite]) -> Sequence[Done | Refused]:
+        self.commit(Batch(creates=list({new.workflow_id: new for one in writes for new in one.creates}.values())))
+        return super().write_schedules([_with(one, creates=()) for one in writes])
+
+
+class RefusesAllForOne(MemoryStore):
+    """One schedule that was written meanwhile keeps back the ticks of all others."""
+
+    def write_schedules(self, writes: Sequence[ScheduleWrite]) -> Sequence[Done | Refused]:
+        there = {row.name: row.revision for row in self.schedules()}
+        good = all(there.get(one.name) == one.revision for one in writes)
+        return super().write_schedules(writes) if good else [Refused()] * len(writes)
+
+
+class GivesWhatIsNotDue(MemoryStore):
+    """What is due is asked of the wall clock, not of the time that was given."""
+
+    def due_schedules(self, workflows: Sequence[str], *, now: int, limit: int) -> DueSchedules:
+        return super().due_schedules(workflows, now=now + 1, limit=limit)
+
+
 def _with(struct: Any, **changes: object) -> Any:
     return replace(struct, **changes)
 
 
 Test = Callable[..., None]
 kit = StoreConformance()
+schedules = SchedulesConformance()
 
 
 @pytest.mark.parametrize(
@@ -115,6 +159,11 @@ kit = StoreConformance()
         (ForgetsKeysOfReadMessages, kit.test_a_keyed_message_is_delivered_once_also_after_it_was_read),
         (ReadsBeforeItTakes, kit.test_a_claim_reads_the_history_that_its_head_ends),
         (ClaimsWhatIsHeld, kit.test_what_is_held_is_not_claimed_again),
+        (WritesWhateverTheRevision, schedules.test_of_two_that_build_on_one_revision_the_first_is_written),
+        (WritesWhateverTheRevision, schedules.test_one_that_is_there_is_not_written_as_new),
+        (CreatesInItsOwnTransaction, schedules.test_one_that_is_gone_is_neither_changed_nor_removed),
+        (RefusesAllForOne, schedules.test_the_parts_of_a_call_are_independent),
+        (GivesWhatIsNotDue, schedules.test_what_is_due_is_given_longest_due_first),
     ],
 )
 def test_a_naive_store_fails(naive: type[MemoryStore], test: Test) -> None:

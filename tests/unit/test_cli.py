@@ -17,6 +17,7 @@ from everlog import (
     Client,
     Engine,
     RetryPolicy,
+    Schedule,
     WorkflowFailed,
     close_stream,
     emit,
@@ -225,6 +226,38 @@ def test_ls_as_json_is_one_object_per_line(everlog: Command, database: Path) -> 
 
 
 # -- show --------------------------------------------------------------------------------------------------------------
+
+
+def test_schedules_are_listed_by_name_in_their_time_zones(everlog: Command, tmp_path: Path) -> None:
+    async def fill_with_schedules() -> None:
+        async with Client(f"sqlite:///{tmp_path}/shop.db") as client:
+            tokyo = Schedule("0 9 1 1 *", timezone="Asia/Tokyo", catch_up="all", jitter=60)
+            await client.create_schedule("yearly", tokyo, greet, ["x"])
+            await client.create_schedule("often", Schedule(every=1.5), greet, [])
+            await client.schedule("often").pause()
+
+    asyncio.run(fill_with_schedules())
+    path = tmp_path / "shop.db"
+    title, often, yearly = everlog("schedules", path).lines
+    assert title.split() == ["NAME", "WORKFLOW", "SCHEDULE", "NEXT", "TICK", "LAST", "TICK", "WHY"]
+    assert re.match(r"often +cli_greet +every 1.5 s +- +- +it is paused", often)
+    assert re.match(r"yearly +cli_greet +0 9 1 1 \* Asia/Tokyo +2\d\d\d-01-01 09:00:00 +- +", yearly)
+    first, second = [json.loads(line) for line in everlog("schedules", "--db", path, "--json").lines]
+    assert (first["every"], first["cron"], first["paused"], first["next_tick"]) == (1.5, None, True, None)
+    assert (second["cron"], second["timezone"], second["catch_up"], second["jitter"], second["declared"]) == (
+        "0 9 1 1 *",
+        "Asia/Tokyo",
+        "all",
+        60.0,
+        False,
+    )
+    assert second["next_tick"].endswith("-01-01T09:00:00+09:00")
+    assert second["why"].startswith("its next tick is at 2")
+
+
+def test_a_database_without_schedules_says_so(everlog: Command, database: Path) -> None:
+    assert everlog("schedules", database).lines == ["no schedules"]
+    assert everlog("schedules", database, "--json").lines == []
 
 
 def test_show_tells_how_a_workflow_came_to_its_end(everlog: Command, database: Path) -> None:

@@ -34,7 +34,7 @@ from everlog import (
 from everlog.replay import blocking as blocking_functions
 from everlog.replay import primitives
 from everlog.runtime import blocking as blocking_classes
-from everlog.runtime import client, engine, handles, queue_handles
+from everlog.runtime import client, engine, handles, queue_handles, schedules
 
 PATIENCE = 30
 
@@ -351,7 +351,18 @@ ONLY_BLOCKING = {"map", "submit", "timeout", "Future"}
 """What stands for asyncio."""
 OWN = {"compensations", "handle"}
 """What never waits, and gives something of which each colour has its own."""
-INSIDE = {"ask", "may_import", "post_control", "store", "wait_for", "wait_for_end", "wrote"}
+INSIDE = {
+    "aside",
+    "ask",
+    "create",
+    "may_import",
+    "post_control",
+    "store",
+    "wait_for",
+    "wait_for_end",
+    "wrote",
+    "wrote_schedule",
+}
 """Methods of a client that its own handles and engines call."""
 
 
@@ -377,7 +388,7 @@ def declared(module: ModuleType) -> dict[str, list[str]]:
 
 
 def test_every_name_that_waits_has_its_mirror() -> None:
-    mirrored = FUNCTIONS | {"Client", "Engine", "Handle", "Listing", "QueueHandle", "Stream"}
+    mirrored = FUNCTIONS | {"Client", "Engine", "Handle", "Listing", "QueueHandle", "ScheduleHandle", "Stream"}
     assert mirrored <= set(everlog.__all__)
     mirrored |= OWN
     plain = {name for name in sync.__all__ if getattr(everlog, name, None) is getattr(sync, name)}
@@ -398,7 +409,13 @@ def test_functions_have_the_same_signatures_overload_by_overload(name: str) -> N
 
 @pytest.mark.parametrize(
     ("module", "kind"),
-    [(client, "Client"), (engine, "Engine"), (handles, "Handle"), (queue_handles, "QueueHandle")],
+    [
+        (client, "Client"),
+        (engine, "Engine"),
+        (handles, "Handle"),
+        (queue_handles, "QueueHandle"),
+        (schedules, "ScheduleHandle"),
+    ],
     ids=lambda one: str(one),
 )
 def test_methods_have_the_same_names_and_signatures_overload_by_overload(module: ModuleType, kind: str) -> None:

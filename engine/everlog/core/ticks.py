@@ -20,8 +20,6 @@ LATE: Final = 60 * SECOND
 """The latest tick is not missed while it is no later than this."""
 MOST_MADE_UP: Final = 1000
 """So many of the ticks that were missed are made up for, the newest."""
-AT_ONCE: Final = 100
-"""So many workflows are created together at the most."""
 LONGEST_NAME: Final = LONGEST - len("@2026-03-29T01:30:00.000000Z+01234567")
 """What is left for the name of a schedule in the ids of its ticks."""
 
@@ -80,7 +78,7 @@ def due_at(name: str, stored: StoredSchedule) -> int | None:
 
 
 def take_due(name: str, stored: StoredSchedule, now: int) -> Due:
-    """Give the ticks that are to be made now. Of many some are left for the next time, which are still due then."""
+    """Give the ticks that are to be made now."""
     timing, first = stored.timing, stored.next_tick
     due = due_at(name, stored)
     if first is None or due is None or due > now:
@@ -92,10 +90,8 @@ def take_due(name: str, stored: StoredSchedule, now: int) -> Due:
         in_time = timing.catch_up == "last" or now - timing.due_at(name, last) <= LATE
         ticks = [last] if in_time else []
     skipped = first if not ticks or ticks[0] != first else None
-    made = ticks[:AT_ONCE]
-    after = timing.after(made[-1] if made else last)
-    taken = replace(stored, next_tick=after, last_tick=made[-1] if made else stored.last_tick)
-    return Due(ticks=made, skipped=skipped, stored=taken)
+    taken = replace(stored, next_tick=timing.after(last), last_tick=last if ticks else stored.last_tick)
+    return Due(ticks=ticks, skipped=skipped, stored=taken)
 
 
 def _last_due(name: str, timing: Timing, first: int, now: int) -> int:

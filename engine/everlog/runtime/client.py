@@ -301,6 +301,10 @@ class Client:
         answered: T = await self._asked(run)
         return answered
 
+    async def aside(self, function: Callable[[], T]) -> T:
+        """Run a function that takes its time on a thread, and give what it gives."""
+        return await self._in_thread(function)
+
     async def wait_for_end(self, workflow_id: str) -> EndEvent | EverlogError:
         """Wait until a workflow has ended and give its last event."""
         shell, loop = self._open_shell(), asyncio.get_running_loop()

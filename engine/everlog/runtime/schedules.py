@@ -134,7 +134,8 @@ class ScheduleHandle:
         now = await client.ask(lambda: client.store.now())
         if last >= now:
             raise UsageError(f"the ticks of schedule {self._name!r} until {end} are not all past: give an end that is")
-        ticks = list(islice(stored.timing.ticks(first - 1, last), MOST_AT_ONCE + 1))
+        found = islice(stored.timing.ticks(first - 1, last), MOST_AT_ONCE + 1)
+        ticks = await client.aside(lambda: list(found))
         if len(ticks) > MOST_AT_ONCE:
             raise UsageError(
                 f"schedule {self._name!r} has more than {MOST_AT_ONCE} ticks from {start} to {end}: make them in parts,"

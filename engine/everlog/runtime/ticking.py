@@ -13,7 +13,7 @@ from msgspec import Raw
 
 from everlog.core.durations import SECOND, as_datetime
 from everlog.core.events import WorkflowCreated
-from everlog.core.ticks import AT_ONCE, MOST_MADE_UP, Due, StoredSchedule, decode, due_at, encode, take_due, tick_id
+from everlog.core.ticks import MOST_MADE_UP, Due, StoredSchedule, decode, due_at, encode, take_due, tick_id
 from everlog.errors import CorruptLog, UsageError
 from everlog.host import Host
 from everlog.runtime.births import birth
@@ -24,8 +24,10 @@ from everlog.store_schedules import ScheduleRow, ScheduleWrite, SupportsSchedule
 log: Final = logging.getLogger("everlog")
 PAUSE: Final = SECOND
 """Between two looks because of what others wrote, which is mostly no schedule."""
+AT_ONCE: Final = 100
+"""So many schedules are looked at together."""
 MOST_CREATED: Final = 500
-"""So many workflows are created together, or a few more."""
+"""So many workflows are created together, or those of one schedule more."""
 
 
 class Ticker:
