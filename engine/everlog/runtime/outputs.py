@@ -38,7 +38,7 @@ class Outputs:
 
     def look_at(self, resident: Resident) -> None:
         """Have what has come out of a workflow's steps committed: at once, or a little after the last time."""
-        if not (resident.lost or resident.outlet.is_empty()):
+        if resident.outlet.is_told and not resident.lost:
             self._waiting.setdefault(resident, resident.outlet.flushed_at + PAUSE)
 
     def ripe(self, now: int) -> list[Resident]:
@@ -59,8 +59,9 @@ class Outputs:
 
         `StoreUnavailable` where that cannot be learnt now, `UsageError` where the store keeps no streams.
         """
-        published = resident.execution.published
-        resident.outlet.move(now)
+        published, outlet = resident.execution.published, resident.outlet
+        if outlet.is_told:
+            outlet.move(now)
         if self._waiting:
             self._waiting.pop(resident, None)
         if (published.parts or published.pending) and published.emits():

@@ -28,7 +28,7 @@ from everlog.runtime.births import Birth, births_of
 from everlog.runtime.claims import creation, rebuild, whole_history
 from everlog.runtime.commits import commit_of, going_on, state_commit, stuck_commit
 from everlog.runtime.committer import CommitAnswer, Committer, PendingCommit
-from everlog.runtime.dispatches import Dispatches, given_back, take_end
+from everlog.runtime.dispatches import Dispatches, given_back, take_back
 from everlog.runtime.outputs import Outputs
 from everlog.runtime.parking import PARK_AFTER, Resting, is_worth_parking
 from everlog.runtime.residents import NEVER, History, Resident, received_again
@@ -207,13 +207,17 @@ class Worker:
 
     def step_ended(self, dispatch: Dispatch, end: StepEnd | None) -> None:
         """Take the end of an attempt; without one it was cut short, and is run again."""
-        resident, operation = dispatch.resident, dispatch.operation
-        if self._steps.running.get(operation) is not dispatch:
+        resident, operation, running = dispatch.resident, dispatch.operation, self._steps.running
+        if running.get(operation) is not dispatch:
             return
-        del self._steps.running[operation]
-        if not resident.lost:
-            take_end(dispatch, end, self._store, draining=self.draining)
-            self._dirty[resident] = None
+        del running[operation]
+        if resident.lost:
+            return
+        if end is None:
+            take_back(dispatch, self._store, draining=self.draining)
+        else:
+            resident.execution.ended_steps.append((operation, end))
+        self._dirty[resident] = None
 
     def read_inbox(self) -> None:
         """Read the messages that came for what is held here."""
@@ -228,8 +232,8 @@ class Worker:
 
     def wake_due(self, now: int) -> None:
         """Have every workflow looked at whose alarm has rung."""
-        self._dirty.update(dict.fromkeys(self._alarms.ring(now)))
-        self._dirty.update(dict.fromkeys(self.outputs.ripe(now)))
+        for resident in (*self._alarms.ring(now), *self.outputs.ripe(now)):
+            self._dirty[resident] = None
 
     def next_alarm(self) -> float:
         """Give the store time of the next alarm."""
@@ -284,7 +288,7 @@ class Worker:
     def _rest(self, resident: Resident, now: int) -> None:
         """Set the next alarm; a workflow that only waits has that written to its head, and is parked in the end."""
         execution = resident.execution
-        if execution.children.must_look():
+        if execution.children.uncertain and execution.children.must_look():
             self._alarms.set(resident, now + SETTLE)
         if execution.steps and not execution.due and resident.alarm_at <= now + SETTLE:
             return  # a step is running, and it is looked at again as soon as need be
@@ -317,6 +321,10 @@ class Worker:
     def _send(self, resident: Resident, drafted: Draft, *, release: bool = False) -> None:
         resident.in_flight = drafted
         resident.releasing = release
+        if drafted.only_rows:
+            commit = commit_of(resident, drafted, (), release=release)
+            self._committer.commit(PendingCommit(commit, partial(self._answered, resident)))
+            return
         births = births_of(drafted, self._host, self) if drafted.starts else ()
         commit = commit_of(resident, drafted, [one.new for one in births], release=release)
         self._committer.commit(PendingCommit(commit, partial(self._committed, resident, commit, births)))
@@ -358,12 +366,10 @@ class Worker:
     def _apply(self, resident: Resident, drafted: Draft) -> None:
         seq = resident.seq
         resident.seq = seq + len(drafted.rows)
-        resident.head = (drafted.state, drafted.wake_at, drafted.topics)
-        if drafted.consumed:
-            taken = set(drafted.consumed)
-            resident.inbox = [row for row in resident.inbox if row.row not in taken]
-        if drafted.published or drafted.parts:
-            self.outputs.written(resident, drafted)
+        if drafted.only_rows:
+            resident.head = RUNNING
+        else:
+            self._note_rest(resident, drafted)
         execution = resident.execution
         execution.now = recorded_at = drafted.recorded_at
         try:
@@ -384,9 +390,19 @@ class Worker:
         else:
             self._after_drain(resident)
 
+    def _note_rest(self, resident: Resident, drafted: Draft) -> None:
+        """Take note that what a draft says beside its rows is durable."""
+        resident.head = (drafted.state, drafted.wake_at, drafted.topics)
+        if drafted.consumed:
+            taken = set(drafted.consumed)
+            resident.inbox = [row for row in resident.inbox if row.row not in taken]
+        if drafted.published or drafted.parts:
+            self.outputs.written(resident, drafted)
+
     def _after_drain(self, resident: Resident) -> None:
         execution = resident.execution
-        self.outputs.look_at(resident)
+        if resident.outlet.is_told:
+            self.outputs.look_at(resident)
         if execution.dropped_steps:
             self._steps.drop(execution.dropped_steps)
             execution.dropped_steps.clear()
