@@ -20,7 +20,7 @@ from everlog.core.events import EndEvent, decode_event
 from everlog.errors import CorruptLog, EverlogError, NotFound, StoreError, StoreUnavailable
 from everlog.host import Driver, Host
 from everlog.replay.execution import StepEnd
-from everlog.replay.generators import generators_held
+from everlog.replay.generators import GeneratorsHeld
 from everlog.runtime.committer import Committer
 from everlog.runtime.readers import Readers
 from everlog.runtime.residents import Resident
@@ -82,7 +82,8 @@ class Shell:
     def step_ended(self, dispatch: Dispatch, end: StepEnd | None) -> None:
         """Take the end of an attempt, from the thread that it ran on."""
         self._ended_steps.append((dispatch, end))
-        self.wake()
+        if self.driver is not None:
+            self.driver.wake()
 
     def step_published(self, resident: Resident) -> None:
         """Take note that a step has published something, from the thread that it ran on."""
@@ -113,7 +114,7 @@ class Shell:
             if rest:
                 return rest
             self._rests_until = 0.0
-            with generators_held():
+            with GeneratorsHeld():
                 for _ in range(MOST_ROUNDS):
                     self._pumping_since = self.host.monotonic()
                     if self.closed or not self._round():
@@ -204,8 +205,9 @@ class Shell:
             worker.begin_round(now)
         if at >= self._paused_until:
             try:
-                self._retire()
-                self._poll()
+                if self._retiring:
+                    self._retire()
+                self._poll(at)
                 if worker is not None:
                     self._drive(worker, now)
                 self.readers.look()
@@ -265,9 +267,8 @@ class Shell:
             self.store.retire(self._retiring[-1])
             self._retiring.pop()
 
-    def _poll(self) -> None:
+    def _poll(self, at: float) -> None:
         """See what others have written: when the store tells, or else at most once every `POLL` seconds."""
-        at = self.host.monotonic()
         if not self._told and (self._unsubscribe is not None or at - self._polled_at < POLL):
             return
         told, self._told = self._told, False
@@ -309,18 +310,20 @@ class Shell:
             self.wake()
 
     def _rest(self) -> float | None:
-        left = self._paused_until - self.host.monotonic()
-        if left > 0:
-            return left
+        at = self.host.monotonic()
+        if self._paused_until > at:
+            return self._paused_until - at
         worker, now = self.worker, self.store.now()
         rest = float("inf")
         if worker is not None:
-            due = min(worker.next_alarm(), worker.next_claim if worker.has_room() else float("inf"))
-            rest = min(rest, max(0.0, (due - now) / SECOND))
+            due = worker.next_alarm()
+            if worker.next_claim < due and worker.has_room():
+                due = worker.next_claim
+            rest = max(0.0, (due - now) / SECOND)
         if self.committer.waits():
             rest = min(rest, max(0.0, (self.committer.next_flush() - now) / SECOND))
         if not self._has_more(worker):
-            self._rests_until = self.host.monotonic() + min(rest, LONGEST_REST)
+            self._rests_until = at + min(rest, LONGEST_REST)
         rest = min(rest, POLL if self._unsubscribe is None else float("inf"))
         return None if rest == float("inf") else rest
 
