@@ -75,9 +75,10 @@ def draft(
     could not run again. What is chosen as a fact is marked, so that it is chosen once.
     """
     recorded_at = max(now, execution.loop.log_time)
-    obeyed = obey(execution, inbox) if inbox else None
-    if obeyed is not None:
-        return _after_order(execution, obeyed, recorded_at)
+    if inbox:
+        obeyed = obey(execution, inbox)
+        if obeyed is not None:
+            return _after_order(execution, obeyed, recorded_at)
     if execution.paused:
         return _while_paused(execution, recorded_at, settle=settle)
     if execution.outcome is not None:

@@ -142,7 +142,9 @@ class Committer:
         did = bool(self._uncertain) and self._look_up(now)
         commits = _first(self._commits) if self._commits and now >= self.paused_until else []
         if commits or self._creates or self._posts:
-            self._write(_taken(self._creates), commits, _taken(self._posts), now)
+            creates = _taken(self._creates) if self._creates else []
+            posts = _taken(self._posts) if self._posts else []
+            self._write(creates, commits, posts, now)
             did = True
         if self._busy and now >= self.paused_until:
             did = self._write_busy(now) or did

@@ -59,11 +59,9 @@ class Outputs:
 
         `StoreUnavailable` where that cannot be learnt now, `UsageError` where the store keeps no streams.
         """
-        published, outlet = resident.execution.published, resident.outlet
-        if outlet.is_told:
-            outlet.move(now)
-        if self._waiting:
-            self._waiting.pop(resident, None)
+        published = resident.execution.published
+        resident.outlet.move(now)
+        self._waiting.pop(resident, None)
         if (published.parts or published.pending) and published.emits():
             store = streams_of(self._store)
             if resident.stream_ends is None:

@@ -126,8 +126,9 @@ class StepRunner:
         limit: asyncio.Timeout | None = None
         result: object
         try:
-            attempt_variable.set(dispatch.attempt)
-            dispatch.attempt.post, dispatch.attempt.client = self.post, self.client
+            attempt = dispatch.attempt
+            attempt_variable.set(attempt)
+            attempt.post, attempt.client = self.post, self.client
             args, kwargs = (operation.args, {}) if operation.args is not None else self._arguments(operation)
             if operation.bound:
                 args = (*operation.bound, *args)

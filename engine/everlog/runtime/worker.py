@@ -43,7 +43,6 @@ from everlog.store import (
     ChildExists,
     Claimed,
     ClaimRequest,
-    Commit,
     Done,
     Head,
     InboxRow,
@@ -211,13 +210,12 @@ class Worker:
         if running.get(operation) is not dispatch:
             return
         del running[operation]
-        if resident.lost:
-            return
-        if end is None:
-            take_back(dispatch, self._store, draining=self.draining)
-        else:
-            resident.execution.ended_steps.append((operation, end))
-        self._dirty[resident] = None
+        if not resident.lost:
+            if end is None:
+                take_back(dispatch, self._store, draining=self.draining)
+            else:
+                resident.execution.ended_steps.append((operation, end))
+            self._dirty[resident] = None
 
     def read_inbox(self) -> None:
         """Read the messages that came for what is held here."""
@@ -271,7 +269,9 @@ class Worker:
 
     def _draft(self, resident: Resident, now: int) -> None:
         execution = resident.execution
-        self.outputs.gather(resident, now)
+        published = execution.published
+        if resident.outlet.is_told or published.parts or published.pending:
+            self.outputs.gather(resident, now)
         if execution.children.uncertain and not (execution.paused or self.draining):
             self.claim_wanted = look_for_children(resident, self._store) or self.claim_wanted
         drafted = draft(execution, now, resident.inbox, starting=self._starting)
@@ -321,25 +321,18 @@ class Worker:
     def _send(self, resident: Resident, drafted: Draft, *, release: bool = False) -> None:
         resident.in_flight = drafted
         resident.releasing = release
-        if drafted.only_rows:
-            commit = commit_of(resident, drafted, (), release=release)
-            self._committer.commit(PendingCommit(commit, partial(self._answered, resident)))
-            return
         births = births_of(drafted, self._host, self) if drafted.starts else ()
-        commit = commit_of(resident, drafted, [one.new for one in births], release=release)
-        self._committer.commit(PendingCommit(commit, partial(self._committed, resident, commit, births)))
+        commit = commit_of(resident, drafted, [one.new for one in births] if births else (), release=release)
+        answered = partial(self._told_others, births) if births or commit.messages else self._answered
+        self._committer.commit(PendingCommit(commit, partial(answered, resident)))
 
-    def _committed(
-        self, resident: Resident, commit: Commit, births: Sequence[Birth], outcome: CommitAnswer | EverlogError
-    ) -> None:
-        if commit.messages or births:
-            if isinstance(outcome, Done):
-                self.look_around()
-            self._answered(resident, outcome)
-            for one in births:
-                one.settle(isinstance(outcome, Done))
-        else:
-            self._answered(resident, outcome)
+    def _told_others(self, births: Sequence[Birth], resident: Resident, outcome: CommitAnswer | EverlogError) -> None:
+        """Take the answer to a commit that sends or starts something."""
+        if isinstance(outcome, Done):
+            self.look_around()
+        self._answered(resident, outcome)
+        for one in births:
+            one.settle(isinstance(outcome, Done))
 
     def _answered(self, resident: Resident, outcome: CommitAnswer | EverlogError) -> None:
         drafted = resident.in_flight
@@ -369,7 +362,9 @@ class Worker:
         if drafted.only_rows:
             resident.head = RUNNING
         else:
-            self._note_rest(resident, drafted)
+            resident.note(drafted)
+            if drafted.published or drafted.parts:
+                self.outputs.written(resident, drafted)
         execution = resident.execution
         execution.now = recorded_at = drafted.recorded_at
         try:
@@ -390,15 +385,6 @@ class Worker:
         else:
             self._after_drain(resident)
 
-    def _note_rest(self, resident: Resident, drafted: Draft) -> None:
-        """Take note that what a draft says beside its rows is durable."""
-        resident.head = (drafted.state, drafted.wake_at, drafted.topics)
-        if drafted.consumed:
-            taken = set(drafted.consumed)
-            resident.inbox = [row for row in resident.inbox if row.row not in taken]
-        if drafted.published or drafted.parts:
-            self.outputs.written(resident, drafted)
-
     def _after_drain(self, resident: Resident) -> None:
         execution = resident.execution
         if resident.outlet.is_told:
@@ -406,8 +392,8 @@ class Worker:
         if execution.dropped_steps:
             self._steps.drop(execution.dropped_steps)
             execution.dropped_steps.clear()
-        if execution.undispatched:
-            self._dispatch(resident)
+        if execution.undispatched and self._starting:
+            self._dispatches.gather(resident)
         if self.draining or resident.inbox or wants_draft(execution):
             self._dirty[resident] = None
         else:
