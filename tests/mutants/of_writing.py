@@ -255,8 +255,8 @@ HEADS = [
         "running-one-with-any-token",
         "a commit takes effect only under the token that the head bears",
         PLAN,
-        "if head is None or head.token != commit.token or head.seq != commit.seq or not head.runs():",
-        "if head is None or head.seq != commit.seq or not head.runs():",
+        'if head is None or head.token != commit.token or head.seq != before or head.state != "running":',
+        'if head is None or head.seq != before or head.state != "running":',
     ),
     Mutant(
         "ids-without-case",

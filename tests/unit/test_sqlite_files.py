@@ -586,11 +586,36 @@ def test_the_write_ahead_log_is_moved_into_the_file_off_the_commit_path(
     assert log.stat().st_size > 6_000_000
     store.maintain()
     assert path.stat().st_size > before + 5_000_000
-    monkeypatch.setattr(module, "_LONGEST_LOG_BYTES", 1_000_000)
-    store.maintain()
-    assert log.stat().st_size == 0
     post(store, message("order"))
     assert len(store.read("order")) == 61
+    monkeypatch.setattr(module, "_MOST_ROOM_BYTES", 1_000_000)
+    store.maintain()
+    assert log.stat().st_size == 0
+
+
+def test_a_very_long_log_begins_anew_in_the_room_that_it_has(
+    opened: Open, path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from everlog_sqlite import store as module
+
+    store = opened(durability="process")
+    assert isinstance(store, SupportsMaintenance)
+    token = held(store, "order")
+    payload = b'"' + b"x" * 100_000 + b'"'
+
+    def append(seqs: range) -> None:
+        for seq in seqs:
+            rows = [event(seq + 1, payload)]
+            commit(store, Commit(workflow_id="order", token=token, seq=seq, state="running", events=rows))
+
+    append(range(1, 61))
+    log = path.with_name(f"{path.name}-wal")
+    room = log.stat().st_size
+    monkeypatch.setattr(module, "_LONGEST_LOG", 1_000)
+    store.maintain()
+    append(range(61, 120))
+    assert log.stat().st_size == room
+    assert [row.seq for row in store.read("order")] == list(range(1, 121))
 
 
 def test_house_keeping_of_a_database_in_memory_does_nothing() -> None:

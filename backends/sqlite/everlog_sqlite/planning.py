@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Literal, NamedTuple, cast
+from typing import Literal, NamedTuple
 
 import msgspec
 
@@ -38,6 +38,8 @@ from everlog_sqlite.queue_records import Keeper
 from everlog_sqlite.records import HeadRecord, array
 
 Row = tuple[object, ...]
+Advance = tuple[int, str | None, int, int, int, int]
+"""Number, token and seq of the head, its seq afterwards, the bytes that are added, whether takeovers are forgotten."""
 
 DONE = Done()
 _REFUSED = Refused()
@@ -302,29 +304,38 @@ class Running(NamedTuple):
     """A batch in which every workflow runs on and touches no other: its heads, and the rows to be written."""
 
     heads: list[HeadRecord]
-    advanced: list[Row]
+    advanced: list[Advance]
     events: list[Row]
 
     def move_heads(self) -> None:
         """Take note that the rows were written."""
         for head, advance in zip(self.heads, self.advanced, strict=True):
-            head.seq = cast("int", advance[3])
+            head.seq = advance[3]
 
 
 def running_on(commits: Sequence[Commit], known: Mapping[str, HeadRecord]) -> Running | None:
     """Plan a batch whose heads are all remembered as it wants them; None where it is not so simple, or wrong."""
     heads: list[HeadRecord] = []
-    advanced: list[Row] = []
+    advanced: list[Advance] = []
     rows: list[Row] = []
     for commit in commits:
-        head = known.get(commit.workflow_id)
-        if head is None or head.token != commit.token or head.seq != commit.seq or not head.runs():
+        head, before = known.get(commit.workflow_id), commit.seq
+        # That a head that runs waits for nothing, as nearly every one does, is left to the fence of advance_heads.
+        if head is None or head.token != commit.token or head.seq != before or head.state != "running":
             return None
-        if commit.state != "running" or commit.messages or commit.consumed or commit.creates or not _goes_on(commit):
+        if commit.state != "running" or commit.wake_at is not None or commit.topics or commit.release:
             return None
-        if commit.values or commit.items or commit.place is not None:
+        if (
+            commit.build is not None
+            or commit.why is not None
+            or commit.values
+            or commit.items
+            or commit.place is not None
+        ):
             return None
-        number, seq, size = head.number, commit.seq, 0
+        if commit.messages or commit.consumed or commit.creates:
+            return None
+        number, seq, size = head.number, before, 0
         for event in commit.events:
             seq += 1
             if event.seq != seq:
@@ -332,7 +343,7 @@ def running_on(commits: Sequence[Commit], known: Mapping[str, HeadRecord]) -> Ru
             size += len(event.payload)
             rows.append((number, seq, event.type, event.recorded_at, event.payload.decode()))
         heads.append(head)
-        advanced.append((number, commit.token, commit.seq, seq, size, _forgives(commit)))
+        advanced.append((number, commit.token, before, seq, size, 1 if seq > before and commit.progress else 0))
     return Running(heads, advanced, rows)
 
 

@@ -59,7 +59,10 @@ from everlog_sqlite.taking import read_taken
 
 _REMEMBERED_HEADS = 20_000
 _CHECKPOINT_BYTES = 4_000_000
-_LONGEST_LOG_BYTES = 64_000_000
+_LONGEST_LOG = 16_000
+"""Pages in the write-ahead log beyond which writers wait until it begins anew: of the usual size, 64 MB."""
+_MOST_ROOM_BYTES = 256_000_000
+"""So much room the log may keep."""
 
 
 def open_store(
@@ -441,7 +444,8 @@ class SqliteStore(ScheduleTable):
         """Move a long write-ahead log into the file, on a connection of its own.
 
         Usually without stopping anybody. A log that grew very long, since commits never paused for long enough to
-        begin it anew, is emptied while the writers wait: most of it has been moved by then.
+        begin it anew, begins anew while the writers wait: most of it has been moved by then. It keeps its room, up to
+        a bound, since disks are faster where they overwrite than where a file grows.
         """
         if self._connection.closed:
             self._connection.refuse_closed()
@@ -449,9 +453,11 @@ class SqliteStore(ScheduleTable):
             return
         if self._checkpoints is None:
             self._checkpoints = Connection(self._path, durability="full", create=False)
-        self._checkpoints.rows("PRAGMA wal_checkpoint(PASSIVE)")
-        if self._log_bytes() > _LONGEST_LOG_BYTES:
+        ((_, pages, _),) = self._checkpoints.rows("PRAGMA wal_checkpoint(PASSIVE)")
+        if self._log_bytes() > _MOST_ROOM_BYTES:
             self._checkpoints.rows("PRAGMA wal_checkpoint(TRUNCATE)")
+        elif pages > _LONGEST_LOG:
+            self._checkpoints.rows("PRAGMA wal_checkpoint(RESTART)")
 
     def close(self) -> None:
         """Let go of the database and of the workers' locks, which shows that they are gone."""

@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from inspect import Parameter
 from typing import Any, Final, Optional, cast
 
-from everlog.core.codec import Codec, JsonCodec, Mismatch, to_json
+from everlog.core.codec import Codec, Mismatch, to_json
 from everlog.core.containers import dict_of, tuple_of_any_length
 from everlog.core.hints import Hints, function_hints
 from everlog.core.plain import LARGEST, SMALLEST, Convert, Trouble, is_list, is_object, misread
@@ -94,28 +94,30 @@ class Signature:
             numbers = self._numbers_in(kinds)
         if numbers is None:
             return None
+        given: tuple[Any, ...] = args
         for position in numbers:
-            if not SMALLEST <= cast("float", args[position]) <= LARGEST:  # nor is a NaN
+            if not SMALLEST <= given[position] <= LARGEST:  # nor is a NaN
                 return None
         try:
             return to_json(dict(zip(self._positional, args, strict=False)))
         except ValueError:  # lone surrogates, which are written otherwise
             return None
 
-    def encode_result(self, codec: Codec, result: object, *, what: str) -> tuple[bytes, bool]:
-        """Give a result as it is recorded, and whether what would be rebuilt from that is the very same."""
+    def encode_plain_result(self, result: object) -> bytes | None:
+        """Give what `JsonCodec` gives for a result, where to rebuild it would give the very same; None otherwise."""
         kinds = self._plain_results
         if kinds is None:
             kinds = self._plain_results = shape_of(self.result_type).scalars
         kind = type(result)
-        if kind in kinds and type(codec) is JsonCodec:
-            is_number = kind is int or kind is float
-            if not is_number or SMALLEST <= cast("float", result) <= LARGEST:
-                try:
-                    return to_json(result), True
-                except ValueError:  # lone surrogates
-                    pass
-        return codec.encode(result, self.result_type, what=what), False
+        if kind not in kinds:
+            return None
+        value: Any = result
+        if (kind is int or kind is float) and not SMALLEST <= value <= LARGEST:
+            return None
+        try:
+            return to_json(result)
+        except ValueError:  # lone surrogates
+            return None
 
     def passed_on(self, args: tuple[object, ...], kwargs: dict[str, object]) -> dict[str, object]:
         """Give the arguments of a call that are not recorded, as they are, by name."""

@@ -19,7 +19,7 @@ from __future__ import annotations
 import ctypes
 from collections.abc import Callable
 from contextlib import suppress
-from threading import Lock, get_ident
+from threading import Lock
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from everlog.replay.divergence import TornDown
@@ -43,13 +43,17 @@ _turn: Final = Lock()
 
 
 def drain_within_budget(
-    loop: WorkflowLoop, run: Callable[[Callable[[], object] | None], None], first: Callable[[], object] | None
+    loop: WorkflowLoop,
+    thread: int,
+    run: Callable[[Callable[[], object] | None], None],
+    first: Callable[[], object] | None,
 ) -> None:
-    """Run `run(first)` as a drain of the loop that may be interrupted; what strikes, strikes before this returns.
+    """Run `run(first)` in this thread as a drain of the loop that may be interrupted.
+
+    What strikes, strikes before this returns.
 
     The order of the statements is what the safety rests on.
     """
-    thread = get_ident()
     loop.drain_number += 1
     loop.drained_by = thread
     try:

@@ -12,7 +12,7 @@ import heapq
 from collections.abc import Iterator, Sequence
 from typing import Final
 
-from msgspec import Raw, Struct
+from msgspec import Raw, Struct, field
 
 from everlog.core import events
 from everlog.core.durations import as_datetime
@@ -51,20 +51,22 @@ class Draft(Struct, kw_only=True):
 
     rows: list[AnyEvent]
     recorded_at: int
-    consumed: Sequence[int]
-    sends: list[SendOperation]
-    starts: list[StartOperation]
-    published: int
+    consumed: Sequence[int] = ()
+    sends: list[SendOperation] = field(default_factory=list)
+    starts: list[StartOperation] = field(default_factory=list)
+    published: int = 0
     """So many rows, the first ones, are of values and streams."""
-    parts: Sequence[Part]
+    parts: Sequence[Part] = ()
     """What is appended to streams."""
     stream_ends: dict[str, int] | None = None
     """How long the streams are after that, once it has its places."""
-    state: State
-    wake_at: int | None
-    topics: Sequence[str]
-    progress: bool
+    state: State = "running"
+    wake_at: int | None = None
+    topics: Sequence[str] = ()
+    progress: bool = True
     """Whether a fact, or the end, is among the rows."""
+    only_rows: bool = False
+    """Whether all else is as it is by default: the usual draft, of which nobody need ask more."""
 
 
 def draft(
@@ -91,8 +93,8 @@ def draft(
     consumed: list[int] = []
     facts: list[AnyEvent] = []
     failed: list[AnyEvent] = []
-    parts: list[Part] = []
-    published: list[AnyEvent] = []
+    published: Sequence[AnyEvent] = ()
+    parts: Sequence[Part] = ()
     if execution.published.is_wanted():
         published, parts = _take_published(execution)
     if execution.carried:
@@ -101,9 +103,12 @@ def draft(
         facts.extend(_arrivals(execution, now, inbox, consumed))
     if execution.ended_steps:
         _take_ended_steps(execution, facts, failed)
-    asked = _take_asked(execution, facts) if execution.sends else []
-    wanted = facts or failed or consumed or published or parts or settle
-    if not (wanted or (starting and _must_open(execution)) or attention_at(execution) <= now):
+    asked = _take_asked(execution, facts) if execution.sends else ()
+    more = consumed or asked or failed or published or parts or settle
+    opens = execution.unrecorded or execution.undispatched or execution.cancelled
+    if facts and not (more or opens):
+        return Draft(rows=facts, recorded_at=recorded_at, only_rows=True)
+    if not (facts or more or (starting and _must_open(execution)) or attention_at(execution) <= now):
         return None
     rows = _in_order(execution, published, failed, facts, starting=starting)
     if not rows and not consumed and not parts and not settle:
@@ -122,7 +127,12 @@ def _before_it_begins(execution: Execution, inbox: Inbox, recorded_at: int) -> D
 
 
 def _in_order(
-    execution: Execution, published: list[AnyEvent], failed: list[AnyEvent], facts: list[AnyEvent], *, starting: bool
+    execution: Execution,
+    published: Sequence[AnyEvent],
+    failed: list[AnyEvent],
+    facts: list[AnyEvent],
+    *,
+    starting: bool,
 ) -> list[AnyEvent]:
     rows = [*failed, *facts] if failed else facts
     if execution.cancelled:
@@ -166,14 +176,15 @@ def beginning(environment: Environment) -> events.WorkflowBegan:
 
 def wants_draft(execution: Execution) -> bool:
     """Tell whether the last drain left something that is to be committed now; what becomes due is told by an alarm."""
+    published = execution.published
     return bool(
         execution.outcome is not None
         or execution.began is None
         or execution.sends
         or execution.ended_steps
-        or execution.published.is_wanted()
+        or ((published.pending or published.parts or published.values) and published.is_wanted())
         or execution.carried
-        or execution.children.must_look()
+        or (execution.children.uncertain and execution.children.must_look())
         or execution.paused
         or (execution.undispatched and _must_open(execution))
     )
@@ -326,18 +337,20 @@ def _take_ended_steps(execution: Execution, facts: list[AnyEvent], failed: list[
         if operation.phase is not Phase.OPEN:
             continue
         operation.phase = Phase.CLOSING
-        execution.unrecorded.pop(operation.identity, None)  # this row has its input, so that none need open it
+        identity = operation.identity
+        execution.unrecorded.pop(identity, None)  # this row has its input, so that none need open it
         if end.failure is None:
             operation.result = end.value
+            large_input = operation.large_input
             facts.append(
                 events.StepCompleted(
-                    operation=operation.identity,
+                    operation=identity,
                     step=operation.name,
                     attempt=operation.attempt,
                     started_at=end.started_at,
                     result=Raw(end.result or b"null"),
-                    input=ABSENT if operation.recorded or operation.large_input else Raw(operation.input),
-                    large_input=None if operation.recorded else operation.large_input,
+                    input=ABSENT if operation.recorded or large_input else Raw(operation.input),
+                    large_input=None if operation.recorded else large_input,
                 )
             )
         elif end.retry_at is not None:
@@ -345,7 +358,7 @@ def _take_ended_steps(execution: Execution, facts: list[AnyEvent], failed: list[
         else:
             facts.append(
                 events.StepFailed(
-                    operation=operation.identity,
+                    operation=identity,
                     step=operation.name,
                     attempt=operation.attempt,
                     started_at=end.started_at,

@@ -21,7 +21,7 @@ from msgspec import Struct, field
 from everlog.core import events
 from everlog.core.codec import Codec, Mismatch
 from everlog.core.durations import as_local
-from everlog.core.events import AnyEvent, EndEvent
+from everlog.core.events import FACTS, AnyEvent, EndEvent
 from everlog.core.failures import Failure, describe, rebuild
 from everlog.core.rewinding import Lived
 from everlog.errors import InternalError, StepInterrupted, WrongContext
@@ -41,6 +41,7 @@ from everlog.replay.operations import (
     AskingOperation,
     DeadlineOperation,
     EndOperation,
+    KeyedOperation,
     Operation,
     Phase,
     SendOperation,
@@ -194,10 +195,10 @@ class Execution:
         self.seq = seq
         if self.published.pending:
             check_none_is_missing(self, recorded_at, event)
-        loop = self.loop
-        if recorded_at > loop.log_time and type(event) in events.FACTS:
+        kind, loop = type(event), self.loop
+        if recorded_at > loop.log_time and kind in FACTS:
             loop.log_time = recorded_at
-        APPLY[type(event)](self, event)
+        APPLY[kind](self, event)
         if self.broken is not None:
             raise self.broken
 
@@ -237,7 +238,7 @@ class Execution:
             )
         self.called.pop(id(operation), None)
         operation.coroutine = None
-        if isinstance(operation, StepOperation | StartOperation) and operation.key is not None:
+        if isinstance(operation, KeyedOperation) and operation.key is not None:
             self._take_key(operation, keyed(operation.name, operation.key))
         identity, loop = operation.identity, self.loop
         operation.phase = Phase.OPEN
@@ -247,7 +248,7 @@ class Execution:
         loop.progress += 1
         if isinstance(operation, StepOperation):
             self.unrecorded[identity] = self.steps[identity] = operation
-            operation.repeats = bool(self.rewound_at)
+            operation.repeats = self.rewound_at > 0
             self.undispatched.append(operation)
         elif isinstance(operation, SendOperation | StartOperation):
             self.sends.append(operation)

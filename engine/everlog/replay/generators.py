@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import sys
 from asyncio import events
-from collections.abc import AsyncGenerator, Generator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator
 from typing import Any
 
 
-@contextmanager
-def generators_held() -> Generator[None]:
+class GeneratorsHeld:
     """Have this thread's workflow loops hold the async generators that begin in them; once for many drains."""
-    hooks = sys.get_asyncgen_hooks()
-    sys.set_asyncgen_hooks(firstiter=_hold, finalizer=_keep)
-    try:
-        yield
-    finally:
-        sys.set_asyncgen_hooks(*hooks)
+
+    __slots__ = ("_hooks",)
+
+    def __enter__(self) -> None:
+        self._hooks = sys.get_asyncgen_hooks()
+        sys.set_asyncgen_hooks(firstiter=_hold, finalizer=_keep)
+
+    def __exit__(self, *_: object) -> None:
+        sys.set_asyncgen_hooks(*self._hooks)
 
 
 def are_held() -> bool:

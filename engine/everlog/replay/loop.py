@@ -28,7 +28,7 @@ from everlog.replay.branches import Branch, TaskBranch
 from everlog.replay.budgets import Interrupted, drain_within_budget
 from everlog.replay.collector import collecting, refuse_in_collector
 from everlog.replay.divergence import TornDown
-from everlog.replay.generators import are_held, generators_held
+from everlog.replay.generators import GeneratorsHeld, are_held
 from everlog.replay.stdlib import adapt_libraries
 from everlog.replay.tasks import WorkflowFuture, WorkflowTask
 
@@ -275,15 +275,15 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
     def drain(self, first: Callable[[], object] | None = None) -> None:
         """Run `first`, then all that is ready, as the running loop of this thread."""
         if not are_held():
-            with generators_held():
+            with GeneratorsHeld():
                 self.drain(first)
             return
         outer = events._get_running_loop()
         events._set_running_loop(self)
-        self._thread = get_ident()
+        self._thread = thread = get_ident()
         adapt_libraries()
         try:
-            drain_within_budget(self, self._run_rounds, first)
+            drain_within_budget(self, thread, self._run_rounds, first)
         except Interrupted:
             pass  # its workflow was told that it is stuck
         finally:
@@ -353,8 +353,9 @@ class WorkflowLoop(asyncio.AbstractEventLoop):
                     except BaseException as error:  # noqa: BLE001 - it must not end the drain for the others
                         self._report_from(handle, error)
             if self.progress != progress:
-                rounds = repeats = 0
-                known.clear()
+                if rounds:
+                    rounds = repeats = 0
+                    known.clear()
                 continue
             before = len(known)
             for handle in handles:

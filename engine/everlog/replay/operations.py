@@ -288,6 +288,9 @@ class EndOperation(Operation, eq=False, kw_only=True):
 AskingOperation = SendOperation | StartOperation
 """What is asked of others: written as done together with its effect."""
 
+KeyedOperation = StepOperation | StartOperation
+"""What may be named by its caller."""
+
 
 class DeadlineOperation(Operation, eq=False, kw_only=True):
     """The deadline of a workflow: not asked for by its code, so it is no row but the cancellation that comes of it."""

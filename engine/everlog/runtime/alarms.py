@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Final
 
 from everlog.runtime.residents import NEVER, Resident
@@ -31,13 +31,17 @@ class Alarms:
         self._number += 1
         heapq.heappush(self._heap, (at, self._number, resident))
 
-    def ring(self, now: int) -> Iterator[Resident]:
+    def ring(self, now: int) -> Sequence[Resident]:
         """Give those whose alarm has come, each once."""
+        if not self._heap or self._heap[0][0] > now:
+            return ()
+        rung: list[Resident] = []
         while self._heap and self._heap[0][0] <= now:
             entry = heapq.heappop(self._heap)
             if _counts(entry):
                 entry[2].alarm_at = NEVER
-                yield entry[2]
+                rung.append(entry[2])
+        return rung
 
     def next(self) -> float:
         """Give the store time of the next alarm."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 import msgspec
@@ -31,15 +31,15 @@ from everlog.store import Claimed, Commit, EventRow, Head, NewMessage, NewWorkfl
 
 def commit_of(resident: Resident, drafted: Draft, creates: Sequence[NewWorkflow], *, release: bool) -> Commit:
     """Give the commit that writes a draft and creates what it starts; with `release` it lets go of the workflow."""
-    before = seq = resident.seq
-    recorded_at = drafted.recorded_at
-    rows: list[EventRow] = []
+    before = resident.seq
+    if drafted.only_rows and not release:
+        rows = _event_rows(drafted.rows, before, drafted.recorded_at)
+        return Commit(workflow_id=resident.workflow_id, token=resident.token, seq=before, state="running", events=rows)
     placed = place(drafted.parts, resident.stream_ends or {}, drafted.recorded_at) if drafted.parts else None
     if placed is not None:
         drafted.stream_ends = placed.ends
-    for event in drafted.rows if placed is None else _in_place(drafted.rows, placed):
-        seq += 1
-        rows.append(EventRow(seq, TAGS[type(event)], recorded_at, encode_event(event)))
+    in_place = drafted.rows if placed is None else _in_place(drafted.rows, placed)
+    rows = _event_rows(in_place, before, drafted.recorded_at)
     return Commit(
         workflow_id=resident.workflow_id,
         token=resident.token,
@@ -59,6 +59,15 @@ def commit_of(resident: Resident, drafted: Draft, creates: Sequence[NewWorkflow]
         progress=drafted.progress,
         why=_summary(drafted.rows[-1]) if drafted.state in _EXPLAINED else None,
     )
+
+
+def _event_rows(rows: Iterable[AnyEvent], seq: int, recorded_at: int) -> list[EventRow]:
+    """Give the rows that follow a seq as they are stored."""
+    stored: list[EventRow] = []
+    for event in rows:
+        seq += 1
+        stored.append(EventRow(seq, TAGS[type(event)], recorded_at, encode_event(event)))
+    return stored
 
 
 def stuck_commit(workflow_id: str, token: str, seq: int, *, build: str, why: str) -> Commit:

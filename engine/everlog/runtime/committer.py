@@ -144,7 +144,9 @@ class Committer:
         did = bool(self._uncertain) and self._look_up(now)
         commits = _first(self._commits) if self._commits and now >= self.paused_until else []
         if commits or self._creates or self._posts:
-            self._write(_taken(self._creates), commits, _taken(self._posts), now)
+            creates = _taken(self._creates) if self._creates else []
+            posts = _taken(self._posts) if self._posts else []
+            self._write(creates, commits, posts, now)
             did = True
         if self._busy and now >= self.paused_until:
             did = self._write_busy(now) or did
@@ -166,9 +168,9 @@ class Committer:
         if len(commits) > 1:
             commits.sort(key=_by_workflow)
         batch = Batch(
-            creates=[pending.new for pending in creates],
+            creates=[pending.new for pending in creates] if creates else (),
             commits=[pending.commit for pending in commits],
-            posts=[pending.message for pending in posts],
+            posts=[pending.message for pending in posts] if posts else (),
         )
         try:
             outcome = self._store.commit(batch)
@@ -295,13 +297,16 @@ def _first(waiting: deque[PendingCommit]) -> list[PendingCommit]:
     """Take as many as one batch may have."""
     commits: list[PendingCommit] = []
     size = 0
-    while waiting and len(commits) < MOST_PARTS and size < MOST_BYTES:
+    for _ in range(min(len(waiting), MOST_PARTS)):
+        if size >= MOST_BYTES:
+            break
         pending = waiting.popleft()
         commits.append(pending)
-        for row in pending.commit.events:
+        commit = pending.commit
+        for row in commit.events:
             size += len(row.payload)
-        for item in pending.commit.items:
-            size += len(item.payload)
+        if commit.items:
+            size += sum(len(item.payload) for item in commit.items)
     return commits
 
 

@@ -8,7 +8,6 @@ from typing import Final
 from everlog.core.durations import SECOND
 from everlog.replay.attempts import Attempt
 from everlog.replay.drafting import take_dispatches
-from everlog.replay.execution import StepEnd
 from everlog.replay.operations import Phase
 from everlog.runtime.residents import Resident
 from everlog.runtime.steps import Dispatch
@@ -61,12 +60,9 @@ def given_back(dispatches: Iterable[Dispatch]) -> Iterator[Resident]:
         yield dispatch.resident
 
 
-def take_end(dispatch: Dispatch, end: StepEnd | None, store: Store, *, draining: bool) -> None:
-    """Have the end of an attempt drafted; one without was cut short, and is run again in a while."""
+def take_back(dispatch: Dispatch, store: Store, *, draining: bool) -> None:
+    """Have an attempt that was cut short run again in a while; or, where it may run only once, have that drafted."""
     execution, operation = dispatch.resident.execution, dispatch.operation
-    if end is not None:
-        execution.ended_steps.append((operation, end))
-        return
     operation.dispatched = False
     operation.cut_short += 1
     if operation.definition.at_most_once and not dispatch.refused and not draining:

@@ -54,7 +54,8 @@ class Outlet:
         self._values: dict[str, tuple[Attempt, bytes]] = {}
         self._bytes = 0
         self._turn = 0
-        self._is_told = False
+        self.is_told = False
+        """Whether anything was published since the engine's thread came by last."""
         self._waiters: list[Callable[[], None]] = []
         self._last: dict[tuple[str, str], Attempt] = {}
         """The attempt of each step that emitted last to each stream, as the engine's thread knows it."""
@@ -93,7 +94,7 @@ class Outlet:
         with self._lock:
             _check_running(attempt)
             self._values[name] = (attempt, payload)
-            told, self._is_told = self._is_told, True
+            told, self.is_told = self.is_told, True
         if not told:
             self._wake()
 
@@ -126,7 +127,7 @@ class Outlet:
                 gathered.append(_Gathered(attempt, payloads))
             self._turn += len(payloads)
             self._bytes += sum(map(len, payloads)) + ITEM * len(payloads)
-            told, self._is_told = self._is_told, True
+            told, self.is_told = self.is_told, True
         if not told:
             self._wake()
         return self._bytes > MOST_WAITING
@@ -150,19 +151,15 @@ class Outlet:
 
     # -- on the engine's thread --------------------------------------------------------------------------------------
 
-    def is_empty(self) -> bool:
-        """Tell whether there is nothing to take."""
-        return not self._is_told
-
     def move(self, now: int) -> None:
         """Move all that was published to where the next commit takes it from."""
-        if not self._is_told:
+        if not self.is_told:
             return
         with self._lock:
             items, self._items = self._items, {}
             values, self._values = self._values, {}
             waiters, self._waiters = self._waiters, []
-            self._bytes, self._is_told = 0, False
+            self._bytes, self.is_told = 0, False
         self.flushed_at = now
         for stream, gathered in items.items():
             for one in gathered:

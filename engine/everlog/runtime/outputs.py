@@ -38,7 +38,7 @@ class Outputs:
 
     def look_at(self, resident: Resident) -> None:
         """Have what has come out of a workflow's steps committed: at once, or a little after the last time."""
-        if not (resident.lost or resident.outlet.is_empty()):
+        if resident.outlet.is_told and not resident.lost:
             self._waiting.setdefault(resident, resident.outlet.flushed_at + PAUSE)
 
     def ripe(self, now: int) -> list[Resident]:
@@ -61,8 +61,7 @@ class Outputs:
         """
         published = resident.execution.published
         resident.outlet.move(now)
-        if self._waiting:
-            self._waiting.pop(resident, None)
+        self._waiting.pop(resident, None)
         if (published.parts or published.pending) and published.emits():
             store = streams_of(self._store)
             if resident.stream_ends is None:

@@ -58,6 +58,12 @@ class Resident:
         self.lost = False
         """Whether it was refused, released or ended: nothing of it matters any more."""
 
+    def note(self, drafted: Draft) -> None:
+        """Take note that what a draft says beside its rows is durable."""
+        self.head = (drafted.state, drafted.wake_at, drafted.topics)
+        if drafted.consumed:
+            self.inbox.take(drafted.consumed)
+
 
 def received_again(workflow_id: str, history: History) -> list[InboxRow]:
     """Give messages that a rewinding has made unread, as rows that the store does not have: there they were taken."""

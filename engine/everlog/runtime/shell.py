@@ -20,7 +20,7 @@ from everlog.core.events import EndEvent, decode_event
 from everlog.errors import CorruptLog, EverlogError, NotFound, StoreError, StoreUnavailable
 from everlog.host import Driver, Host
 from everlog.replay.execution import StepEnd
-from everlog.replay.generators import generators_held
+from everlog.replay.generators import GeneratorsHeld
 from everlog.runtime.committer import Committer
 from everlog.runtime.queue_book import QueueBook
 from everlog.runtime.readers import Readers
@@ -87,7 +87,8 @@ class Shell:
     def step_ended(self, dispatch: Dispatch, end: StepEnd | None) -> None:
         """Take the end of an attempt, from the thread that it ran on."""
         self._ended_steps.append((dispatch, end))
-        self.wake()
+        if self.driver is not None:
+            self.driver.wake()
 
     def step_published(self, resident: Resident) -> None:
         """Take note that a step has published something, from the thread that it ran on."""
@@ -118,7 +119,7 @@ class Shell:
             if rest:
                 return rest
             self._rests_until = 0.0
-            with generators_held():
+            with GeneratorsHeld():
                 for _ in range(MOST_ROUNDS):
                     self._pumping_since = self.host.monotonic()
                     if self.closed or not self._round():
@@ -209,8 +210,9 @@ class Shell:
             worker.begin_round(now)
         if at >= self._paused_until:
             try:
-                self._retire()
-                self._poll()
+                if self._retiring:
+                    self._retire()
+                self._poll(at)
                 if worker is not None:
                     self._drive(worker, now)
                 self.readers.look()
@@ -280,9 +282,8 @@ class Shell:
             self.store.retire(self._retiring[-1])
             self._retiring.pop()
 
-    def _poll(self) -> None:
+    def _poll(self, at: float) -> None:
         """See what others have written: when the store tells, or else at most once every `POLL` seconds."""
-        at = self.host.monotonic()
         if not self._told and (self._unsubscribe is not None or at - self._polled_at < POLL):
             return
         told, self._told = self._told, False
@@ -326,21 +327,23 @@ class Shell:
             self.wake()
 
     def _rest(self) -> float | None:
-        left = self._paused_until - self.host.monotonic()
-        if left > 0:
-            return left
+        at = self.host.monotonic()
+        if self._paused_until > at:
+            return self._paused_until - at
         worker, now = self.worker, self.store.now()
         rest = float("inf")
         if worker is not None:
-            next_taken = min(worker.next_claim, worker.admission.next_due) if worker.has_room() else float("inf")
-            due = min(worker.next_alarm(), worker.slots.next_due(), next_taken)
+            due = min(worker.next_alarm(), worker.slots.next_due())
+            next_taken = min(worker.next_claim, worker.admission.next_due)
+            if next_taken < due and worker.has_room():
+                due = next_taken
             if self.ticker is not None and worker.may_start and not worker.draining:
                 due = min(due, self.ticker.next_look)
-            rest = min(rest, max(0.0, (due - now) / SECOND), max(0.0, self.book.next_look() - self.host.monotonic()))
+            rest = min(max(0.0, (due - now) / SECOND), max(0.0, self.book.next_look() - at))
         if self.committer.waits():
             rest = min(rest, max(0.0, (self.committer.next_flush() - now) / SECOND))
         if not self._has_more(worker):
-            self._rests_until = self.host.monotonic() + min(rest, LONGEST_REST)
+            self._rests_until = at + min(rest, LONGEST_REST)
         rest = min(rest, POLL if self._unsubscribe is None else float("inf"))
         return None if rest == float("inf") else rest
 

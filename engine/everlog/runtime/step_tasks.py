@@ -12,12 +12,14 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Generator
 from contextvars import Context
 from types import coroutine
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from everlog.runtime.steps import Dispatch
 
 Body = Callable[["Dispatch"], Coroutine[Any, Any, None]]
+
+_OVER: Final = (StopIteration, asyncio.CancelledError)
 
 
 def run_in_tasks(loop: asyncio.AbstractEventLoop, waiting: deque[Dispatch], body: Body) -> None:
@@ -37,7 +39,7 @@ async def _one_after_another(loop: asyncio.AbstractEventLoop, waiting: deque[Dis
         running, context = body(dispatch), dispatch.operation.context.copy()
         try:
             awaited = context.run(running.send, None)
-        except (StopIteration, asyncio.CancelledError):
+        except _OVER:
             continue
         except BaseException:
             _hand_on(loop, waiting, body)

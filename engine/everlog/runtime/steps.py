@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from everlog.core.codec import Codec
+from everlog.core.codec import Codec, JsonCodec
 from everlog.core.failures import describe
 from everlog.core.retry import next_delay
 from everlog.errors import StepFailed, StepInterrupted, StepTimeout
@@ -62,6 +62,7 @@ class StepRunner:
         self._host = host
         self._loop = loop
         self._codec = codec
+        self._is_json = type(codec) is JsonCodec
         self._clock = clock
         self._report = partial(_close, report)
         self.running: dict[StepOperation, Dispatch] = {}
@@ -132,15 +133,18 @@ class StepRunner:
         limit: asyncio.Timeout | None = None
         result: object
         try:
-            attempt_variable.set(dispatch.attempt)
-            dispatch.attempt.post, dispatch.attempt.client = self.post, self.client
-            args, kwargs = self._arguments(operation)
+            attempt = dispatch.attempt
+            attempt_variable.set(attempt)
+            attempt.post, attempt.client = self.post, self.client
+            args, kwargs = (operation.args, {}) if operation.args is not None else self._arguments(operation)
+            if operation.bound:
+                args = (*operation.bound, *args)
             function: Any = operation.definition.__wrapped__
             if operation.timeout is None:
-                result = await function(*operation.bound, *args, **kwargs)
+                result = await function(*args, **kwargs)
             else:
                 async with asyncio.timeout(operation.timeout / 1_000_000) as limit:
-                    result = await function(*operation.bound, *args, **kwargs)
+                    result = await function(*args, **kwargs)
         except KeyboardInterrupt:
             self._report(dispatch, None)
             raise
@@ -254,15 +258,18 @@ class StepRunner:
         return definition.signature.decode(self._codec, operation.input, what=what, passed=operation.passed)
 
     def _returned(self, operation: StepOperation, started_at: int, result: object) -> StepEnd:
-        definition = operation.definition
-        what = f"result of step {definition.name}"
+        signature = operation.definition.signature
         try:
-            encoded, is_kept = definition.signature.encode_result(self._codec, result, what=what)
+            plain = signature.encode_plain_result(result) if self._is_json else None
+            if plain is not None and len(plain) < LARGE:
+                return StepEnd(started_at=started_at, result=plain, value=result)
+            what = f"result of step {operation.definition.name}"
+            encoded = plain or self._codec.encode(result, signature.result_type, what=what)
             if len(encoded) >= LARGE:
                 check_size(encoded, what)
         except Exception as error:  # noqa: BLE001 - a user's type may raise anything; the step has run: no retry
             return StepEnd(started_at=started_at, failure=describe(error, self._codec))
-        return StepEnd(started_at=started_at, result=encoded, value=result if is_kept else NOT_KEPT)
+        return StepEnd(started_at=started_at, result=encoded, value=NOT_KEPT if plain is None else result)
 
     def _failed(self, operation: StepOperation, started_at: int, error: BaseException) -> StepEnd:
         try:

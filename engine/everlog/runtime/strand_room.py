@@ -30,7 +30,7 @@ class StrandRoom:
 
     def count(self) -> None:
         """Count anew; once a round."""
-        self._free = IDLE_STRANDS - sum(map(_idle_strands, self._held))
+        self._free = IDLE_STRANDS - sum(map(_idle_strands, self._held)) if self._held else IDLE_STRANDS
 
     def reserve(self, definition: AnyWorkflow[..., Any]) -> bool:
         """Tell whether a workflow that is being created may be taken; until the next count it is taken as held."""

@@ -29,7 +29,7 @@ from everlog.runtime.births import Birth, births_of
 from everlog.runtime.claims import creation, rebuild
 from everlog.runtime.commits import commit_of, stuck_commit
 from everlog.runtime.committer import CommitAnswer, Committer, PendingCommit
-from everlog.runtime.dispatches import Dispatches, given_back, take_end
+from everlog.runtime.dispatches import Dispatches, given_back, take_back
 from everlog.runtime.outputs import Outputs
 from everlog.runtime.parking import PARK_AFTER, Resting, is_worth_parking, may_expire
 from everlog.runtime.preparing import can_prepare, prepare
@@ -214,13 +214,16 @@ class Worker:
 
     def step_ended(self, dispatch: Dispatch, end: StepEnd | None) -> None:
         """Take the end of an attempt; without one it was cut short, and is run again."""
-        resident, operation = dispatch.resident, dispatch.operation
-        if self._steps.running.get(operation) is not dispatch:
+        resident, operation, running = dispatch.resident, dispatch.operation, self._steps.running
+        if running.get(operation) is not dispatch:
             return
-        del self._steps.running[operation]
+        del running[operation]
         self.slots.ended(resident, operation)
         if not resident.lost:
-            take_end(dispatch, end, self._store, draining=self.draining)
+            if end is None:
+                take_back(dispatch, self._store, draining=self.draining)
+            else:
+                resident.execution.ended_steps.append((operation, end))
             self._dirty[resident] = None
 
     def read_inbox(self) -> None:
@@ -236,8 +239,8 @@ class Worker:
 
     def wake_due(self, now: int) -> None:
         """Have every workflow looked at whose alarm has rung."""
-        self._dirty.update(dict.fromkeys(self._alarms.ring(now)))
-        self._dirty.update(dict.fromkeys(self.outputs.ripe(now)))
+        for resident in (*self._alarms.ring(now), *self.outputs.ripe(now)):
+            self._dirty[resident] = None
 
     def next_alarm(self) -> float:
         """Give the store time of the next alarm."""
@@ -269,7 +272,9 @@ class Worker:
 
     def _draft(self, resident: Resident, now: int) -> None:
         execution = resident.execution
-        self.outputs.gather(resident, now)
+        published = execution.published
+        if resident.outlet.is_told or published.parts or published.pending:
+            self.outputs.gather(resident, now)
         if execution.sends:
             prepare(execution, self.residents, self._book)
         looks = execution.children.uncertain and not (execution.paused or self.draining)
@@ -289,7 +294,7 @@ class Worker:
     def _rest(self, resident: Resident, now: int) -> None:
         """Set the next alarm; a workflow that only waits has that written to its head, and is parked in the end."""
         execution = resident.execution
-        if execution.children.must_look():
+        if execution.children.uncertain and execution.children.must_look():
             self._alarms.set(resident, now + SETTLE)
         if execution.steps and not execution.due and resident.alarm_at <= now + SETTLE:
             return  # a step is running, and it is looked at again as soon as need be
@@ -323,20 +328,17 @@ class Worker:
         resident.in_flight = drafted
         resident.releasing = release
         births = births_of(drafted, self._host, self) if drafted.starts else ()
-        commit = commit_of(resident, drafted, [one.new for one in births], release=release)
-        self._committer.commit(PendingCommit(commit, partial(self._committed, resident, commit, births)))
+        commit = commit_of(resident, drafted, [one.new for one in births] if births else (), release=release)
+        answered = partial(self._told_others, births) if births or commit.messages else self._answered
+        self._committer.commit(PendingCommit(commit, partial(answered, resident)))
 
-    def _committed(
-        self, resident: Resident, commit: Commit, births: Sequence[Birth], outcome: CommitAnswer | EverlogError
-    ) -> None:
-        if commit.messages or births:
-            if isinstance(outcome, Done):
-                self.look_around()
-            self._answered(resident, outcome)
-            for one in births:
-                one.settle(isinstance(outcome, Done))
-        else:
-            self._answered(resident, outcome)
+    def _told_others(self, births: Sequence[Birth], resident: Resident, outcome: CommitAnswer | EverlogError) -> None:
+        """Take the answer to a commit that sends or starts something."""
+        if isinstance(outcome, Done):
+            self.look_around()
+        self._answered(resident, outcome)
+        for one in births:
+            one.settle(isinstance(outcome, Done))
 
     def _answered(self, resident: Resident, outcome: CommitAnswer | EverlogError) -> None:
         drafted = resident.in_flight
@@ -363,11 +365,12 @@ class Worker:
     def _apply(self, resident: Resident, drafted: Draft) -> None:
         seq = resident.seq
         resident.seq = seq + len(drafted.rows)
-        resident.head = (drafted.state, drafted.wake_at, drafted.topics)
-        if drafted.consumed:
-            resident.inbox.take(drafted.consumed)
-        if drafted.published or drafted.parts:
-            self.outputs.written(resident, drafted)
+        if drafted.only_rows:
+            resident.head = RUNNING
+        else:
+            resident.note(drafted)
+            if drafted.published or drafted.parts:
+                self.outputs.written(resident, drafted)
         execution = resident.execution
         execution.now = recorded_at = drafted.recorded_at
         try:
@@ -390,14 +393,15 @@ class Worker:
 
     def _after_drain(self, resident: Resident) -> None:
         execution = resident.execution
-        self.outputs.look_at(resident)
+        if resident.outlet.is_told:
+            self.outputs.look_at(resident)
         if execution.dropped_steps:
             self._steps.drop(execution.dropped_steps)
             for operation in execution.dropped_steps:
                 self.slots.ended(resident, operation)
             execution.dropped_steps.clear()
-        if execution.undispatched:
-            self._dispatch(resident)
+        if execution.undispatched and self._starting:
+            self._dispatches.gather(resident)
         if self.draining or resident.inbox or wants_draft(execution):
             self._dirty[resident] = None
         else:
