@@ -46,7 +46,6 @@ from everlog.store import (
     ChildDeduplicated,
     ChildExists,
     ClaimRequest,
-    Commit,
     Deduplicated,
     Done,
     Head,
