@@ -18,6 +18,7 @@ from everlog import (
     IdInUse,
     InvalidDefinition,
     NotFound,
+    Queue,
     Schedule,
     ScheduleStatus,
     UsageError,
@@ -64,6 +65,15 @@ def planned_in_a_process() -> datetime:
 async def halves() -> None:
     of_step, of_process = await planned(), await everlog.call(planned_in_a_process)
     SEEN.append((everlog.current().workflow_id, everlog.current().tick, (of_step, of_process)))
+
+
+ONE_BY_ONE = Queue("schedules.one_by_one", concurrency=1)
+
+
+@workflow(schedule=Schedule(every=TEN, catch_up="all"), queue=ONE_BY_ONE)
+async def slow() -> None:
+    SEEN.append((everlog.current().workflow_id, everlog.current().tick, everlog.current().queue))
+    await asyncio.sleep(25)
 
 
 @workflow(schedule=Schedule(every=TEN, catch_up="all"))
@@ -205,6 +215,26 @@ def test_trigger_and_backfill_start_what_the_plan_did_not(kind: str, tmp_path: P
             await made.backfill(datetime(2023, 11, 14), start)
 
     run(program, kind=kind, folder=tmp_path, workflows=[report])
+
+
+@on_both_stores
+def test_what_a_schedule_starts_stands_in_its_queue(kind: str, tmp_path: Path) -> None:
+    async def program(host: SimulatedHost) -> None:
+        store = make_store(host, kind, tmp_path)
+        async with Engine(store, host=host, workflows=[slow, report]) as engine:
+            run_time = slow.options(queue="schedules.one_by_one", priority=-1)
+            await engine.create_schedule("first", Schedule(every=TEN), run_time)
+            with pytest.raises(NotFound, match="there is no queue 'elsewhere'"):
+                await engine.create_schedule("lost", Schedule(every=TEN), report.options(queue="elsewhere"))
+            with pytest.raises(UsageError, match=r"scheduled with delay="):
+                await engine.create_schedule("late", Schedule(every=TEN), report.options(delay=5))
+            await asyncio.sleep(62)
+            begun = list(dict.fromkeys(workflow_id for workflow_id, _, _ in SEEN))
+            assert [workflow_id.partition("@")[0] for workflow_id in begun] == ["first", "first", "first"]
+            assert {queue for _, _, queue in SEEN} == {"schedules.one_by_one"}
+            assert (await engine.queue("schedules.one_by_one").counts()).admitted == 1
+
+    simulate(program)
 
 
 def test_many_ticks_that_were_missed_are_all_made() -> None:

@@ -11,7 +11,7 @@ from msgspec import Raw, Struct
 from msgspec.structs import replace
 
 from everlog.core.durations import SECOND, as_datetime
-from everlog.core.events import ABSENT
+from everlog.core.events import ABSENT, QueuePlace
 from everlog.core.names import LONGEST
 from everlog.core.timing import Timing
 from everlog.errors import CorruptLog
@@ -41,6 +41,8 @@ class StoredSchedule(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The object whose method the workflow is, where that is recorded as a value."""
     timeout: int | None = None
     """The timeout of each workflow, in microseconds."""
+    place: QueuePlace | None = None
+    """Where each workflow stands until it is admitted; due when it was planned."""
     declared: str | None = None
     """What its declaration in code was when it was last taken over, as a digest; None where it was made at run time."""
 

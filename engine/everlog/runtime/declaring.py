@@ -13,12 +13,13 @@ from msgspec import Raw, json
 from msgspec.structs import replace
 
 from everlog.core.codec import Codec, digest
-from everlog.core.events import ABSENT
+from everlog.core.events import ABSENT, QueuePlace
 from everlog.core.names import check_name
 from everlog.core.ticks import LONGEST_NAME, StoredSchedule, decode, with_timing
 from everlog.errors import UsageError
 from everlog.host import Host
 from everlog.replay.definitions import AnyWorkflow
+from everlog.runtime.places import queue_place
 from everlog.runtime.ticking import schedule_row
 from everlog.store import Refused, Store
 from everlog.store_schedules import ScheduleRow, ScheduleWrite, SupportsSchedules
@@ -78,7 +79,8 @@ class Declarations:
             return ScheduleWrite(name=name, revision=revision, row=None)
         check_schedule_name(name)
         timing = one.schedule.timing
-        declared = digest(json.encode([timing, one.timeout]))
+        place = scheduled_place(one)
+        declared = digest(json.encode([timing, one.timeout, place]))
         if before is None:
             after = StoredSchedule(
                 workflow=name, input=Raw(b"{}"), timing=timing, created_at=now, next_tick=timing.after(now)
@@ -95,9 +97,23 @@ class Declarations:
             input=Raw(one.signature.encode(self._codec, (), {}, what=f"input of workflow {name}")),
             instance=ABSENT,
             timeout=one.timeout,
+            place=place,
             declared=declared,
         )
         return ScheduleWrite(name=name, revision=revision, row=schedule_row(name, after, self._host))
+
+
+def scheduled_place(definition: AnyWorkflow[..., Any]) -> QueuePlace | None:
+    """Give where the workflows of a schedule stand in a queue, if they do; `UsageError` for what has no meaning there."""
+    placing = definition.placing
+    given = [name for name in ("delay", "dedup_key") if getattr(placing, name) is not None]
+    if given:
+        raise UsageError(
+            f"workflow {definition.name!r} is scheduled with {given[0]}=, and its ticks have times and ids of their "
+            "own; leave it out"
+        )
+    name = placing.queue_name()
+    return None if name is None else queue_place(placing, name, 0)
 
 
 def no_schedules(store: Store, why: str) -> UsageError:

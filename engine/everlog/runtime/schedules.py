@@ -26,7 +26,7 @@ from everlog.replay.matching import same_arguments, same_object
 from everlog.replay.sizes import check_size
 from everlog.replay.starting import check_passed
 from everlog.runtime.declaring import check_schedule_name as check_schedule_name
-from everlog.runtime.declaring import no_schedules
+from everlog.runtime.declaring import no_schedules, scheduled_place
 from everlog.runtime.handles import Handle
 from everlog.runtime.listing import Listing
 from everlog.runtime.outside import outside
@@ -208,7 +208,10 @@ async def create_schedule(
         next_tick=None,
         instance=recorded_instance(definition, client.codec),
         timeout=definition.timeout,
+        place=scheduled_place(definition),
     )
+    if definition.placing.queue is not None:
+        await client.queue(definition.placing.queue).status()  # which raises where there is no such queue
     await client.ask(partial(_create_here, client, name, wanted, definition))
     return ScheduleHandle(client, name)
 
@@ -243,6 +246,8 @@ def _must_be_same(
         differing = (recorded[:200].decode(errors="replace"), given[:200].decode(errors="replace"))
     elif found.timeout != wanted.timeout:
         differing = (f"timeout {found.timeout} us", f"timeout {wanted.timeout} us")
+    elif found.place != wanted.place:
+        differing = (repr(found.place), repr(wanted.place))
     else:
         return
     before, now = differing

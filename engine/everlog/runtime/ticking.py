@@ -10,6 +10,7 @@ import logging
 from typing import Final
 
 from msgspec import Raw
+from msgspec.structs import replace
 
 from everlog.core.durations import SECOND, as_datetime
 from everlog.core.events import WorkflowCreated
@@ -71,7 +72,7 @@ class Ticker:
         if writes:
             self.next_look = now  # also where another engine was faster
             self._store.write_schedules(writes)
-            self._worker.look_around()
+            self._worker.look_everywhere()
 
     def _written(self, row: ScheduleRow, now: int) -> ScheduleWrite | None:
         """Give what a schedule becomes by its ticks; None where that cannot be known here, and another engine may."""
@@ -112,6 +113,7 @@ def created_by(stored: StoredSchedule, tick: int, host: Host) -> WorkflowCreated
         seed=host.token(),
         instance=stored.instance,
         timeout=stored.timeout,
+        place=None if stored.place is None else replace(stored.place, due_at=tick),
         tick=tick,
         tick_offset=stored.timing.offset(tick),
     )
