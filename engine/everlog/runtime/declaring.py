@@ -104,7 +104,7 @@ class Declarations:
 
 
 def scheduled_place(definition: AnyWorkflow[..., Any]) -> QueuePlace | None:
-    """Give where the workflows of a schedule stand in a queue, if they do; `UsageError` for what has no meaning there."""
+    """Give where the workflows of a schedule stand in a queue, if they do; `UsageError` for what cannot be there."""
     placing = definition.placing
     given = [name for name in ("delay", "dedup_key") if getattr(placing, name) is not None]
     if given:
