@@ -129,6 +129,8 @@ class MemoryStore:
                 takeovers=0 if events and commit.progress else head.takeovers,
                 build=commit.build,
                 why=commit.why,
+                first_seq=head.first_seq if commit.first_seq is None else commit.first_seq,
+                name=head.name if commit.name is None else commit.name,
             ),
         )
         return store.Done()
@@ -184,10 +186,11 @@ class MemoryStore:
             bytes_left = request.max_bytes
             for token, workflow in zip(request.tokens, self._claimable(request), strict=False):
                 self._move(workflow, replace(workflow.head, token=token, worker=request.worker))
-                size = sum(len(event.payload) for event in workflow.events)
+                events = workflow.events[workflow.head.first_seq - 1 :]
+                size = sum(len(event.payload) for event in events)
                 fits = not taken or size <= bytes_left
                 bytes_left -= size if fits else 0
-                history, inbox = list(workflow.events) if fits else [], list(workflow.inbox.values())
+                history, inbox = events if fits else [], list(workflow.inbox.values())
                 taken.append(store.Claimed(head=workflow.head, history=history, inbox=inbox))
             rest = [workflow.head for workflow in self._open[None].values() if workflow.head.name in request.names]
             due = [head.wake_at for head in rest if head.state == "waiting" and head.wake_at is not None]

@@ -74,7 +74,7 @@ class Handle(Generic[T_co]):
             (head,) = store.heads([self._id])
             if head is None:
                 raise NotFound(f"there is no workflow {self._id!r} in this store")
-            return status_of(head, store.read(self._id), store.now())
+            return status_of(head, store.read(self._id, after=head.first_seq - 1), store.now())
 
         return await self._client.ask(read)
 

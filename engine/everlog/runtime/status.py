@@ -20,7 +20,7 @@ class WorkflowStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Where a workflow is. `why` is a sentence; `error` says what is wrong where it failed or is stuck.
 
     `state` is one of queued, running, waiting, stuck, completed, failed, cancelled. `history_length` is the number of
-    events, `worker` the one that holds it, None where nobody does.
+    events since it last continued as new, or of all, `worker` the one that holds it, None where nobody does.
     """
 
     id: str
@@ -59,7 +59,7 @@ def status_of(head: Head, history: Sequence[EventRow] | None, now: int) -> Workf
         error=head.why if head.state in ("failed", "stuck") else None,
         created_at=as_datetime(head.created_at),
         ended_at=None if head.ended_at is None else as_datetime(head.ended_at),
-        history_length=head.seq,
+        history_length=head.seq - head.first_seq + 1,
         worker=head.worker,
     )
 

@@ -18,17 +18,19 @@ from everlog.host import Host
 from everlog.replay.definitions import AnyWorkflow
 from everlog.replay.divergence import CannotGoOn
 from everlog.replay.drafting import Draft, draft, wants_draft
-from everlog.replay.execution import Environment, Execution, StepEnd
+from everlog.replay.execution import Environment, StepEnd
 from everlog.replay.operations import StepOperation
 from everlog.replay.quarantine import was_kept_aside
 from everlog.replay.rests import RUNNING, SETTLE, attention_at, head_state
 from everlog.runtime.alarms import Alarms
 from everlog.runtime.amending import amend
 from everlog.runtime.births import Birth, births_of
-from everlog.runtime.claims import creation, rebuild, whole_history
+from everlog.runtime.claims import execution_of, rebuild, whole_history
 from everlog.runtime.commits import commit_of, going_on, state_commit, stuck_commit
 from everlog.runtime.committer import CommitAnswer, Committer, PendingCommit
 from everlog.runtime.dispatches import Dispatches, given_back, take_end
+from everlog.runtime.lengths import Lengths
+from everlog.runtime.lives import begin_next, succeed
 from everlog.runtime.outputs import Outputs
 from everlog.runtime.parking import PARK_AFTER, Resting, is_worth_parking
 from everlog.runtime.residents import NEVER, History, Resident, received_again
@@ -84,6 +86,7 @@ class Worker:
         self._resting = Resting()
         self._strand_room = StrandRoom()
         self._dispatches = Dispatches()
+        self._lengths = Lengths()
         self.expected = 0
         """So many workflows are being created that will be held here."""
         self.outputs = Outputs(environment.codec, host, store)
@@ -130,10 +133,6 @@ class Worker:
         """Have the store asked for messages and for what may be claimed: something was written for others."""
         self.inbox_wanted = self.claim_wanted = True
 
-    def adopt(self, workflow_id: str, token: str, history: History, definition: AnyWorkflow[..., Any]) -> None:
-        """Hold a workflow that was just created here, and run it to its first wait."""
-        self._take(workflow_id, token, history, (), definition)
-
     def claim(self, now: int) -> None:
         """Take what is runnable, as far as there is room."""
         room = min(self.settings.concurrency - len(self.residents) - self.expected, CLAIM_AT_ONCE)
@@ -159,11 +158,11 @@ class Worker:
             self._committer.commit_alone(commit, partial(self._take_late, claimed, definition))
             return
         try:
-            history = whole_history(claimed, self._store)
+            history, size = whole_history(claimed, self._store)
             if head.takeovers >= MOST_TAKEOVERS:  # its code is not run: it may be what would cost another
                 self._mark_stuck(head.workflow_id, token, head.seq, poisoned(head, history))
             else:
-                self._take(head.workflow_id, token, history, claimed.inbox, definition, head)
+                self.take(head.workflow_id, token, history, claimed.inbox, definition, head, size)
         except StoreUnavailable as error:
             log.warning("workflow %r was claimed and cannot be read now: %s", head.workflow_id, error)
             self._committer.commit_alone(state_commit(head.workflow_id, token, head.seq, head.state, release=True))
@@ -175,7 +174,7 @@ class Worker:
         self._inbox_seen, self.inbox_wanted = 0, True
         self._take_claimed(claimed, definition)
 
-    def _take(
+    def take(
         self,
         workflow_id: str,
         token: str,
@@ -183,13 +182,15 @@ class Worker:
         inbox: Sequence[InboxRow],
         definition: AnyWorkflow[..., Any],
         head: Head | None = None,
+        size: int = 0,
     ) -> None:
-        execution = Execution(workflow_id, creation(workflow_id, history), definition, self.environment)
-        execution.now = history[-1][1]
+        """Hold a workflow, and run it to where it waits. Without a head it was just created or continued here."""
+        execution = execution_of(workflow_id, history, definition, self.environment)
         resident = self.outputs.resident(execution, token, history[-1][0])
         resident.inbox = [*received_again(workflow_id, history), *inbox]
+        self._lengths.taken(resident, size)
         if head is None:
-            resident.stream_ends = {}
+            resident.stream_ends = {} if execution.first_seq == 1 else None
         else:
             resident.head = (head.state, head.wake_at, list(head.topics))
         self.residents[workflow_id] = resident
@@ -279,7 +280,7 @@ class Worker:
                 self._hand_back(resident, now)
             return
         self._resting.end(resident)
-        self._send(resident, drafted)
+        self._send(resident, drafted, release=begin_next(resident, drafted, self))
 
     def _rest(self, resident: Resident, now: int) -> None:
         """Set the next alarm; a workflow that only waits has that written to its head, and is parked in the end."""
@@ -319,6 +320,7 @@ class Worker:
         resident.releasing = release
         births = births_of(drafted, self._host, self) if drafted.starts else ()
         commit = commit_of(resident, drafted, [one.new for one in births], release=release)
+        self._lengths.grows(resident, commit)
         self._committer.commit(PendingCommit(commit, partial(self._committed, resident, commit, births)))
 
     def _committed(
@@ -364,6 +366,9 @@ class Worker:
             resident.inbox = [row for row in resident.inbox if row.row not in taken]
         if drafted.published or drafted.parts:
             self.outputs.written(resident, drafted)
+        if drafted.continues is not None:
+            succeed(resident, drafted, self)
+            return
         execution = resident.execution
         execution.now = recorded_at = drafted.recorded_at
         try:
