@@ -73,6 +73,8 @@ _NO_COMMITS: Final[Mapping[str, object]] = {
     "last_topics": _NO_BIGINTS,
     "builds": _NO_TEXTS,
     "whys": _NO_TEXTS,
+    "first_seqs": _NO_BIGINTS,
+    "next_names": _NO_TEXTS,
     "consumed_ids": _NO_TEXTS,
     "consumed_positions": _NO_BIGINTS,
 }
@@ -257,7 +259,7 @@ def fence(commits: Sequence[Commit]) -> dict[str, object]:
         "tokens": texts([commit.token for commit in commits]),
         "seqs": bigints([commit.seq for commit in commits]),
         "next_seqs": bigints([commit.seq + len(commit.events) for commit in commits]),
-        "sizes": bigints([_size(commit.events) for commit in commits]),
+        "sizes": bigints([_size(commit.events, from_seq=commit.first_seq or 0) for commit in commits]),
         "forgives": bools([bool(commit.events) and commit.progress for commit in commits]),
     }
 
@@ -282,6 +284,8 @@ def moves(commits: Sequence[Commit], now: int) -> dict[str, object]:
         "builds": texts([commit.build for commit in commits]),
         # Sentences for people may quote anything, and a text of the server cannot hold a NUL.
         "whys": texts([commit.why and commit.why.replace("\0", "\N{SYMBOL FOR NULL}") for commit in commits]),
+        "first_seqs": bigints([commit.first_seq for commit in commits]),
+        "next_names": texts([commit.name for commit in commits]),
         "consumed_ids": texts([workflow_id for workflow_id, _ in consumed]) if consumed else _NO_TEXTS,
         "consumed_positions": bigints([position for _, position in consumed]) if consumed else _NO_BIGINTS,
     }
@@ -325,8 +329,8 @@ def events(segment: Segment) -> dict[str, object]:
     }
 
 
-def _size(events: Sequence[EventRow]) -> int:
-    return sum(len(event.payload) for event in events)
+def _size(events: Sequence[EventRow], *, from_seq: int = 0) -> int:
+    return sum(len(event.payload) for event in events if event.seq >= from_seq)
 
 
 class Outcomes:
@@ -373,7 +377,8 @@ def _commit_outcome(outcome: str, index: int, reason: Any) -> CommitOutcome:
 
 def head(row: Sequence[Any]) -> Head:
     """Read one row of find_heads. It has the payload bytes too, which the engine does not want."""
-    workflow_id, name, state, seq, _, created_at, ended_at, token, worker, wake_at, topics, takeovers, build, why = row
+    workflow_id, name, state, seq, _, created_at, ended_at, token, worker, wake_at, topics, *rest = row
+    takeovers, build, why, first_seq = rest
     return Head(
         workflow_id=workflow_id,
         name=name,
@@ -388,6 +393,7 @@ def head(row: Sequence[Any]) -> Head:
         takeovers=takeovers,
         build=build,
         why=why,
+        first_seq=first_seq,
     )
 
 
@@ -408,6 +414,12 @@ def histories(rows: Rows) -> dict[str, list[EventRow]]:
 def is_dense(history: Sequence[EventRow], *, after: int) -> bool:
     """Say whether the events continue a history that ends at `after`, without gaps."""
     return all(event.seq == expected for expected, event in enumerate(history, start=after + 1))
+
+
+def whole(head: Head, history: Sequence[EventRow]) -> Sequence[EventRow]:
+    """Keep back a history with a gap: `read` says what is wrong with it, and the rest of the claim is good."""
+    before = head.first_seq - 1
+    return history if len(history) == head.seq - before and is_dense(history, after=before) else []
 
 
 def workers(rows: Rows) -> list[WorkerRow]:

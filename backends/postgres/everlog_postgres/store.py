@@ -299,7 +299,7 @@ class PostgresStore:
         return [
             Claimed(
                 head=head,
-                history=_whole(head, histories.get(head.workflow_id, [])),
+                history=records.whole(head, histories.get(head.workflow_id, [])),
                 inbox=unread.get(head.workflow_id, []),
             )
             for head in heads
@@ -493,8 +493,3 @@ def _that_fit(rows: Sequence[Sequence[Any]], max_bytes: int) -> list[Sequence[An
             chosen.append(row)
             left -= records.size_of(row)
     return chosen
-
-
-def _whole(head: Head, history: list[EventRow]) -> list[EventRow]:
-    """Keep back a history with a gap: `read` says what is wrong with it, and the rest of the claim is good."""
-    return history if len(history) == head.seq and records.is_dense(history, after=0) else []

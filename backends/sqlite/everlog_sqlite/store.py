@@ -257,7 +257,7 @@ class SqliteStore:
         return [
             Claimed(
                 head=head.head(),
-                history=_whole(head, histories.get(head.number, [])),
+                history=records.whole(head, histories.get(head.number, [])),
                 inbox=unread.get(head.workflow_id, []),
             )
             for head in heads
@@ -426,11 +426,6 @@ def _that_fit(heads: Sequence[HeadRecord], max_bytes: int) -> list[int]:
             numbers.append(head.number)
             max_bytes -= head.bytes
     return numbers
-
-
-def _whole(head: HeadRecord, history: list[EventRow]) -> list[EventRow]:
-    """Keep back a history with a gap: `read` says what is wrong with it, and the rest of the claim is good."""
-    return history if len(history) == head.seq and records.is_dense(history, after=0) else []
 
 
 def _path(url: str) -> Path | None:

@@ -45,7 +45,9 @@ locked AS (
         %(first_topics)s,
         %(last_topics)s,
         %(builds)s,
-        %(whys)s
+        %(whys)s,
+        %(first_seqs)s,
+        %(next_names)s
     ) AS given (
         workflow_id,
         token,
@@ -60,7 +62,9 @@ locked AS (
         first_topic,
         last_topic,
         build,
-        why
+        why,
+        first_seq,
+        name
     )
     CROSS JOIN everlog.heads
     WHERE heads.workflow_id = given.workflow_id
@@ -149,7 +153,7 @@ moved AS (
     UPDATE everlog.heads
     SET
         seq = locked.next_seq,
-        bytes = heads.bytes + locked.size,
+        bytes = CASE WHEN locked.first_seq IS NULL THEN heads.bytes + locked.size ELSE locked.size END,
         takeovers = CASE WHEN locked.forgives THEN 0 ELSE heads.takeovers END,
         state = locked.state,
         ended_at = locked.ended_at,
@@ -158,7 +162,9 @@ moved AS (
         wake_at = locked.wake_at,
         topics = (%(topics)s)[locked.first_topic::integer:locked.last_topic::integer],
         build = locked.build,
-        why = locked.why
+        why = locked.why,
+        first_seq = coalesce(locked.first_seq, heads.first_seq),
+        name = coalesce(locked.name, heads.name)
     FROM locked
     WHERE heads.workflow_id = locked.workflow_id
         AND locked.holds

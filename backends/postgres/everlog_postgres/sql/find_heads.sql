@@ -13,6 +13,7 @@ SELECT
     heads.topics,
     heads.takeovers,
     heads.build,
-    heads.why
+    heads.why,
+    heads.first_seq
 FROM everlog.heads
 WHERE heads.workflow_id = ANY(%(workflow_ids)s)

@@ -13,7 +13,8 @@ SELECT
     heads.topics,
     heads.takeovers,
     heads.build,
-    heads.why
+    heads.why,
+    heads.first_seq
 FROM everlog.heads
 WHERE (
         %(before)s::text IS NULL

@@ -27,4 +27,5 @@ RETURNING
     heads.topics,
     heads.takeovers,
     heads.build,
-    heads.why
+    heads.why,
+    heads.first_seq

@@ -15,7 +15,8 @@ SELECT json_group_array(
         json(topics),
         takeovers,
         build,
-        why
+        why,
+        first_seq
     )
 )
 FROM heads

@@ -39,4 +39,5 @@ RETURNING
     heads.topics,
     heads.takeovers,
     heads.build,
-    heads.why
+    heads.why,
+    heads.first_seq
