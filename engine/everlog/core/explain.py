@@ -14,8 +14,8 @@ def why(state: str, summary: str | None, folded: WorkflowState, now: int) -> str
     """Give the sentence for a head in `state` with `summary` (its `why`), and what its history says."""
     match state:
         case "queued":
-            since = folded.created_at if folded.continued_at is None else folded.continued_at
-            return f"It has waited {spoken(max(0, now - since))} for a worker that knows {folded.name!r}."
+            queued_at = folded.created_at if folded.continued_at is None else folded.continued_at
+            return f"It has waited {spoken(max(0, now - queued_at))} for a worker that knows {folded.name!r}."
         case "paused":
             since = "" if folded.paused_at is None else f" for {spoken(max(0, now - folded.paused_at))}"
             return f"It has been paused{since}: nothing of it begins or arrives until somebody calls resume()."

@@ -68,13 +68,12 @@ def returned(history: Sequence[Stored]) -> list[Returned]:
     """
     history = since_continued(history)
     begins = history[0][2] if history else None
-    carried = begins.messages if isinstance(begins, events.WorkflowContinued) else ()
+    carried: Sequence[Returned] = begins.messages if isinstance(begins, events.WorkflowContinued) else ()
     if not carried and not any(isinstance(event, events.WorkflowRewound) for _, _, event in history):
         return []
     kept = {(message.source, message.number) for message in _messages(Lived(history).rows)}
-    found: dict[tuple[str, int], Returned] = {
-        (message.source, message.number): message for message in (*carried, *_messages(history))
-    }
+    received: Sequence[Returned] = _messages(history)
+    found = {(message.source, message.number): message for message in [*carried, *received]}
     back = [message for name, message in found.items() if name not in kept]
     return sorted(back, key=lambda message: message.arrived_at)
 

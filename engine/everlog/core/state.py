@@ -6,9 +6,10 @@ with one of the three end events. Between them operations open and close. An ope
 what began and ended between two commits has its fact alone. A child that was started is open until its end is heard of,
 which may be after the end of its parent, and then is never. What workflow code publishes, values and streams, opens
 nothing. `workflow_paused` and `workflow_resumed` may stand anywhere before the end; `cancel_requested` ends no pause,
-so the row that does stands before it. `workflow_continued` stands where an end could, and `workflow_began` follows on it
-as on `workflow_created`: what was open is closed, but children, values and streams go on. After the end nothing follows but `workflow_rewound`, which opens the
-history again: what was open at the row that it names is open anew, and its opening rows are written anew.
+so the row that does stands before it. `workflow_continued` stands where an end could, and `workflow_began` follows as
+after `workflow_created`: what was open is closed, but children, values and streams go on. After the end nothing follows
+but `workflow_rewound`, which opens the history again: what was open at the row that it names is open anew, and its
+opening rows are written anew.
 """
 
 from __future__ import annotations

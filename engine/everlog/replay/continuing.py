@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Raw, json, structs
 
-from everlog.core import events
 from everlog.core.codec import digest
 from everlog.core.events import CarriedChild, CarriedMessage, WorkflowContinued, WorkflowCreated
 from everlog.core.heads import InboxRow
@@ -63,8 +62,8 @@ def continuing(
         )
     if definition.id not in (None, execution.workflow_id) or definition.key is not None:
         raise UsageError(
-            f"a workflow that continues as new keeps its id, here {execution.workflow_id!r}; leave out id= and key=, or "
-            "start another workflow"
+            f"a workflow that continues as new keeps its id, here {execution.workflow_id!r}; leave out id= and key=, "
+            "or start another workflow"
         )
     return Continuing(definition, _creation(execution, startable(definition), args, kwargs))
 

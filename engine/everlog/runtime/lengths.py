@@ -1,4 +1,4 @@
-"""Lengths: a warning long before the history of a workflow is so long that its replays are felt. It measures no time."""
+"""Lengths: a warning long before the history of a workflow is so long that replays are felt. They measure no time."""
 
 from __future__ import annotations
 

@@ -422,7 +422,7 @@ class Worker:
     def _ended(self, resident: Resident) -> None:
         outcome = resident.execution.outcome
         self.let_go(resident)
-        if outcome is not None:
+        if isinstance(outcome, EndEvent):
             self._on_end(resident.workflow_id, outcome)
 
     def _fail_to_run(self, resident: Resident, error: Exception) -> None:

@@ -46,7 +46,9 @@ class ContinuingContract:
         at_once = replace(continues("order", token, 1, at=2, last=3), release=False)
         assert commit(store, at_once) == Done()
         for seq in (3, 4):
-            goes_on = Commit(workflow_id="order", token=token, seq=seq, state="running", events=events(seq + 1, seq + 1))
+            goes_on = Commit(
+                workflow_id="order", token=token, seq=seq, state="running", events=events(seq + 1, seq + 1)
+            )
             assert commit(store, goes_on) == Done()
         parks = Commit(workflow_id="order", token=token, seq=5, state="waiting", wake_at=store.now(), release=True)
         assert commit(store, parks) == Done()
