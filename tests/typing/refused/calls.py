@@ -152,3 +152,11 @@ async def starts(engine: Engine, client: Client) -> None:
         pass
     (await handle.status()).id.nothing  # error
     print(text, other, result, again, answer)
+
+
+@workflow
+async def continues() -> None:
+    everlog.continue_as_new(checkout, 3)  # error
+    everlog.continue_as_new(checkout, "a", gifts=True)  # error
+    everlog.continue_as_new(plain, 3)  # error
+    await everlog.continue_as_new(checkout, "a")  # error
