@@ -60,6 +60,12 @@ class Programmer:
         of = [self.node(0)]
         while self.left > 0:
             of.append(self.node(0))
+        return self.sequence_of(of)
+
+    def sequence_of(self, of: list[Node]) -> Node:
+        """Make what is a whole program; some continue as new where they would end."""
+        if self.chance.random() < 0.3:
+            of.append({"do": "continue", "id": 0, **self.draw_continue(0)})
         return {"do": "sequence", "id": 0, "of": of}
 
     def node(self, depth: int) -> Node:
@@ -121,9 +127,9 @@ class Programmer:
         if self.life == MOST_LIVES:
             return {"then": None}
         self.life += 1
-        of = [self.node(0) for _ in range(self.chance.randint(1, 3))]
+        then = self.sequence_of([self.node(0) for _ in range(self.chance.randint(1, 3))])
         self.life -= 1
-        return {"then": {"do": "sequence", "id": 0, "of": of}}
+        return {"then": then}
 
     def draw_sleep(self, depth: int) -> Node:
         return {"seconds": self.chance.choice(MOMENTS), "ours": self.chance.random() < 0.3}
