@@ -353,7 +353,7 @@ async def lives(number: int, told: list[Any]) -> list[Any]:
     told += [str(everlog.uuid4()), await work(number, 0.1), everlog.current().history_length]
     await everlog.emit("log", number)
     if number == 1:
-        await everlog.start(child.options(id="golden-child-of-lives"), 60)
+        await everlog.start(child.options(id="golden-child-of-lives"), 1001)
         await everlog.close_stream("over")
         task = asyncio.create_task(asyncio.sleep(1000))
         await asyncio.sleep(1)
