@@ -488,7 +488,7 @@ CONTINUING = [
         "continuations-that-only-run-on",
         "a commit with `first_seq` moves the head",
         "planning.py",
-        " and commit.first_seq is None\n",
+        " and commit.first_seq is None and commit.name is None\n",
         "\n",
     ),
 ]

@@ -259,7 +259,7 @@ def running_on(commits: Sequence[Commit], known: Mapping[str, HeadRecord]) -> Ru
 def _goes_on(commit: Commit) -> bool:
     """Say whether a commit that leaves the workflow running says nothing else of it."""
     says_more = commit.wake_at is not None or commit.topics or commit.build is not None or commit.why is not None
-    return not says_more and not commit.release and commit.first_seq is None
+    return not says_more and not commit.release and commit.first_seq is None and commit.name is None
 
 
 def _forgives(commit: Commit) -> int:
