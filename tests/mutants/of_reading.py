@@ -191,14 +191,14 @@ CLAIMS = [
         "growth-not-measured",
         "`max_bytes` bounds the payload bytes of histories",
         "sql/advance_heads.sql",
-        "    bytes = bytes + moved.column5,\n",
+        "bytes + moved.column5 ELSE moved.column5 END",
         "",
     ),
     Mutant(
         "growth-by-parking-not-measured",
         "`max_bytes` bounds the payload bytes of histories",
         "sql/move_heads.sql",
-        "    bytes = bytes + moved.column5,\n",
+        "bytes + moved.column5 ELSE moved.column5 END",
         "",
     ),
     Mutant(
