@@ -191,7 +191,7 @@ CLAIMS = [
         "growth-not-measured",
         "`max_bytes` bounds the payload bytes of histories",
         "sql/advance_heads.sql",
-        "bytes + moved.column5 ELSE moved.column5 END",
+        "    bytes = bytes + moved.column5,\n",
         "",
     ),
     Mutant(
@@ -199,7 +199,7 @@ CLAIMS = [
         "`max_bytes` bounds the payload bytes of histories",
         "sql/move_heads.sql",
         "bytes + moved.column5 ELSE moved.column5 END",
-        "",
+        "bytes ELSE moved.column5 END",
     ),
     Mutant(
         "claimed-without-inbox",
