@@ -24,7 +24,7 @@ from everlog import (
 from everlog.core.events import WorkflowContinued, decode_event
 from everlog.core.rewinding import folded, since_continued
 from everlog.memory import MemoryStore
-from everlog.runtime import lengths
+from everlog.runtime import lengths, parking
 from everlog.store import ClaimRequest, Store
 from everlog.testing.simulation import SimulatedHost
 from tests.support import (
@@ -706,6 +706,20 @@ def test_the_fold_of_a_life_needs_nothing_of_what_lies_before() -> None:
             assert getattr(whole, name) == getattr(alone, name), name
     assert {"parent/child~10", "parent/child#3"} <= alone.children.keys()
     assert alone.deadline is not None
+
+
+def test_it_is_parked_as_if_it_had_just_begun(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parking, "_REPLAY_OF_EVENT", 100_000)
+
+    async def program(engine: Engine) -> None:
+        handle = await engine.start(for_ever.options(id="one"), 1)
+        await asyncio.sleep(155)  # in the middle of a round
+        status = await handle.status()
+        assert status.state == "waiting"
+        assert status.worker is None
+        assert len(await handle.history()) > 40
+
+    run(program)
 
 
 # -- long histories ----------------------------------------------------------------------------------------------------

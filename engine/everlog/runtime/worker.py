@@ -280,7 +280,7 @@ class Worker:
                 self._hand_back(resident, now)
             return
         self._resting.end(resident)
-        self._send(resident, drafted, release=begin_next(resident, drafted, self))
+        self._send(resident, drafted, release=drafted.continues is not None and begin_next(resident, drafted, self))
 
     def _rest(self, resident: Resident, now: int) -> None:
         """Set the next alarm; a workflow that only waits has that written to its head, and is parked in the end."""
