@@ -88,7 +88,7 @@ class StepEnd(Struct, frozen=True, kw_only=True, gc=False):
 class Execution:
     """One workflow in memory."""
 
-    def __init__(
+    def __init__(  # long: all that one workflow in memory is made of
         self,
         workflow_id: str,
         created: events.WorkflowCreated,
