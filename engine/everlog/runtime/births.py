@@ -50,7 +50,7 @@ def birth(workflow_id: str, created: WorkflowCreated, now: int, host: Host, work
     def settle(done: bool) -> None:
         worker.expected -= 1
         if done:
-            worker.take(workflow_id, token, [(1, now, created), (2, now, began)], (), definition)
+            worker.adopt(workflow_id, token, [(1, now, created), (2, now, began)], (), definition)
 
     return Birth(held, settle)
 

@@ -68,4 +68,4 @@ def succeed(resident: Resident, drafted: Draft, worker: Worker) -> None:
         worker.claim_wanted = True
         return
     inbox = [row for row in resident.inbox if row.row > 0]  # the others are in the row that continues it
-    worker.take(resident.workflow_id, resident.token, rows[begins:], inbox, resident.successor)
+    worker.adopt(resident.workflow_id, resident.token, rows[begins:], inbox, resident.successor)

@@ -162,7 +162,7 @@ class Worker:
             if head.takeovers >= MOST_TAKEOVERS:  # its code is not run: it may be what would cost another
                 self._mark_stuck(head.workflow_id, token, head.seq, poisoned(head, history))
             else:
-                self.take(head.workflow_id, token, history, claimed.inbox, definition, head, size)
+                self.adopt(head.workflow_id, token, history, claimed.inbox, definition, head, size)
         except StoreUnavailable as error:
             log.warning("workflow %r was claimed and cannot be read now: %s", head.workflow_id, error)
             self._committer.commit_alone(state_commit(head.workflow_id, token, head.seq, head.state, release=True))
@@ -174,7 +174,7 @@ class Worker:
         self._inbox_seen, self.inbox_wanted = 0, True
         self._take_claimed(claimed, definition)
 
-    def take(
+    def adopt(
         self,
         workflow_id: str,
         token: str,
