@@ -162,5 +162,3 @@ async def continues(n: int) -> None:  # what follows on such a call is not looke
         everlog.continue_as_new(checkout, "a", gifts=True)  # error
     if n == 3:
         everlog.continue_as_new(plain, 3)  # error
-    if n == 4:
-        await everlog.continue_as_new(checkout, "a")  # error
