@@ -232,6 +232,7 @@ def projections_fit(store: Store, workflow_id: str) -> None:
     assert [row.seq for row in rows] == list(range(1, head.seq + 1))
     folded = folded_history(rows)
     assert (head.name, head.created_at, head.ended_at) == (folded.name, folded.created_at, folded.ended_at)
+    assert head.first_seq == (folded.continued_seq or 1)
     assert (head.state in ENDED) == (folded.status in ENDED)
     if head.state in ENDED:
         assert head.state == folded.status

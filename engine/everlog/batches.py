@@ -63,6 +63,9 @@ class Commit(Struct, frozen=True, gc=False, kw_only=True):
     leaves it unheld. Such a commit has events, so that of two that build on one seq at most one takes effect. It may
     give an ended workflow a state that is not ended: then what lies unread in its inbox counts again.
 
+    With `first_seq`, the seq of one of its events, the workflow continues as new there: claims give its history from
+    that event on, and `name` is its name from then on. Nothing else changes: the events before it stay.
+
     `events` continue the history densely from `seq`. The head takes `state`, `wake_at`, `topics`, `build` and `why`
     as given. `consumed` are rows of its inbox that the events took; they are deleted. `creates` are workflows that
     come to be with it, its children for one; then `messages` go to other inboxes, those of the created among them.
@@ -93,12 +96,15 @@ class Commit(Struct, frozen=True, gc=False, kw_only=True):
     progress: bool = True
     build: str | None = None
     why: str | None = None
+    first_seq: int | None = None
+    name: str | None = None
 
 
 class Head(Struct, frozen=True, gc=False, kw_only=True):
     """The one mutable row of a workflow.
 
-    Projections of the log: name, state, seq, created_at (recorded_at of seq 1), ended_at (recorded_at of the end).
+    Projections of the log: name, state, seq, created_at (recorded_at of seq 1), ended_at (recorded_at of the end),
+    first_seq (1, or where it last continued as new).
     Coordination: token, worker, wake_at, topics, takeovers, build, why; and `queue`, the last queue it was put into,
     which stays after the end.
     """
@@ -117,6 +123,7 @@ class Head(Struct, frozen=True, gc=False, kw_only=True):
     build: str | None = None
     why: str | None = None
     queue: str | None = None
+    first_seq: int = 1
 
 
 class Done(Struct, frozen=True, gc=False):
@@ -220,6 +227,8 @@ def check_batch(batch: Batch) -> None:
             expected += 1
             if event.seq != expected:
                 raise _gap(commit.workflow_id, expected, event.seq)
+        if commit.first_seq is not None or commit.name is not None:
+            _check_continuation(commit)
         if commit.items:
             _check_items(commit)
         if commit.values and len({value.name for value in commit.values}) < len(commit.values):
@@ -236,6 +245,15 @@ def check_batch(batch: Batch) -> None:
         both = created.intersection(commit.workflow_id for commit in batch.commits)
         if both:
             raise InternalError(f"workflow {min(both)!r} is both created and committed in one batch")
+
+
+def _check_continuation(commit: Commit) -> None:
+    last = commit.seq + len(commit.events)
+    if commit.name is None or commit.first_seq is None or not commit.seq < commit.first_seq <= last:
+        raise InternalError(
+            f"workflow {commit.workflow_id!r} would continue at seq {commit.first_seq} as {commit.name!r}, in a commit "
+            f"of the events {commit.seq + 1} to {last}; give the seq of one of them, and a name"
+        )
 
 
 def _check_creations(commit: Commit) -> None:

@@ -135,6 +135,8 @@ class MemoryStore:
                 build=commit.build,
                 why=commit.why,
                 queue=head.queue if commit.place is None else commit.place.queue,
+                first_seq=head.first_seq if commit.first_seq is None else commit.first_seq,
+                name=head.name if commit.name is None else commit.name,
             ),
         )
         if ended:

@@ -45,9 +45,10 @@ def given(workflows: Sequence[Workflow], max_bytes: int) -> Sequence[store.Claim
     """Give what was taken; a history that does not fit comes empty, save the first."""
     answer: list[store.Claimed] = []
     for workflow in workflows:
-        size = sum(len(event.payload) for event in workflow.events)
+        events = workflow.events[workflow.head.first_seq - 1 :]
+        size = sum(len(event.payload) for event in events)
         fits = not answer or size <= max_bytes
         max_bytes -= size if fits else 0
-        history, inbox = list(workflow.events) if fits else [], list(workflow.inbox.values())
+        history, inbox = events if fits else [], list(workflow.inbox.values())
         answer.append(store.Claimed(head=workflow.head, history=history, inbox=inbox))
     return answer

@@ -83,8 +83,8 @@ class ClaimRequest(Struct, frozen=True, gc=False, kw_only=True):
 
     With `only`, that one workflow is claimed if it is not ended and unheld, runnable or not, whatever its name.
     A claim of a workflow in state `running` that was left by `retire` counts as a takeover (see `retire`).
-    `max_bytes` bounds the payload bytes of all histories together: the first is always whole; one that no longer
-    fits comes with an empty history, to be read by `read`.
+    Histories begin at the head's `first_seq`. `max_bytes` bounds their payload bytes together: the first is always
+    whole; one that no longer fits comes with an empty history, to be read by `read`.
     With `queues`, workflows whose head has a queue that is not among them are left alone.
     """
 

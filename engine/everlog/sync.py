@@ -32,7 +32,7 @@ from everlog.replay.blocking import (
 )
 from everlog.replay.blocking import map as map  # noqa: A004 - it is called sync.map, and imported as a part of sync only
 from everlog.replay.current import Current
-from everlog.replay.primitives import current, now, random, scope, uuid4
+from everlog.replay.primitives import continue_as_new, current, now, random, scope, uuid4
 from everlog.runtime.blocking import Client, Engine, Handle, Listing, QueueHandle, ScheduleHandle, Stream
 
 __all__ = [
@@ -48,6 +48,7 @@ __all__ = [
     "call",
     "close_stream",
     "compensations",
+    "continue_as_new",
     "current",
     "emit",
     "handle",

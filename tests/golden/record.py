@@ -32,6 +32,7 @@ STARTED: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "golden-ending": (workflows.ending.options(timeout=30), ()),
     "golden-terminated": (workflows.terminated, ()),
     "golden-children": (workflows.children, ()),
+    "golden-lives": (workflows.lives, (1, [])),
     "golden-waiting": (workflows.waiting, ()),
 }
 CHILDREN = ("golden-child",)

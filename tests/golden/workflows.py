@@ -347,6 +347,26 @@ async def children() -> list[Any]:
     return told
 
 
+@workflow(name="golden lives")
+async def lives(number: int, told: list[Any]) -> list[Any]:
+    """Continues as new twice, the last time as blocking code, with a child that goes on and a stream that is closed."""
+    told += [str(everlog.uuid4()), await work(number, 0.1), everlog.current().history_length]
+    await everlog.emit("log", number)
+    if number == 1:
+        await everlog.start(child.options(id="golden-child-of-lives"), 1001)
+        await everlog.close_stream("over")
+        task = asyncio.create_task(asyncio.sleep(1000))
+        await asyncio.sleep(1)
+        told.append(task.done())
+        everlog.continue_as_new(lives, 2, told)
+    everlog.continue_as_new(last_life, told)
+
+
+@workflow(name="golden last life")
+def last_life(told: list[Any]) -> list[Any]:
+    return [*told, sync.handle("golden-child-of-lives", child).result(), sync.random().randrange(100)]
+
+
 @workflow(name="golden waiting")
 async def waiting() -> None:
     """Was recorded while it was waiting."""

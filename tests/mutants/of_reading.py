@@ -198,8 +198,8 @@ CLAIMS = [
         "growth-by-parking-not-measured",
         "`max_bytes` bounds the payload bytes of histories",
         "sql/move_heads.sql",
-        "    bytes = bytes + moved.column5,\n",
-        "",
+        "bytes + moved.column5 ELSE moved.column5 END",
+        "bytes ELSE moved.column5 END",
     ),
     Mutant(
         "claimed-without-inbox",
@@ -448,4 +448,49 @@ WORKERS = [
     ),
 ]
 
-READING = [*CLAIMS, *READERS, *WORKERS]
+CONTINUING = [
+    Mutant(
+        "all-lives-read",
+        "histories begin at the head's `first_seq`",
+        "sql/read_histories.sql",
+        " AND events.seq >= heads.first_seq",
+        "",
+    ),
+    Mutant(
+        "continuations-forgotten",
+        "with `first_seq` the workflow continues as new there",
+        "sql/move_heads.sql",
+        "first_seq = coalesce(moved.column14, first_seq)",
+        "first_seq = first_seq",
+    ),
+    Mutant(
+        "continuations-taken-back",
+        "the head keeps `first_seq` until the next commit that has one",
+        "sql/move_heads.sql",
+        "first_seq = coalesce(moved.column14, first_seq)",
+        "first_seq = coalesce(moved.column14, 1)",
+    ),
+    Mutant(
+        "former-name-kept",
+        "`name` is its name from then on",
+        "sql/move_heads.sql",
+        "name = coalesce(moved.column15, name)",
+        "name = name",
+    ),
+    Mutant(
+        "bytes-of-all-lives",
+        "`max_bytes` bounds the payload bytes of the histories that are given",
+        "sql/move_heads.sql",
+        "CASE WHEN moved.column14 IS NULL THEN bytes + moved.column5 ELSE moved.column5 END",
+        "bytes + moved.column5",
+    ),
+    Mutant(
+        "continuations-that-only-run-on",
+        "a commit with `first_seq` moves the head",
+        "planning.py",
+        " and commit.first_seq is None and commit.name is None\n",
+        "\n",
+    ),
+]
+
+READING = [*CLAIMS, *READERS, *WORKERS, *CONTINUING]

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Generator
-from typing import Any
+from collections.abc import Callable, Generator
+from typing import Any, NoReturn
 
 import everlog
 from everlog import sync, workflow
@@ -17,6 +17,7 @@ from tests.property.interpreter import (
     interpret_child,
     limited,
     name_of,
+    of_life,
     once,
     options_of,
     placed,
@@ -31,7 +32,7 @@ from tests.property.interpreter import (
 @workflow
 def interpret_blocking(program: Node, other: str, base: str) -> list[Any]:
     """Run the program; give the trace, whatever happened. `base` is this workflow's id, `other` that of another."""
-    machine = BlockingMachine(base, other)
+    machine = BlockingMachine(base, other, lambda node: sync.continue_as_new(interpret_blocking, node, other, base))
     try:
         machine.note("result", machine.run(program))
     except (Exception, asyncio.CancelledError) as error:
@@ -44,7 +45,9 @@ def interpret_blocking(program: Node, other: str, base: str) -> list[Any]:
 @workflow
 def interpret_child_blocking(program: Node, other: str) -> Any:
     """Run a part of a program as a child: give its value, or raise what it raised."""
-    return BlockingMachine(everlog.current().workflow_id, other).run(program)
+    base = everlog.current().workflow_id
+    machine = BlockingMachine(base, other, lambda node: sync.continue_as_new(interpret_child_blocking, node, other))
+    return machine.run(program)
 
 
 CHILDREN.append(interpret_child_blocking)
@@ -53,8 +56,8 @@ CHILDREN.append(interpret_child_blocking)
 class BlockingMachine(Observer):
     """Runs the nodes of one program. Every kind of node that has a blocking form is a method."""
 
-    def __init__(self, base: str, other: str) -> None:
-        super().__init__(base, other)
+    def __init__(self, base: str, other: str, continue_with: Callable[[Node], NoReturn]) -> None:
+        super().__init__(base, other, continue_with)
         self.futures: list[sync.Future[Any]] = []
 
     def run(self, node: Node) -> Any:
@@ -79,6 +82,9 @@ class BlockingMachine(Observer):
     def do_sleep(self, node: Node) -> int:
         sync.sleep(node["seconds"])
         return 0
+
+    def do_continue(self, node: Node) -> Any:
+        return node["then"] and self.continue_with(node["then"])
 
     def do_draw(self, node: Node) -> list[Any]:
         return [sync.random().randrange(1000), str(sync.uuid4()), sync.now().isoformat()]
@@ -119,9 +125,9 @@ class BlockingMachine(Observer):
     def do_step(self, node: Node) -> Any:
         options, seen = options_of(node), len(self.trace)
         if node["how"] in ("async", "once"):
-            given = limited if node.get("limited") else work if node["how"] == "async" else once
+            given = of_life(limited if node.get("limited") else work if node["how"] == "async" else once, node)
             return sync.call(given.options(**options), node["value"], node["seconds"], node["failures"], seen)
-        threaded = plain.options(**options)
+        threaded = of_life(plain, node).options(**options)
         if node["how"] == "call":
             return sync.call(threaded, node["value"], node["failures"], seen)
         return threaded(node["value"], node["failures"], seen)
@@ -196,8 +202,8 @@ class BlockingMachine(Observer):
         """Steps in branches of their own, without code around them."""
         singles = self.singles(node)
         if node["index"]:
-            return sync.map(single_async, singles, limit=node["most"])
-        return sync.map(single_plain, singles, limit=node["most"])
+            return sync.map(of_life(single_async, node), singles, limit=node["most"])
+        return sync.map(of_life(single_plain, node), singles, limit=node["most"])
 
     def do_several(self, node: Node) -> Any:
         futures = [sync.submit(self.run, child) for child in node["of"]]

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncGenerator, Callable, Iterable
 from datetime import timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 import anyio
 
@@ -108,7 +108,7 @@ async def amends(which: int, number: int, delay: float, failures: int) -> None:
 @workflow
 async def interpret(program: Node, other: str, base: str) -> list[Any]:
     """Run the program; give the trace, whatever happened. `base` is this workflow's id, `other` that of another."""
-    machine = Machine(base, other)
+    machine = Machine(base, other, lambda node: everlog.continue_as_new(interpret, node, other, base))
     try:
         machine.note("result", await machine.run(program))
     except (Exception, asyncio.CancelledError) as error:
@@ -121,7 +121,8 @@ async def interpret(program: Node, other: str, base: str) -> list[Any]:
 @workflow
 async def interpret_child(program: Node, other: str) -> Any:
     """Run a part of a program as a child: give its value, or raise what it raised."""
-    return await Machine(everlog.current().workflow_id, other).run(program)
+    base = everlog.current().workflow_id
+    return await Machine(base, other, lambda node: everlog.continue_as_new(interpret_child, node, other)).run(program)
 
 
 CHILDREN: list[Definition[..., Any]] = [interpret_child]
@@ -143,7 +144,8 @@ def told(outcome: Any) -> Any:
 class Observer:
     """Writes down what can be observed, in either colour."""
 
-    def __init__(self, base: str, other: str) -> None:
+    def __init__(self, base: str, other: str, continue_with: Callable[[Node], NoReturn]) -> None:
+        self.continue_with = continue_with
         self.trace: list[Any] = []
         self.names = {"self": base, "other": other, "nobody": f"{base}-nobody"}
         self.began = everlog.now()
@@ -198,11 +200,16 @@ def options_of(node: Node) -> dict[str, Any]:
     return options
 
 
+def of_life(given: Any, node: Node) -> Any:
+    """Give the step under a name that it has in no other life: those of two lives would be taken for one."""
+    return given.options(name=f"{given.name} {node['life']}") if node.get("life") else given
+
+
 class Machine(Observer):
     """Runs the nodes of one program. Every kind of node is a method."""
 
-    def __init__(self, base: str, other: str) -> None:
-        super().__init__(base, other)
+    def __init__(self, base: str, other: str, continue_with: Callable[[Node], NoReturn]) -> None:
+        super().__init__(base, other, continue_with)
         self.queues = [asyncio.Queue[int](2), asyncio.Queue[int]()]
         self.events = [asyncio.Event(), asyncio.Event()]
         self.locks = [asyncio.Lock(), asyncio.Lock()]
@@ -246,6 +253,9 @@ class Machine(Observer):
     async def do_fail(self, node: Node) -> Any:
         raise self.failure()
 
+    async def do_continue(self, node: Node) -> Any:
+        return node["then"] and self.continue_with(node["then"])
+
     async def do_scope(self, node: Node) -> Any:
         with everlog.scope(node["label"]):
             return await self.run(node["body"])
@@ -279,9 +289,9 @@ class Machine(Observer):
     async def do_step(self, node: Node) -> Any:
         options, seen = options_of(node), len(self.trace)
         if node["how"] in ("async", "once"):
-            given = limited if node.get("limited") else work if node["how"] == "async" else once
+            given = of_life(limited if node.get("limited") else work if node["how"] == "async" else once, node)
             return await given.options(**options)(node["value"], node["seconds"], node["failures"], seen)
-        threaded = plain.options(**options)
+        threaded = of_life(plain, node).options(**options)
         if node["how"] == "call":
             return await everlog.call(threaded, node["value"], node["failures"], seen)
         if node["how"] == "thread":
@@ -345,7 +355,7 @@ class Machine(Observer):
         return await self.mapped(guarded, node["of"], node, "guarded" if node["all"] and not node["mixed"] else "run")
 
     async def do_spread(self, node: Node) -> Any:
-        single = (single_plain, single_async)[node["index"]]
+        single = of_life((single_plain, single_async)[node["index"]], node)
 
         async def spread(values: list[int]) -> int:
             return await everlog.call(single, values)

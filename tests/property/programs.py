@@ -17,18 +17,20 @@ MOMENTS = [0, 0.001, 0.01, 0.05, 0.1, 0.1, 0.5, 1, 2]
 """Seconds: few different ones, so that things often fall together."""
 LIMITS = [0, 0.01, 0.05, 0.1, 0.5, 1, 2, 5]
 TOPICS = ["a", "b"]
+MOST_LIVES = 3
+"""So often may a program continue as new."""
 LEAVES = ["step"] * 8 + ["sleep"] * 3 + ["recv"] * 2 + ["send", "draw", "fail", "put", "get", "set", "event"]
 LEAVES += ["join", "cancel", "condition", "barrier", "drained", "everyone", "ended", "ended", "stop", "tell"]
-LEAVES += ["publish"] * 3
+LEAVES += ["publish"] * 3 + ["continue"] * 2
 INNER = ["sequence"] * 4 + ["gather", "group", "wait", "completed", "timeout", "wait_for", "nursery", "move_on"] * 2
 INNER += ["guard", "guard", "swallow", "scope", "spawn", "shield", "later", "callback", "generator", "generator"]
 INNER += ["lock", "semaphore", "notify", "poll", "fail_after", "child", "child", "child", "undo", "undo"]
 BLOCKING_LEAVES = ["step"] * 8 + ["sleep"] * 3 + ["recv"] * 2 + ["send", "draw", "fail", "join", "cancel", "spread"]
-BLOCKING_LEAVES += ["ended", "ended", "stop", "tell"] + ["publish"] * 3
+BLOCKING_LEAVES += ["ended", "ended", "stop", "tell"] + ["publish"] * 3 + ["continue"] * 2
 BLOCKING_INNER = ["sequence"] * 3 + ["map"] * 4 + ["several", "timeout"] * 2 + ["guard", "swallow", "scope", "spawn"]
 BLOCKING_INNER += ["generator", "child", "child", "undo"]
 """The kinds that have a blocking form as well; `interpreter` runs them in async code, `blocking_interpreter` not so."""
-OF_CHILDREN = ["step"] * 3 + ["sleep"] * 2 + ["ended"] * 3 + ["stop", "tell", "fail", "recv", "send"]
+OF_CHILDREN = ["step"] * 3 + ["sleep"] * 2 + ["ended"] * 3 + ["stop", "tell", "fail", "recv", "send", "continue"]
 INNER_OF_CHILDREN = ["child"] * 6 + ["sequence", "gather", "gather", "group", "wait", "completed", "timeout"]
 INNER_OF_CHILDREN += ["wait_for", "guard", "swallow", "spawn", "scope", "move_on"]
 BLOCKING_OF_CHILDREN = ["child"] * 6 + ["sequence", "map", "map", "several", "timeout", "guard", "swallow", "spawn"]
@@ -58,12 +60,20 @@ class Programmer:
         self.left = nodes
         self.timed = timed
         self.number = 0
+        self.life = 0
+        """How often the workflow has continued as new where the node is."""
 
     def program(self) -> Node:
         """Draw a whole program."""
         of = [self.node(0)]
         while self.left > 0:
             of.append(self.node(0))
+        return self.sequence_of(of)
+
+    def sequence_of(self, of: list[Node]) -> Node:
+        """Make what is a whole program; some continue as new where they would end."""
+        if self.chance.random() < 0.3:
+            of.append({"do": "continue", "id": 0, **self.draw_continue(0)})
         return {"do": "sequence", "id": 0, "of": of}
 
     def node(self, depth: int) -> Node:
@@ -73,7 +83,7 @@ class Programmer:
         leaf = depth > 5 or self.left <= 0 or self.chance.random() < 0.2 + 0.1 * depth
         if not self.timed:
             inner = BLOCKING_UNTIMED if self.blocking else UNTIMED
-            kind = self.chance.choice(["step", "step", "step", "step", "fail", "sleep"] if leaf else inner)
+            kind = self.chance.choice(["step", "step", "step", "step", "fail", "sleep", "continue"] if leaf else inner)
         elif self.family:
             inner = BLOCKING_OF_CHILDREN if self.blocking else INNER_OF_CHILDREN
             leaves = OF_CHILDREN + ["enqueue"] * 14 if self.queued else OF_CHILDREN
@@ -83,6 +93,8 @@ class Programmer:
         else:
             kind = self.chance.choice(LEAVES if leaf else INNER)
         drawn = {"do": kind, "id": self.number, **getattr(self, f"draw_{kind}", self.draw_nothing)(depth + 1)}
+        if self.life:
+            drawn["life"] = self.life
         if self.chance.random() < 0.3 and not self.blocking:
             drawn["name"] = self.chance.choice(["ship", "bill", "a/b#2"])
         return drawn
@@ -121,6 +133,14 @@ class Programmer:
         if self.timed and chance.random() < 0.15:
             drawn["key"] = chance.choice(["k1", "k2"])
         return drawn
+
+    def draw_continue(self, depth: int) -> Node:
+        if self.life == MOST_LIVES:
+            return {"then": None}
+        self.life += 1
+        then = self.sequence_of([self.node(0) for _ in range(self.chance.randint(1, 3))])
+        self.life -= 1
+        return {"then": then}
 
     def draw_sleep(self, depth: int) -> Node:
         return {"seconds": self.chance.choice(MOMENTS), "ours": self.chance.random() < 0.3}

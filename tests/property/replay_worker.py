@@ -14,13 +14,13 @@ from random import Random
 from typing import Any
 
 from everlog.core.codec import JsonCodec
-from everlog.core.events import AnyEvent, decode_event
-from everlog.core.rewinding import folded
+from everlog.core.events import AnyEvent, WorkflowContinued, decode_event
+from everlog.core.rewinding import Stored, folded
 from everlog.replay.divergence import CannotGoOn
 from everlog.replay.drafting import take_dispatches
 from everlog.replay.execution import Environment, Execution
 from everlog.replay.registry import defining_packages, registered_workflows
-from everlog.runtime.claims import creation
+from everlog.runtime.claims import first_creation
 
 DEFINING = "tests.property.interpreter"
 BLOCKING = "tests.property.blocking_interpreter"
@@ -47,16 +47,25 @@ class _Thing:
 
 
 def replay(recorded: dict[str, Any], stirrer: Stirrer) -> None:
-    """Replay one history; raise where anything is otherwise than it was."""
+    """Replay one history, life by life; raise where anything is otherwise than it was."""
     rows = [(seq, at, decode_event(payload.encode())) for seq, at, payload in recorded["rows"]]
-    created = creation(recorded["id"], rows)
+    begins = [place for place, (_, _, event) in enumerate(rows) if isinstance(event, WorkflowContinued)]
+    for first, last in zip([0, *begins], [*begins, len(rows) - 1], strict=True):
+        replay_life(recorded, rows[first : last + 1], stirrer)
+
+
+def replay_life(recorded: dict[str, Any], rows: list[Stored], stirrer: Stirrer) -> None:
+    """Replay what lies between two rows with which the workflow continued, or was created, or where it is now."""
+    continues = len(rows) > 1 and isinstance(rows[-1][2], WorkflowContinued)
+    created = first_creation(recorded["id"], rows)
     environment = Environment(
         codec=JsonCodec(),
         may_import=lambda package: package in defining_packages(),
         python=platform.python_version(),
     )
     stirrer.stir(300)
-    execution = Execution(recorded["id"], created, registered_workflows()[created.name], environment)
+    definition = registered_workflows()[created.name]
+    execution = Execution(recorded["id"], created, definition, environment, first_seq=rows[0][0])
     apply = execution.apply
 
     def stirred(seq: int, recorded_at: int, event: AnyEvent) -> None:
@@ -66,7 +75,7 @@ def replay(recorded: dict[str, Any], stirrer: Stirrer) -> None:
     execution.apply = stirred  # type: ignore[method-assign] # what a replay does with each row
     try:
         execution.replay(rows)
-        ended = recorded["state"] in ("completed", "failed", "cancelled")
+        ended = continues or recorded["state"] in ("completed", "failed", "cancelled")
         assert ended == (execution.outcome is not None), f"{recorded['state']}, but {execution.outcome}"
         if ended:
             assert not execution.operations, list(execution.operations)
@@ -78,7 +87,8 @@ def replay(recorded: dict[str, Any], stirrer: Stirrer) -> None:
             assert opened == there, f"open in the history: {sorted(opened)}, in the code: {sorted(there)}"
         children, known = folded(rows).children, execution.children.open
         assert children.keys() == known.keys(), f"children of the history: {[*children]}, of the code: {[*known]}"
-        assert [one.asked for one in children.values()] == [one.asked for one in known.values()]
+        asked = [one.asked or (continues and one.is_to_be_asked()) for one in known.values()]
+        assert [one.asked for one in children.values()] == asked
     finally:
         execution.tear_down()
 

@@ -75,7 +75,10 @@ def make_alike(node: Node) -> None:
         node["most"] = 0
     elif node.get("how") in ("thread", "executor"):
         node["how"] = "call"
-    for child in [*node.get("of", ()), *(node[key] for key in ("body", "clean") if isinstance(node.get(key), dict))]:
+    for child in [
+        *node.get("of", ()),
+        *(node[key] for key in ("body", "clean", "then") if isinstance(node.get(key), dict)),
+    ]:
         make_alike(child)
 
 
@@ -88,6 +91,8 @@ def seed_of(recorded: dict[str, Any]) -> str:
 def rows_of(recorded: dict[str, Any]) -> list[Any]:
     """Give a history without the name of its function."""
     rows = [[seq, at, json.loads(payload)] for seq, at, payload in recorded["rows"]]
-    del rows[0][2]["name"]
+    for _, _, row in rows:
+        if row["type"] in ("workflow_created", "workflow_continued"):
+            del row.get("created", row)["name"]
     last = decode_event(recorded["rows"][-1][2].encode())
     return [*rows, json.loads(bytes(last.result)) if isinstance(last, WorkflowCompleted) else None]

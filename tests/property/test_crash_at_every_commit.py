@@ -11,6 +11,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import accumulate
 from random import Random
 from typing import Any
 
@@ -20,9 +21,11 @@ from everlog import Engine, Handle, NotFound
 from everlog.core.events import (
     ChildEnded,
     ChildStarted,
+    MessageReceived,
     StepCompleted,
     StepFailed,
     WorkflowCompleted,
+    WorkflowContinued,
     WorkflowCreated,
     decode_event,
 )
@@ -163,7 +166,12 @@ class Life:
             rows = [decode_event(row[2].encode()) for row in recorded["rows"]]
             assert [row[0] for row in recorded["rows"]] == [*range(1, len(rows) + 1)]
             assert recorded["state"] in ENDED, f"{recorded['id']} was lost: {recorded['state']}"
-            ends = Counter(row.operation for row in rows if isinstance(row, StepCompleted | StepFailed | ChildEnded))
+            lives = accumulate(isinstance(row, WorkflowContinued) for row in rows)
+            ends = Counter(
+                (life, row.operation)
+                for life, row in zip(lives, rows, strict=True)
+                if isinstance(row, StepCompleted | StepFailed | ChildEnded)
+            )
             assert all(number == 1 for number in ends.values()), ends
             started = [row for row in rows if isinstance(row, ChildStarted) and not row.existed]
             made.update((row.child, recorded["id"]) for row in started)
@@ -270,6 +278,32 @@ def test_a_crash_at_any_commit_does_not_change_the_result(
                 yield recorded
 
     assert replayer.check(crashed()) > 5 * len(seeds)
+
+
+def rounds(life: int) -> dict[str, Any]:
+    """Give a program that receives two messages, takes a step, and continues as new, twice."""
+    received = {"do": "recv", "id": 1, "topic": "a", "seconds": None, "default": False}
+    taken = {"do": "step", "id": 2, "how": "async", "value": 1, "seconds": 0.1, "failures": 0, "attempts": 1}
+    then = {"do": "continue", "id": 3, "then": rounds(life + 1)} if life < 2 else {"do": "draw", "id": 3}
+    return {"do": "sequence", "id": 0, "of": [received, {**taken, "life": life}, received, then]}
+
+
+@in_both_colours
+def test_each_message_is_received_once_and_in_order_across_lives_by_a_crash_at_any_commit(
+    replayer: Replayer, database: Database, blocking: bool
+) -> None:
+    outside = [{"after": 0.07, "do": "send", "to": 0, "topic": "a", "value": number} for number in range(6)]
+    recipe = {"seed": 1, "programs": [rounds(0)], "blocking": [blocking], "timeouts": [None], "outside": outside}
+
+    def crashed() -> Iterator[dict[str, Any]]:
+        for _, recorded in crash_everywhere(recipe, database):
+            rows = [decode_event(row[2].encode()) for row in recorded["rows"]]
+            received = [int(bytes(row.message)) for row in rows if isinstance(row, MessageReceived)]
+            assert received == list(range(6)), recorded["from"]
+            assert sum(isinstance(row, WorkflowContinued) for row in rows) == 2
+            yield recorded
+
+    assert replayer.check(crashed()) > 20
 
 
 @pytest.mark.long

@@ -50,6 +50,16 @@ async def collects(count: int) -> list[Any]:
     return [await everlog.recv("news") for _ in range(count)]
 
 
+@workflow
+async def collects_in_lives(count: int, seen: list[Any]) -> list[Any]:
+    for _ in range(3):
+        if len(seen) < count:
+            seen.append(await everlog.recv("news"))
+    if len(seen) < count:
+        everlog.continue_as_new(collects_in_lives, count, seen)
+    return seen
+
+
 class Fleet:
     """Two engines on one store, and what can happen to them."""
 
@@ -66,7 +76,7 @@ class Fleet:
         self.hosts[number] = self.host.sibling()
         self.stores[number] = FlakyStore(self.database.open(self.host.wall))
         host: Host = self.hosts[number]
-        engine = Engine(self.stores[number], host=host, workflows=[tells, collects], lease=3)
+        engine = Engine(self.stores[number], host=host, workflows=[tells, collects, collects_in_lives], lease=3)
         self.engines[number] = await opened(engine)
         return self.engines[number]
 
@@ -129,7 +139,10 @@ def two_engines(database: Database, seed: int, mishaps: list[tuple[int, str, flo
         for number in (0, 1):
             await fleet.open(number)
         names = [f"teller-{number}" for number in range(SENDERS)]
-        await fleet.engines[0].start(collects.options(id=COLLECTOR), SENDERS * ROUNDS)
+        if seed % 2:
+            await fleet.engines[0].start(collects.options(id=COLLECTOR), SENDERS * ROUNDS)
+        else:
+            await fleet.engines[0].start(collects_in_lives.options(id=COLLECTOR), SENDERS * ROUNDS, [])
         for name in names:
             await fleet.engines[Random(name).randrange(2)].start(tells.options(id=name), name)
         for number, what, pause in mishaps:

@@ -20,6 +20,7 @@ from everlog import (
     Schedule,
     WorkflowFailed,
     close_stream,
+    continue_as_new,
     emit,
     recv,
     set_value,
@@ -136,6 +137,36 @@ def everlog(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch)
         return Printed(code, printed.out, printed.err)
 
     return run
+
+
+# -- workflows that continue as new ------------------------------------------------------------------------------------
+
+
+@workflow(name="cli_rounds")
+async def rounds(number: int) -> int:
+    await set_value("round", number)
+    await set_value(f"in {number}", True)
+    if number < 3:
+        continue_as_new(rounds, number + 1)
+    return number
+
+
+def test_show_begins_where_a_workflow_last_continued_and_log_has_it_all(tmp_path: Path, everlog: Command) -> None:
+    async def fill() -> None:
+        async with Engine(f"sqlite:///{tmp_path / 'rounds.db'}", workflows=[rounds]) as engine:
+            assert await engine.run(rounds.options(id="rounds"), 1) == 3
+
+    asyncio.run(fill())
+    shown = everlog("show", "rounds", "--db", tmp_path / "rounds.db").out
+    assert "since it continued as new, at event 9" in shown
+    assert "value     in 1: true" in shown
+    assert "value     round: 3" in shown
+    assert re.search(r'continued +as cli_rounds \{"number":3\}', shown)
+    assert "created " not in shown.partition("AFTER")[2]
+    whole = everlog("show", "--all", "rounds", "--db", tmp_path / "rounds.db").out
+    assert re.search(r'created +\{"number":1\}', whole)
+    assert whole.count("continued  ") == 2
+    assert everlog("log", "rounds", "--db", tmp_path / "rounds.db").out.count("workflow_continued") == 2
 
 
 # -- values and streams ------------------------------------------------------------------------------------------------

@@ -53,6 +53,13 @@ EXAMPLES: list[AnyEvent] = [
     events.WorkflowRewound(to=2, by="somebody", asked_at=1),
     events.WorkflowPlaced(by="somebody", place=events.QueuePlace(queue="mail", priority=1)),
     events.InputReplaced(by="somebody", input=NULL, place=events.QueuePlace(queue="mail", due_at=1)),
+    events.WorkflowContinued(
+        created=CREATED,
+        began_at=1,
+        children=(events.CarriedChild(child="order/pack", operation="pack", name="pack", since=1),),
+        messages=(events.CarriedMessage(source="c", number=1, topic="t", arrived_at=1, message=NULL),),
+        closed=("log",),
+    ),
     events.WorkflowCompleted(result=NULL),
     events.WorkflowFailed(error=ERROR),
     events.WorkflowCancelled(),

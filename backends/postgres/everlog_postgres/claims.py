@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from everlog.errors import EverlogError, StoreUnavailable
-from everlog.store import AdmitRequest, ClaimAnswer, Claimed, ClaimRequest, EventRow, Head, InboxRow
+from everlog.store import AdmitRequest, ClaimAnswer, Claimed, ClaimRequest, InboxRow
 from everlog_postgres import records
 from everlog_postgres.admissions import SOON, Admissions
 from everlog_postgres.arrays import texts
@@ -121,7 +121,7 @@ class Claims:
         return [
             Claimed(
                 head=head,
-                history=_whole(head, histories.get(head.workflow_id, [])),
+                history=records.whole(head, histories.get(head.workflow_id, [])),
                 inbox=unread.get(head.workflow_id, []),
             )
             for head in heads
@@ -155,8 +155,3 @@ def _that_fit(rows: Sequence[Sequence[Any]], max_bytes: int) -> list[Sequence[An
             chosen.append(row)
             left -= records.size_of(row)
     return chosen
-
-
-def _whole(head: Head, history: list[EventRow]) -> list[EventRow]:
-    """Keep back a history with a gap: `read` says what is wrong with it, and the rest of the claim is good."""
-    return history if len(history) == head.seq and records.is_dense(history, after=0) else []

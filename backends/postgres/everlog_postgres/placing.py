@@ -72,4 +72,4 @@ def _places(segment: Segment) -> Iterator[tuple[str, str | None, Place, bool]]:
             if new.place is not None:
                 yield new.workflow_id, new.name, new.place, False
         if commit.place is not None:
-            yield commit.workflow_id, None, commit.place, commit.state == "paused"
+            yield commit.workflow_id, commit.name, commit.place, commit.state == "paused"

@@ -79,6 +79,8 @@ _NO_COMMITS: Final[Mapping[str, object]] = {
     "builds": _NO_TEXTS,
     "whys": _NO_TEXTS,
     "queues": _NO_TEXTS,
+    "first_seqs": _NO_BIGINTS,
+    "next_names": _NO_TEXTS,
     "consumed_ids": _NO_TEXTS,
     "consumed_positions": _NO_BIGINTS,
 }
@@ -265,7 +267,7 @@ def fence(commits: Sequence[Commit]) -> dict[str, object]:
         "tokens": texts([commit.token for commit in commits]),
         "seqs": bigints([commit.seq for commit in commits]),
         "next_seqs": bigints([commit.seq + len(commit.events) for commit in commits]),
-        "sizes": bigints([_size(commit.events) for commit in commits]),
+        "sizes": bigints([_size(commit.events, from_seq=commit.first_seq or 0) for commit in commits]),
         "forgives": bools([bool(commit.events) and commit.progress for commit in commits]),
     }
 
@@ -291,6 +293,8 @@ def moves(commits: Sequence[Commit], now: int) -> dict[str, object]:
         # Sentences for people may quote anything, and a text of the server cannot hold a NUL.
         "whys": texts([commit.why and commit.why.replace("\0", "\N{SYMBOL FOR NULL}") for commit in commits]),
         "queues": queue_column(commits),
+        "first_seqs": bigints([commit.first_seq for commit in commits]),
+        "next_names": texts([commit.name for commit in commits]),
         "consumed_ids": texts([workflow_id for workflow_id, _ in consumed]) if consumed else _NO_TEXTS,
         "consumed_positions": bigints([position for _, position in consumed]) if consumed else _NO_BIGINTS,
     }
@@ -334,8 +338,8 @@ def events(segment: Segment) -> dict[str, object]:
     }
 
 
-def _size(events: Sequence[EventRow]) -> int:
-    return sum(len(event.payload) for event in events)
+def _size(events: Sequence[EventRow], *, from_seq: int = 0) -> int:
+    return sum(len(event.payload) for event in events if event.seq >= from_seq)
 
 
 class Outcomes:
@@ -383,7 +387,7 @@ def _commit_outcome(outcome: str, index: int, reason: Any) -> CommitOutcome:
 def head(row: Sequence[Any]) -> Head:
     """Read one row of find_heads. It has the payload bytes too, which the engine does not want."""
     (workflow_id, name, state, seq, _, created_at, ended_at, token, worker, wake_at, *rest) = row
-    topics, takeovers, build, why, queue = rest
+    topics, takeovers, build, why, queue, first_seq = rest
     return Head(
         workflow_id=workflow_id,
         name=name,
@@ -399,6 +403,7 @@ def head(row: Sequence[Any]) -> Head:
         build=build,
         why=why,
         queue=queue,
+        first_seq=first_seq,
     )
 
 
@@ -419,6 +424,12 @@ def histories(rows: Rows) -> dict[str, list[EventRow]]:
 def is_dense(history: Sequence[EventRow], *, after: int) -> bool:
     """Say whether the events continue a history that ends at `after`, without gaps."""
     return all(event.seq == expected for expected, event in enumerate(history, start=after + 1))
+
+
+def whole(head: Head, history: Sequence[EventRow]) -> Sequence[EventRow]:
+    """Keep back a history with a gap: `read` says what is wrong with it, and the rest of the claim is good."""
+    before = head.first_seq - 1
+    return history if len(history) == head.seq - before and is_dense(history, after=before) else []
 
 
 def workers(rows: Rows) -> list[WorkerRow]:

@@ -193,6 +193,8 @@ class Plan:
         if commit.values or commit.items:
             self._publish(head.number, commit)
         size = self._append(head.number, commit.events)
+        if commit.first_seq is not None:
+            size = sum(len(event.payload) for event in commit.events if event.seq >= commit.first_seq)
         runs_on = commit.token is not None and commit.state == "running" and _goes_on(commit) and head.runs()
         head.seq += len(commit.events)
         advance = (head.number, commit.token, commit.seq, head.seq, size, _forgives(commit))
@@ -207,6 +209,8 @@ class Plan:
         free = commit.release or ended
         if head.ended_at is not None:
             self.reopened.append(head.number)
+        head.first_seq = head.first_seq if commit.first_seq is None else commit.first_seq
+        head.name = head.name if commit.name is None else commit.name
         if head.queue is not None or commit.place is not None:
             self._move_place(head, commit)
         head.state = commit.state
@@ -216,7 +220,7 @@ class Plan:
         head.build = commit.build
         head.why = commit.why
         rest = (head.state, head.ended_at, free, head.wake_at, array(head.topics), head.build, head.why, head.queue)
-        self.moved.append((*advance, *rest))
+        self.moved.append((*advance, *rest, commit.first_seq, commit.name))
         if free:
             head.token = head.worker = None
         if ended:
@@ -331,6 +335,8 @@ def running_on(commits: Sequence[Commit], known: Mapping[str, HeadRecord]) -> Ru
             or commit.values
             or commit.items
             or commit.place is not None
+            or commit.first_seq is not None
+            or commit.name is not None
         ):
             return None
         if commit.messages or commit.consumed or commit.creates:
@@ -350,7 +356,7 @@ def running_on(commits: Sequence[Commit], known: Mapping[str, HeadRecord]) -> Ru
 def _goes_on(commit: Commit) -> bool:
     """Say whether a commit that leaves the workflow running says nothing else of it."""
     says_more = commit.wake_at is not None or commit.topics or commit.build is not None or commit.why is not None
-    return not says_more and not commit.release
+    return not says_more and not commit.release and commit.first_seq is None and commit.name is None
 
 
 def _forgives(commit: Commit) -> int:

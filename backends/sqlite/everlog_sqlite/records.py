@@ -32,6 +32,7 @@ class HeadRecord(msgspec.Struct, array_like=True):
     build: str | None = None
     why: str | None = None
     queue: str | None = None
+    first_seq: int = 1
 
     def runs(self) -> bool:
         """Say whether the workflow runs and waits for nothing: the condition of advance_heads."""
@@ -60,6 +61,7 @@ class HeadRecord(msgspec.Struct, array_like=True):
             build=self.build,
             why=self.why,
             queue=self.queue,
+            first_seq=self.first_seq,
         )
 
 
@@ -112,6 +114,12 @@ def histories(texts: Sequence[tuple[str]]) -> dict[int, list[EventRow]]:
 def is_dense(history: Sequence[EventRow], *, after: int) -> bool:
     """Say whether the events continue a history that ends at `after`, without gaps."""
     return all(event.seq == expected for expected, event in enumerate(history, start=after + 1))
+
+
+def whole(head: HeadRecord, history: Sequence[EventRow]) -> Sequence[EventRow]:
+    """Keep back a history with a gap: `read` says what is wrong with it, and the rest of the claim is good."""
+    before = head.first_seq - 1
+    return history if len(history) == head.seq - before and is_dense(history, after=before) else []
 
 
 def messages(texts: Sequence[tuple[str]]) -> list[InboxRow]:

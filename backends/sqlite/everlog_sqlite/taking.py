@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from everlog.store import Claimed, EventRow, InboxRow
+from everlog.store import Claimed, InboxRow
 from everlog_sqlite import records
 from everlog_sqlite import statements as sql
 from everlog_sqlite.connection import Connection
@@ -27,7 +27,7 @@ def read_taken(
     claimed = [
         Claimed(
             head=head.head(),
-            history=_whole(head, histories.get(head.number, [])),
+            history=records.whole(head, histories.get(head.number, [])),
             inbox=unread.get(head.workflow_id, []),
         )
         for head in heads
@@ -43,8 +43,3 @@ def _that_fit(heads: Sequence[HeadRecord], max_bytes: int) -> list[int]:
             numbers.append(head.number)
             max_bytes -= head.bytes
     return numbers
-
-
-def _whole(head: HeadRecord, history: list[EventRow]) -> list[EventRow]:
-    """Keep back a history with a gap: `read` says what is wrong with it, and the rest of the claim is good."""
-    return history if len(history) == head.seq and records.is_dense(history, after=0) else []

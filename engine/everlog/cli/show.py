@@ -14,7 +14,7 @@ from everlog.core.failures import Failure
 from everlog.core.rewinding import folded
 from everlog.core.state import WorkflowState
 from everlog.runtime.status import full_reason, shown_state
-from everlog.store import ENDED, Head, StreamEnd, SupportsStreams, WorkerRow
+from everlog.store import ENDED, Head, StreamEnd, SupportsStreams, SupportsValues, ValueRow, WorkerRow
 
 FIRST = 8
 LAST = 16
@@ -27,14 +27,17 @@ def show_workflow(workflow_id: str, place: str | None, *, whole: bool) -> None:
     url = store_url(place)
     with opened(url) as store:
         head = head_of(store, workflow_id, url)
-        history = [(row.seq, row.recorded_at, decode_event(row.payload)) for row in store.read(workflow_id)]
+        rows = store.read(workflow_id, after=0 if whole else head.first_seq - 1)
+        history = [(row.seq, row.recorded_at, decode_event(row.payload)) for row in rows]
         (head,) = [found or head for found in store.heads([workflow_id])]
         workers, now = store.workers(), store.now()
         streams = store.streams(workflow_id) if isinstance(store, SupportsStreams) else ()
+        values = store.values(workflow_id) if isinstance(store, SupportsValues) else ()
         state = folded(history)
         reason = full_reason(store, head, state, now)
-    lines = [*_heading(head, state, workers, now), *_reason(head, reason, workers, now)]
-    lines += _published(state, streams)
+    about = [] if head.state == "stuck" else _about_workers(head, state, workers, now)
+    lines = [*_heading(head, state, workers, now), *paragraph("why", " ".join([reason, *about]))]
+    lines += _published(values, streams)
     if state.error is not None and state.error.traceback:
         lines += ["", *_traceback(state.error)]
     lines += ["", *_timeline(history, whole=whole)]
@@ -55,17 +58,21 @@ def _heading(head: Head, folded: WorkflowState, workers: Sequence[WorkerRow], no
         *paragraph("name", head.name),
         *paragraph("state", shown_state(head, folded, now)),
         *paragraph("created", f"{moment(head.created_at)}{ended} UTC, {spoken(max(0, until - head.created_at))}"),
-        *paragraph("events", f"{head.seq}: {steps}, {messages}"),
+        *paragraph("events", f"{head.seq}: {steps}, {messages}{_since(head)}"),
     ]
     if head.worker is not None:
         lines += paragraph("worker", f"{head.worker} ({'running' if _alive(head, workers, now) else 'gone'})")
     return lines
 
 
-def _published(folded: WorkflowState, streams: Sequence[StreamEnd]) -> list[str]:
+def _since(head: Head) -> str:
+    return "" if head.first_seq == 1 else f" since it continued as new, at event {head.first_seq}"
+
+
+def _published(values: Sequence[ValueRow], streams: Sequence[StreamEnd]) -> list[str]:
     lines: list[str] = []
-    for name, value in sorted(folded.values.items()):
-        lines += paragraph("value", f"{name}: {bytes(value.value).decode(errors='replace')}")
+    for value in values:
+        lines += paragraph("value", f"{value.name}: {value.payload.decode(errors='replace')}")
     for stream in streams:
         lines += paragraph("stream", f"{stream.stream}: {stream.length} long{', closed' if stream.closed else ''}")
     return lines
@@ -75,11 +82,7 @@ def _counted(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
-def _reason(head: Head, given: str, workers: Sequence[WorkerRow], now: int) -> list[str]:
-    return paragraph("why", " ".join([given, *_about_workers(head, workers, now)]) if head.state != "stuck" else given)
-
-
-def _about_workers(head: Head, workers: Sequence[WorkerRow], now: int) -> list[str]:
+def _about_workers(head: Head, folded: WorkflowState, workers: Sequence[WorkerRow], now: int) -> list[str]:
     """Say what keeps a workflow that could go on from doing so."""
     running = [worker for worker in workers if _lives(worker, now)]
     if head.state in ENDED or head.state == "paused":
@@ -91,7 +94,7 @@ def _about_workers(head: Head, workers: Sequence[WorkerRow], now: int) -> list[s
         return [f"The worker that held it is gone. {taker}"]
     if not running:
         return ["No worker is running on this database; start an engine that knows it."]
-    due = head.created_at if head.state == "queued" else head.wake_at
+    due = head.wake_at if head.state != "queued" else folded.continued_at or head.created_at
     if head.state == "running" or (due is not None and now - due > PATIENCE):
         count = "the one running worker" if len(running) == 1 else f"any of the {len(running)} running workers"
         return [f"It was not taken by {count}: none knows {head.name!r}, or none has room."]

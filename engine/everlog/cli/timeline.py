@@ -99,6 +99,8 @@ def _what(event: AnyEvent) -> str:
             return "resumed"
         case events.WorkflowRewound():
             return "retried"
+        case events.WorkflowContinued():
+            return "continued"
         case events.WorkflowCreated():
             return "created"
         case events.InputReplaced():
@@ -157,6 +159,8 @@ def _outcome(event: AnyEvent) -> str:
             return ""
         case events.WorkflowRewound():
             return f"goes on from seq {event.to}; what is between does not count"
+        case events.WorkflowContinued():
+            return f"as {event.created.name} {_text(event.created.input)}"
         case events.WorkflowCreated() | events.InputReplaced():
             return _text(event.input)
         case events.WorkflowPlaced():

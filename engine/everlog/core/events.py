@@ -349,6 +349,53 @@ class WorkflowRewound(Event, frozen=True, gc=False, kw_only=True, tag="workflow_
     """Where it stands until it is admitted again."""
 
 
+class CarriedChild(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """A child that goes on while its parent continues: what the parent knows of it from then on."""
+
+    child: str
+    operation: str
+    """The operation that started it, before."""
+    name: str
+    since: int
+    when_parent_ends: WhenParentEnds = "cancel"
+    asked: bool = False
+    """Whether it was asked to stop."""
+    ends_after: int = 0
+    """What tells of an end up to this seq of its history tells of one that it was brought back from."""
+    queue: str | None = None
+    """The queue in which it stands."""
+    needs_our_slot: bool = False
+    """Whether it may wait for a slot that its parent, or who waits for that, keeps."""
+
+
+class CarriedMessage(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """A message that is unread and in no inbox any more: a retry took back that it was received."""
+
+    source: str
+    number: int
+    topic: str
+    arrived_at: int
+    message: Raw
+
+
+class WorkflowContinued(Event, frozen=True, gc=False, kw_only=True, tag="workflow_continued"):
+    """The workflow goes on as if this row had created it: a replay begins here, with `workflow_began` as before.
+
+    Id and seq go on, and so do its inbox, its values and its streams. What else is known of before is in this row.
+    """
+
+    created: WorkflowCreated
+    """As the first row was, with the name, the input and the seed of what follows, and the deadline that runs on."""
+    began_at: int
+    """When the workflow first began."""
+    inherited: bool = False
+    """Whether the deadline is that of its parent."""
+    children: tuple[CarriedChild, ...] = ()
+    messages: tuple[CarriedMessage, ...] = ()
+    closed: tuple[str, ...] = ()
+    """The streams that workflow code has closed."""
+
+
 class WorkflowCompleted(Event, frozen=True, gc=False, kw_only=True, tag="workflow_completed"):
     """Last event: the workflow returned."""
 
@@ -413,6 +460,7 @@ AnyEvent = (
     | WorkflowPaused
     | WorkflowResumed
     | WorkflowRewound
+    | WorkflowContinued
     | WorkflowCompleted
     | WorkflowFailed
     | WorkflowCancelled

@@ -49,7 +49,8 @@ def why(state: str, summary: str | None, folded: WorkflowState, now: int) -> str
     """Give the sentence for a head in `state` with `summary` (its `why`), and what its history says."""
     match state:
         case "queued":
-            return f"It has waited {spoken(max(0, now - folded.created_at))} for a worker that knows {folded.name!r}."
+            queued_at = folded.created_at if folded.continued_at is None else folded.continued_at
+            return f"It has waited {spoken(max(0, now - queued_at))} for a worker that knows {folded.name!r}."
         case "paused":
             since = "" if folded.paused_at is None else f" for {spoken(max(0, now - folded.paused_at))}"
             return f"It has been paused{since}: nothing of it begins or arrives until somebody calls resume()."
@@ -57,7 +58,8 @@ def why(state: str, summary: str | None, folded: WorkflowState, now: int) -> str
             return f"It is stuck: {summary or 'no reason was recorded'}"
         case "completed":
             steps = "1 step" if folded.steps_completed == 1 else f"{folded.steps_completed} steps"
-            return f"It returned after {spoken(_lasted(folded))}, having run {steps}."
+            lately = "" if folded.continued_at is None else " since it last continued as new"
+            return f"It returned after {spoken(_lasted(folded))}, having run {steps}{lately}."
         case "failed":
             return f"It failed after {spoken(_lasted(folded))}: {summary or 'no reason was recorded'}"
         case "cancelled":
@@ -112,5 +114,5 @@ def _ordinal(number: int) -> str:
 
 
 def _lasted(folded: WorkflowState) -> int:
-    began = folded.began_at if folded.began_at is not None else folded.created_at
+    began = folded.first_began_at if folded.first_began_at is not None else folded.created_at
     return max(0, (folded.ended_at or began) - began)

@@ -1,5 +1,7 @@
 """Rewinding: what of a history is replayed after it was opened again, and where that begins. It changes no history.
 
+A replay begins at the last row `workflow_continued`, or else at the first row: nothing here looks further back.
+
 A row `workflow_rewound` makes void what lies between the row that it names and itself: a replay delivers what comes
 before and what comes after. What the void part holds is not lost: messages that were received in it are received
 again, and an outcome that belongs to what was open at the named row is written again.
@@ -38,20 +40,40 @@ class Lived:
             self.rows.append(row)
 
 
+def since_continued(history: Sequence[Stored]) -> Sequence[Stored]:
+    """Give what of a history is replayed, and may be rewound: from the last `workflow_continued` on."""
+    for position in range(len(history) - 1, 0, -1):
+        if isinstance(history[position][2], events.WorkflowContinued):
+            return history[position:]
+    return history
+
+
 def folded(history: Sequence[Stored]) -> WorkflowState:
     """Give the state that a whole history makes; its children are those that a replay of it has."""
     state = fold(history)
-    if any(isinstance(event, events.WorkflowRewound) for _, _, event in history):
-        return msgspec.structs.replace(state, children=fold(Lived(history).rows).children)
+    last = since_continued(history)
+    if any(isinstance(event, events.WorkflowRewound) for _, _, event in last):
+        return msgspec.structs.replace(state, children=fold(Lived(last).rows).children)
     return state
 
 
-def returned(history: Sequence[Stored]) -> list[events.MessageReceived]:
-    """Give the messages that were received in what is void, and not again since: in the order of their arrival."""
-    if not any(isinstance(event, events.WorkflowRewound) for _, _, event in history):
+Returned = events.MessageReceived | events.CarriedMessage
+"""A message that is to be received again."""
+
+
+def returned(history: Sequence[Stored]) -> list[Returned]:
+    """Give the messages that were received in what is void, and not again since: in the order of their arrival.
+
+    Those among them that the workflow had when it last continued are given as well.
+    """
+    history = since_continued(history)
+    begins = history[0][2] if history else None
+    carried: Sequence[Returned] = begins.messages if isinstance(begins, events.WorkflowContinued) else ()
+    if not carried and not any(isinstance(event, events.WorkflowRewound) for _, _, event in history):
         return []
     kept = {(message.source, message.number) for message in _messages(Lived(history).rows)}
-    found = {(message.source, message.number): message for message in _messages(history)}
+    received: Sequence[Returned] = _messages(history)
+    found = {(message.source, message.number): message for message in [*carried, *received]}
     back = [message for name, message in found.items() if name not in kept]
     return sorted(back, key=lambda message: message.arrived_at)
 
@@ -64,7 +86,8 @@ def rewind_point(history: Sequence[Stored]) -> int:
     if not isinstance(end, events.WorkflowCompleted) and end.rewind_to is not None:
         return end.rewind_to
     closings = events.StepCancelled | events.TimerCancelled | events.WaitCancelled
-    return next((seq for seq, _, event in reversed(history[:-1]) if not isinstance(event, closings)), 1)
+    last = since_continued(history)
+    return next((seq for seq, _, event in reversed(last[:-1]) if not isinstance(event, closings)), last[0][0])
 
 
 def _messages(history: Sequence[Stored]) -> list[events.MessageReceived]:

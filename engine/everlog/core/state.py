@@ -7,8 +7,10 @@ what began and ended between two commits has its fact alone. A child that was st
 which may be after the end of its parent, and then is never. What workflow code publishes, values and streams, opens
 nothing. `workflow_paused` and `workflow_resumed` may stand anywhere before the end; `cancel_requested` ends no pause,
 so the row that does stands before it. `workflow_placed` and `input_replaced` stand where the workflow does not run:
-before it began, the former also after a rewinding. After the end nothing follows but `workflow_rewound`, which opens
-the history again: what was open at the row that it names is open anew, and its opening rows are written anew.
+before it began, the former also after a rewinding. `workflow_continued` stands where an end could, and `workflow_began`
+follows as after `workflow_created`: what was open is closed, but children, values and streams go on, and so does the
+slot of a queue. After the end nothing follows but `workflow_rewound`, which opens the history again: what was open at
+the row that it names is open anew, and its opening rows are written anew.
 """
 
 from __future__ import annotations
@@ -76,6 +78,11 @@ class WorkflowState(msgspec.Struct, frozen=True, kw_only=True):
     began_at: int | None = None
     began_seq: int | None = None
     ended_at: int | None = None
+    continued_seq: int | None = None
+    """The seq of the last `workflow_continued`. Status, counts and what is open are of what follows it."""
+    continued_at: int | None = None
+    first_began_at: int | None = None
+    """When it began for the first time."""
     open: dict[str, OpenOperation] = {}
     children: dict[str, OpenChild] = {}
     """By id."""
@@ -95,6 +102,8 @@ class WorkflowState(msgspec.Struct, frozen=True, kw_only=True):
     timeout: int | None = None
     deadline: int | None = None
     """The time at which it is cancelled; None once it has come."""
+    keeps_deadline: bool = False
+    """Whether it has continued, so that its timeout does not count anew when it begins."""
     error: Failure | None = None
 
 
@@ -119,8 +128,10 @@ def fold(history: Iterable[tuple[int, int, AnyEvent]], state: WorkflowState = EM
         if isinstance(event, _OF_CHILDREN):
             _note(children, event, recorded_at)
             state = msgspec.structs.replace(state, seq=seq)
-        else:
-            state = evolve(state, seq, recorded_at, event)
+            continue
+        state = evolve(state, seq, recorded_at, event)
+        if isinstance(event, events.WorkflowContinued):
+            children = dict(state.children)
     return msgspec.structs.replace(state, children=children)
 
 
@@ -142,7 +153,8 @@ def evolve(state: WorkflowState, seq: int, at: int, event: AnyEvent) -> Workflow
                 status="begun",
                 began_at=at,
                 began_seq=state.seq,
-                deadline=earlier(at, state.timeout, state.deadline),
+                first_began_at=at if state.first_began_at is None else state.first_began_at,
+                deadline=state.deadline if state.keeps_deadline else earlier(at, state.timeout, state.deadline),
             )
         case events.StepStarted():
             return _opened(state, "step", event.operation, event.step, at, attempt=event.attempt)
@@ -185,6 +197,8 @@ def evolve(state: WorkflowState, seq: int, at: int, event: AnyEvent) -> Workflow
             | events.WorkflowRewound()
         ):
             return _steered(state, at, event)
+        case events.WorkflowContinued():
+            return _continued(state, at, event)
         case events.WorkflowCompleted():
             return change(state, status="completed", ended_at=at)
         case events.WorkflowFailed():
@@ -255,7 +269,37 @@ def _rewound(state: WorkflowState, event: events.WorkflowRewound) -> WorkflowSta
         deadline=event.deadline,
         place=event.place or state.place,
         enqueued=event.place is not None,
+        keeps_deadline=False,
         error=None,
+    )
+
+
+def _continued(state: WorkflowState, at: int, event: events.WorkflowContinued) -> WorkflowState:
+    return WorkflowState(
+        name=event.created.name,
+        seq=state.seq,
+        created_at=state.created_at,
+        continued_seq=state.seq,
+        continued_at=at,
+        first_began_at=event.began_at,
+        children={one.child: _carried(one) for one in event.children},
+        values=state.values,
+        streams=state.streams,
+        place=event.created.place,
+        timeout=event.created.timeout,
+        deadline=event.created.deadline,
+        keeps_deadline=True,
+    )
+
+
+def _carried(one: events.CarriedChild) -> OpenChild:
+    return OpenChild(
+        child=one.child,
+        operation=one.operation,
+        name=one.name,
+        since=one.since,
+        when_parent_ends=one.when_parent_ends,
+        asked=one.asked,
     )
 
 

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from everlog.core import events
 from everlog.core.events import AnyEvent, EndEvent, StepEvent
 from everlog.errors import EverlogError, InternalError
+from everlog.replay.continuing import take_up
 from everlog.replay.divergence import CannotGoOn, divergence
 from everlog.replay.endings import terminate
 from everlog.replay.instances import with_instance
-from everlog.replay.matching import same_input, same_result, same_start
+from everlog.replay.matching import same_arguments, same_input, same_object, same_result, same_start
 from everlog.replay.operations import (
     Operation,
     Phase,
@@ -34,6 +35,21 @@ if TYPE_CHECKING:
 def _created(execution: Execution, event: events.WorkflowCreated) -> None:
     if execution.seq != 1 or event.name != execution.definition.name:
         _diverge(execution, event, f"workflow {execution.definition.name!r}, seq {execution.seq}")
+
+
+def _continued(execution: Execution, event: events.WorkflowContinued) -> None:
+    if execution.seq == execution.first_seq:
+        if event.created.name != execution.definition.name:
+            _diverge(execution, event, f"workflow {execution.definition.name!r}")
+        take_up(execution, event)
+        return
+    outcome, definition = execution.outcome, execution.goes_on_as
+    if not isinstance(outcome, events.WorkflowContinued) or definition is None:
+        _diverge(execution, event, "the code does not continue as new: " + (execution.open_now() or "it goes on"))
+    now, recorded, codec = outcome.created, event.created, execution.environment.codec
+    same_name_and_object = now.name == recorded.name and same_object(bytes(recorded.instance), bytes(now.instance))
+    if not same_name_and_object or not same_arguments(definition, bytes(recorded.input), bytes(now.input), codec):
+        _diverge(execution, event, _told(outcome))
 
 
 def _began(execution: Execution, event: events.WorkflowBegan) -> None:
@@ -112,7 +128,8 @@ def _start_ended(execution: Execution, event: events.ChildStarted | events.Start
     operation = _find(execution, event, event.operation)
     if not isinstance(operation, StartOperation) or not same_start(operation, event, execution.environment.codec):
         _diverge(execution, event, operation.describe(), operation)
-    child = execution.children.started(event) if isinstance(event, events.ChildStarted) else None
+    at = execution.loop.log_time
+    child = execution.children.started(event, at) if isinstance(event, events.ChildStarted) else None
     is_given_up = operation.phase is Phase.CANCELLED and operation.is_call
     execution.deliver(operation, event)
     if child is not None and is_given_up:
@@ -177,7 +194,9 @@ def _cancel_requested(execution: Execution, event: events.CancelRequested) -> No
     execution.cancel_requests.append(execution.seq)
     if event.due_at is not None and execution.deadline is not None:
         execution.deadline.phase = Phase.ENDED
-    if execution.outcome is None and execution.main is not None:
+    if isinstance(execution.outcome, events.WorkflowContinued):  # and nothing of what follows has begun
+        execution.outcome = events.WorkflowCancelled(reason=event.reason, rewind_to=execution.seq - 1)
+    elif execution.outcome is None and execution.main is not None:
         execution.drain(execution.main.cancel)
 
 
@@ -202,7 +221,7 @@ def _ended(execution: Execution, event: EndEvent) -> None:
         return
     if outcome is None:
         _diverge(execution, event, "the code goes on: " + (execution.open_now() or "it has not ended"))
-    if type(outcome) is not type(event) or not _same_end(execution, outcome, event):
+    if isinstance(outcome, events.WorkflowContinued) or not _same_end(execution, outcome, event):
         _diverge(execution, event, f"the code ended otherwise: {_told(outcome)}")
 
 
@@ -261,11 +280,14 @@ def _same_end(execution: Execution, one: EndEvent, other: EndEvent) -> bool:
         return same_result(execution, bytes(other.result), bytes(one.result))
     if isinstance(one, events.WorkflowFailed) and isinstance(other, events.WorkflowFailed):
         return one.error.type == other.error.type
-    return True
+    return type(one) is type(other)
 
 
-def _told(outcome: EndEvent) -> str:
+def _told(outcome: EndEvent | events.WorkflowContinued) -> str:
     match outcome:
+        case events.WorkflowContinued():
+            given = bytes(outcome.created.input)[:200].decode(errors="replace")
+            return f"continued as new, as {outcome.created.name!r} with {given}"
         case events.WorkflowCompleted():
             return f"returned {bytes(outcome.result)[:200].decode(errors='replace')}"
         case events.WorkflowFailed():
@@ -304,6 +326,7 @@ APPLY: Final[dict[type[Any], Callable[[Execution, Any], None]]] = {
     events.WorkflowPaused: _paused,
     events.WorkflowResumed: _paused,
     events.WorkflowRewound: _rewound,
+    events.WorkflowContinued: _continued,
     events.WorkflowCompleted: _ended,
     events.WorkflowFailed: _ended,
     events.WorkflowCancelled: _ended,

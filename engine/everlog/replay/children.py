@@ -37,6 +37,7 @@ class Child:
         "chosen",
         "end",
         "ends_after",
+        "given_up",
         "heard_at",
         "id",
         "looked_at",
@@ -44,11 +45,13 @@ class Child:
         "needs_our_slot",
         "operation",
         "queue",
+        "since",
         "waits",
         "when_parent_ends",
     )
 
-    def __init__(self, event: events.ChildStarted) -> None:
+    def __init__(self, event: events.ChildStarted | events.CarriedChild, since: int) -> None:
+        self.since = since
         self.id = event.child
         self.name = event.name
         self.operation = event.operation
@@ -62,10 +65,16 @@ class Child:
         """The seq of the row that says it."""
         self.asked = False
         """Whether it was asked to stop."""
+        self.given_up = False
+        """Whether its call was given up."""
         self.looked_at = False
         """Whether somebody has looked where it is, if that must be."""
         self.ends_after = 0
         """What tells of an end up to this seq of its history tells of one that it was brought back from."""
+
+    def is_to_be_asked(self) -> bool:
+        """Tell whether it is to be asked to stop, since its call was given up and nobody has asked it yet."""
+        return self.given_up and not self.asked and self.end is None and self.when_parent_ends in ASKED_WITH
 
 
 class Children:
@@ -86,13 +95,22 @@ class Children:
         self.void_starts: dict[str, int] = {}
         """Operations that started a child in what is void, by the seq of the row that says so."""
 
-    def started(self, event: events.ChildStarted) -> Child | None:
+    def started(self, event: events.ChildStarted, at: int) -> Child | None:
         """Take note of a start; None where it only found a workflow that somebody else had started."""
         if not event.existed:
-            self.known[event.child] = self.open[event.child] = child = Child(event)
+            self.known[event.child] = self.open[event.child] = child = Child(event, at)
             if event.child in self.lost:
                 self.uncertain[event.child] = child
         return self.known.get(event.child)
+
+    def carried(self, event: events.CarriedChild) -> None:
+        """Take note of one that was started before the workflow continued as new."""
+        self.known[event.child] = self.open[event.child] = child = Child(event, event.since)
+        child.asked, child.ends_after = event.asked, event.ends_after
+
+    def to_be_asked(self) -> list[Child]:
+        """Give those whose calls were given up by the end of the code, which are to be asked to stop."""
+        return [child for child in self.open.values() if child.is_to_be_asked()]
 
     def rewound(self, event: events.WorkflowRewound, seq: int, void: Sequence[Stored]) -> None:
         """Take note of what was told in what is void; where this workflow had ended, nobody told it anything more."""
@@ -161,6 +179,7 @@ class Children:
 
     def give_up(self, execution: Execution, child: Child) -> None:
         """Ask a child to stop whose call was given up, as it would be when its parent ends."""
+        child.given_up = True
         topic = ASKED_WITH.get(child.when_parent_ends)
         identity = f"{child.operation}/{topic}"
         if topic is None or child.end is not None or child.asked or identity in execution.operations:

@@ -15,6 +15,7 @@ from typing import Any, Final, ParamSpec, Self, final
 from everlog.errors import WrongContext
 from everlog.replay import asking, calling, starting
 from everlog.replay.context import active, undoing
+from everlog.replay.continuing import current_task
 from everlog.replay.definitions import AnyWorkflow, Definition
 from everlog.replay.divergence import CannotGoOn
 from everlog.replay.execution import Execution
@@ -41,10 +42,12 @@ class Undone:
         if self._opened_at:
             raise WrongContext(f"{self._what}: this one has had its block; call {self._what} again for another")
         self._is_open, self._opened_at = True, self._execution.seq
+        self._execution.blocks[self] = current_task(self._execution)
 
     def close(self, error: BaseException | None) -> bool:
         """Take nothing more; tell whether the block left something that is to be undone."""
         self._is_open = False
+        self._execution.blocks.pop(self, None)
         return error is not None and self._is_wanted(error)
 
     def add(self, fn: Definition[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:

@@ -25,7 +25,8 @@ class Current:
     for a thread that should end. In workflow code `replaying` is True while what happened before happens again, and
     while it is dropped from memory; `logger` is silent then. `queue` is the one that admitted the workflow. `parking`
     is True while it is only dropped from memory: its `finally` blocks run then, and run again when it comes back.
-    `history_length` is the seq of the fact being delivered, in a step 0.
+    `history_length` counts the events up to the fact being delivered since the workflow began or last continued as new,
+    in a step it is 0.
     """
 
     __slots__ = (
@@ -63,7 +64,7 @@ class Current:
             self.workflow_id, self.name = execution.workflow_id, execution.definition.name
             self.started_at = as_datetime(execution.began_at)
             self.tick = execution.tick or self.started_at
-            self.history_length = execution.seq
+            self.history_length = execution.seq - execution.first_seq + 1
             self.deadline = None if execution.deadline is None else as_datetime(execution.deadline.due_at)
             self.parking = execution.torn_down
             self.replaying = execution.replaying

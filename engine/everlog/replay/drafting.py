@@ -16,11 +16,12 @@ from msgspec import Raw, Struct, field
 
 from everlog.core import events
 from everlog.core.durations import as_datetime
-from everlog.core.events import ABSENT, AnyEvent
+from everlog.core.events import ABSENT, AnyEvent, WorkflowContinued
 from everlog.core.failures import Failure
 from everlog.core.heads import State
 from everlog.core.names import CHILD_ENDED
 from everlog.core.orders import CANCEL
+from everlog.replay.continuing import carrying
 from everlog.replay.endings import take_carried
 from everlog.replay.execution import Environment, Execution, StepEnd
 from everlog.replay.inbox import Inbox
@@ -67,6 +68,8 @@ class Draft(Struct, kw_only=True):
     """Whether a fact, or the end, is among the rows."""
     only_rows: bool = False
     """Whether all else is as it is by default: the usual draft, of which nobody need ask more."""
+    continues: WorkflowContinued | None = None
+    """The row with which the workflow continues as new, where there is one: the last."""
 
 
 def draft(
@@ -85,9 +88,7 @@ def draft(
     if execution.paused:
         return _while_paused(execution, recorded_at, settle=settle)
     if execution.outcome is not None:
-        last, left = _take_published(execution)
-        rows = [*last, *_closings(execution), execution.outcome]
-        return _drafted(execution, rows, recorded_at, published=(len(last), left), ended=True)
+        return _last(execution, inbox, recorded_at, settle=settle)
     if execution.began is None:
         return _before_it_begins(execution, inbox, recorded_at)
     consumed: list[int] = []
@@ -116,6 +117,20 @@ def draft(
     return _drafted(
         execution, rows, recorded_at, consumed, asked, published=(len(published), parts), progress=bool(facts)
     )
+
+
+def _last(execution: Execution, inbox: Inbox, recorded_at: int, *, settle: bool) -> Draft | None:
+    """Give what ends it, or what it continues with: not before it is known of all its children where they are."""
+    outcome = execution.outcome
+    if isinstance(outcome, WorkflowContinued):
+        if execution.children.must_look():
+            return _drafted(execution, [], recorded_at, progress=False) if settle else None
+        execution.outcome = outcome = carrying(execution, outcome, list(inbox.returned()))
+    published, parts = _take_published(execution)
+    rows = [*published, *_closings(execution), *([] if outcome is None else [outcome])]
+    drafted = _drafted(execution, rows, recorded_at, published=(len(published), parts), ended=True)
+    drafted.continues = outcome if isinstance(outcome, WorkflowContinued) else None
+    return drafted
 
 
 def _before_it_begins(execution: Execution, inbox: Inbox, recorded_at: int) -> Draft:
@@ -247,6 +262,7 @@ _END_STATES: Final[dict[type[object], State]] = {
     events.WorkflowCompleted: "completed",
     events.WorkflowFailed: "failed",
     events.WorkflowCancelled: "cancelled",
+    events.WorkflowContinued: "queued",
 }
 
 

@@ -14,6 +14,7 @@ from everlog.core.names import another_id
 from everlog.core.rewinding import Stored
 from everlog.core.state import earlier
 from everlog.errors import NotEncodable
+from everlog.replay.continuing import continued, continuing_in
 from everlog.replay.divergence import CannotGoOn
 from everlog.replay.matching import same_input, same_start
 from everlog.replay.operations import (
@@ -40,9 +41,12 @@ Carried = events.StepCompleted | events.MessageSent | events.ChildStarted
 
 
 def begin_deadline(execution: Execution) -> None:
-    """Have the workflow cancelled when its deadline comes."""
-    given = execution.given_deadline
-    due_at = earlier(execution.began_at, execution.created.timeout, given)
+    """Have the workflow cancelled when its deadline comes; one that has continued as new keeps the one it had."""
+    given, continued = execution.given_deadline, execution.continued
+    if continued is not None and not execution.rewound_at:
+        _set_deadline(execution, given, inherited=continued.inherited)
+        return
+    due_at = earlier(execution.loop.log_time, execution.created.timeout, given)
     _set_deadline(execution, due_at, inherited=due_at == given)
 
 
@@ -76,7 +80,10 @@ def finish(execution: Execution, main: WorkflowTask[Any]) -> None:
         execution.outcome = events.WorkflowCancelled(reason=reason, rewind_to=to)
         return
     error = main.exception()
-    if isinstance(error, CannotGoOn):
+    continuing = continuing_in(error)
+    if continuing is not None:
+        execution.outcome = continued(execution, continuing)
+    elif isinstance(error, CannotGoOn):
         execution.broken = error
     elif isinstance(error, MemoryError | RecursionError):
         execution.broken = CannotGoOn(

@@ -91,19 +91,26 @@ class StepEnd(Struct, frozen=True, kw_only=True, gc=False):
 class Execution:
     """One workflow in memory."""
 
-    def __init__(
+    def __init__(  # long: all that one workflow in memory is made of
         self,
         workflow_id: str,
         created: events.WorkflowCreated,
         definition: AnyWorkflow[..., Any],
         environment: Environment,
+        *,
+        first_seq: int = 1,
     ) -> None:
         self.workflow_id = workflow_id
         self.created, self.place = created, created.place
         self.definition = definition
         self.environment = environment
         self.loop = WorkflowLoop(self, seed=created.seed)  # type: ignore[abstract]  # its refusals are set on the class by name
-        self.seq = self.began_at = self._due_number = 0
+        self.first_seq = first_seq
+        """The seq of the row that created it, or with which it continued as new: nothing before it is known here."""
+        self.seq = first_seq - 1
+        self.began_at = self._due_number = 0
+        self.continued: events.WorkflowContinued | None = None
+        """The row at `first_seq`, where it is not the first of all."""
         self.now = 0
         """Store time at which rows are being applied; log time where the row says nothing else."""
         self.began: events.WorkflowBegan | None = None
@@ -118,7 +125,11 @@ class Execution:
         self.ordered_at = self.rewound_at = 0
         """When it was asked for that the workflow was last paused or resumed, and rewound: earlier orders are void."""
         self.carried: list[Carried] = []
-        self.outcome: EndEvent | None = None
+        self.outcome: EndEvent | events.WorkflowContinued | None = None
+        self.goes_on_as: AnyWorkflow[..., Any] | None = None
+        """What the code continues as new as."""
+        self.blocks: dict[object, asyncio.Task[Any] | None] = {}
+        """The blocks of compensations that are open, and the tasks that opened them."""
         self.main: WorkflowTask[Any] | None = None
         self.operations: dict[str, Operation] = {}
         self.cancelled: dict[str, Operation] = {}
@@ -205,7 +216,7 @@ class Execution:
     def begin(self, began: events.WorkflowBegan, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         """Run the code to its first wait."""
         self.began = began
-        self.began_at = self.loop.log_time
+        self.began_at = self.loop.log_time if self.continued is None else self.continued.began_at
         begin_deadline(self)
 
         function: Any = self.definition.bare()

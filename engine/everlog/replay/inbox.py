@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from heapq import merge
-from itertools import islice
+from itertools import islice, takewhile
 from operator import attrgetter
 
 from everlog.core.heads import InboxRow
@@ -46,6 +46,10 @@ class Inbox:
         else:
             place = sum(1 for other in found if other.row < message.row)
             found.insert(place, message)
+
+    def returned(self) -> Iterator[InboxRow]:
+        """Give those that are in no inbox of a store, since a rewinding took back that they were received."""
+        return takewhile(lambda message: message.row < 0, self)
 
     def before_all(self) -> int:
         """Give a row, below 0, for a message that is to come before all that are there."""

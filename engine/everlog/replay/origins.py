@@ -73,7 +73,7 @@ def after_failure(execution: Execution, error: BaseException) -> int:
     code goes on from there, mended perhaps.
     """
     points = list(_led_to(execution, error, set()))
-    return max(1, min(points)) if points else _arose(execution, error).handled or execution.seq
+    return max(execution.first_seq, min(points)) if points else _arose(execution, error).handled or execution.seq
 
 
 def after_cancellation(execution: Execution, cancellation: BaseException | None) -> int:
@@ -90,7 +90,7 @@ def after_cancellation(execution: Execution, cancellation: BaseException | None)
             points.append(arose.undone - 1)
         cancellation = cancellation.__context__
     requests = [seq for seq in execution.cancel_requests if seq <= arisen]
-    return max(1, min([*points, requests[-1] - 1 if requests else arisen]))
+    return max(execution.first_seq, min([*points, requests[-1] - 1 if requests else arisen]))
 
 
 def _led_to(execution: Execution, error: BaseException, seen: set[int]) -> Iterator[int]:

@@ -8,13 +8,13 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from datetime import datetime
 from random import Random
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Final, NoReturn, ParamSpec, TypeVar, overload
 
 from everlog.core.codec import ANY
 from everlog.core.durations import SECOND, Duration, as_datetime, from_datetime, microseconds
 from everlog.core.names import check_id, check_name
 from everlog.errors import WrongContext
-from everlog.replay import asking, calling, publishing, starting
+from everlog.replay import asking, calling, continuing, publishing, starting
 from everlog.replay.asking import NO_DEFAULT
 from everlog.replay.compensations import Compensations
 from everlog.replay.context import active, attempt
@@ -230,6 +230,18 @@ def scope(name: str, /) -> Generator[None]:
         task.branch = outer
 
 
+def continue_as_new(fn: Definition[P, Any], /, *args: P.args, **kwargs: P.kwargs) -> NoReturn:
+    """Go on as `fn`, called anew: with the same id, and a history that begins again, so that it never grows too long.
+
+    The workflow is the same: its id, inbox, values, streams, children that were started, parent and deadline stay;
+    messages that were not received will be. Its result is what `fn` returns. It never returns: it raises through the
+    code, so `finally` blocks run, and what is open then is cancelled, as at the end. It is called by the workflow's own
+    function. Raises `WrongContext` in a task or branch, and in a block of compensations.
+    """
+    execution = _execution("continue_as_new")
+    raise continuing.continuing(execution, calling.startable_of(fn), args, kwargs)
+
+
 def compensations() -> Compensations:
     """Open a block whose parts are undone, the last first, if it raises or is cancelled: `undo.add(refund, payment)`.
 
@@ -269,6 +281,7 @@ _FORMS: Final = {
     "uuid4": 'write "uuid.uuid4()"',
     "scope": "leave it out: it names the calls of a workflow, and there are none",
     "compensations": "use contextlib.AsyncExitStack",
+    "continue_as_new": "return; a workflow alone has a history that could begin again",
     "current": "there is nothing that it could tell about",
 }
 

@@ -61,6 +61,8 @@ class Published:
         """What steps emitted."""
         self.values: list[events.ValueSet] = []
         """What steps set."""
+        self.suffix = ""
+        """Follows on the names of steps in streams, where what was before the workflow continued had the same names."""
         self.void: dict[str, list[AnyEvent]] = {}
         """Rows of streams that a rewinding has made void, by operation: what they tell of is in the streams."""
 

@@ -139,14 +139,15 @@ def _drawn(
         raise IdInUse(f"{definition.id!r} is the id of this workflow itself; choose another for its child")
     branch, key = execution.loop.branch(), definition.key
     identity = execution.draw_key(definition.name, key) if key is not None else branch.draw(definition.name)
-    child, void = child_id(execution.workflow_id, identity), execution.children.void_starts.get(identity)
+    child = child_id(execution.workflow_id, identity)
+    since = execution.children.void_starts.get(identity, execution.first_seq)
     return StartOperation(
         execution,
         identity,
         called_at or site(4),
         definition=definition,
         name=definition.name,
-        child=definition.id or (child if void is None else another_id(child, void)),
+        child=definition.id or (child if since == 1 else another_id(child, since)),
         input=encoded,
         instance=instance,
         key=key,

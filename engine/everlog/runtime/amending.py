@@ -11,7 +11,7 @@ from everlog.replay.drafting import Draft
 from everlog.replay.execution import Environment
 from everlog.replay.redrafting import not_created, undeliverable
 from everlog.runtime.births import created_by
-from everlog.runtime.claims import creation
+from everlog.runtime.claims import first_creation
 from everlog.runtime.deduplication import Otherwise, holder_of_key
 from everlog.runtime.inputs import different_start
 from everlog.runtime.sentences import not_delivered
@@ -73,7 +73,7 @@ def first_event(store: Store, workflow_id: str) -> WorkflowCreated:
     created = decode_event(rows[0].payload) if rows else None
     if isinstance(created, WorkflowCreated) and created.place is not None and created.place.dedup_key is not None:
         rows = store.read(workflow_id)
-        return creation(workflow_id, [(row.seq, row.recorded_at, decode_event(row.payload)) for row in rows])
+        return first_creation(workflow_id, [(row.seq, row.recorded_at, decode_event(row.payload)) for row in rows])
     if not isinstance(created, WorkflowCreated):
         raise CorruptLog(f"the history of {workflow_id!r} does not begin with its creation; restore a backup")
     return created

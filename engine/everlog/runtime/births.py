@@ -13,6 +13,7 @@ from everlog.core.events import WhenParentEnds, WorkflowCreated, encode_event, t
 from everlog.host import Host
 from everlog.replay.drafting import Draft, beginning
 from everlog.replay.execution import Execution
+from everlog.replay.inbox import Inbox
 from everlog.replay.operations import Phase, StartOperation
 from everlog.runtime.places import in_place, place_of
 from everlog.store import EventRow, NewWorkflow
@@ -65,7 +66,7 @@ def birth(
     def settle(done: bool) -> None:
         worker.expected -= 1
         if done:
-            worker.adopt(workflow_id, token, [(1, now, created), (2, now, began)], definition)
+            worker.adopt(workflow_id, token, [(1, now, created), (2, now, began)], Inbox(), definition)
 
     return Birth(held, settle)
 

@@ -2,30 +2,51 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from msgspec import structs
 
-from everlog.core.events import InputReplaced, WorkflowBegan, WorkflowCreated, WorkflowRewound, decode_event
+from everlog.core.events import (
+    InputReplaced,
+    WorkflowBegan,
+    WorkflowContinued,
+    WorkflowCreated,
+    WorkflowRewound,
+    decode_event,
+)
+from everlog.core.rewinding import since_continued
 from everlog.errors import CorruptLog
-from everlog.replay.execution import Execution
+from everlog.replay.definitions import AnyWorkflow
+from everlog.replay.execution import Environment, Execution
 from everlog.runtime.residents import History
 from everlog.store import Claimed, Head, Store
 
 
-def whole_history(claimed: Claimed, store: Store) -> History:
-    """Give the history of what was claimed, read by itself where the claim had no room for it; `CorruptLog`."""
+def whole_history(claimed: Claimed, store: Store) -> tuple[History, int]:
+    """Give the history of what was claimed, since it last continued as new, and its bytes; `CorruptLog`.
+
+    It is read by itself where the claim had no room for it.
+    """
     head = claimed.head
-    rows = claimed.history or store.read(head.workflow_id)
+    rows = claimed.history or store.read(head.workflow_id, after=head.first_seq - 1)
     if not rows or rows[-1].seq != head.seq:
         raise CorruptLog(f"the history of {head.workflow_id!r} does not end at its head's seq {head.seq}")
-    return [(row.seq, row.recorded_at, decode_event(row.payload)) for row in rows]
+    history = [(row.seq, row.recorded_at, decode_event(row.payload)) for row in rows]
+    return since_continued(history), sum([len(row.payload) for row in rows])
 
 
 def creation(workflow_id: str, history: History) -> WorkflowCreated:
-    """Give the first event of a history, with the input that the workflow began with, or is to begin with.
+    """Give how a workflow was created, or last continued as new, with the input that it began or is to begin with.
 
-    `CorruptLog` where it is another.
+    `CorruptLog` where its history has nothing to begin with.
     """
-    created = history[0][2]
+    return first_creation(workflow_id, since_continued(history))
+
+
+def first_creation(workflow_id: str, history: History) -> WorkflowCreated:
+    """Give the same of a history that begins so, whatever became of the workflow later."""
+    begins = history[0][2]
+    created = begins.created if isinstance(begins, WorkflowContinued) else begins
     if not isinstance(created, WorkflowCreated):
         raise CorruptLog(f"the history of {workflow_id!r} does not begin with its creation; restore a backup")
     for _, _, event in history:
@@ -34,6 +55,16 @@ def creation(workflow_id: str, history: History) -> WorkflowCreated:
         elif isinstance(event, WorkflowBegan):
             break
     return created
+
+
+def execution_of(
+    workflow_id: str, history: History, definition: AnyWorkflow[..., Any], environment: Environment
+) -> Execution:
+    """Make what runs a workflow, to which its history is to be applied."""
+    created, first_seq = creation(workflow_id, history), history[0][0]
+    execution = Execution(workflow_id, created, definition, environment, first_seq=first_seq)
+    execution.now = history[-1][1]
+    return execution
 
 
 def rebuild(execution: Execution, history: History, head: Head | None) -> None:

@@ -23,6 +23,7 @@ from everlog.errors import InternalError
 from everlog.replay.drafting import Draft
 from everlog.runtime.claims import creation
 from everlog.runtime.farewells import farewells
+from everlog.runtime.lives import continuation, parting_words
 from everlog.runtime.places import place_of
 from everlog.runtime.residents import Resident
 from everlog.runtime.streams import Placed, place
@@ -40,6 +41,7 @@ def commit_of(resident: Resident, drafted: Draft, creates: Sequence[NewWorkflow]
         drafted.stream_ends = placed.ends
     in_place = drafted.rows if placed is None else _in_place(drafted.rows, placed)
     rows = _event_rows(in_place, before, drafted.recorded_at)
+    begins = continuation(drafted, rows)
     return Commit(
         workflow_id=resident.workflow_id,
         token=resident.token,
@@ -52,12 +54,16 @@ def commit_of(resident: Resident, drafted: Draft, creates: Sequence[NewWorkflow]
         if drafted.consumed
         else (),  # others were taken before a rewinding
         creates=creates,
-        messages=_messages(resident, drafted, rows) if drafted.sends or drafted.state in ENDED else (),
+        messages=_messages(resident, drafted, rows)
+        if drafted.sends or drafted.state in ENDED
+        else (() if begins is None else parting_words(resident, begins)),
         values=_values(drafted, rows) if drafted.published else (),
         items=() if placed is None else placed.rows,
         release=release,
         progress=drafted.progress,
         why=_summary(drafted.rows[-1]) if drafted.state in _EXPLAINED else None,
+        first_seq=None if begins is None else begins.seq,
+        name=None if drafted.continues is None else drafted.continues.created.name,
     )
 
 

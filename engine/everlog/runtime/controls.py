@@ -51,8 +51,8 @@ class Seen:
 
     @cached_property
     def rows(self) -> Sequence[EventRow]:
-        """The history."""
-        rows = self._store.read(self.head.workflow_id)
+        """The history, since it last continued as new."""
+        rows = self._store.read(self.head.workflow_id, after=self.head.first_seq - 1)
         if not rows or rows[-1].seq != self.head.seq:
             raise _WrittenMeanwhile
         return rows

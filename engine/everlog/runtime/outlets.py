@@ -186,14 +186,15 @@ class Outlet:
         attempt = gathered.attempt
         key = (attempt.identity, stream)
         before = self._last.get(key)
+        name = attempt.identity + self._published.suffix
         if before is not attempt and (before is not None or attempt.repeats):
-            yield _part(stream, attempt, "reset", [])
+            yield _part(stream, name, attempt, "reset", [])
         self._last[key] = attempt
-        yield _part(stream, attempt, "items", gathered.payloads)
+        yield _part(stream, name, attempt, "items", gathered.payloads)
 
 
-def _part(stream: str, attempt: Attempt, kind: Any, payloads: list[bytes]) -> Part:
-    return Part(stream=stream, kind=kind, payloads=payloads, operation=attempt.identity, attempt=attempt.number)
+def _part(stream: str, name: str, attempt: Attempt, kind: Any, payloads: list[bytes]) -> Part:
+    return Part(stream=stream, kind=kind, payloads=payloads, operation=name, attempt=attempt.number)
 
 
 def _check_running(attempt: Attempt) -> None:

@@ -59,4 +59,5 @@ def is_worth_parking(resident: Resident, now: int) -> bool:
     """Tell whether the next thing that is due is further off than the replays that parking would cost."""
     execution = resident.execution
     due_at = execution.due[0][0] if execution.due else NEVER
-    return due_at - now > REPLAYS * (_REPLAY + _REPLAY_OF_EVENT * resident.seq)
+    length = resident.seq - execution.first_seq + 1
+    return due_at - now > REPLAYS * (_REPLAY + _REPLAY_OF_EVENT * length)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from everlog.core.events import AnyEvent
 from everlog.core.rewinding import returned
+from everlog.replay.definitions import AnyWorkflow
 from everlog.replay.drafting import Draft
 from everlog.replay.execution import Execution
 from everlog.replay.inbox import Inbox
@@ -33,7 +34,9 @@ class Resident:
         "outlet",
         "releasing",
         "seq",
+        "size",
         "stream_ends",
+        "successor",
         "token",
         "workflow_id",
     )
@@ -55,6 +58,10 @@ class Resident:
         """State, wake-up time and topics that the head has."""
         self.alarm_at = NEVER
         """Store time at which the workflow is looked at again though nothing happens."""
+        self.successor: AnyWorkflow[..., Any] | None = None
+        """The code with which it goes on as new, from the commit in flight on."""
+        self.size = 0
+        """The bytes of its history, since it last continued as new."""
         self.lost = False
         """Whether it was refused, released or ended: nothing of it matters any more."""
 
@@ -66,7 +73,10 @@ class Resident:
 
 
 def received_again(workflow_id: str, history: History) -> list[InboxRow]:
-    """Give messages that a rewinding has made unread, as rows that the store does not have: there they were taken."""
+    """Give messages that a rewinding has made unread, as rows that the store does not have: there they were taken.
+
+    Their numbers are below 0, which no store gives.
+    """
     back = returned(history)
     return [
         InboxRow(

@@ -13,7 +13,7 @@ from everlog.core import events
 from everlog.core.events import EndEvent, decode_event, encode_event
 from everlog.core.heads import ENDED, InboxRow
 from everlog.core.names import CHILD_ENDED
-from everlog.core.rewinding import Lived, Stored, folded
+from everlog.core.rewinding import Lived, Stored, folded, since_continued
 from everlog.replay.children import Child
 from everlog.replay.execution import Execution
 from everlog.runtime.births import inherited
@@ -84,7 +84,7 @@ def _is_to_go_on(execution: Execution, child: Child, head: Head, history: Sequen
 def _was_stopped_by(parent: str, history: Sequence[Stored]) -> bool:
     asked = [
         event.by
-        for _, _, event in Lived(history).rows
+        for _, _, event in Lived(since_continued(history)).rows
         if isinstance(event, events.CancelRequested | events.TerminateRequested)
     ]
     return asked[-1:] == [parent]

@@ -27,15 +27,15 @@ class WorkflowStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Where a workflow is. `why` is a sentence; `error` says what is wrong where it failed or is stuck.
 
     `state` is one of queued, delayed, running, waiting, paused, stuck, completed, failed, cancelled. `queue` is the
-    last one that it was put into, `history_length` the number of events, `worker` the one that holds it, None where
-    nobody does.
+    last one that it was put into, `history_length` the number of events since it last continued as new, or of all,
+    `worker` the one that holds it, None where nobody does.
     """
 
     id: str
     name: str
     state: ShownState
     why: str
-    queue: str | None
+    queue: str | None = None
     error: str | None
     created_at: datetime
     ended_at: datetime | None
@@ -54,7 +54,7 @@ class HistoryEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 def full_status(store: Store, head: Head) -> WorkflowStatus:
     """Give the status of a head; `why` says what it waits for. Reads its history, and what its queue is like."""
-    now, folded = store.now(), folded_history(store.read(head.workflow_id))
+    now, folded = store.now(), folded_history(store.read(head.workflow_id, after=head.first_seq - 1))
     return _status(head, shown_state(head, folded, now), full_reason(store, head, folded, now))
 
 
@@ -118,7 +118,7 @@ def _status(head: Head, state: ShownState, reason: str) -> WorkflowStatus:
         error=head.why if head.state in ("failed", "stuck") else None,
         created_at=as_datetime(head.created_at),
         ended_at=None if head.ended_at is None else as_datetime(head.ended_at),
-        history_length=head.seq,
+        history_length=head.seq - head.first_seq + 1,
         worker=head.worker,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from typing import Any, Final
 
@@ -12,19 +12,20 @@ from msgspec import structs
 from everlog.core.events import EndEvent, decode_event
 from everlog.errors import CorruptLog, InternalError, StoreUnavailable
 from everlog.replay.definitions import AnyWorkflow
+from everlog.replay.inbox import Inbox
 from everlog.runtime.claims import whole_history
 from everlog.runtime.commits import going_on, state_commit
 from everlog.runtime.committer import Committer
 from everlog.runtime.residents import History
 from everlog.runtime.sentences import poisoned
 from everlog.runtime.standing import obedient_commit, stands
-from everlog.store import WORKER_DIED, Claimed, Commit, Head, InboxRow, Store
+from everlog.store import WORKER_DIED, Claimed, Commit, Head, Store
 
 log: Final = logging.getLogger("everlog")
 MOST_TAKEOVERS: Final = 5
 
-Take = Callable[[str, str, History, Sequence[InboxRow], AnyWorkflow[..., Any], Head], None]
-"""Takes a workflow that may be run: id, token, history, unread inbox, code and head."""
+Take = Callable[[str, str, History, Inbox, AnyWorkflow[..., Any], Head, int], None]
+"""Takes a workflow that may be run: id, token, history, unread inbox, code, head, and the bytes of the history."""
 
 
 class Taking:
@@ -57,14 +58,14 @@ class Taking:
             self._committer.commit_alone(commit, partial(self._take_late, claimed, definition, now))
             return
         try:
-            history = whole_history(claimed, self._store)
+            history, size = whole_history(claimed, self._store)
             if stands(head, history, now):
                 commit = obedient_commit(claimed, history, now)
                 self._committer.commit_alone(commit, partial(self._tell, commit))
             elif head.takeovers >= MOST_TAKEOVERS:  # its code is not run: it may be what would cost another
                 self._mark_stuck(head.workflow_id, token, head.seq, poisoned(head, history))
             else:
-                self._take(head.workflow_id, token, history, claimed.inbox, definition, head)
+                self._take(head.workflow_id, token, history, Inbox(claimed.inbox), definition, head, size)
         except StoreUnavailable as error:
             log.warning("workflow %r was claimed and cannot be read now: %s", head.workflow_id, error)
             as_before = state_commit(head.workflow_id, token, head.seq, head.state, release=True)

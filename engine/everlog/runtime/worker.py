@@ -18,7 +18,7 @@ from everlog.host import Host
 from everlog.replay.definitions import AnyWorkflow
 from everlog.replay.divergence import CannotGoOn
 from everlog.replay.drafting import Draft, draft, wants_draft
-from everlog.replay.execution import Environment, Execution, StepEnd
+from everlog.replay.execution import Environment, StepEnd
 from everlog.replay.inbox import Inbox
 from everlog.replay.quarantine import was_kept_aside
 from everlog.replay.rests import RUNNING, SETTLE, attention_at, head_state
@@ -26,10 +26,12 @@ from everlog.runtime.admission import Admission
 from everlog.runtime.alarms import Alarms
 from everlog.runtime.amending import amend
 from everlog.runtime.births import Birth, births_of
-from everlog.runtime.claims import creation, rebuild
+from everlog.runtime.claims import execution_of, rebuild
 from everlog.runtime.commits import commit_of, stuck_commit
 from everlog.runtime.committer import CommitAnswer, Committer, PendingCommit
 from everlog.runtime.dispatches import Dispatches, given_back, take_back
+from everlog.runtime.lengths import Lengths
+from everlog.runtime.lives import begin_next, succeed
 from everlog.runtime.outputs import Outputs
 from everlog.runtime.parking import PARK_AFTER, Resting, is_worth_parking, may_expire
 from everlog.runtime.preparing import can_prepare, prepare
@@ -49,7 +51,6 @@ from everlog.store import (
     Deduplicated,
     Done,
     Head,
-    InboxRow,
     Refused,
     Store,
     Undeliverable,
@@ -87,10 +88,11 @@ class Worker:
         self._resting = Resting()
         self._strand_room = StrandRoom()
         self._dispatches = Dispatches()
-        self._taking = Taking(store, committer, self._take, self._mark_stuck, self._obeyed, self._read_anew)
+        self._taking = Taking(store, committer, self.adopt, self._mark_stuck, self._obeyed, self._read_anew)
         self._book = book
         self.admission = Admission(book, host, settings.queues)
         self.slots = Slots(book, host)
+        self._lengths = Lengths()
         self.expected = 0
         """So many workflows are being created that will be held here."""
         self.outputs = Outputs(environment.codec, host, store)
@@ -143,10 +145,6 @@ class Worker:
         self._book.others_wrote()
         self.admission.wanted = self.slots.wanted = True
 
-    def adopt(self, workflow_id: str, token: str, history: History, definition: AnyWorkflow[..., Any]) -> None:
-        """Hold a workflow that was just created here, and run it to its first wait."""
-        self._take(workflow_id, token, history, (), definition)
-
     def claim(self, now: int) -> None:
         """Take what is runnable, as far as there is room."""
         known, room = self._claimable()
@@ -180,21 +178,24 @@ class Worker:
         """Have the whole inbox read."""
         self._inbox_seen, self.inbox_wanted = 0, True
 
-    def _take(
+    def adopt(
         self,
         workflow_id: str,
         token: str,
         history: History,
-        inbox: Sequence[InboxRow],
+        inbox: Inbox,
         definition: AnyWorkflow[..., Any],
         head: Head | None = None,
+        size: int = 0,
     ) -> None:
-        execution = Execution(workflow_id, creation(workflow_id, history), definition, self.environment)
-        execution.now = history[-1][1]
+        """Hold a workflow, and run it to where it waits. Without a head it was just created or continued here."""
+        execution = execution_of(workflow_id, history, definition, self.environment)
         resident = self.outputs.resident(execution, token, history[-1][0])
-        resident.inbox = Inbox([*received_again(workflow_id, history), *inbox])
+        again = received_again(workflow_id, history)
+        resident.inbox = Inbox([*again, *inbox]) if again else inbox
+        self._lengths.taken(resident, size)
         if head is None:
-            resident.stream_ends = {}
+            resident.stream_ends = {} if execution.first_seq == 1 else None
         else:
             resident.head = (head.state, head.wake_at, list(head.topics))
         self.residents[workflow_id] = resident
@@ -288,7 +289,7 @@ class Worker:
                 self._hand_back(resident, now)
             return
         self._resting.end(resident)
-        self._send(resident, drafted)
+        self._send(resident, drafted, release=drafted.continues is not None and begin_next(resident, drafted, self))
 
     def _rest(self, resident: Resident, now: int) -> None:
         """Set the next alarm; a workflow that only waits has that written to its head, and is parked in the end."""
@@ -328,6 +329,7 @@ class Worker:
         resident.releasing = release
         births = births_of(drafted, self._host, self) if drafted.starts else ()
         commit = commit_of(resident, drafted, [one.new for one in births] if births else (), release=release)
+        self._lengths.grows(resident, commit)
         answered = partial(self._told_others, births) if births or commit.messages else self._answered
         self._committer.commit(PendingCommit(commit, partial(answered, resident)))
 
@@ -370,6 +372,9 @@ class Worker:
             resident.note(drafted)
             if drafted.published or drafted.parts:
                 self.outputs.written(resident, drafted)
+            if drafted.continues is not None:
+                succeed(resident, drafted, self)
+                return
         execution = resident.execution
         execution.now = recorded_at = drafted.recorded_at
         try:
@@ -431,7 +436,7 @@ class Worker:
     def _ended(self, resident: Resident) -> None:
         outcome = resident.execution.outcome
         self.let_go(resident)
-        if outcome is not None:
+        if isinstance(outcome, EndEvent):
             self._on_end(resident.workflow_id, outcome)
 
     def _fail_to_run(self, resident: Resident, error: Exception) -> None:

@@ -31,6 +31,7 @@ pytest.register_assert_rewrite(
     "everlog.testing.contract_children",
     "everlog.testing.contract_claims",
     "everlog.testing.contract_commits",
+    "everlog.testing.contract_continuing",
     "everlog.testing.contract_messages",
     "everlog.testing.contract_outside",
     "everlog.testing.contract_places",
@@ -44,6 +45,7 @@ from everlog.testing.contract_admissions import AdmissionContract  # noqa: E402 
 from everlog.testing.contract_children import ChildrenContract  # noqa: E402 - see above
 from everlog.testing.contract_claims import ClaimContract  # noqa: E402 - see above
 from everlog.testing.contract_commits import CommitContract  # noqa: E402 - see above
+from everlog.testing.contract_continuing import ContinuingContract  # noqa: E402 - see above
 from everlog.testing.contract_messages import MessageContract  # noqa: E402 - see above
 from everlog.testing.contract_outside import DeletionConformance as DeletionConformance  # noqa: E402 - see above
 from everlog.testing.contract_outside import OutsideContract  # noqa: E402 - see above
@@ -79,7 +81,14 @@ class _Conformance:
 
 
 class StoreConformance(
-    _Conformance, CommitContract, ChildrenContract, MessageContract, ClaimContract, WorkerContract, OutsideContract
+    _Conformance,
+    CommitContract,
+    ChildrenContract,
+    ContinuingContract,
+    MessageContract,
+    ClaimContract,
+    WorkerContract,
+    OutsideContract,
 ):
     """All that every store promises."""
 

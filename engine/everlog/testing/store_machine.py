@@ -343,6 +343,8 @@ class StoreMachine(QueueRules, ScheduleRules):
             progress=intent.progress,
             build=intent.build,
             why=None if intent.build is None else f"because of {intent.build}",
+            first_seq=seq + 2 if intent.events == 3 else None,
+            name=NAMES[intent.place % 2] if intent.events == 3 else None,
             values=[
                 ValueRow(name=name, seq=seq + 1, recorded_at=self.time, payload=b"%d" % self.time)
                 for name in sorted(intent.values)

@@ -152,3 +152,13 @@ async def starts(engine: Engine, client: Client) -> None:
         pass
     (await handle.status()).id.nothing  # error
     print(text, other, result, again, answer)
+
+
+@workflow
+async def continues(n: int) -> None:  # what follows on such a call is not looked at
+    if n == 1:
+        everlog.continue_as_new(checkout, 3)  # error
+    if n == 2:
+        everlog.continue_as_new(checkout, "a", gifts=True)  # error
+    if n == 3:
+        everlog.continue_as_new(plain, 3)  # error

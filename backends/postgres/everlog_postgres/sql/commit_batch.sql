@@ -61,7 +61,9 @@ locked AS (
         %(last_topics)s,
         %(builds)s,
         %(whys)s,
-        %(queues)s
+        %(queues)s,
+        %(first_seqs)s,
+        %(next_names)s
     ) AS given (
         workflow_id,
         token,
@@ -77,7 +79,9 @@ locked AS (
         last_topic,
         build,
         why,
-        queue
+        queue,
+        first_seq,
+        name
     )
     CROSS JOIN everlog.heads
     WHERE heads.workflow_id = given.workflow_id
@@ -182,7 +186,7 @@ moved AS (
     UPDATE everlog.heads
     SET
         seq = locked.next_seq,
-        bytes = heads.bytes + locked.size,
+        bytes = CASE WHEN locked.first_seq IS NULL THEN heads.bytes + locked.size ELSE locked.size END,
         takeovers = CASE WHEN locked.forgives THEN 0 ELSE heads.takeovers END,
         state = locked.state,
         ended_at = locked.ended_at,
@@ -192,7 +196,9 @@ moved AS (
         topics = (%(topics)s)[locked.first_topic::integer:locked.last_topic::integer],
         build = locked.build,
         why = locked.why,
-        queue = coalesce(locked.queue, heads.queue)
+        queue = coalesce(locked.queue, heads.queue),
+        first_seq = coalesce(locked.first_seq, heads.first_seq),
+        name = coalesce(locked.name, heads.name)
     FROM locked
     WHERE heads.workflow_id = locked.workflow_id
         AND locked.holds
@@ -200,6 +206,7 @@ moved AS (
         AND (locked.workflow_id IN (SELECT failing.sender FROM failing)) IS FALSE
     RETURNING
         heads.workflow_id,
+        heads.name,
         heads.ended_at,
         heads.state,
         heads.queue,
@@ -380,7 +387,8 @@ stood AS (
             WHEN moved.state <> 'enqueued' THEN 'aside'
             WHEN queue_places.due_at <= %(now)s THEN 'due'
             ELSE 'delayed'
-        END
+        END,
+        name = moved.name
     FROM moved
     WHERE moved.queue IS NOT NULL
         AND moved.ended_at IS NULL

@@ -14,6 +14,7 @@ SELECT
     heads.takeovers,
     heads.build,
     heads.why,
-    heads.queue
+    heads.queue,
+    heads.first_seq
 FROM everlog.heads
 WHERE heads.workflow_id = ANY(%(workflow_ids)s)

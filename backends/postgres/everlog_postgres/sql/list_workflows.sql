@@ -14,7 +14,8 @@ SELECT
     heads.takeovers,
     heads.build,
     heads.why,
-    heads.queue
+    heads.queue,
+    heads.first_seq
 FROM everlog.heads
 WHERE (
         %(before)s::text IS NULL

@@ -1,4 +1,4 @@
--- Whole histories of what this claim took, unless there are more bytes than are wanted at once.
+-- Histories, from where each last continued on, of what this claim took, unless there are more bytes than are wanted at once.
 -- The tokens say what it took: nobody else has ever had them. A statement of its own, after the one that took: so its
 -- snapshot is younger than the tokens, and whatever the holders before wrote is in it.
 SELECT
@@ -11,6 +11,7 @@ FROM everlog.heads
 INNER JOIN everlog.events ON heads.workflow_id = events.workflow_id
 WHERE heads.worker = %(worker)s
     AND heads.token = ANY(%(tokens)s)
+    AND events.seq >= heads.first_seq
     AND (
         SELECT sum(taken.bytes)
         FROM everlog.heads AS taken

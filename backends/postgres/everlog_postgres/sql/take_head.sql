@@ -28,4 +28,5 @@ RETURNING
     heads.takeovers,
     heads.build,
     heads.why,
-    heads.queue
+    heads.queue,
+    heads.first_seq

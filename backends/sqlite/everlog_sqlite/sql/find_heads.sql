@@ -16,7 +16,8 @@ SELECT json_group_array(
         takeovers,
         build,
         why,
-        queue
+        queue,
+        first_seq
     )
 )
 FROM heads

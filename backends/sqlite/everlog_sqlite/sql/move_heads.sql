@@ -2,7 +2,7 @@
 UPDATE heads
 SET
     seq = moved.column4,
-    bytes = bytes + moved.column5,
+    bytes = CASE WHEN moved.column15 IS NULL THEN bytes + moved.column5 ELSE moved.column5 END,
     takeovers = CASE WHEN moved.column6 THEN 0 ELSE takeovers END,
     state = moved.column7,
     ended_at = moved.column8,
@@ -12,8 +12,10 @@ SET
     topics = moved.column11,
     build = moved.column12,
     why = moved.column13,
-    queue = moved.column14
-FROM (VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) AS moved
+    queue = moved.column14,
+    first_seq = coalesce(moved.column15, first_seq),
+    name = coalesce(moved.column16, name)
+FROM (VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)) AS moved
 WHERE heads.number = moved.column1
     AND heads.token IS moved.column2
     AND heads.seq = moved.column3

@@ -3,7 +3,7 @@
 UPDATE everlog.heads
 SET
     seq = given.next_seq,
-    bytes = heads.bytes + given.size,
+    bytes = CASE WHEN given.first_seq IS NULL THEN heads.bytes + given.size ELSE given.size END,
     takeovers = CASE WHEN given.forgives THEN 0 ELSE heads.takeovers END,
     state = given.state,
     ended_at = given.ended_at,
@@ -13,7 +13,9 @@ SET
     -- In a function: Citus 13.2 takes a bare slice for an assignment to a part of the column, and crashes.
     topics = coalesce((%(topics)s)[given.first_topic::integer:given.last_topic::integer], '{}'),
     build = given.build,
-    why = given.why
+    why = given.why,
+    first_seq = coalesce(given.first_seq, heads.first_seq),
+    name = coalesce(given.name, heads.name)
 FROM (
     SELECT *
     FROM unnest(
@@ -30,7 +32,9 @@ FROM (
         %(first_topics)s,
         %(last_topics)s,
         %(builds)s,
-        %(whys)s
+        %(whys)s,
+        %(first_seqs)s,
+        %(next_names)s
     ) AS given (
         workflow_id,
         token,
@@ -45,7 +49,9 @@ FROM (
         first_topic,
         last_topic,
         build,
-        why
+        why,
+        first_seq,
+        name
     )
 ) AS given
 WHERE heads.workflow_id = given.workflow_id

@@ -40,4 +40,5 @@ RETURNING
     heads.takeovers,
     heads.build,
     heads.why,
-    heads.queue
+    heads.queue,
+    heads.first_seq
