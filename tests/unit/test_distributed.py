@@ -21,7 +21,21 @@ from everlog import Client, Engine, step, workflow
 from everlog.cli.main import main
 from everlog.errors import SchemaMismatch, StoreUnavailable, UsageError
 from everlog.store import Batch, Busy, ClaimRequest, Commit, Done, Refused
-from everlog.testing.making import claim, claimed_ids, create, events, head, held, message, new, waiting, worker
+from everlog.testing.making import (
+    admit,
+    claim,
+    claimed_ids,
+    create,
+    declare,
+    enqueued,
+    events,
+    head,
+    held,
+    message,
+    new,
+    waiting,
+    worker,
+)
 from everlog_postgres import open_store
 from everlog_postgres.distributed import Distributed
 from everlog_postgres.distribution import BY_WORKFLOW, ON_THE_COORDINATOR
@@ -109,6 +123,30 @@ def _after_finding(monkeypatch: pytest.MonkeyPatch, meanwhile: Any) -> None:
         return found
 
     monkeypatch.setattr(Distributed, "_candidates", find)
+
+
+def test_there_are_no_queues(store: PostgresStore) -> None:
+    with pytest.raises(UsageError, match="queue"):
+        declare(store)
+    with pytest.raises(UsageError, match="queue"):
+        create(store, enqueued("order"))
+    token = held(store, "parent")
+    births = Commit(workflow_id="parent", token=token, seq=1, state="running", creates=[enqueued("order")])
+    with pytest.raises(UsageError, match="queue"):
+        store.commit(Batch(commits=[births]))
+    assert store.heads(["order"]) == [None]
+    assert list(store.queues()) == []
+    assert claimed_ids(admit(store, "t")) == []
+    assert store.places(["parent"]) == [None]
+
+
+@needs_citus
+def test_a_database_in_which_somebody_stands_in_a_queue_is_not_distributed() -> None:
+    store = open_store(new_citus_schema())
+    create(store, enqueued("order"))
+    with pytest.raises(UsageError, match="1 workflows stand in queues"):
+        store.distribute()
+    store.close()
 
 
 def test_who_comes_second_takes_others(url: str, store: PostgresStore, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,8 +13,32 @@ from pathlib import Path
 import pytest
 
 from everlog.runtime.backends import open_store
-from everlog.store import Batch, Claimed, Commit, Done, QueueLimits, Rate, Store
-from everlog.testing.making import admit, claimed_ids, commit, create, declare, enqueued, events, take, with_queues
+from everlog.store import (
+    ENDED,
+    Batch,
+    Busy,
+    Claimed,
+    Commit,
+    Done,
+    Head,
+    Place,
+    QueueLimits,
+    Rate,
+    State,
+    Store,
+)
+from everlog.testing.making import (
+    admit,
+    claim_only,
+    claimed_ids,
+    commit,
+    create,
+    declare,
+    enqueued,
+    events,
+    take,
+    with_queues,
+)
 from everlog_postgres.statements import in_schema
 from everlog_postgres.urls import parse
 from tests.postgres import administrator, needs_postgres, new_schema
@@ -107,6 +131,15 @@ def end(store: Store, claimed: Claimed) -> None:
     assert commit(store, last) == Done()
 
 
+def goes(store: Store, head: Head, state: State, place: Place | None = None) -> None:
+    """Let go of a workflow in this state; another may have its key, or its head be busy: then it is only let go of."""
+    moves = Commit(workflow_id=head.workflow_id, token=head.token, seq=head.seq, state=state, place=place, release=True)
+    if commit(store, moves) != Done():
+        lets_go = Commit(workflow_id=head.workflow_id, token=head.token, seq=head.seq, state=head.state, release=True)
+        while commit(store, lets_go) == Busy():
+            pass
+
+
 def most_in_a_window(starts: list[int], per: int) -> int:
     """Give the greatest number of starts in any window, which may begin with any of them."""
     return max(sum(first <= at < first + per for at in starts) for first in starts)
@@ -180,6 +213,47 @@ def test_slots_are_never_more_than_there_are_while_nobody_gives_one_back(databas
         all_at_once(work)
         assert with_queues(store).count_queues([queue])[0].taken == CONCURRENCY
         assert len(set(admitted)) == len(admitted) <= CONCURRENCY
+
+
+def test_who_is_paused_moved_and_ended_while_others_admit_is_where_its_head_says(database: Database) -> None:
+    """Commits and admissions change the same heads and places, and neither waits for the other in a circle."""
+    store = database.opened[0]
+    ids = [f"order-{n:02}" for n in range(20)]
+    for queue in ("mail", "other"):
+        declare(store, queue, concurrency=6, partition_concurrency=4)
+    store.commit(Batch(creates=[enqueued(one, partition=one[-1]) for one in ids]))
+    through = [database.open() for _ in range(WORKERS)]
+
+    def admit_and_end(number: int) -> None:
+        mine, worker = through[number], f"worker-{number}"
+        for tries in range(60):
+            tokens = [f"{number}.{tries}.{n}" for n in range(3)]
+            for claimed in admit(mine, *tokens, worker=worker, queues=["mail", "other"]).claimed:
+                if tries % 4 == 0:
+                    end(mine, claimed)
+                else:
+                    goes(mine, claimed.head, "enqueued")
+
+    def move(number: int) -> None:
+        mine, worker = through[number], f"worker-{number}"
+        for tries in range(60):
+            request = [claim_only(mine, one, f"{number}.{tries}.{one}", worker=worker) for one in ids[tries % 5 :: 5]]
+            for claimed in [one for found in request for one in found]:
+                queue = "other" if tries % 2 else "mail"
+                state: State = "paused" if claimed.head.state == "enqueued" and tries % 3 else "enqueued"
+                place = Place(queue=queue, partition=str(tries % 3), dedup_key=f"{tries % 7}", takes_key=True)
+                goes(mine, claimed.head, state, place if tries % 5 else None)
+
+    all_at_once(lambda number: admit_and_end(number) if number % 2 else move(number))
+    heads = [head for head in store.heads(ids) if head is not None]
+    places = with_queues(store).places(ids)
+    for head, place in zip(heads, places, strict=True):
+        assert (place is None) == (head.state in ENDED), (head, place)
+        assert place is None or (place.place.queue, place.state) == (head.queue, head.state)
+        assert place is None or not (place.has_slot and head.state == "enqueued")
+    counts = with_queues(store).count_queues(["mail", "other"])
+    assert sum(one.taken for one in counts) == sum(place is not None and place.has_slot for place in places)
+    assert sum(one.due for one in counts) == sum(head.state == "enqueued" for head in heads)
 
 
 def test_all_who_stand_in_an_unlimited_queue_are_admitted_once(database: Database) -> None:

@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 import psycopg
 
-from everlog.errors import SchemaMismatch
+from everlog.errors import SchemaMismatch, UsageError
 from everlog_postgres.connection import Connection, Driver
 from everlog_postgres.distribution import distribute_tables, require_citus
 from everlog_postgres.driver_errors import translate
@@ -70,9 +70,21 @@ def distribute(connection: Connection) -> bool:
         require_citus(driver, connection.name)
         if _find_schema(connection, driver).distributed:
             return False
+        _require_no_places(connection, driver)
         distribute_tables(driver, connection.target.schema)
         _insert(connection, driver, *_DISTRIBUTED)
         return True
+
+
+def _require_no_places(connection: Connection, driver: Driver) -> None:
+    """Raise where workflows stand in queues, which distributed tables do not have."""
+    places = in_schema("SELECT count(*) FROM everlog.queue_places", connection.target.schema)
+    ((found,),) = driver.execute(places.encode()).fetchall()
+    if found:
+        raise UsageError(
+            f"{connection.name}: {found} workflows stand in queues or were admitted from them, and distributed tables"
+            " have no queues yet: let them end before, or keep the tables on one server (docs/scaling.md)"
+        )
 
 
 @contextmanager

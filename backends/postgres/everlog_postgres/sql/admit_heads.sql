@@ -1,5 +1,5 @@
 -- Give slots to those who were chosen, and the tokens of who admits, up to a limit; gives them as take_heads does.
--- The head is locked first, then the place is changed, as by a commit. Those that another transaction has locked are
+-- The head is locked first, then the place, as by a commit. Those that another transaction has locked are
 -- passed over, and so is who moved after it was chosen: what is compared here is the newest version.
 WITH chosen AS (
     SELECT *
@@ -16,15 +16,22 @@ locked AS MATERIALIZED (
     FOR NO KEY UPDATE OF heads SKIP LOCKED
 ),
 
+standing AS MATERIALIZED (
+    SELECT locked.workflow_id, locked.position
+    FROM locked
+    INNER JOIN everlog.queue_places ON locked.workflow_id = queue_places.workflow_id
+    WHERE queue_places.queue = %(queue)s
+        AND queue_places.partition = locked.partition
+        AND queue_places.stands = 'due'
+    FOR NO KEY UPDATE OF queue_places SKIP LOCKED
+),
+
 admitted AS (
     UPDATE everlog.queue_places
     SET stands = 'admitted'
-    FROM locked
-    WHERE queue_places.workflow_id = locked.workflow_id
-        AND queue_places.queue = %(queue)s
-        AND queue_places.partition = locked.partition
-        AND queue_places.stands = 'due'
-    RETURNING queue_places.workflow_id, locked.position
+    FROM standing
+    WHERE queue_places.workflow_id = standing.workflow_id
+    RETURNING queue_places.workflow_id, standing.position
 ),
 
 placed AS (
