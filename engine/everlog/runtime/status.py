@@ -28,14 +28,14 @@ class WorkflowStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     `state` is one of queued, delayed, running, waiting, paused, stuck, completed, failed, cancelled. `queue` is the
     last one that it was put into, `history_length` the number of events, `worker` the one that holds it, None where
-    nobody does.
+    nobody does. Histories hold statuses: a new field has a default.
     """
 
     id: str
     name: str
     state: ShownState
     why: str
-    queue: str | None
+    queue: str | None = None
     error: str | None
     created_at: datetime
     ended_at: datetime | None
