@@ -147,11 +147,14 @@ def content(store: SupportsQueues) -> dict[str, object]:
 
 def without_second_keys(creations: Sequence[NewWorkflow], own: Place | None) -> list[NewWorkflow]:
     """Leave out creations whose dedup_key was given before in the same commit, which no engine may do."""
-    given = set() if own is None or own.dedup_key is None else {(own.queue, own.dedup_key)}
+    given: set[tuple[str, str]] = set()
+    if own is not None and own.dedup_key is not None:
+        given.add((own.queue, own.dedup_key))
     kept: list[NewWorkflow] = []
     for new in creations:
         key = None if new.place is None or new.place.dedup_key is None else (new.place.queue, new.place.dedup_key)
         if key not in given:
             kept.append(new)
-            given |= set() if key is None else {key}
+        if key is not None:
+            given.add(key)
     return kept

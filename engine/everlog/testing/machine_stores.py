@@ -26,11 +26,11 @@ class Stores(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.time = 1_700_000_000_000_000
+        self.time: int = 1_700_000_000_000_000
         self.model = MemoryStore(self.clock)
         self.stores: dict[str, Store] = {}
         self.tokens: dict[str, list[str]] = {}
-        self.last_token = 0
+        self.last_token: int = 0
 
     def clock(self) -> int:
         """Give the time that all stores have."""
