@@ -62,6 +62,7 @@ def test_workers_are_killed_one_after_the_other_and_nothing_is_lost_or_doubled(
         time.sleep(max(0.0, died + 1 - time.monotonic()))
     assert taken_over_after, "it was over before the first was killed"
     fleet.wait_for(lambda: not touring.left(fleet.url), seconds=rounds * 10)
+    fleet.wait_for(lambda: all(fleet.held(one.pid) for one in fleet.living), seconds=60)
     fleet.end()
     touring.check(fleet.url, tours, rounds)
     record_property("seconds until another took over", max(taken_over_after))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from tests.mutants.making import Mutant
 
 STORE = "store.py"
+TAKING = "taking.py"
 RUNNABLE = "sql/find_runnable.sql"
 UNHELD = "sql/find_unheld.sql"
 DUE = "sql/next_due.sql"
@@ -41,22 +42,22 @@ CLAIMS = [
         "control-wakes-nobody",
         "a control message on any topic makes runnable",
         RUNNABLE,
-        "            unread.control\n            OR (woken",
-        "            (woken",
+        "        AND orders.control\n",
+        "        AND 0\n",
     ),
     Mutant(
         "any-topic-wakes",
         "a message makes runnable on one of `topics` only",
         RUNNABLE,
-        "unread.topic IN (SELECT value FROM json_each(woken.topics))",
-        "1",
+        " AND topic = awaited.value AND control = 0",
+        " AND control = 0",
     ),
     Mutant(
         "a-part-of-a-topic-wakes",
         "topics are compared whole",
         RUNNABLE,
-        "unread.topic IN (SELECT value FROM json_each(woken.topics))",
-        "instr(woken.topics, unread.topic) > 0",
+        "topic = awaited.value",
+        "instr(awaited.value, topic) > 0",
     ),
     Mutant(
         "woken-whatever-its-name",
@@ -66,27 +67,31 @@ CLAIMS = [
         "",
     ),
     Mutant(
-        "woken-while-held", "a head with a token is not runnable", RUNNABLE, "        AND woken.token IS NULL\n", ""
+        "woken-while-held",
+        "a head with a token is not runnable",
+        RUNNABLE,
+        "    WHERE woken.token IS NULL\n        AND woken.state",
+        "    WHERE woken.state",
     ),
     Mutant(
         "messages-wake-the-paused",
         "only a control message makes runnable what is paused",
         RUNNABLE,
-        "OR (woken.state = 'waiting' AND unread.topic IN",
-        "OR (unread.topic IN",
+        "woken.state = 'waiting'",
+        "woken.state IN ('waiting', 'paused')",
     ),
     Mutant(
         "orders-do-not-wake-the-paused",
         "a control message makes runnable what is paused",
         RUNNABLE,
-        "woken.state IN ('waiting', 'paused')",
-        "woken.state IN ('waiting')",
+        "ordered.state IN ('waiting', 'paused', 'enqueued')",
+        "ordered.state IN ('waiting', 'enqueued')",
     ),
     Mutant(
         "messages-wake-the-stuck",
         "a message makes runnable what waits, nothing else",
         RUNNABLE,
-        "        AND woken.state IN ('waiting', 'paused')\n",
+        "        AND woken.state = 'waiting'\n",
         "",
     ),
     Mutant(
@@ -142,8 +147,8 @@ CLAIMS = [
         "newest-message-counts",
         "of several messages the oldest counts",
         RUNNABLE,
-        "min(unread.arrived_at)",
-        "max(unread.arrived_at)",
+        "ORDER BY arrived_at\n            LIMIT 1",
+        "ORDER BY arrived_at DESC\n            LIMIT 1",
     ),
     Mutant(
         "only-claims-the-held", "with `only` a workflow is claimed if it is unheld", UNHELD, " AND token IS NULL", ""
@@ -156,7 +161,13 @@ CLAIMS = [
         "",
     ),
     Mutant("next-due-of-the-held", "`next_due` is of unheld workflows", DUE, " AND token IS NULL", ""),
-    Mutant("next-due-of-any-name", "`next_due` is of these names", DUE, "name = names.value AND ", ""),
+    Mutant(
+        "next-due-of-any-name",
+        "`next_due` is of these names",
+        DUE,
+        "WHERE name = names.value\n        AND token IS NULL",
+        "WHERE token IS NULL",
+    ),
     Mutant("last-due", "`next_due` is when the next one is due", DUE, "SELECT min(wake_at)", "SELECT max(wake_at)"),
     Mutant("next-due-of-any-state", "`next_due` is of waiting workflows", DUE, " AND state = 'waiting'", ""),
     Mutant(
@@ -169,21 +180,21 @@ CLAIMS = [
     Mutant(
         "first-history-cut",
         "the first history is always whole",
-        STORE,
+        TAKING,
         "if not numbers or head.bytes <= max_bytes:",
         "if head.bytes <= max_bytes:",
     ),
     Mutant(
         "histories-not-added-up",
         "`max_bytes` bounds all histories together",
-        STORE,
+        TAKING,
         "            max_bytes -= head.bytes\n",
         "",
     ),
     Mutant(
         "exact-fit-cut",
         "a history comes empty only if it does not fit",
-        STORE,
+        TAKING,
         "head.bytes <= max_bytes:",
         "head.bytes < max_bytes:",
     ),
@@ -204,7 +215,7 @@ CLAIMS = [
     Mutant(
         "claimed-without-inbox",
         "a claim gives the unread inbox",
-        STORE,
+        TAKING,
         "inbox=unread.get(head.workflow_id, []),",
         "inbox=[],",
     ),

@@ -393,7 +393,7 @@ MESSAGES = [
         "arrival-forgotten",
         "`arrived_at` is `now()`",
         PLAN,
-        "message.control, payload, self._now)",
+        "message.control, payload, self.now)",
         "message.control, payload, 0)",
     ),
     Mutant(
@@ -480,8 +480,8 @@ CREATIONS = [
         "creations-on-remembered-heads",
         "heads that are remembered say nothing of what is created",
         STORE,
-        "        if commit.creates:\n            return None\n",
-        "",
+        "        if commit.creates or commit.place is not None:\n",
+        "        if commit.place is not None:\n",
     ),
 ]
 WRITING = [*FENCES, *HEADS, *MESSAGES, *CREATIONS]

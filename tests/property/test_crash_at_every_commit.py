@@ -256,8 +256,14 @@ def test_no_child_is_lost_or_started_twice_by_a_crash_at_any_commit(
 def test_no_place_is_lost_or_taken_twice_by_a_crash_at_any_commit(
     replayer: Replayer, database: Database, blocking: bool
 ) -> None:
-    seeds = range(database.few(600 if LONG else 12))
-    options: dict[str, Any] = {"nodes": 9, "alone": True, "blocking": blocking, "family": True, "queued": True}
+    seeds = range(database.few(600 if LONG else 6))
+    options: dict[str, Any] = {
+        "nodes": 9 if LONG else 7,
+        "alone": True,
+        "blocking": blocking,
+        "family": True,
+        "queued": True,
+    }
     recipes = (random_recipe(Random(seed), **options) for seed in seeds)
     crashed = (recorded for recipe in recipes for _, recorded in crash_everywhere(recipe, database))
     assert replayer.check(crashed) > 5 * len(seeds)

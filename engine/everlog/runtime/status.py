@@ -28,7 +28,7 @@ class WorkflowStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     `state` is one of queued, delayed, running, waiting, paused, stuck, completed, failed, cancelled. `queue` is the
     last one that it was put into, `history_length` the number of events since it last continued as new, or of all,
-    `worker` the one that holds it, None where nobody does.
+    `worker` the one that holds it, None where nobody does. Histories hold statuses: a new field has a default.
     """
 
     id: str

@@ -404,8 +404,8 @@ class Worker:
             for operation in execution.dropped_steps:
                 self.slots.ended(resident, operation)
             execution.dropped_steps.clear()
-        if execution.undispatched and self._starting:
-            self._dispatches.gather(resident)
+        if execution.undispatched:
+            self._dispatch(resident)
         if self.draining or resident.inbox or wants_draft(execution):
             self._dirty[resident] = None
         else:

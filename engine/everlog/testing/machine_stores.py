@@ -30,7 +30,7 @@ class Stores(RuleBasedStateMachine):
         self.model = MemoryStore(self.clock)
         self.stores: dict[str, Store] = {}
         self.tokens: dict[str, list[str]] = {}
-        self.last_token = 0
+        self.last_token: int = 0
 
     def clock(self) -> int:
         """Give the time that all stores have."""
