@@ -2,6 +2,7 @@
 
 from everlog.core.retry import RetryPolicy
 from everlog.errors import (
+    AskRefused,
     CorruptLog,
     EverlogError,
     IdInUse,
@@ -36,6 +37,7 @@ from everlog.replay.instances import register
 from everlog.replay.named import named
 from everlog.replay.options import StepOptions, WorkflowOptions
 from everlog.replay.primitives import (
+    ask,
     call,
     close_stream,
     compensations,
@@ -53,6 +55,7 @@ from everlog.replay.primitives import (
     start,
     uuid4,
 )
+from everlog.replay.requests import Request
 from everlog.runtime.client import Client
 from everlog.runtime.engine import Engine
 from everlog.runtime.handles import Handle
@@ -61,6 +64,7 @@ from everlog.runtime.status import HistoryEvent, WorkflowStatus
 from everlog.runtime.streams import Stream, StreamItem, StreamReset
 
 __all__ = [
+    "AskRefused",
     "Client",
     "CorruptLog",
     "Current",
@@ -76,6 +80,7 @@ __all__ = [
     "NondeterminismWarning",
     "NotEncodable",
     "NotFound",
+    "Request",
     "RetryPolicy",
     "SchemaMismatch",
     "Step",
@@ -98,6 +103,7 @@ __all__ = [
     "WorkflowOptions",
     "WorkflowStatus",
     "WrongContext",
+    "ask",
     "call",
     "close_stream",
     "compensations",

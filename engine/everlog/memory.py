@@ -235,6 +235,11 @@ class MemoryStore:
             rows = [row for held in self._open[worker].values() for row in held.inbox.values() if row.row > after]
         return sorted(rows, key=lambda row: row.row)
 
+    def inbox(self, workflow_id: str) -> Sequence[store.InboxRow]:
+        with self._locked():
+            workflow = self._workflows.get(workflow_id)
+            return [] if workflow is None else list(workflow.inbox.values())
+
     def values(self, workflow_id: str) -> Sequence[store.ValueRow]:
         with self._locked():
             workflow = self._workflows.get(workflow_id)

@@ -377,6 +377,15 @@ class SupportsStreams(Protocol):
 
 
 @runtime_checkable
+class SupportsInboxes(Protocol):
+    """A store of which anybody can read what a workflow has not read: who ends it refuses what it was asked."""
+
+    def inbox(self, workflow_id: str) -> Sequence[InboxRow]:
+        """Give the unread messages of a workflow in order, whoever holds it; their `row`s are not for `consumed`."""
+        ...
+
+
+@runtime_checkable
 class SupportsDeletion(Protocol):
     """A store that can forget workflows; asked for with `isinstance`. Called on the thread of `commit`."""
 

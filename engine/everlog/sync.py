@@ -16,6 +16,8 @@
 
 from everlog.replay.blocking import (
     Future,
+    Request,
+    ask,
     call,
     close_stream,
     compensations,
@@ -42,7 +44,9 @@ __all__ = [
     "Future",
     "Handle",
     "Listing",
+    "Request",
     "Stream",
+    "ask",
     "call",
     "close_stream",
     "compensations",

@@ -106,7 +106,7 @@ def test_what_its_end_has_stopped_goes_on_with_it(kind: str, tmp_path: Any, flow
         assert sorted(CALLS) == ["a begins", "a ends", "b", "b"]
         for each in await engine.workflows():
             assert each.state == "completed", each
-            await engine.ask(lambda each=each: projections_fit(engine.store, each.id))
+            await engine.on_thread(lambda each=each: projections_fit(engine.store, each.id))
 
     run(program, workflows=ALL, kind=kind, folder=tmp_path)
 
@@ -342,7 +342,7 @@ def test_what_is_emitted_again_after_a_rewinding_is_in_its_stream_once(kind: str
         await handle.result()
         assert await items_of(handle, "log") == ["one", "two", "three", "something else", "four"]
         assert await handle.get_value("state") == "begun"
-        await engine.ask(lambda: projections_fit(engine.store, "parent"))
+        await engine.on_thread(lambda: projections_fit(engine.store, "parent"))
 
     run(program, workflows=[publishes], kind=kind, folder=tmp_path)
 

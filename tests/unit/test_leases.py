@@ -249,7 +249,7 @@ async def _workers(engine: Engine) -> list[str]:
     def read() -> list[str]:
         return [row.worker for row in engine.store.workers()]
 
-    return await engine.ask(read)
+    return await engine.on_thread(read)
 
 
 def test_a_worker_past_its_lease_starts_nothing_until_it_has_renewed() -> None:

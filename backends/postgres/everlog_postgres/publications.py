@@ -1,4 +1,7 @@
-"""Publications: what workflows show to others, values and streams, read from one server or from several. No SQL."""
+"""Publications: what is read of workflows past their heads and histories, on one server or on several. No SQL.
+
+Values and streams, which they show to others, and what lies unread in their inboxes.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +9,8 @@ from collections.abc import Sequence
 from typing import Final
 
 from everlog.errors import CorruptLog
-from everlog.store import FoundValue, State, StreamEnd, StreamPage, StreamQuestion, ValueRow
-from everlog_postgres import published
+from everlog.store import FoundValue, InboxRow, State, StreamEnd, StreamPage, StreamQuestion, ValueRow
+from everlog_postgres import published, records
 from everlog_postgres.arrays import bigints, texts
 from everlog_postgres.connection import Connection, Question
 from everlog_postgres.statements import DistributedStatements, Statements
@@ -19,6 +22,11 @@ class Publications:
     def __init__(self, connection: Connection, sql: Statements) -> None:
         self._connection: Final = connection
         self._sql: Final = sql
+
+    def inbox(self, workflow_id: str) -> Sequence[InboxRow]:
+        """Give the unread messages of a workflow in order, whoever holds it."""
+        question = Question(self._sql.read_inbox, {"workflow_id": workflow_id})
+        return records.inbox(self._connection.ask(question)[0])
 
     def values(self, workflow_id: str) -> Sequence[ValueRow]:
         """Give the values of a workflow, in order of their names."""
@@ -95,3 +103,29 @@ class DistributedPublications(Publications):
         )
         found = [(place, *row) for place, rows in enumerate(answers, start=1) for row in rows]
         return published.stream_pages(found, len(questions))
+
+
+class Readable:
+    """A store of which publications can be read."""
+
+    _publications: Publications
+
+    def inbox(self, workflow_id: str) -> Sequence[InboxRow]:
+        """Give the unread messages of a workflow in order, whoever holds it."""
+        return self._publications.inbox(workflow_id)
+
+    def values(self, workflow_id: str) -> Sequence[ValueRow]:
+        """Give the values of a workflow, in order of their names."""
+        return self._publications.values(workflow_id)
+
+    def find_values(self, wanted: Sequence[tuple[str, str]]) -> Sequence[FoundValue]:
+        """Give for each (workflow id, name) its value, and the state of the workflow, in one statement."""
+        return self._publications.find_values(wanted)
+
+    def streams(self, workflow_id: str) -> Sequence[StreamEnd]:
+        """Give the streams of a workflow, in order of their names."""
+        return self._publications.streams(workflow_id)
+
+    def read_streams(self, questions: Sequence[StreamQuestion], *, limit: int) -> Sequence[StreamPage]:
+        """Give for each question up to `limit` rows, and the state of the workflow of the same snapshot."""
+        return self._publications.read_streams(questions, limit=limit)

@@ -162,6 +162,11 @@ def position_of(row: int) -> int:
     return row & ((1 << _POSITION_BITS) - 1)
 
 
+def inbox(rows: Rows) -> list[InboxRow]:
+    """Read what read_inbox gives; the numbers are those of the server, which no commit takes."""
+    return [_inbox_row(row, int(row[1])) for row in rows]
+
+
 def _row(row: InboxRow) -> int:
     return row.row
 

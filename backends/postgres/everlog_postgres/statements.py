@@ -109,6 +109,7 @@ class Statements:
         self.read_history: Final = load_here("read_history")
         self.find_heads: Final = load_here("find_heads")
         self.list_workflows: Final = load_here("list_workflows")
+        self.read_inbox: Final = load_here("read_inbox")
         self.unread: Final = load_here("unread")
         self.unread_since: Final = load_here("unread_since")
         self.list_values: Final = load_here("list_values")

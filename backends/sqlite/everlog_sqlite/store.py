@@ -297,6 +297,13 @@ class SqliteStore:
         """Give the unread messages with `row` > `after` of all workflows that this worker holds, in order of `row`."""
         return records.messages(self._connection.rows(sql.UNREAD, {"worker": worker, "after": after}))
 
+    def inbox(self, workflow_id: str) -> Sequence[InboxRow]:
+        """Give the unread messages of a workflow in order, whoever holds it."""
+        with self._connection.using:
+            found = records.heads(self._connection.value(sql.FIND_HEADS, {"workflow_ids": array([workflow_id])}))
+            numbers = {"numbers": array([head.number for head in found])}
+            return records.messages(self._connection.rows(sql.READ_INBOXES, numbers))
+
     def values(self, workflow_id: str) -> Sequence[ValueRow]:
         """Give the values of a workflow, in order of their names."""
         return published.values(self._connection.value(sql.LIST_VALUES, {"workflow_id": workflow_id}))

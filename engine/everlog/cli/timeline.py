@@ -8,6 +8,7 @@ from typing import assert_never
 import msgspec
 
 from everlog.core import events
+from everlog.core.asks import REPLY, spoken_topic
 from everlog.core.durations import as_datetime
 from everlog.core.events import ABSENT, AnyEvent
 from everlog.core.failures import Failure
@@ -74,11 +75,16 @@ def _what(event: AnyEvent) -> str:
         case events.TimerSet() | events.TimerFired() | events.TimerCancelled():
             return f"sleep {event.operation}"
         case events.WaitStarted() | events.MessageReceived() | events.WaitExpired():
-            return f"recv {event.topic}"
+            return "answer" if event.topic.startswith(REPLY) else f"recv {spoken_topic(event.topic)}"
         case events.WaitCancelled():
             return f"recv {event.operation}"
         case events.MessageSent() | events.SendFailed():
-            return f"{event.topic} {event.to}" if event.control else f"send {event.topic} to {event.to}"
+            said = f"{'ask' if event.ask else 'send'} {event.topic} to {event.to}"
+            return f"{event.topic} {event.to}" if event.control else said
+        case events.RequestAnswered():
+            return f"reply {event.topic} to {event.source}"
+        case events.RequestRefused():
+            return f"refuse {event.topic} to {event.source}"
         case events.ChildStarted() | events.StartFailed():
             return f"child {event.name} {event.child}"
         case events.ChildEnded():
@@ -140,6 +146,10 @@ def _outcome(event: AnyEvent) -> str:
             return "nothing came in time"
         case events.MessageReceived() | events.MessageSent():
             return _text(event.message)
+        case events.RequestAnswered():
+            return _text(event.answer)
+        case events.RequestRefused():
+            return event.reason
         case events.ValueSet():
             return _text(event.value) + (f", by step {event.operation}" if event.attempt else "")
         case events.ItemsEmitted():

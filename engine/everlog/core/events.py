@@ -149,6 +149,8 @@ class WaitStarted(Event, frozen=True, gc=False, kw_only=True, tag="wait_started"
     operation: str
     topic: str
     due_at: int | None = None
+    asked: str | None = None
+    """The workflow whose answer is waited for, where this is a wait for an answer."""
 
 
 class MessageReceived(Event, frozen=True, gc=False, kw_only=True, tag="message_received"):
@@ -190,6 +192,10 @@ class MessageSent(Event, frozen=True, gc=False, kw_only=True, tag="message_sent"
     message: Raw
     key: str | None = None
     control: bool = False
+    ask: bool = False
+    """Whether an answer is waited for."""
+    sent_as: int | None = None
+    """The number by which an ask is known that was sent before the workflow was rewound; None: the seq of this row."""
 
 
 class SendFailed(Event, frozen=True, gc=False, kw_only=True, tag="send_failed"):
@@ -202,6 +208,37 @@ class SendFailed(Event, frozen=True, gc=False, kw_only=True, tag="send_failed"):
     error: Failure
     key: str | None = None
     control: bool = False
+    ask: bool = False
+
+
+class RequestAnswered(Event, frozen=True, gc=False, kw_only=True, tag="request_answered"):
+    """Fact. The workflow answered what it was asked: written in one commit with the answer.
+
+    `source` and `number` are those of the ask. The answer lies in the inbox of the workflow `source`, or, with
+    `reply_to`, beside the log of this one, under that name. Who was answered before this workflow was rewound is not
+    answered again.
+    """
+
+    operation: str
+    topic: str
+    source: str
+    number: int
+    answer: Raw
+    reply_to: str | None = None
+
+
+class RequestRefused(Event, frozen=True, gc=False, kw_only=True, tag="request_refused"):
+    """Fact. The workflow refused what it was asked, for a reason that who asked is told as an answer is.
+
+    Without an `operation` its code had no part in that: the message did not fit, or the workflow ended.
+    """
+
+    topic: str
+    source: str
+    number: int
+    reason: str
+    reply_to: str | None = None
+    operation: str = ""
 
 
 class ChildStarted(Event, frozen=True, gc=False, kw_only=True, tag="child_started"):
@@ -356,6 +393,8 @@ AnyEvent = (
     | WaitCancelled
     | MessageSent
     | SendFailed
+    | RequestAnswered
+    | RequestRefused
     | ChildStarted
     | StartFailed
     | ChildEnded
@@ -374,6 +413,7 @@ AnyEvent = (
 
 Publication = ValueSet | ItemsEmitted | StreamClosed
 """What workflow code published: written by the commit that ends its drain, and not a fact."""
+ReplyEvent = RequestAnswered | RequestRefused
 StepEvent = StepStarted | StepAttemptFailed | StepCompleted | StepFailed
 
 FACTS: Final[frozenset[type[Event]]] = frozenset(
@@ -386,6 +426,8 @@ FACTS: Final[frozenset[type[Event]]] = frozenset(
         WaitExpired,
         MessageSent,
         SendFailed,
+        RequestAnswered,
+        RequestRefused,
         ChildStarted,
         StartFailed,
         ChildEnded,

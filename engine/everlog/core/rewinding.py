@@ -39,10 +39,11 @@ class Lived:
 
 
 def folded(history: Sequence[Stored]) -> WorkflowState:
-    """Give the state that a whole history makes; its children are those that a replay of it has."""
+    """Give the state that a whole history makes; its children and requests are those that a replay of it has."""
     state = fold(history)
     if any(isinstance(event, events.WorkflowRewound) for _, _, event in history):
-        return msgspec.structs.replace(state, children=fold(Lived(history).rows).children)
+        lived = fold(Lived(history).rows)
+        return msgspec.structs.replace(state, children=lived.children, requests=lived.requests)
     return state
 
 
@@ -63,8 +64,13 @@ def rewind_point(history: Sequence[Stored]) -> int:
         return history[-1][0]
     if not isinstance(end, events.WorkflowCompleted) and end.rewind_to is not None:
         return end.rewind_to
-    closings = events.StepCancelled | events.TimerCancelled | events.WaitCancelled
-    return next((seq for seq, _, event in reversed(history[:-1]) if not isinstance(event, closings)), 1)
+    return next((seq for seq, _, event in reversed(history[:-1]) if not _closes(event)), 1)
+
+
+def _closes(event: AnyEvent) -> bool:
+    """Tell whether it is one of the rows that come with an end."""
+    refused = isinstance(event, events.RequestRefused) and not event.operation
+    return refused or isinstance(event, events.StepCancelled | events.TimerCancelled | events.WaitCancelled)
 
 
 def _messages(history: Sequence[Stored]) -> list[events.MessageReceived]:

@@ -15,6 +15,7 @@ from typing import Final
 from msgspec import Raw, Struct
 
 from everlog.core import events
+from everlog.core.asks import REPLY
 from everlog.core.durations import as_datetime
 from everlog.core.events import ABSENT, AnyEvent
 from everlog.core.failures import Failure
@@ -29,6 +30,7 @@ from everlog.replay.operations import (
     DeadlineOperation,
     Operation,
     Phase,
+    ReplyOperation,
     SendOperation,
     StartOperation,
     StepOperation,
@@ -36,6 +38,7 @@ from everlog.replay.operations import (
     WaitOperation,
 )
 from everlog.replay.publishing import Part
+from everlog.replay.requests import refused_at_end, refused_at_once
 from everlog.replay.rests import PAUSED, RUNNING, Rest, attention_at, head_state, is_due
 
 MOST_STARTS: Final = 500
@@ -50,6 +53,8 @@ class Draft(Struct, kw_only=True):
     consumed: Sequence[int]
     sends: list[SendOperation]
     starts: list[StartOperation]
+    replies: bool = False
+    """Whether rows of it answer or refuse what the workflow was asked."""
     published: int
     """So many rows, the first ones, are of values and streams."""
     parts: Sequence[Part]
@@ -80,11 +85,14 @@ def draft(
         return _while_paused(execution, recorded_at, settle=settle)
     if execution.outcome is not None:
         last, left = _take_published(execution)
-        rows = [*last, *_closings(execution), execution.outcome]
-        return _drafted(execution, rows, recorded_at, published=(len(last), left), ended=True)
+        consumed: list[int] = []
+        how = _END_STATES[type(execution.outcome)]
+        refused = refused_at_end(execution, inbox, consumed, how)
+        rows = [*last, *_closings(execution), *refused, execution.outcome]
+        return _drafted(execution, rows, recorded_at, consumed, published=(len(last), left), ended=True)
     if execution.began is None:
         return _before_it_begins(execution, inbox, recorded_at)
-    consumed: list[int] = []
+    consumed = []
     facts: list[AnyEvent] = []
     failed: list[AnyEvent] = []
     parts: list[Part] = []
@@ -113,7 +121,9 @@ def _before_it_begins(execution: Execution, inbox: Sequence[InboxRow], recorded_
     request = next((row for row in inbox if row.control and row.topic == CANCEL), None)
     if request is not None:  # its code has not run, and need not
         execution.outcome = events.WorkflowCancelled(reason=reason_of(request), rewind_to=execution.seq)
-        return _drafted(execution, [execution.outcome], recorded_at, ended=True)
+        consumed: list[int] = []
+        rows: list[AnyEvent] = [*refused_at_end(execution, inbox, consumed, "cancelled"), execution.outcome]
+        return _drafted(execution, rows, recorded_at, consumed, ended=True)
     return _drafted(execution, [beginning(execution.environment)], recorded_at)
 
 
@@ -213,6 +223,7 @@ def _drafted(
         consumed=consumed,
         sends=[operation for operation in asked if isinstance(operation, SendOperation)] if asked else [],
         starts=[operation for operation in asked if isinstance(operation, StartOperation)] if asked else [],
+        replies=any(type(row) in _REPLIES for row in rows),
         published=published[0],
         parts=published[1],
         state=state,
@@ -221,6 +232,8 @@ def _drafted(
         progress=progress,
     )
 
+
+_REPLIES: Final[frozenset[type[object]]] = frozenset({events.RequestAnswered, events.RequestRefused})
 
 _REST_AFTER: Final[dict[type[object], Rest]] = {
     events.WorkflowPaused: PAUSED,
@@ -258,9 +271,17 @@ def _arrivals(execution: Execution, now: int, inbox: Sequence[InboxRow], consume
                 yield ended
             continue
         wait = _first_wait(execution, message.topic)
-        if wait is not None:
+        if wait is None:
+            if message.topic.startswith(REPLY):  # whoever asked does not wait for it any more
+                consumed.append(message.row)
+        else:
             if delivers:
                 return
+            refused = refused_at_once(execution, wait, message)
+            if refused is not None:
+                consumed.append(message.row)
+                yield refused
+                continue
             delivers = True
             wait.phase = Phase.CLOSING
             consumed.append(message.row)
@@ -372,13 +393,13 @@ def _take_asked(execution: Execution, facts: list[AnyEvent]) -> list[AskingOpera
                 continue
             children.add(operation.child)
         operation.phase = Phase.CLOSING
-        facts.append(_asked(operation))
+        facts.append(operation.row() if isinstance(operation, ReplyOperation) else _asked(operation))
         asked.append(operation)
     execution.sends = later
     return asked
 
 
-def _asked(operation: AskingOperation) -> AnyEvent:
+def _asked(operation: SendOperation | StartOperation) -> AnyEvent:
     if isinstance(operation, StartOperation):
         return events.ChildStarted(**operation.fields(), when_parent_ends=operation.definition.when_parent_ends)
     return events.MessageSent(
@@ -388,6 +409,7 @@ def _asked(operation: AskingOperation) -> AnyEvent:
         message=Raw(operation.payload),
         key=operation.key,
         control=operation.control,
+        ask=operation.ask,
     )
 
 

@@ -41,6 +41,7 @@ from everlog.replay.operations import (
     EndOperation,
     Operation,
     Phase,
+    ReplyOperation,
     SendOperation,
     StartOperation,
     StepOperation,
@@ -51,6 +52,7 @@ from everlog.replay.origins import note_handled, note_recorded
 from everlog.replay.publishing import Published
 from everlog.replay.quarantine import SWALLOWED, keep_aside, refuse_operation
 from everlog.replay.refusals import refuse_behind_workflows
+from everlog.replay.requests import Requests
 from everlog.replay.strands import Strand
 from everlog.replay.tasks import OperationFuture, WorkflowTask
 from everlog.replay.threads import refuse_own_threads
@@ -132,6 +134,9 @@ class Execution:
         self.dropped_steps: list[StepOperation] = []
         self.randoms: dict[str, Random] = {}
         self.children = Children()
+        self.requests = Requests()
+        self.unsure: dict[str, WaitOperation] = {}
+        """Waits for answers of workflows that may have ended by the time at which they were asked."""
         self.strands: dict[Strand, None] = {}
         """The threads that blocking code of this workflow holds, by their strands; most of them stand still."""
         self.running: Strand | None = None
@@ -236,7 +241,7 @@ class Execution:
             self.unrecorded[identity] = self.steps[identity] = operation
             operation.repeats = bool(self.rewound_at)
             self.undispatched.append(operation)
-        elif isinstance(operation, SendOperation | StartOperation):
+        elif isinstance(operation, SendOperation | StartOperation | ReplyOperation):
             self.sends.append(operation)
         elif isinstance(operation, EndOperation):
             self.children.wait(self, operation)
@@ -244,6 +249,8 @@ class Execution:
             self.unrecorded[identity] = operation
             if isinstance(operation, WaitOperation):
                 self.waits[identity] = operation
+                if operation.asked is not None:
+                    self.unsure[identity] = operation
                 if operation.due_at is not None:
                     self.push_due(operation.due_at, operation)
         return future
@@ -339,6 +346,7 @@ class Execution:
                 self._live_keys.pop(keyed(operation.name, operation.key), None)
         elif isinstance(operation, WaitOperation):
             self.waits.pop(identity, None)
+            self.unsure.pop(identity, None)
         elif isinstance(operation, StartOperation) and operation.key is not None:
             self._live_keys.pop(keyed(operation.name, operation.key), None)
         elif isinstance(operation, EndOperation):

@@ -17,6 +17,7 @@ from everlog.core import events, orders
 from everlog.core.events import AnyEvent
 from everlog.core.heads import InboxRow
 from everlog.replay.execution import Execution
+from everlog.replay.requests import refused_at_end
 
 log: Final = logging.getLogger("everlog")
 
@@ -35,7 +36,8 @@ def obey(execution: Execution, inbox: Sequence[InboxRow]) -> Obeyed | None:
         if message.arrived_at < execution.rewound_at:
             return Obeyed(rows=(), consumed=[message.row])
         if message.topic == orders.TERMINATE:
-            return Obeyed(rows=_terminated(execution, message), consumed=[message.row])
+            consumed = [message.row]
+            return Obeyed(rows=_terminated(execution, message, inbox, consumed), consumed=consumed)
     for message in controls:
         obeyed = _pausing(execution, message)
         if obeyed is not None:
@@ -71,12 +73,15 @@ def _pausing(execution: Execution, message: InboxRow) -> Obeyed | None:
             return Obeyed(rows=(), consumed=[message.row])
 
 
-def _terminated(execution: Execution, message: InboxRow) -> list[AnyEvent]:
+def _terminated(
+    execution: Execution, message: InboxRow, inbox: Sequence[InboxRow], consumed: list[int]
+) -> list[AnyEvent]:
     """Give all rows of the end at once: the request, what closes what is open, and the end."""
     reason = reason_of(message)
     open_now = [*execution.operations.values(), *execution.cancelled.values()]
     return [
         events.TerminateRequested(by=message.source, reason=reason),
         *(operation.closing() for operation in open_now if operation.recorded),
+        *refused_at_end(execution, inbox, consumed, "terminated"),
         events.WorkflowCancelled(reason=reason, terminated=True, rewind_to=execution.seq),
     ]

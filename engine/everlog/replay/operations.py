@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 from msgspec import Raw, Struct
 
 from everlog.core import events
+from everlog.core.asks import spoken_topic
 from everlog.core.events import AnyEvent, LargeInput
 from everlog.core.retry import RetryPolicy
 from everlog.replay.tasks import OperationFuture
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 Site = tuple[str, int]
 """A place in the code: the file and the line."""
 
-Kind = Literal["step", "timer", "wait", "send", "start", "end", "value", "stream", "deadline"]
+Kind = Literal["step", "timer", "wait", "send", "reply", "start", "end", "value", "stream", "deadline"]
 
 
 class NotKept(Enum):
@@ -173,17 +174,23 @@ class WaitOperation(Operation, eq=False, kw_only=True):
 
     topic: str
     due_at: int | None
+    takes: object = None
+    """The type of the value of an ask, where it waits for asks; None: it waits for messages."""
+    asked: str | None = None
+    """The workflow whose answer it waits for, if it does."""
 
     kind: ClassVar[Kind] = "wait"
 
     def opening(self) -> AnyEvent:
-        return events.WaitStarted(operation=self.identity, topic=self.topic, due_at=self.due_at)
+        return events.WaitStarted(operation=self.identity, topic=self.topic, due_at=self.due_at, asked=self.asked)
 
     def closing(self) -> AnyEvent:
         return events.WaitCancelled(operation=self.identity)
 
     def describe(self) -> str:
-        return f"recv({self.topic!r})"
+        if self.asked is not None:
+            return f"the answer of {self.asked!r}"
+        return f"recv({spoken_topic(self.topic)!r})"
 
 
 class SendOperation(Operation, eq=False, kw_only=True):
@@ -199,6 +206,10 @@ class SendOperation(Operation, eq=False, kw_only=True):
     """Whether it asks the workflow itself for something, which the topic names."""
     optional: bool = False
     """Whether it is well that nobody takes it, where there is nobody."""
+    ask: bool = False
+    """Whether an answer is waited for."""
+    sent_as: int = 0
+    """The number of the message, once it was sent."""
 
     kind: ClassVar[Kind] = "send"
 
@@ -211,7 +222,57 @@ class SendOperation(Operation, eq=False, kw_only=True):
     def describe(self) -> str:
         if self.control:
             return f"{self.topic}({self.to!r})"
-        return f"send({self.to!r}, {self.topic!r}, {self.payload[:200].decode(errors='replace')})"
+        what = "ask" if self.ask else "send"
+        return f"{what}({self.to!r}, {self.topic!r}, {self.payload[:200].decode(errors='replace')})"
+
+
+class ReplyOperation(Operation, eq=False, kw_only=True):
+    """An answer to an ask, or its refusal. Like a send it is done in the commit that follows its drain.
+
+    Who is cancelled while giving it does not take it back: in a replay it may be in the history, or not yet.
+    """
+
+    topic: str
+    source: str
+    number: int
+    answer: bytes | None
+    """None: it is refused."""
+    reason: str
+    reply_to: str | None
+    declared: object
+    """The type of the answer."""
+
+    kind: ClassVar[Kind] = "reply"
+
+    def cancel(self) -> None:
+        self.future = None
+
+    def row(self) -> events.ReplyEvent:
+        """Give the row that says it."""
+        common: dict[str, Any] = {
+            "operation": self.identity,
+            "topic": self.topic,
+            "source": self.source,
+            "number": self.number,
+            "reply_to": self.reply_to,
+        }
+        if self.answer is None:
+            return events.RequestRefused(reason=self.reason, **common)
+        return events.RequestAnswered(answer=Raw(self.answer), **common)
+
+    def opening(self) -> AnyEvent | None:
+        return None
+
+    def closing(self) -> AnyEvent:
+        raise AssertionError("an answer has no opening row that could need closing")
+
+    def describe(self) -> str:
+        said = (
+            f"refuse({self.reason!r})"
+            if self.answer is None
+            else f"reply({self.answer[:200].decode(errors='replace')})"
+        )
+        return f"{said} to the ask of {self.source!r} on topic {self.topic!r}"
 
 
 class StartOperation(Operation, eq=False, kw_only=True):
@@ -270,7 +331,7 @@ class EndOperation(Operation, eq=False, kw_only=True):
         return f"the end of child {self.child.id!r}"
 
 
-AskingOperation = SendOperation | StartOperation
+AskingOperation = SendOperation | StartOperation | ReplyOperation
 """What is asked of others: written as done together with its effect."""
 
 

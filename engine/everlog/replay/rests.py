@@ -22,6 +22,9 @@ PAUSED: Final[Rest] = ("paused", None, ())
 SETTLE: Final = 100_000
 """An operation that is open for so long (microseconds) gets its row without waiting for another commit."""
 
+SURE_AFTER: Final = 1_000_000
+"""So long (microseconds) after an ask was sent, its message is seen by whoever ends the workflow that was asked."""
+
 
 def attention_at(execution: Execution) -> float:
     """Give when the next draft is due if nothing else happens: a timer, or a row that is to be settled."""
@@ -33,6 +36,9 @@ def attention_at(execution: Execution) -> float:
         earliest = heap[0][0]
     for operation in execution.unrecorded.values():  # the first is the oldest
         earliest = min(earliest, operation.issued_at + SETTLE)
+        break
+    for wait in execution.unsure.values():  # the first is the oldest
+        earliest = min(earliest, wait.issued_at + SURE_AFTER)
         break
     if execution.cancelled and any(operation.recorded for operation in execution.cancelled.values()):
         earliest = min(earliest, execution.now + SETTLE)
@@ -52,6 +58,7 @@ def head_state(execution: Execution) -> Rest:
         return RUNNING
     if (
         execution.children.must_look()
+        or execution.unsure
         or execution.sends
         or execution.ended_steps
         or execution.carried

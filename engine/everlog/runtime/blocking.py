@@ -100,6 +100,23 @@ class Client:
         """
         self._portal.call(lambda: self._client.send(to, topic, message, key=key))
 
+    @overload
+    def ask(self, to: str, topic: str, message: object, /, *, timeout: Duration, key: str | None = None) -> Any: ...
+    @overload
+    def ask(
+        self, to: str, topic: str, message: object, /, *, type: TypeForm[T], timeout: Duration, key: str | None = None
+    ) -> T: ...
+    def ask(
+        self, to: str, topic: str, message: object, /, *, type: Any = ANY, timeout: Duration, key: str | None = None
+    ) -> Any:
+        """Ask a workflow, which takes it by `recv(topic, type=Request[...])`, and give its answer, of this type.
+
+        Raises `AskRefused` where it refuses, or ends without an answer; `TimeoutError` after `timeout`; `NotFound`
+        where there is no such workflow, or it has ended. With a `key`, asks of the same key to the same workflow are
+        one: it is taken once, and all have the same answer, also later.
+        """
+        return self._portal.call(lambda: self._client.ask(to, topic, message, type=type, timeout=timeout, key=key))
+
     def workflows(self, *, state: State | None = None, name: str | None = None) -> Listing[WorkflowStatus]:
         """Give the workflows, newest first, of one state or name where those are given."""
         return Listing(self._portal, self._client.workflows(state=state, name=name))
@@ -217,6 +234,16 @@ class Handle(Generic[T_co]):
         self._portal.call(lambda: self._handle.send(topic, message, key=key))
 
     @overload
+    def ask(self, topic: str, message: object, /, *, timeout: Duration, key: str | None = None) -> Any: ...
+    @overload
+    def ask(
+        self, topic: str, message: object, /, *, type: TypeForm[T], timeout: Duration, key: str | None = None
+    ) -> T: ...
+    def ask(self, topic: str, message: object, /, *, type: Any = ANY, timeout: Duration, key: str | None = None) -> Any:
+        """Ask the workflow and give its answer; see `Client.ask`."""
+        return self._portal.call(lambda: self._handle.ask(topic, message, type=type, timeout=timeout, key=key))
+
+    @overload
     def get_value(self, name: str, /, *, timeout: Duration | None = None) -> Any: ...
     @overload
     def get_value(self, name: str, /, *, timeout: Duration | None = None, default: object) -> Any: ...
@@ -310,6 +337,16 @@ class InnerHandle(Handle[T_co]):
     def send(self, topic: str, message: object, /, *, key: str | None = None) -> None:
         """Send the workflow a message; see `sync.send`."""
         self._strand("send").ask(self._inner.send(topic, message, key=key))
+
+    @overload
+    def ask(self, topic: str, message: object, /, *, timeout: Duration, key: str | None = None) -> Any: ...
+    @overload
+    def ask(
+        self, topic: str, message: object, /, *, type: TypeForm[T], timeout: Duration, key: str | None = None
+    ) -> T: ...
+    def ask(self, topic: str, message: object, /, *, type: Any = ANY, timeout: Duration, key: str | None = None) -> Any:
+        """Ask the workflow and give its answer; see `sync.ask`."""
+        return self._strand("ask").ask(self._inner.ask(topic, message, type=type, timeout=timeout, key=key))
 
     def cancel(self, *, reason: str = "") -> None:
         """Ask the workflow to stop; when this returns, it is asked. Nothing happens if it has ended."""

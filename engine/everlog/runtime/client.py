@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, ParamSpec, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
 
 import msgspec
 
 from everlog.core import events
+from everlog.core.asks import reply_to_client
 from everlog.core.codec import ANY, SELF, Codec, JsonCodec
+from everlog.core.durations import Duration
 from everlog.core.events import EndEvent
 from everlog.core.heads import STATES
 from everlog.core.names import check_id, check_name, check_topic, time_ordered_id
@@ -23,6 +25,7 @@ from everlog.replay.registry import defining_packages
 from everlog.replay.sizes import check_size
 from everlog.replay.starting import check_passed
 from everlog.runtime.amending import first_event
+from everlog.runtime.asking import ask
 from everlog.runtime.backends import Durability, open_store
 from everlog.runtime.births import birth
 from everlog.runtime.committer import PendingCreate, PendingPost
@@ -45,6 +48,9 @@ from everlog.store import (
     Undeliverable,
     WorkflowQuery,
 )
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeForm
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -128,7 +134,7 @@ class Client:
 
     async def _end(self, shell: Shell) -> None:
         """Bring to an end what runs beside the client, and let go of the store."""
-        await self.ask(partial(self._close, shell))
+        await self.on_thread(partial(self._close, shell))
 
     def _close(self, shell: Shell) -> None:
         """On the engine's thread: stop it."""
@@ -204,6 +210,26 @@ class Client:
             check_name(key, "the key of a message")
         await self._post(self._message(to, check_topic(topic), payload, key=key))
 
+    @overload
+    async def ask(
+        self, to: str, topic: str, message: object, /, *, timeout: Duration, key: str | None = None
+    ) -> Any: ...
+    @overload
+    async def ask(
+        self, to: str, topic: str, message: object, /, *, type: TypeForm[T], timeout: Duration, key: str | None = None
+    ) -> T: ...
+    @outside
+    async def ask(
+        self, to: str, topic: str, message: object, /, *, type: Any = ANY, timeout: Duration, key: str | None = None
+    ) -> Any:
+        """Ask a workflow, which takes it by `recv(topic, type=Request[...])`, and give its answer, of this type.
+
+        Raises `AskRefused` where it refuses, or ends without an answer; `TimeoutError` after `timeout`; `NotFound`
+        where there is no such workflow, or it has ended. With a `key`, asks of the same key to the same workflow are
+        one: it is taken once, and all have the same answer, also later.
+        """
+        return await ask(self, to, topic, message, type, timeout, key)
+
     @outside
     def workflows(self, *, state: State | None = None, name: str | None = None) -> Listing[WorkflowStatus]:
         """Give the workflows, newest first, of one state or name where those are given.
@@ -220,7 +246,7 @@ class Client:
                 before=mark if isinstance(mark, str) else None,
                 limit=PAGE,
             )
-            heads = await self.ask(partial(self.store.workflows, query))
+            heads = await self.on_thread(partial(self.store.workflows, query))
             now = self.host.wall()
             return [status_of(head, None, now) for head in heads], heads[-1].workflow_id if len(heads) == PAGE else None
 
@@ -258,7 +284,7 @@ class Client:
         """The store; used on the engine's thread only."""
         return self._open_shell().store
 
-    async def ask(self, function: Callable[[], T]) -> T:
+    async def on_thread(self, function: Callable[[], T]) -> T:
         """Run a function on the engine's thread and give what it gives."""
 
         def run(resolve: Resolve) -> None:
@@ -304,6 +330,15 @@ class Client:
         if isinstance(found, Exception):
             raise found
         return found
+
+    async def post_ask(self, to: str, topic: str, payload: bytes, *, key: str | None) -> None:
+        """Put an ask into the inbox of a workflow, once for each key."""
+        await self._post(self._message(to, topic, payload, key=key))
+
+    def name_of_reply(self) -> str:
+        """Give a name for the answer to an ask without a key."""
+        self._sent += 1
+        return reply_to_client(self.name, self._sent)
 
     async def post_control(self, workflow_id: str, topic: str, payload: bytes) -> None:
         """Put an order into the inbox of a workflow."""
@@ -386,7 +421,7 @@ class Client:
     async def _must_be_same(
         self, workflow_id: str, now: events.WorkflowCreated, definition: AnyWorkflow[..., Any]
     ) -> None:
-        recorded = await self.ask(partial(first_event, self.store, workflow_id))
+        recorded = await self.on_thread(partial(first_event, self.store, workflow_id))
         error = different_start(recorded, now, definition, self.codec, workflow_id)
         if error is not None:
             raise error

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Final
 
 import msgspec
 
 from everlog.core import events
+from everlog.core.asks import ASK, ask_topic
 from everlog.core.events import (
     TAGS,
     AnyEvent,
     EndEvent,
+    ReplyEvent,
     WhenParentEnds,
     encode_event,
     type_of,
@@ -21,11 +23,13 @@ from everlog.core.rewinding import Stored, folded
 from everlog.core.state import WorkflowState
 from everlog.errors import InternalError
 from everlog.replay.drafting import Draft
+from everlog.replay.requests import asked_message, not_answered, refused
 from everlog.runtime.claims import creation
 from everlog.runtime.farewells import farewells
+from everlog.runtime.replies import replies_of
 from everlog.runtime.residents import Resident
 from everlog.runtime.streams import Placed, place
-from everlog.store import Claimed, Commit, EventRow, Head, NewMessage, NewWorkflow, ValueRow
+from everlog.store import Claimed, Commit, EventRow, Head, InboxRow, NewMessage, NewWorkflow, ValueRow
 
 
 def commit_of(resident: Resident, drafted: Draft, creates: Sequence[NewWorkflow], *, release: bool) -> Commit:
@@ -39,6 +43,11 @@ def commit_of(resident: Resident, drafted: Draft, creates: Sequence[NewWorkflow]
     for event in drafted.rows if placed is None else _in_place(drafted.rows, placed):
         seq += 1
         rows.append(EventRow(seq, TAGS[type(event)], recorded_at, encode_event(event)))
+    messages = _messages(resident, drafted, rows) if drafted.sends or drafted.state in ENDED else []
+    values = _values(drafted, rows) if drafted.published else []
+    if drafted.replies:
+        answers, kept = replies_of(resident.workflow_id, drafted.rows, rows, resident.execution.requests.told)
+        messages, values = [*messages, *answers], [*values, *kept]
     return Commit(
         workflow_id=resident.workflow_id,
         token=resident.token,
@@ -51,8 +60,8 @@ def commit_of(resident: Resident, drafted: Draft, creates: Sequence[NewWorkflow]
         if drafted.consumed
         else (),  # others were taken before a rewinding
         creates=creates,
-        messages=_messages(resident, drafted, rows) if drafted.sends or drafted.state in ENDED else (),
-        values=_values(drafted, rows) if drafted.published else (),
+        messages=messages,
+        values=values,
         items=() if placed is None else placed.rows,
         release=release,
         progress=drafted.progress,
@@ -95,13 +104,15 @@ def outside_commit(head: Head, history: Sequence[Stored], events: Sequence[AnyEv
         for position, event in enumerate(events, start=1)
     ]
     end = events[-1]
+    answers, values = replies_of(head.workflow_id, events, rows, _told(history))
     return Commit(
         workflow_id=head.workflow_id,
         token=head.token,
         seq=head.seq,
         state=state,
         events=rows,
-        messages=_farewells(head, history, end, rows[-1].seq) if isinstance(end, EndEvent) else (),
+        messages=[*_farewells(head, history, end, rows[-1].seq), *answers] if isinstance(end, EndEvent) else answers,
+        values=values,
         why=_summary(end) if state in _EXPLAINED else None,
     )
 
@@ -113,9 +124,21 @@ def _farewells(head: Head, history: Sequence[Stored], end: EndEvent, seq: int) -
     return farewells(head.workflow_id, creation(head.workflow_id, history), left, end, seq)
 
 
-def closing(state: WorkflowState) -> list[AnyEvent]:
-    """Give the rows that close what is open in a history."""
-    return [_CLOSING[operation.kind](operation=operation.operation) for operation in state.open.values()]
+def _told(history: Sequence[Stored]) -> set[tuple[str, int]]:
+    return {(event.source, event.number) for _, _, event in history if isinstance(event, ReplyEvent)}
+
+
+def closing(workflow_id: str, state: WorkflowState, unread: Iterable[InboxRow], how: str) -> list[AnyEvent]:
+    """Give the rows that close what is open in a history, and refuse what is not answered, read or not."""
+    closings = [_CLOSING[operation.kind](operation=operation.operation) for operation in state.open.values()]
+    reason = not_answered(workflow_id, how)
+    taken = [
+        events.RequestRefused(
+            topic=one.topic, source=one.source, number=one.number, reason=reason, reply_to=one.reply_to
+        )
+        for one in state.requests.values()
+    ]
+    return [*closings, *taken, *(refused(row, reason) for row in unread if row.topic.startswith(ASK))]
 
 
 _CLOSING: Final[dict[str, Callable[..., AnyEvent]]] = {
@@ -142,8 +165,8 @@ def _messages(resident: Resident, drafted: Draft, rows: Sequence[EventRow]) -> l
             destination=operation.to,
             source=resident.workflow_id,
             number=seqs[operation.identity],
-            topic=operation.topic,
-            payload=operation.payload,
+            topic=ask_topic(operation.topic) if operation.ask else operation.topic,
+            payload=asked_message(operation.payload) if operation.ask else operation.payload,
             control=operation.control,
             key=operation.key,
             optional=operation.optional,

@@ -31,6 +31,7 @@ from everlog.runtime.committer import CommitAnswer, Committer, PendingCommit
 from everlog.runtime.dispatches import Dispatches, given_back, take_end
 from everlog.runtime.outputs import Outputs
 from everlog.runtime.parking import PARK_AFTER, Resting, is_worth_parking
+from everlog.runtime.replies import look_for_answers
 from everlog.runtime.residents import NEVER, History, Resident, received_again
 from everlog.runtime.reunions import look_for_children
 from everlog.runtime.sentences import poisoned
@@ -258,10 +259,11 @@ class Worker:
                     self._fail_to_run(resident, error)
 
     def _read_before_expiry(self, now: int) -> None:
-        """A wait may expire only after the messages that came in time were read."""
+        """A wait may expire only after the messages that came in time were read; and what is asked be refused so."""
         for resident in self._dirty:
             execution = resident.execution
-            if (execution.waits or execution.children.awaited) and attention_at(execution) <= now:
+            ends = execution.outcome is not None and execution.requests.told
+            if ends or ((execution.waits or execution.children.awaited) and attention_at(execution) <= now):
                 self.read_inbox()
                 return
 
@@ -270,6 +272,8 @@ class Worker:
         self.outputs.gather(resident, now)
         if execution.children.uncertain and not (execution.paused or self.draining):
             self.claim_wanted = look_for_children(resident, self._store) or self.claim_wanted
+        if execution.unsure and not execution.paused:
+            look_for_answers(resident, self._store, now, self.read_inbox)
         drafted = draft(execution, now, resident.inbox, starting=self._starting)
         if drafted is None:
             self._dispatch(resident)

@@ -22,6 +22,7 @@ from everlog.store import (
     StreamPage,
     StreamQuestion,
     SupportsDeletion,
+    SupportsInboxes,
     SupportsStreams,
     SupportsValues,
     ValueRow,
@@ -88,6 +89,12 @@ class FaultyStore:
     def unread(self, worker: str, *, after: int = 0) -> Sequence[InboxRow]:
         """Pass on."""
         return self._living().unread(worker, after=after)
+
+    def inbox(self, workflow_id: str) -> Sequence[InboxRow]:
+        """Pass on, to a store that can."""
+        store = self._living()
+        assert isinstance(store, SupportsInboxes), f"{type(store).__name__} lets nobody read inboxes"
+        return store.inbox(workflow_id)
 
     def values(self, workflow_id: str) -> Sequence[ValueRow]:
         """Pass on."""
