@@ -211,7 +211,8 @@ def published_fits(store: Store, workflow_id: str) -> None:
     history = store.read(workflow_id)
     kept = {row.name: (row.seq, row.recorded_at, row.payload) for row in store.values(workflow_id)}
     folded = folded_history(history)
-    assert kept == {name: (one.seq, one.recorded_at, bytes(one.value)) for name, one in folded.values.items()}
+    said_last = {**folded.values, **folded.replies}
+    assert kept == {name: (one.seq, one.recorded_at, bytes(one.value)) for name, one in said_last.items()}
     own: list[tuple[str, int, int, bytes]] = []
     for end in store.streams(workflow_id):
         rows = rows_of(store, workflow_id, end.stream)
@@ -234,6 +235,7 @@ def projections_fit(store: Store, workflow_id: str) -> None:
     assert (head.name, head.created_at, head.ended_at) == (folded.name, folded.created_at, folded.ended_at)
     assert (head.state in ENDED) == (folded.status in ENDED)
     if head.state in ENDED:
+        assert folded.requests == {}, "what was asked and not answered is refused at the end"
         assert head.state == folded.status
         assert (head.token, head.worker) == (None, None)
         assert folded.open == {}, "every row that opens an operation is closed by one"
