@@ -42,6 +42,9 @@ from everlog.core.published import StreamPage as StreamPage
 from everlog.core.published import StreamQuestion as StreamQuestion
 from everlog.core.published import StreamRow as StreamRow
 from everlog.core.published import ValueRow as ValueRow
+from everlog.core.waits import ListedWait as ListedWait
+from everlog.core.waits import WaitQuery as WaitQuery
+from everlog.core.waits import WaitRow as WaitRow
 from everlog.errors import InternalError
 
 WORKER_DIED: Final = "its worker died"
@@ -102,7 +105,8 @@ class Commit(Struct, frozen=True, gc=False, kw_only=True):
     A commit with events sets `takeovers` to 0 if `progress` is true.
     `values` replace those of their names; a store that is no `SupportsValues` has no use for them. `items` are appended
     to streams, and given only to a `SupportsStreams`: each continues its stream where that ends, save one that was
-    written before, when the answer to this same commit was lost: it is left as it is.
+    written before, when the answer to this same commit was lost: it is left as it is. `waits` are listed from then on,
+    and those whose seqs are among `closes` no more; a store that is no `SupportsWaits` has no use for either.
     """
 
     workflow_id: str
@@ -117,6 +121,8 @@ class Commit(Struct, frozen=True, gc=False, kw_only=True):
     messages: Sequence[NewMessage] = ()
     values: Sequence[ValueRow] = ()
     items: Sequence[StreamRow] = ()
+    waits: Sequence[WaitRow] = ()
+    closes: Sequence[int] = ()
     release: bool = False
     progress: bool = True
     build: str | None = None
@@ -377,12 +383,22 @@ class SupportsStreams(Protocol):
 
 
 @runtime_checkable
+class SupportsWaits(Protocol):
+    """A store that lists what workflows wait for that people are to answer, and keeps the key that signs its names."""
+
+    def list_waits(self, query: WaitQuery) -> Sequence[ListedWait]:
+        """Give one page of waits."""
+
+    def signing_key(self, proposed: str) -> str:
+        """Give the one key of this database: the first that was ever proposed, by whomever."""
+
+
+@runtime_checkable
 class SupportsInboxes(Protocol):
     """A store of which anybody can read what a workflow has not read: who ends it refuses what it was asked."""
 
     def inbox(self, workflow_id: str) -> Sequence[InboxRow]:
         """Give the unread messages of a workflow in order, whoever holds it; their `row`s are not for `consumed`."""
-        ...
 
 
 @runtime_checkable

@@ -9,11 +9,23 @@ from collections.abc import Sequence
 from typing import Final
 
 from everlog.errors import CorruptLog
-from everlog.store import FoundValue, InboxRow, State, StreamEnd, StreamPage, StreamQuestion, ValueRow
+from everlog.store import (
+    FoundValue,
+    InboxRow,
+    ListedWait,
+    State,
+    StreamEnd,
+    StreamPage,
+    StreamQuestion,
+    ValueRow,
+    WaitQuery,
+)
 from everlog_postgres import published, records
 from everlog_postgres.arrays import bigints, texts
 from everlog_postgres.connection import Connection, Question
 from everlog_postgres.statements import DistributedStatements, Statements
+
+_SIGNING_KEY: Final = "signing key"
 
 
 class Publications:
@@ -27,6 +39,21 @@ class Publications:
         """Give the unread messages of a workflow in order, whoever holds it."""
         question = Question(self._sql.read_inbox, {"workflow_id": workflow_id})
         return records.inbox(self._connection.ask(question)[0])
+
+    def list_waits(self, query: WaitQuery) -> Sequence[ListedWait]:
+        """Give one page of waits, the oldest first."""
+        question = Question(self._sql.list_waits, published.wait_question(query))
+        return published.waits(self._connection.ask(question)[0])
+
+    def signing_key(self, proposed: str) -> str:
+        """Give the one key of this database."""
+        find = Question(self._sql.find_secret, {"name": _SIGNING_KEY})
+        rows = self._connection.ask(find)[0]
+        if not rows:
+            keep = Question(self._sql.keep_secret, {"name": _SIGNING_KEY, "value": proposed})
+            self._connection.write(keep)
+            rows = self._connection.ask(find)[0]
+        return str(rows[0][0])
 
     def values(self, workflow_id: str) -> Sequence[ValueRow]:
         """Give the values of a workflow, in order of their names."""
@@ -113,6 +140,14 @@ class Readable:
     def inbox(self, workflow_id: str) -> Sequence[InboxRow]:
         """Give the unread messages of a workflow in order, whoever holds it."""
         return self._publications.inbox(workflow_id)
+
+    def list_waits(self, query: WaitQuery) -> Sequence[ListedWait]:
+        """Give one page of waits, the oldest first."""
+        return self._publications.list_waits(query)
+
+    def signing_key(self, proposed: str) -> str:
+        """Give the one key of this database."""
+        return self._publications.signing_key(proposed)
 
     def values(self, workflow_id: str) -> Sequence[ValueRow]:
         """Give the values of a workflow, in order of their names."""

@@ -25,7 +25,7 @@ from everlog.store import (
 )
 from everlog_postgres.arrays import bigints, bools, encoded_texts, slices, texts
 from everlog_postgres.connection import Rows
-from everlog_postgres.published import item_columns, value_columns
+from everlog_postgres.published import item_columns, value_columns, wait_columns
 from everlog_postgres.segments import Segment
 from everlog_postgres.snapshots import Snapshot
 
@@ -227,6 +227,7 @@ def batch(segment: Segment, repeated: Mapping[str, set[int]], *, now: int) -> di
     given.update(events(segment))
     given.update(value_columns(segment.commits))
     given.update(item_columns(segment.commits))
+    given.update(wait_columns(segment.commits))
     return given
 
 

@@ -83,6 +83,8 @@ class Plan:
         self.keys: list[Row] = []
         self.values: list[Row] = []
         self.items: list[Row] = []
+        self.waits: list[Row] = []
+        self.closed_waits: list[Row] = []
         self._mail = mail
         self._last_number = last_number
         self._now = now
@@ -140,6 +142,8 @@ class Plan:
                 self._deliver(message)
         if commit.values or commit.items:
             self._publish(head.number, commit)
+        if commit.waits or commit.closes:
+            self._list(head.number, commit)
         size = self._append(head.number, commit.events)
         runs_on = commit.token is not None and commit.state == "running" and _goes_on(commit) and head.runs()
         head.seq += len(commit.events)
@@ -205,6 +209,13 @@ class Plan:
             place = (number, row.stream, row.offset, row.count, row.kind)
             self.items.append((*place, row.written_at, row.operation, row.attempt, row.payload.decode()))
 
+    def _list(self, number: int, commit: Commit) -> None:
+        self.closed_waits.extend((number, seq) for seq in commit.closes)
+        for wait in commit.waits:
+            texts = [None if one is None else one.decode() for one in (wait.metadata, wait.schema)]
+            said = (wait.operation, wait.topic, wait.title, wait.opened_at, wait.due_at)
+            self.waits.append((number, wait.seq, *said, *texts))
+
     def _append(self, number: int, events: Sequence[EventRow]) -> int:
         """Plan rows of the log, and give the bytes of their payloads."""
         size = 0
@@ -238,7 +249,7 @@ def running_on(commits: Sequence[Commit], known: Mapping[str, HeadRecord]) -> Ru
             return None
         if commit.state != "running" or commit.messages or commit.consumed or commit.creates or not _goes_on(commit):
             return None
-        if commit.values or commit.items:
+        if commit.values or commit.items or commit.waits or commit.closes:
             return None
         number, seq, size = head.number, commit.seq, 0
         for event in commit.events:

@@ -15,7 +15,8 @@ A backend adopts it in ten lines:
             yield another
             another.close()
 
-`ValuesConformance` and `StreamsConformance` are adopted in the same way, by stores that keep values and streams.
+`ValuesConformance`, `StreamsConformance` and `WaitsConformance` are adopted in the same way, by stores that keep values
+and streams and list waits.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ pytest.register_assert_rewrite(
     "everlog.testing.contract_outside",
     "everlog.testing.contract_streams",
     "everlog.testing.contract_values",
+    "everlog.testing.contract_waits",
     "everlog.testing.contract_workers",
 )
 
@@ -44,6 +46,7 @@ from everlog.testing.contract_outside import DeletionConformance as DeletionConf
 from everlog.testing.contract_outside import OutsideContract  # noqa: E402 - see above
 from everlog.testing.contract_streams import StreamContract  # noqa: E402 - see above
 from everlog.testing.contract_values import ValueContract  # noqa: E402 - see above
+from everlog.testing.contract_waits import WaitContract  # noqa: E402 - see above
 from everlog.testing.contract_workers import WorkerContract  # noqa: E402 - see above
 
 
@@ -79,6 +82,10 @@ class StoreConformance(
 
 class ValuesConformance(_Conformance, ValueContract):
     """What a store promises that keeps values: `SupportsValues`."""
+
+
+class WaitsConformance(_Conformance, WaitContract):
+    """What a store promises that lists waits, and lets inboxes be read: `SupportsWaits`, `SupportsInboxes`."""
 
 
 class StreamsConformance(_Conformance, StreamContract):

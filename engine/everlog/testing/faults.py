@@ -17,6 +17,7 @@ from everlog.store import (
     FoundValue,
     Head,
     InboxRow,
+    ListedWait,
     Store,
     StreamEnd,
     StreamPage,
@@ -25,7 +26,9 @@ from everlog.store import (
     SupportsInboxes,
     SupportsStreams,
     SupportsValues,
+    SupportsWaits,
     ValueRow,
+    WaitQuery,
     WorkerRow,
     WorkflowQuery,
 )
@@ -90,6 +93,14 @@ class FaultyStore:
         """Pass on."""
         return self._living().unread(worker, after=after)
 
+    def list_waits(self, query: WaitQuery) -> Sequence[ListedWait]:
+        """Pass on."""
+        return self._with_waits().list_waits(query)
+
+    def signing_key(self, proposed: str) -> str:
+        """Pass on."""
+        return self._with_waits().signing_key(proposed)
+
     def inbox(self, workflow_id: str) -> Sequence[InboxRow]:
         """Pass on, to a store that can."""
         store = self._living()
@@ -152,6 +163,12 @@ class FaultyStore:
         store = self._living()
         if not isinstance(store, SupportsValues):
             raise TypeError(f"{store!r} keeps no values, so there are none to ask for")
+        return store
+
+    def _with_waits(self) -> SupportsWaits:
+        store = self._living()
+        if not isinstance(store, SupportsWaits):
+            raise TypeError(f"{store!r} lists no waits, so there are none to ask for")
         return store
 
     def _with_streams(self) -> SupportsStreams:

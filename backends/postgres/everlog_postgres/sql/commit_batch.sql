@@ -309,6 +309,32 @@ emitted AS (
     ON CONFLICT (workflow_id, stream, first_offset) DO NOTHING
 ),
 
+listed AS (
+    INSERT INTO everlog.waits (workflow_id, seq, operation, topic, title, opened_at, due_at, metadata, schema)
+    SELECT *
+    FROM unnest(
+        %(wait_ids)s,
+        %(wait_seqs)s,
+        %(wait_operations)s,
+        %(wait_topics)s,
+        %(wait_titles)s,
+        %(wait_times)s,
+        %(wait_dues)s,
+        %(wait_metadata)s,
+        %(wait_schemas)s
+    ) AS wait (workflow_id, seq, operation, topic, title, opened_at, due_at, metadata, schema)
+    WHERE (wait.workflow_id IN (SELECT workflow_id FROM moved)) IS TRUE
+    ON CONFLICT (workflow_id, seq) DO NOTHING
+),
+
+unlisted AS (
+    DELETE FROM everlog.waits
+    USING unnest(%(closed_ids)s, %(closed_seqs)s) AS closed (workflow_id, seq)
+    WHERE waits.workflow_id = closed.workflow_id
+        AND waits.seq = closed.seq
+        AND (closed.workflow_id IN (SELECT workflow_id FROM moved)) IS TRUE
+),
+
 noted AS (
     INSERT INTO everlog.writes (written_in)
     SELECT pg_current_xact_id()
