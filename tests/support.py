@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import pytest
 
 from everlog import Client, Engine, Handle, HistoryEvent
+from everlog.core.asks import answer_topic
 from everlog.core.events import ItemsEmitted, decode_event
 from everlog.core.names import CHILD_ENDED
 from everlog.errors import StoreUnavailable
@@ -26,6 +27,8 @@ from everlog.store import (
     StreamRow,
     SupportsStreams,
     SupportsValues,
+    SupportsWaits,
+    WaitQuery,
 )
 from everlog.testing import FaultyStore
 from everlog.testing.simulation import SimulatedHost
@@ -245,4 +248,10 @@ def projections_fit(store: Store, workflow_id: str) -> None:
         assert head.wake_at == min(due, default=None)
         awaited = {CHILD_ENDED} & set(head.topics)  # whether a child is only open or awaited is not in the history
         assert folded.children or not awaited
-        assert list(head.topics) == sorted({one.name for one in folded.open.values() if one.kind == "wait"} | awaited)
+        listed = {answer_topic(one.listed.seq) for one in folded.open.values() if one.listed is not None}
+        waits = {one.name for one in folded.open.values() if one.kind == "wait"}
+        assert list(head.topics) == sorted(waits | listed | awaited)
+    if isinstance(store, SupportsWaits):
+        kept = [one.wait for one in store.list_waits(WaitQuery(workflow_id=workflow_id, limit=1000))]
+        said = [one.listed for one in folded.open.values() if one.listed is not None]
+        assert kept == sorted(said, key=lambda wait: (wait.opened_at, wait.seq))

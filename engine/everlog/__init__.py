@@ -62,6 +62,7 @@ from everlog.runtime.handles import Handle
 from everlog.runtime.listing import Listing
 from everlog.runtime.status import HistoryEvent, WorkflowStatus
 from everlog.runtime.streams import Stream, StreamItem, StreamReset
+from everlog.runtime.waits import Wait
 
 __all__ = [
     "AskRefused",
@@ -96,6 +97,7 @@ __all__ = [
     "SyncStep",
     "SyncWorkflow",
     "UsageError",
+    "Wait",
     "Workflow",
     "WorkflowCancelled",
     "WorkflowError",

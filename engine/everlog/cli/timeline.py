@@ -138,6 +138,9 @@ def _outcome(event: AnyEvent) -> str:
             return _ended(event.outcome)
         case events.StepCancelled() | events.TimerCancelled() | events.WaitCancelled():
             return "cancelled"
+        case events.WaitStarted() if event.title is not None:
+            until = "" if event.due_at is None else f", until {as_datetime(event.due_at):%Y-%m-%d %H:%M:%S}"
+            return f"{event.title}{until}"
         case events.TimerSet() | events.WaitStarted():
             return "" if event.due_at is None else f"until {as_datetime(event.due_at):%Y-%m-%d %H:%M:%S}"
         case events.TimerFired():

@@ -19,6 +19,10 @@ ASK: Final = f"{RESERVED}ask "
 """What the topic of an ask begins with."""
 REPLY: Final = f"{RESERVED}reply "
 """What the topic of an answer begins with, and the name of the row of one."""
+ANSWER: Final = f"{RESERVED}answer "
+"""What the topic of a message begins with that is for just one wait."""
+AGAIN: Final = f"{RESERVED}again "
+"""What it begins with in memory, where such a message is received again after a rewinding."""
 
 _ABSENT: Final = Raw()
 
@@ -68,15 +72,25 @@ def reply_topic(number: int) -> str:
     return f"{REPLY}{number}"
 
 
+def answer_topic(seq: int) -> str:
+    """Give the topic, and the key, of the message for just the wait that the event of this seq has opened."""
+    return f"{ANSWER}{seq}"
+
+
+def answered_again(operation: str) -> str:
+    """Give the topic of such a message that is received again by the wait of the same operation."""
+    return f"{AGAIN}{operation}"
+
+
 def reply_to_key(key: str) -> str:
     """Give the name of the row of the answer to all asks of one key; `UsageError` where it cannot be a key."""
     start = f"{REPLY}key "
     return start + _short(check_name(key, "the key of an ask"), start, "the key of an ask")
 
 
-def reply_to_client(name: str, number: int) -> str:
-    """Give the name of the row of the answer to an ask without a key."""
-    return f"{REPLY}{name} {number}"
+def reply_to_client(name: str, token: str) -> str:
+    """Give the name of the row of the answer to an ask without a key; the token is fresh and random."""
+    return f"{REPLY}{name} {token}"
 
 
 def spoken_topic(topic: str) -> str:

@@ -151,6 +151,11 @@ class WaitStarted(Event, frozen=True, gc=False, kw_only=True, tag="wait_started"
     due_at: int | None = None
     asked: str | None = None
     """The workflow whose answer is waited for, where this is a wait for an answer."""
+    title: str | None = None
+    """What people are asked, where the wait is listed for them."""
+    metadata: Raw = ABSENT
+    schema: Raw = ABSENT
+    """The JSON schema of what is waited for, where the type of it has one."""
 
 
 class MessageReceived(Event, frozen=True, gc=False, kw_only=True, tag="message_received"):
@@ -163,6 +168,8 @@ class MessageReceived(Event, frozen=True, gc=False, kw_only=True, tag="message_r
     arrived_at: int
     message: Raw
     due_at: int | None = None
+    just_this: bool = False
+    """Whether it was sent to just this wait, by its token."""
 
 
 class WaitExpired(Event, frozen=True, gc=False, kw_only=True, tag="wait_expired"):

@@ -68,7 +68,8 @@ def _awaited(operation: OpenOperation) -> str:
         return f"an answer of {operation.asked!r}"
     if operation.name.startswith(ASK):
         return f"an ask on topic {spoken_topic(operation.name)!r}"
-    return f"a message on topic {operation.name!r}"
+    titled = "" if operation.listed is None else f" ({operation.listed.title!r})"
+    return f"a message on topic {operation.name!r}{titled}"
 
 
 def _requests(requests: Sequence[OpenRequest], now: int) -> str:

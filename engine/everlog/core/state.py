@@ -21,6 +21,7 @@ import msgspec
 from everlog.core import asks, events
 from everlog.core.events import AnyEvent
 from everlog.core.failures import Failure
+from everlog.core.waits import WaitRow
 
 Status = Literal["created", "begun", "completed", "failed", "cancelled"]
 
@@ -37,6 +38,8 @@ class OpenOperation(msgspec.Struct, frozen=True, kw_only=True):
     failure: Failure | None = None
     asked: str | None = None
     """The workflow whose answer is waited for."""
+    listed: WaitRow | None = None
+    """The wait, where it is listed for people."""
 
 
 class OpenRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -169,7 +172,10 @@ def evolve(state: WorkflowState, seq: int, at: int, event: AnyEvent) -> Workflow
         case events.TimerSet():
             return _opened(state, "timer", event.operation, "timer", at, due_at=event.due_at)
         case events.WaitStarted():
-            return _opened(state, "wait", event.operation, event.topic, at, due_at=event.due_at, asked=event.asked)
+            listed = row_of(event, seq, at) if event.title is not None else None
+            return _opened(
+                state, "wait", event.operation, event.topic, at, due_at=event.due_at, asked=event.asked, listed=listed
+            )
         case events.MessageReceived():
             return _received(state, at, event)
         case events.TimerFired() | events.WaitExpired():
@@ -224,6 +230,20 @@ def _replied(state: WorkflowState, at: int, event: events.ReplyEvent) -> Workflo
         said = PublishedValue(seq=state.seq, recorded_at=at, value=msgspec.Raw(body_of(event)))
         replies = {**replies, event.reply_to: said}
     return msgspec.structs.replace(state, requests=requests, replies=replies)
+
+
+def row_of(event: events.WaitStarted, seq: int, at: int) -> WaitRow:
+    """Give the row of a wait that is listed."""
+    return WaitRow(
+        seq=seq,
+        operation=event.operation,
+        topic=event.topic,
+        title=event.title or "",
+        opened_at=at,
+        due_at=event.due_at,
+        metadata=bytes(event.metadata) or None,
+        schema=bytes(event.schema) or None,
+    )
 
 
 def body_of(event: events.ReplyEvent) -> bytes:
@@ -294,6 +314,7 @@ def _opened(
     due_at: int | None = None,
     failure: Failure | None = None,
     asked: str | None = None,
+    listed: WaitRow | None = None,
 ) -> WorkflowState:
     opened = OpenOperation(
         kind=kind,
@@ -304,6 +325,7 @@ def _opened(
         due_at=due_at,
         failure=failure,
         asked=asked,
+        listed=listed,
     )
     return msgspec.structs.replace(state, open={**state.open, operation: opened})
 

@@ -88,7 +88,11 @@ def _timer_fired(execution: Execution, event: events.TimerFired) -> None:
 
 
 def _wait_started(execution: Execution, event: events.WaitStarted) -> None:
-    execution.opened(_wait_of(execution, event))
+    operation = _wait_of(execution, event)
+    execution.opened(operation)
+    if operation.title is not None:
+        operation.opened_as = execution.seq
+        execution.untold.pop(operation.identity, None)
 
 
 def _wait_ended(execution: Execution, event: events.MessageReceived | events.WaitExpired) -> None:

@@ -41,22 +41,58 @@ Branch = Callable[[], Coroutine[Any, Any, Any]]
 
 
 @overload
-def recv(topic: str, /, *, timeout: Duration | None = None) -> Any: ...
+def recv(
+    topic: str, /, *, timeout: Duration | None = None, title: str | None = None, metadata: object = None
+) -> Any: ...
 @overload
-def recv(topic: str, /, *, timeout: Duration, default: object) -> Any: ...
+def recv(
+    topic: str, /, *, timeout: Duration, default: object, title: str | None = None, metadata: object = None
+) -> Any: ...
 @overload
-def recv(topic: str, /, *, type: TypeForm[T], timeout: Duration | None = None) -> T: ...
+def recv(
+    topic: str,
+    /,
+    *,
+    type: TypeForm[T],
+    timeout: Duration | None = None,
+    title: str | None = None,
+    metadata: object = None,
+) -> T: ...
 @overload
-def recv(topic: str, /, *, type: TypeForm[T], timeout: Duration, default: D) -> T | D: ...
-def recv(topic: str, /, *, type: Any = ANY, timeout: Duration | None = None, default: Any = NO_DEFAULT) -> Any:
+def recv(
+    topic: str,
+    /,
+    *,
+    type: TypeForm[T],
+    timeout: Duration,
+    default: D,
+    title: str | None = None,
+    metadata: object = None,
+) -> T | D: ...
+def recv(
+    topic: str,
+    /,
+    *,
+    type: Any = ANY,
+    timeout: Duration | None = None,
+    default: Any = NO_DEFAULT,
+    title: str | None = None,
+    metadata: object = None,
+) -> Any:
     """Wait for the next message on a topic: each is received once, those of one sender in the order sent.
 
     After `timeout` (seconds or timedelta; durable; 0 only looks) gives `default`, or raises `TimeoutError` where
     there is none. `type` is any type form; a message that does not fit it makes the workflow stuck, not lost.
     With `type=sync.Request[...]` it waits for an ask instead, to be answered; one that does not fit is refused.
+    With a `title` the wait is listed by `waits()` of engines and clients while it is open, with `metadata` (any value
+    that can be recorded), and may be answered there by its token.
     """
     strand = _strand("recv")
-    return strand.ask(receiving.receive(strand.execution, topic, type, timeout, default, requests=Request))
+    return strand.ask(
+        receiving.receive(
+            strand.execution, topic, type, timeout, default, requests=Request, title=title, metadata=metadata
+        )
+    )
 
 
 def send(to: str, topic: str, message: object, /, *, key: str | None = None) -> None:

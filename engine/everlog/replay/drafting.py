@@ -15,7 +15,7 @@ from typing import Final
 from msgspec import Raw, Struct
 
 from everlog.core import events
-from everlog.core.asks import REPLY
+from everlog.core.asks import AGAIN, ANSWER, REPLY, answer_topic
 from everlog.core.durations import as_datetime
 from everlog.core.events import ABSENT, AnyEvent
 from everlog.core.failures import Failure
@@ -106,7 +106,7 @@ def draft(
     if execution.ended_steps:
         _take_ended_steps(execution, facts, failed)
     asked = _take_asked(execution, facts) if execution.sends else []
-    wanted = facts or failed or consumed or published or parts or settle
+    wanted = facts or failed or consumed or published or parts or settle or execution.untold
     if not (wanted or (starting and _must_open(execution)) or attention_at(execution) <= now):
         return None
     rows = _in_order(execution, published, failed, facts, starting=starting)
@@ -179,6 +179,7 @@ def wants_draft(execution: Execution) -> bool:
         or execution.ended_steps
         or execution.published.is_wanted()
         or execution.carried
+        or execution.untold
         or execution.children.must_look()
         or execution.paused
         or (execution.undispatched and _must_open(execution))
@@ -217,6 +218,8 @@ def _drafted(
     state, wake_at, topics = RUNNING if progress and not execution.paused else head_state(execution)
     if ended and execution.outcome is not None:
         state = _END_STATES[type(execution.outcome)]
+    if topics and execution.lists:
+        topics = _with_new(execution, rows, topics)
     return Draft(
         rows=rows,
         recorded_at=recorded_at,
@@ -231,6 +234,16 @@ def _drafted(
         topics=topics,
         progress=progress,
     )
+
+
+def _with_new(execution: Execution, rows: Sequence[AnyEvent], topics: Sequence[str]) -> Sequence[str]:
+    """Give the topics with those of the waits that these rows list: they are known by the seqs that the rows get."""
+    listed = {
+        answer_topic(execution.seq + place)
+        for place, row in enumerate(rows, start=1)
+        if isinstance(row, events.WaitStarted) and row.title is not None
+    }
+    return sorted({*topics, *listed})
 
 
 _REPLIES: Final[frozenset[type[object]]] = frozenset({events.RequestAnswered, events.RequestRefused})
@@ -272,7 +285,7 @@ def _arrivals(execution: Execution, now: int, inbox: Sequence[InboxRow], consume
             continue
         wait = _first_wait(execution, message.topic)
         if wait is None:
-            if message.topic.startswith(REPLY):  # whoever asked does not wait for it any more
+            if message.topic.startswith((REPLY, ANSWER)):  # what it was for is over
                 consumed.append(message.row)
         else:
             if delivers:
@@ -293,6 +306,7 @@ def _arrivals(execution: Execution, now: int, inbox: Sequence[InboxRow], consume
                 number=message.number,
                 arrived_at=message.arrived_at,
                 message=Raw(message.payload),
+                just_this=message.topic.startswith((ANSWER, AGAIN)),
             )
     yield from _due(execution, now)
 
@@ -323,7 +337,7 @@ def _due(execution: Execution, until: int) -> Iterator[AnyEvent]:
 
 def _first_wait(execution: Execution, topic: str) -> WaitOperation | None:
     for wait in execution.waits.values():
-        if wait.topic == topic and wait.phase is Phase.OPEN:
+        if wait.phase is Phase.OPEN and wait.takes_message(topic):
             return wait
     return None
 

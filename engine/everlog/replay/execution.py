@@ -126,6 +126,10 @@ class Execution:
         self.called: dict[int, Operation] = {}
         self.steps: dict[str, StepOperation] = {}
         self.waits: dict[str, WaitOperation] = {}
+        self.untold: dict[str, WaitOperation] = {}
+        """Waits that are to be listed, and are not yet."""
+        self.lists = False
+        """Whether any wait was ever to be listed."""
         self.due: list[tuple[int, int, Operation]] = []
         self.sends: list[AskingOperation] = []
         self.published = Published()
@@ -251,6 +255,9 @@ class Execution:
                 self.waits[identity] = operation
                 if operation.asked is not None:
                     self.unsure[identity] = operation
+                if operation.title is not None:
+                    self.untold[identity] = operation
+                    self.lists = True
                 if operation.due_at is not None:
                     self.push_due(operation.due_at, operation)
         return future
@@ -347,6 +354,7 @@ class Execution:
         elif isinstance(operation, WaitOperation):
             self.waits.pop(identity, None)
             self.unsure.pop(identity, None)
+            self.untold.pop(identity, None)
         elif isinstance(operation, StartOperation) and operation.key is not None:
             self._live_keys.pop(keyed(operation.name, operation.key), None)
         elif isinstance(operation, EndOperation):

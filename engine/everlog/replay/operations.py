@@ -6,7 +6,7 @@ ends it was chosen for a commit, and then *ended*; or *cancelled* by the workflo
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from contextvars import Context
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 from msgspec import Raw, Struct
 
 from everlog.core import events
-from everlog.core.asks import spoken_topic
+from everlog.core.asks import answer_topic, answered_again, spoken_topic
 from everlog.core.events import AnyEvent, LargeInput
 from everlog.core.retry import RetryPolicy
 from everlog.replay.tasks import OperationFuture
@@ -178,11 +178,39 @@ class WaitOperation(Operation, eq=False, kw_only=True):
     """The type of the value of an ask, where it waits for asks; None: it waits for messages."""
     asked: str | None = None
     """The workflow whose answer it waits for, if it does."""
+    title: str | None = None
+    """What people are asked, where it is listed for them."""
+    metadata: Raw = events.ABSENT
+    schema: Raw = events.ABSENT
+    declared: object = None
+    """The type of the message, where it is listed."""
+    opened_as: int = 0
+    """The seq of the row that lists it; 0 before there is one."""
 
     kind: ClassVar[Kind] = "wait"
 
     def opening(self) -> AnyEvent:
-        return events.WaitStarted(operation=self.identity, topic=self.topic, due_at=self.due_at, asked=self.asked)
+        return events.WaitStarted(
+            operation=self.identity,
+            topic=self.topic,
+            due_at=self.due_at,
+            asked=self.asked,
+            title=self.title,
+            metadata=self.metadata,
+            schema=self.schema,
+        )
+
+    def topics(self) -> Iterator[str]:
+        """Give the topics of the messages that it takes."""
+        yield self.topic
+        if self.opened_as:
+            yield answer_topic(self.opened_as)
+
+    def takes_message(self, topic: str) -> bool:
+        """Tell whether it takes a message on this topic."""
+        if topic == self.topic:
+            return True
+        return self.title is not None and topic in (answered_again(self.identity), *self.topics())
 
     def closing(self) -> AnyEvent:
         return events.WaitCancelled(operation=self.identity)

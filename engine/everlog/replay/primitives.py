@@ -37,14 +37,44 @@ D = TypeVar("D")
 if TYPE_CHECKING:  # for the checkers coroutine functions, so that they find a forgotten await
 
     @overload
-    async def recv(topic: str, /, *, timeout: Duration | None = None) -> Any: ...
+    async def recv(
+        topic: str, /, *, timeout: Duration | None = None, title: str | None = None, metadata: object = None
+    ) -> Any: ...
     @overload
-    async def recv(topic: str, /, *, timeout: Duration, default: object) -> Any: ...
+    async def recv(
+        topic: str, /, *, timeout: Duration, default: object, title: str | None = None, metadata: object = None
+    ) -> Any: ...
     @overload
-    async def recv(topic: str, /, *, type: TypeForm[T], timeout: Duration | None = None) -> T: ...
+    async def recv(
+        topic: str,
+        /,
+        *,
+        type: TypeForm[T],
+        timeout: Duration | None = None,
+        title: str | None = None,
+        metadata: object = None,
+    ) -> T: ...
     @overload
-    async def recv(topic: str, /, *, type: TypeForm[T], timeout: Duration, default: D) -> T | D: ...
-    async def recv(topic: str, /, *, type: Any = None, timeout: Duration | None = None, default: Any = None) -> Any: ...
+    async def recv(
+        topic: str,
+        /,
+        *,
+        type: TypeForm[T],
+        timeout: Duration,
+        default: D,
+        title: str | None = None,
+        metadata: object = None,
+    ) -> T | D: ...
+    async def recv(
+        topic: str,
+        /,
+        *,
+        type: Any = None,
+        timeout: Duration | None = None,
+        default: Any = None,
+        title: str | None = None,
+        metadata: object = None,
+    ) -> Any: ...
     async def send(to: str, topic: str, message: object, /, *, key: str | None = None) -> None: ...
     @overload
     async def ask(to: str, topic: str, message: object, /, *, timeout: Duration, key: str | None = None) -> Any: ...
@@ -68,14 +98,17 @@ if TYPE_CHECKING:  # for the checkers coroutine functions, so that they find a f
 
 else:  # an operation is drawn where it is called, not where it is awaited
 
-    def recv(topic, /, *, type=ANY, timeout=None, default=NO_DEFAULT):
+    def recv(topic, /, *, type=ANY, timeout=None, default=NO_DEFAULT, title=None, metadata=None):
         """Wait for the next message on a topic: each is received once, those of one sender in the order sent.
 
         After `timeout` (seconds or timedelta; durable; 0 only looks) gives `default`, or raises `TimeoutError` where
         there is none. `type` is any type form; a message that does not fit it makes the workflow stuck, not lost.
         With `type=Request[...]` it waits for an ask instead, to be answered; one that does not fit is refused.
+        With a `title` the wait is listed by `waits()` of engines and clients while it is open, with `metadata` (any
+        value that can be recorded), and may be answered there by its token.
         """
-        return receiving.receive(_awaiting("recv"), topic, type, timeout, default)
+        execution = _awaiting("recv")
+        return receiving.receive(execution, topic, type, timeout, default, title=title, metadata=metadata)
 
     def send(to, topic, message, /, *, key=None):
         """Send a message to a workflow. When this returns it is in the other's inbox, exactly once.

@@ -68,7 +68,7 @@ def head_state(execution: Execution) -> Rest:
     while execution.due and not is_due(*execution.due[0]):
         heapq.heappop(execution.due)
     wake_at = execution.due[0][0] if execution.due else None
-    topics = {wait.topic for wait in execution.waits.values()}
+    topics = {topic for wait in execution.waits.values() for topic in wait.topics()}
     if execution.children.awaited:
         topics.add(CHILD_ENDED)
     return "waiting", wake_at, sorted(topics)

@@ -30,10 +30,10 @@ async def ask(
     what = f"ask on topic {topic!r}"
     payload = client.codec.encode(message, SELF, what=what)
     check_size(payload, what)
-    reply_to = client.name_of_reply() if key is None else asks.reply_to_key(key)
+    reply_to = asks.reply_to_client(client.name, client.host.token()) if key is None else asks.reply_to_key(key)
     body = asks.encode(asks.Asked(message=Raw(payload), reply_to=reply_to))
     await client.on_thread(lambda: values_of(client.store))  # which keep the answer
-    await client.post_ask(to, asks.ask_topic(topic), body, key=None if key is None else reply_to)
+    await client.post(client.message(to, asks.ask_topic(topic), body, key=None if key is None else reply_to))
     try:
         async with asyncio.timeout(limit):
             found: FoundValue = await client.wait_for(partial(ValueReader, to, reply_to))

@@ -22,6 +22,7 @@ from everlog.runtime.backends import Durability
 from everlog.runtime.portal import Portal, refuse_where_nobody_may_block
 from everlog.runtime.status import HistoryEvent, WorkflowStatus
 from everlog.runtime.streams import StreamItem, StreamReset
+from everlog.runtime.waits import Wait
 from everlog.store import State, Store
 
 if TYPE_CHECKING:
@@ -120,6 +121,21 @@ class Client:
     def workflows(self, *, state: State | None = None, name: str | None = None) -> Listing[WorkflowStatus]:
         """Give the workflows, newest first, of one state or name where those are given."""
         return Listing(self._portal, self._client.workflows(state=state, name=name))
+
+    def waits(self, *, topic: str | None = None, workflow_id: str | None = None) -> Listing[Wait]:
+        """Give what workflows wait for that has a title (`recv(topic, title=...)`), the longest first.
+
+        Of one topic or workflow where those are given.
+        """
+        return Listing(self._portal, self._client.waits(topic=topic, workflow_id=workflow_id))
+
+    def answer(self, token: str, message: object, /) -> None:
+        """Bring an answer to just the wait that the token names; when this returns, it is in the workflow's inbox.
+
+        Each wait is answered once: `NotFound` where it was answered or is over. `UsageError` where the answer does not
+        fit what is waited for, as far as that can be told here, or the token was changed.
+        """
+        self._portal.call(lambda: self._client.answer(token, message))
 
     def cancel(self, *ids: str) -> list[str]:
         """Ask workflows to stop; give the ids of those that had not ended."""

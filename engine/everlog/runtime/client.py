@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
 import msgspec
 
 from everlog.core import events
-from everlog.core.asks import reply_to_client
 from everlog.core.codec import ANY, SELF, Codec, JsonCodec
 from everlog.core.durations import Duration
 from everlog.core.events import EndEvent
@@ -35,8 +34,10 @@ from everlog.runtime.inputs import different_start
 from everlog.runtime.listing import Listing
 from everlog.runtime.outside import outside, refuse_in_workflow
 from everlog.runtime.readers import Reader
+from everlog.runtime.residents import Resident
 from everlog.runtime.shell import Shell
 from everlog.runtime.status import WorkflowStatus, status_of
+from everlog.runtime.waits import Wait, answer, list_waits
 from everlog.store import (
     CreateOutcome,
     Done,
@@ -86,6 +87,7 @@ class Client:
         self._shell: Shell | None = None
         self._process = 0
         self._sent = 0
+        self.signing_key = ""  # of tokens of waits, once it was asked for
         self.name = ""
         """By which it signs what it writes."""
         self.controls = Controls(self)
@@ -208,7 +210,7 @@ class Client:
         check_size(payload, what)
         if key is not None:
             check_name(key, "the key of a message")
-        await self._post(self._message(to, check_topic(topic), payload, key=key))
+        await self.post(self.message(to, check_topic(topic), payload, key=key))
 
     @overload
     async def ask(
@@ -251,6 +253,23 @@ class Client:
             return [status_of(head, None, now) for head in heads], heads[-1].workflow_id if len(heads) == PAGE else None
 
         return Listing(page)
+
+    @outside
+    def waits(self, *, topic: str | None = None, workflow_id: str | None = None) -> Listing[Wait]:
+        """Give what workflows wait for that has a title (`recv(topic, title=...)`), the longest first.
+
+        Of one topic or workflow where those are given.
+        """
+        return list_waits(self, topic, workflow_id)
+
+    @outside
+    async def answer(self, token: str, message: object, /) -> None:
+        """Bring an answer to just the wait that the token names; when this returns, it is in the workflow's inbox.
+
+        Each wait is answered once: `NotFound` where it was answered or is over. `UsageError` where the answer does not
+        fit what is waited for, as far as that can be told here, or the token was changed.
+        """
+        await answer(self, token, message)
 
     @outside
     async def cancel(self, *ids: str) -> list[str]:
@@ -331,18 +350,14 @@ class Client:
             raise found
         return found
 
-    async def post_ask(self, to: str, topic: str, payload: bytes, *, key: str | None) -> None:
-        """Put an ask into the inbox of a workflow, once for each key."""
-        await self._post(self._message(to, topic, payload, key=key))
-
-    def name_of_reply(self) -> str:
-        """Give a name for the answer to an ask without a key."""
-        self._sent += 1
-        return reply_to_client(self.name, self._sent)
+    def held_here(self, workflow_id: str) -> Resident | None:
+        """Give a workflow that this engine holds in memory; on the engine's thread."""
+        worker = self._open_shell_here().worker
+        return None if worker is None else worker.residents.get(workflow_id)
 
     async def post_control(self, workflow_id: str, topic: str, payload: bytes) -> None:
         """Put an order into the inbox of a workflow."""
-        await self._post(self._message(workflow_id, topic, payload, control=True))
+        await self.post(self.message(workflow_id, topic, payload, control=True))
 
     def wrote(self, workflow_id: str, end: EndEvent | None) -> None:
         """On the engine's thread: take note of what was written to a workflow that nobody holds."""
@@ -426,12 +441,14 @@ class Client:
         if error is not None:
             raise error
 
-    async def _post(self, message: NewMessage) -> None:
+    async def post(self, message: NewMessage) -> PostOutcome:
+        """Put a message into the inbox of a workflow; `NotFound` where there is none that could take it."""
         outcome: PostOutcome = await self._asked(partial(self._post_here, message))
         if isinstance(outcome, Undeliverable):
             if outcome.reason == "unknown":
                 raise NotFound(f"there is no workflow {message.destination!r} in this store; start it first")
             raise NotFound(f"workflow {message.destination!r} has ended; nobody will read the message")
+        return outcome
 
     def _post_here(self, message: NewMessage, resolve: Resolve) -> None:
         shell = self._open_shell_here()
@@ -443,9 +460,10 @@ class Client:
 
         shell.committer.post(PendingPost(message, answer))
 
-    def _message(
+    def message(
         self, to: str, topic: str, payload: bytes, *, key: str | None = None, control: bool = False
     ) -> NewMessage:
+        """Make a message of this client's."""
         self._sent += 1
         return NewMessage(
             destination=check_id(to),

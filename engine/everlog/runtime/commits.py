@@ -15,21 +15,24 @@ from everlog.core.events import (
     EndEvent,
     ReplyEvent,
     WhenParentEnds,
+    WorkflowRewound,
     encode_event,
     type_of,
 )
 from everlog.core.heads import ENDED, State
 from everlog.core.rewinding import Stored, folded
-from everlog.core.state import WorkflowState
+from everlog.core.state import WorkflowState, fold, row_of
 from everlog.errors import InternalError
 from everlog.replay.drafting import Draft
+from everlog.replay.execution import Execution
+from everlog.replay.operations import WaitOperation
 from everlog.replay.requests import asked_message, not_answered, refused
 from everlog.runtime.claims import creation
 from everlog.runtime.farewells import farewells
 from everlog.runtime.replies import replies_of
 from everlog.runtime.residents import Resident
 from everlog.runtime.streams import Placed, place
-from everlog.store import Claimed, Commit, EventRow, Head, InboxRow, NewMessage, NewWorkflow, ValueRow
+from everlog.store import Claimed, Commit, EventRow, Head, InboxRow, NewMessage, NewWorkflow, ValueRow, WaitRow
 
 
 def commit_of(resident: Resident, drafted: Draft, creates: Sequence[NewWorkflow], *, release: bool) -> Commit:
@@ -48,6 +51,7 @@ def commit_of(resident: Resident, drafted: Draft, creates: Sequence[NewWorkflow]
     if drafted.replies:
         answers, kept = replies_of(resident.workflow_id, drafted.rows, rows, resident.execution.requests.told)
         messages, values = [*messages, *answers], [*values, *kept]
+    execution = resident.execution
     return Commit(
         workflow_id=resident.workflow_id,
         token=resident.token,
@@ -63,6 +67,8 @@ def commit_of(resident: Resident, drafted: Draft, creates: Sequence[NewWorkflow]
         messages=messages,
         values=values,
         items=() if placed is None else placed.rows,
+        waits=list(_listed(drafted.rows, rows)) if execution.lists else (),
+        closes=list(_unlisted(execution, drafted.rows)) if execution.lists else (),
         release=release,
         progress=drafted.progress,
         why=_summary(drafted.rows[-1]) if drafted.state in _EXPLAINED else None,
@@ -105,6 +111,8 @@ def outside_commit(head: Head, history: Sequence[Stored], events: Sequence[AnyEv
     ]
     end = events[-1]
     answers, values = replies_of(head.workflow_id, events, rows, _told(history))
+    reopens = isinstance(end, EndEvent | WorkflowRewound)
+    open_before = fold(history).open.values() if reopens else ()
     return Commit(
         workflow_id=head.workflow_id,
         token=head.token,
@@ -113,6 +121,7 @@ def outside_commit(head: Head, history: Sequence[Stored], events: Sequence[AnyEv
         events=rows,
         messages=[*_farewells(head, history, end, rows[-1].seq), *answers] if isinstance(end, EndEvent) else answers,
         values=values,
+        closes=[one.listed.seq for one in open_before if one.listed is not None],
         why=_summary(end) if state in _EXPLAINED else None,
     )
 
@@ -173,6 +182,20 @@ def _messages(resident: Resident, drafted: Draft, rows: Sequence[EventRow]) -> l
         )
         for operation in drafted.sends
     ]
+
+
+def _listed(drafted: Sequence[AnyEvent], rows: Sequence[EventRow]) -> Iterator[WaitRow]:
+    for event, row in zip(drafted, rows, strict=True):
+        if isinstance(event, events.WaitStarted) and event.title is not None:
+            yield row_of(event, row.seq, row.recorded_at)
+
+
+def _unlisted(execution: Execution, drafted: Sequence[AnyEvent]) -> Iterator[int]:
+    for event in drafted:
+        if isinstance(event, events.MessageReceived | events.WaitExpired | events.WaitCancelled):
+            wait = execution.operations.get(event.operation) or execution.cancelled.get(event.operation)
+            if isinstance(wait, WaitOperation) and wait.opened_as:
+                yield wait.opened_as
 
 
 def _in_place(rows: Sequence[AnyEvent], placed: Placed) -> Iterator[AnyEvent]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
+from everlog.core.asks import answered_again
 from everlog.core.events import AnyEvent
 from everlog.core.rewinding import returned
 from everlog.replay.drafting import Draft
@@ -67,7 +68,7 @@ def received_again(workflow_id: str, history: History) -> list[InboxRow]:
             destination=workflow_id,
             source=message.source,
             number=message.number,
-            topic=message.topic,
+            topic=answered_again(message.operation) if message.just_this else message.topic,
             payload=bytes(message.message),
             control=False,
             arrived_at=message.arrived_at,
