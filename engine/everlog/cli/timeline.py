@@ -79,12 +79,10 @@ def _what(event: AnyEvent) -> str:
         case events.WaitCancelled():
             return f"recv {event.operation}"
         case events.MessageSent() | events.SendFailed():
-            said = f"{'ask' if event.ask else 'send'} {event.topic} to {event.to}"
-            return f"{event.topic} {event.to}" if event.control else said
-        case events.RequestAnswered():
-            return f"reply {event.topic} to {event.source}"
-        case events.RequestRefused():
-            return f"refuse {event.topic} to {event.source}"
+            return _sent(event)
+        case events.RequestAnswered() | events.RequestRefused():
+            answer = "reply" if isinstance(event, events.RequestAnswered) else "refuse"
+            return f"{answer} {event.topic} to {event.source}"
         case events.ChildStarted() | events.StartFailed():
             return f"child {event.name} {event.child}"
         case events.ChildEnded():
@@ -119,7 +117,7 @@ def _what(event: AnyEvent) -> str:
             assert_never(event)
 
 
-def _outcome(event: AnyEvent) -> str:
+def _outcome(event: AnyEvent) -> str:  # long: a case for each event
     match event:
         case events.StepStarted():
             return "running" if event.attempt == 1 else f"running, attempt {event.attempt}"
@@ -138,11 +136,8 @@ def _outcome(event: AnyEvent) -> str:
             return _ended(event.outcome)
         case events.StepCancelled() | events.TimerCancelled() | events.WaitCancelled():
             return "cancelled"
-        case events.WaitStarted() if event.title is not None:
-            until = "" if event.due_at is None else f", until {as_datetime(event.due_at):%Y-%m-%d %H:%M:%S}"
-            return f"{event.title}{until}"
         case events.TimerSet() | events.WaitStarted():
-            return "" if event.due_at is None else f"until {as_datetime(event.due_at):%Y-%m-%d %H:%M:%S}"
+            return _until(event)
         case events.TimerFired():
             return "over"
         case events.WaitExpired():
@@ -151,8 +146,6 @@ def _outcome(event: AnyEvent) -> str:
             return _text(event.message)
         case events.RequestAnswered():
             return _text(event.answer)
-        case events.RequestRefused():
-            return event.reason
         case events.ValueSet():
             return _text(event.value) + (f", by step {event.operation}" if event.attempt else "")
         case events.ItemsEmitted():
@@ -160,7 +153,12 @@ def _outcome(event: AnyEvent) -> str:
             return f"{items} from {event.offset} on: {_text(event.items) or _preview(event.large_items)}"
         case events.StreamClosed():
             return f"at {event.offset}"
-        case events.CancelRequested() | events.TerminateRequested() | events.WorkflowCancelled():
+        case (
+            events.CancelRequested()
+            | events.TerminateRequested()
+            | events.WorkflowCancelled()
+            | events.RequestRefused()
+        ):
             return event.reason
         case events.WorkflowPaused() | events.WorkflowResumed():
             return ""
@@ -174,6 +172,18 @@ def _outcome(event: AnyEvent) -> str:
             return _text(event.result)
         case _:
             assert_never(event)
+
+
+def _sent(event: events.MessageSent | events.SendFailed) -> str:
+    if event.control:
+        return f"{event.topic} {event.to}"
+    return f"{'ask' if event.ask else 'send'} {event.topic} to {event.to}"
+
+
+def _until(event: events.TimerSet | events.WaitStarted) -> str:
+    until = "" if event.due_at is None else f"until {as_datetime(event.due_at):%Y-%m-%d %H:%M:%S}"
+    title = event.title if isinstance(event, events.WaitStarted) else None
+    return until if title is None else f"{title} {until}".rstrip()
 
 
 def _ended(outcome: events.EndEvent) -> str:

@@ -88,9 +88,9 @@ def reply_to_key(key: str) -> str:
     return start + _short(check_name(key, "the key of an ask"), start, "the key of an ask")
 
 
-def reply_to_client(name: str, token: str) -> str:
-    """Give the name of the row of the answer to an ask without a key; the token is fresh and random."""
-    return f"{REPLY}{name} {token}"
+def reply_to_client(name: str, number: int) -> str:
+    """Give the name of the row of the answer to an ask without a key, from its source and number."""
+    return f"{REPLY}{name} {number}"
 
 
 def spoken_topic(topic: str) -> str:

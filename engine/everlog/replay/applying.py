@@ -92,7 +92,7 @@ def _wait_started(execution: Execution, event: events.WaitStarted) -> None:
     execution.opened(operation)
     if operation.title is not None:
         operation.opened_as = execution.seq
-        execution.untold.pop(operation.identity, None)
+        execution.waits.untold.pop(operation.identity, None)
 
 
 def _wait_ended(execution: Execution, event: events.MessageReceived | events.WaitExpired) -> None:

@@ -106,7 +106,7 @@ def draft(
     if execution.ended_steps:
         _take_ended_steps(execution, facts, failed)
     asked = _take_asked(execution, facts) if execution.sends else []
-    wanted = facts or failed or consumed or published or parts or settle or execution.untold
+    wanted = facts or failed or consumed or published or parts or settle or execution.waits.untold
     if not (wanted or (starting and _must_open(execution)) or attention_at(execution) <= now):
         return None
     rows = _in_order(execution, published, failed, facts, starting=starting)
@@ -179,7 +179,7 @@ def wants_draft(execution: Execution) -> bool:
         or execution.ended_steps
         or execution.published.is_wanted()
         or execution.carried
-        or execution.untold
+        or execution.waits.untold
         or execution.children.must_look()
         or execution.paused
         or (execution.undispatched and _must_open(execution))
@@ -218,7 +218,7 @@ def _drafted(
     state, wake_at, topics = RUNNING if progress and not execution.paused else head_state(execution)
     if ended and execution.outcome is not None:
         state = _END_STATES[type(execution.outcome)]
-    if topics and execution.lists:
+    if topics and execution.waits.lists:
         topics = _with_new(execution, rows, topics)
     return Draft(
         rows=rows,

@@ -47,6 +47,7 @@ from everlog.replay.operations import (
     StepOperation,
     TimerOperation,
     WaitOperation,
+    Waits,
 )
 from everlog.replay.origins import note_handled, note_recorded
 from everlog.replay.publishing import Published
@@ -125,11 +126,7 @@ class Execution:
         self.unrecorded: dict[str, Operation] = {}
         self.called: dict[int, Operation] = {}
         self.steps: dict[str, StepOperation] = {}
-        self.waits: dict[str, WaitOperation] = {}
-        self.untold: dict[str, WaitOperation] = {}
-        """Waits that are to be listed, and are not yet."""
-        self.lists = False
-        """Whether any wait was ever to be listed."""
+        self.waits = Waits()
         self.due: list[tuple[int, int, Operation]] = []
         self.sends: list[AskingOperation] = []
         self.published = Published()
@@ -137,10 +134,7 @@ class Execution:
         self.undispatched: list[StepOperation] = []
         self.dropped_steps: list[StepOperation] = []
         self.randoms: dict[str, Random] = {}
-        self.children = Children()
-        self.requests = Requests()
-        self.unsure: dict[str, WaitOperation] = {}
-        """Waits for answers of workflows that may have ended by the time at which they were asked."""
+        self.children, self.requests = Children(), Requests()
         self.strands: dict[Strand, None] = {}
         """The threads that blocking code of this workflow holds, by their strands; most of them stand still."""
         self.running: Strand | None = None
@@ -252,12 +246,7 @@ class Execution:
         else:
             self.unrecorded[identity] = operation
             if isinstance(operation, WaitOperation):
-                self.waits[identity] = operation
-                if operation.asked is not None:
-                    self.unsure[identity] = operation
-                if operation.title is not None:
-                    self.untold[identity] = operation
-                    self.lists = True
+                self.waits.add(operation)
                 if operation.due_at is not None:
                     self.push_due(operation.due_at, operation)
         return future
@@ -352,9 +341,7 @@ class Execution:
             if operation.key is not None:
                 self._live_keys.pop(keyed(operation.name, operation.key), None)
         elif isinstance(operation, WaitOperation):
-            self.waits.pop(identity, None)
-            self.unsure.pop(identity, None)
-            self.untold.pop(identity, None)
+            self.waits.forget(identity)
         elif isinstance(operation, StartOperation) and operation.key is not None:
             self._live_keys.pop(keyed(operation.name, operation.key), None)
         elif isinstance(operation, EndOperation):

@@ -221,6 +221,33 @@ class WaitOperation(Operation, eq=False, kw_only=True):
         return f"recv({spoken_topic(self.topic)!r})"
 
 
+class Waits(dict[str, WaitOperation]):
+    """The waits that are open, by identity."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unsure: dict[str, WaitOperation] = {}
+        """Those for answers of workflows that may have ended by the time at which they were asked."""
+        self.untold: dict[str, WaitOperation] = {}
+        """Those that are to be listed, and are not yet."""
+        self.lists = False
+        """Whether any was ever to be listed."""
+
+    def add(self, wait: WaitOperation) -> None:
+        """Add one that was opened."""
+        self[wait.identity] = wait
+        if wait.asked is not None:
+            self.unsure[wait.identity] = wait
+        if wait.title is not None:
+            self.untold[wait.identity] = wait
+            self.lists = True
+
+    def forget(self, identity: str) -> None:
+        """Forget one that is over."""
+        for waits in (self, self.unsure, self.untold):
+            waits.pop(identity, None)
+
+
 class SendOperation(Operation, eq=False, kw_only=True):
     """A message for another workflow. It is done in the commit that follows its drain, so it never opens."""
 

@@ -114,6 +114,7 @@ class AnyRequest(Generic[T_co]):
 
         async def perform() -> None:
             if asked.is_answered:
+                execution.called.pop(id(operation), None)
                 raise UsageError(
                     f"workflow {execution.workflow_id!r} has answered this ask of {asked.source!r} on topic "
                     f"{asked.topic!r} before, and an ask is answered once"

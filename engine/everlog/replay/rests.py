@@ -37,7 +37,7 @@ def attention_at(execution: Execution) -> float:
     for operation in execution.unrecorded.values():  # the first is the oldest
         earliest = min(earliest, operation.issued_at + SETTLE)
         break
-    for wait in execution.unsure.values():  # the first is the oldest
+    for wait in execution.waits.unsure.values():  # the first is the oldest
         earliest = min(earliest, wait.issued_at + SURE_AFTER)
         break
     if execution.cancelled and any(operation.recorded for operation in execution.cancelled.values()):
@@ -58,7 +58,7 @@ def head_state(execution: Execution) -> Rest:
         return RUNNING
     if (
         execution.children.must_look()
-        or execution.unsure
+        or execution.waits.unsure
         or execution.sends
         or execution.ended_steps
         or execution.carried

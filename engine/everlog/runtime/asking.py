@@ -7,6 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Raw
+from msgspec.structs import replace
 
 from everlog.core import asks
 from everlog.core.codec import SELF
@@ -30,10 +31,12 @@ async def ask(
     what = f"ask on topic {topic!r}"
     payload = client.codec.encode(message, SELF, what=what)
     check_size(payload, what)
-    reply_to = asks.reply_to_client(client.name, client.host.token()) if key is None else asks.reply_to_key(key)
+    reply_to = None if key is None else asks.reply_to_key(key)
+    asked = client.message(to, asks.ask_topic(topic), payload, key=reply_to)
+    reply_to = reply_to or asks.reply_to_client(client.name, asked.number)
     body = asks.encode(asks.Asked(message=Raw(payload), reply_to=reply_to))
     await client.on_thread(lambda: values_of(client.store))  # which keep the answer
-    await client.post(client.message(to, asks.ask_topic(topic), body, key=None if key is None else reply_to))
+    await client.post(replace(asked, payload=body))
     try:
         async with asyncio.timeout(limit):
             found: FoundValue = await client.wait_for(partial(ValueReader, to, reply_to))

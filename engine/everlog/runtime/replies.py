@@ -57,7 +57,7 @@ def look_for_answers(resident: Resident, store: Store, now: int, read_inbox: Cal
 
     Raises `StoreError`.
     """
-    unsure = resident.execution.unsure
+    unsure = resident.execution.waits.unsure
     due = [wait for wait in unsure.values() if wait.issued_at + SURE_AFTER <= now]
     if not due:
         return

@@ -272,7 +272,7 @@ class Worker:
         self.outputs.gather(resident, now)
         if execution.children.uncertain and not (execution.paused or self.draining):
             self.claim_wanted = look_for_children(resident, self._store) or self.claim_wanted
-        if execution.unsure and not execution.paused:
+        if execution.waits.unsure and not execution.paused:
             look_for_answers(resident, self._store, now, self.read_inbox)
         drafted = draft(execution, now, resident.inbox, starting=self._starting)
         if drafted is None:
