@@ -388,9 +388,11 @@ class SupportsWaits(Protocol):
 
     def list_waits(self, query: WaitQuery) -> Sequence[ListedWait]:
         """Give one page of waits."""
+        ...
 
     def signing_key(self, proposed: str) -> str:
         """Give the one key of this database: the first that was ever proposed, by whomever."""
+        ...
 
 
 @runtime_checkable
@@ -399,6 +401,7 @@ class SupportsInboxes(Protocol):
 
     def inbox(self, workflow_id: str) -> Sequence[InboxRow]:
         """Give the unread messages of a workflow in order, whoever holds it; their `row`s are not for `consumed`."""
+        ...
 
 
 @runtime_checkable
@@ -482,9 +485,7 @@ def _check_creation(new: NewWorkflow) -> None:
 
 
 def _gap(workflow_id: str, expected: int, found: int) -> InternalError:
-    return InternalError(
-        f"history of workflow {workflow_id!r} would have a gap: expected seq {expected}, found {found}"
-    )
+    return InternalError(f"history of {workflow_id!r} would have a gap: expected seq {expected}, found {found}")
 
 
 def _check_items(commit: Commit) -> None:

@@ -6,9 +6,7 @@ every store are compared with those of `MemoryStore`, which was written independ
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, cast
 
 import msgspec
 from hypothesis import strategies as st
@@ -31,10 +29,14 @@ from everlog.store import (
     SupportsDeletion,
     SupportsStreams,
     SupportsValues,
+    SupportsWaits,
     ValueRow,
+    WaitQuery,
+    WaitRow,
     WorkerRow,
     WorkflowQuery,
 )
+from everlog.testing.comparing import content_of, plain
 
 IDS = tuple("abcdefghij")
 NAMES = ("checkout", "report")
@@ -89,6 +91,8 @@ class _Intent(msgspec.Struct, frozen=True):
     build: str | None
     values: frozenset[str] = frozenset()
     items: Sequence[_Emitted] = ()
+    waits: int = 0
+    closes: frozenset[int] = frozenset()
 
 
 _sent = st.builds(
@@ -131,6 +135,8 @@ _intent = st.builds(
     st.sampled_from((None, None, None, "build-1", "build-2")),
     st.frozensets(st.sampled_from(VALUES)),
     st.lists(_emitted, max_size=3, unique_by=lambda one: one.stream),
+    st.sampled_from((0, 0, 1, 2)),
+    st.frozensets(st.integers(0, 3)),
 )
 
 
@@ -203,7 +209,7 @@ class StoreMachine(RuleBasedStateMachine):
         places = [intent.consumed for intent in chosen.values()]
         expected = self.model.commit(_with_rows(self.model, batch, places))
         for name, store in self.stores.items():
-            assert _plain(store.commit(_with_rows(store, batch, places))) == _plain(expected), name
+            assert plain(store.commit(_with_rows(store, batch, places))) == plain(expected), name
 
     @rule(worker=st.sampled_from(WORKERS), count=st.integers(1, 4))
     def claim_any(self, worker: str, count: int) -> None:
@@ -227,7 +233,7 @@ class StoreMachine(RuleBasedStateMachine):
         for claimed in expected.claimed:
             self.tokens.setdefault(claimed.head.workflow_id, []).append(str(claimed.head.token))
         for name, store in self.stores.items():
-            assert _plain(store.claim(request)) == _plain(expected), name
+            assert plain(store.claim(request)) == plain(expected), name
 
     @rule(worker=st.sampled_from(WORKERS), lease=st.integers(0, 9))
     def register(self, worker: str, lease: int) -> None:
@@ -267,7 +273,7 @@ class StoreMachine(RuleBasedStateMachine):
         commit = Commit(workflow_id=workflow_id, token=None, seq=seq, state=state, events=written, topics=topics)
         expected = self.model.commit(Batch(commits=[commit]))
         for name, store in self.stores.items():
-            assert _plain(store.commit(Batch(commits=[commit]))) == _plain(expected), name
+            assert plain(store.commit(Batch(commits=[commit]))) == plain(expected), name
 
     @rule(workflow_ids=st.lists(st.sampled_from((*IDS, "nobody")), max_size=4))
     def delete(self, workflow_ids: list[str]) -> None:
@@ -326,7 +332,7 @@ class StoreMachine(RuleBasedStateMachine):
         """List a page."""
         query = WorkflowQuery(states=states, names=names, before=before, limit=limit)
         for name, store in self.stores.items():
-            assert _plain(store.workflows(query)) == _plain(self.model.workflows(query)), name
+            assert plain(store.workflows(query)) == plain(self.model.workflows(query)), name
 
     @rule(workflow_id=st.sampled_from(IDS), after=st.integers(0, 4), limit=st.none() | st.integers(0, 3))
     def read_page(self, workflow_id: str, after: int, limit: int | None) -> None:
@@ -340,10 +346,10 @@ class StoreMachine(RuleBasedStateMachine):
     )
     def find_values(self, wanted: list[tuple[str, str]]) -> None:
         """Look for values."""
-        expected = _plain(self.model.find_values(wanted))
+        expected = plain(self.model.find_values(wanted))
         for name, store in self.stores.items():
             if isinstance(store, SupportsValues):
-                assert _plain(store.find_values(wanted)) == expected, name
+                assert plain(store.find_values(wanted)) == expected, name
 
     @rule(
         asked=st.lists(
@@ -354,17 +360,33 @@ class StoreMachine(RuleBasedStateMachine):
     def read_streams(self, asked: list[tuple[str, str, int]], limit: int) -> None:
         """Read parts of streams."""
         questions = [StreamQuestion(workflow_id=i, stream=stream, start=start) for i, stream, start in asked]
-        expected = _plain(self.model.read_streams(questions, limit=limit))
+        expected = plain(self.model.read_streams(questions, limit=limit))
         for name, store in self.stores.items():
             if isinstance(store, SupportsStreams):
-                assert _plain(store.read_streams(questions, limit=limit)) == expected, name
+                assert plain(store.read_streams(questions, limit=limit)) == expected, name
+
+    @rule(
+        topic=st.none() | st.sampled_from(TOPICS),
+        workflow_id=st.none() | st.sampled_from(IDS),
+        last=st.none() | st.integers(0, 5),
+        limit=st.integers(1, 3),
+    )
+    def list_waits(self, topic: str | None, workflow_id: str | None, last: int | None, limit: int) -> None:
+        """List a page of waits, from the beginning or after one of them."""
+        listed = self.model.list_waits(WaitQuery())
+        one = None if last is None or last >= len(listed) else listed[last]
+        after = None if one is None else (one.wait.opened_at, one.workflow_id, one.wait.seq)
+        query = WaitQuery(topic=topic, workflow_id=workflow_id, after=after, limit=limit)
+        for name, store in self.stores.items():
+            if isinstance(store, SupportsWaits):
+                assert plain(store.list_waits(query)) == plain(self.model.list_waits(query)), name
 
     @invariant()
     def all_agree(self) -> None:
         """Compare everything that can be read."""
-        expected = _content(self.model)
+        expected = content_of(self.model, IDS, WORKERS)
         for name, store in self.stores.items():
-            found = _content(store)
+            found = content_of(store, IDS, WORKERS)
             for part, value in found.items():
                 assert expected[part] == value, (name, part)
 
@@ -416,7 +438,17 @@ class StoreMachine(RuleBasedStateMachine):
                 for name in sorted(intent.values)
             ],
             items=[self._row(workflow_id, emitted) for emitted in intent.items],
+            waits=[self._wait(seq + place) for place in range(1, min(intent.waits, intent.events) + 1)],
+            closes=self._closes(workflow_id, intent.closes),
         )
+
+    def _wait(self, seq: int) -> WaitRow:
+        topic = TOPICS[seq % 2]
+        return WaitRow(seq=seq, operation=f"recv#{seq}", topic=topic, title="May I?", opened_at=self.time // 50)
+
+    def _closes(self, workflow_id: str, places: frozenset[int]) -> list[int]:
+        listed = self.model.list_waits(WaitQuery(workflow_id=workflow_id))
+        return [one.wait.seq for place, one in enumerate(listed) if place in places]
 
     def _row(self, workflow_id: str, emitted: _Emitted) -> StreamRow:
         """Give a row that continues its stream, or its last one again."""
@@ -465,34 +497,3 @@ def _with_rows(store: Store, batch: Batch, places: Sequence[frozenset[int]]) -> 
         items = commit.items if isinstance(store, SupportsStreams) else ()
         commits.append(replace(commit, consumed=consumed, items=items))
     return replace(batch, commits=commits)
-
-
-def _content(store: Store) -> dict[str, object]:
-    """Everything that can be read of a store, in comparable form."""
-    content: dict[str, object] = {
-        "heads": _plain(store.heads(IDS)),
-        "listing": _plain(store.workflows(WorkflowQuery())),
-        "histories": {workflow_id: _plain(store.read(workflow_id)) for workflow_id in IDS},
-        "unread": {worker: _plain(store.unread(worker)) for worker in WORKERS},
-        # Whether a worker is gone depends on the process, not on the database.
-        "workers": sorted(_plain(replace(worker, gone=False)) for worker in store.workers()),
-    }
-    if isinstance(store, SupportsValues):
-        content["values"] = {workflow_id: _plain(store.values(workflow_id)) for workflow_id in IDS}
-    if isinstance(store, SupportsStreams):
-        content["streams"] = {workflow_id: _plain(store.streams(workflow_id)) for workflow_id in IDS}
-    return content
-
-
-def _plain(value: object) -> str:
-    """Give any answer as text, in which tuples and lists are alike and rows have no numbers: those differ by store."""
-    return json.dumps(_without_rows(msgspec.to_builtins(value)), sort_keys=True)
-
-
-def _without_rows(value: Any) -> Any:
-    if isinstance(value, dict):
-        fields = cast("dict[str, Any]", value)
-        return {key: _without_rows(field) for key, field in fields.items() if key != "row"}
-    if isinstance(value, list | tuple):
-        return [_without_rows(item) for item in cast("Sequence[Any]", value)]
-    return value
