@@ -6,11 +6,13 @@ itself has the last word where it is received.
 
 from __future__ import annotations
 
+import enum
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, Final, cast
 
 import msgspec
+from msgspec import inspect
 
 from everlog.core.plain import is_list, is_object, short
 from everlog.core.records import UNION_TYPE, UNION_VALUE
@@ -28,9 +30,9 @@ def schema_of(declared: object) -> bytes | None:
 
 
 def _made(declared: object) -> bytes | None:
-    make: Callable[[], Mapping[str, Any]] | None = getattr(declared, "model_json_schema", None)
+    make: Callable[..., dict[str, Any]] | None = getattr(declared, "model_json_schema", None)
     try:
-        schema = make() if make is not None else msgspec.json.schema(cast("Any", declared))
+        schema = make(by_alias=False) if make is not None else _alike(msgspec.json.schema(cast("Any", declared)), declared)
         text = msgspec.json.encode(schema)
     except Exception:  # whatever a type of the user's raises, it has no schema then
         return None
@@ -38,6 +40,57 @@ def _made(declared: object) -> bytes | None:
 
 
 _cached: Final = lru_cache(maxsize=1000)(_made)
+
+
+def _alike(schema: dict[str, Any], declared: object) -> dict[str, Any]:
+    """Give the schema as values are recorded: enums by name. None of what is recorded otherwise than msgspec would."""
+    enums: dict[str, list[str]] = {}
+    _look_at(msgspec.inspect.type_info(declared), enums, set())
+    for name, definition in schema.get("$defs", {}).items():
+        if "enum" in definition and name in enums:
+            definition["enum"] = enums[name]
+    return schema
+
+
+def _look_at(info: object, enums: dict[str, list[str]], seen: set[int]) -> None:
+    """Find the enums in a type; `TypeError` where something in it is recorded in a form of its own."""
+    if isinstance(info, list | tuple):
+        for one in cast("Sequence[object]", info):
+            _look_at(one, enums, seen)
+        return
+    if id(info) in seen or not isinstance(info, inspect.Type | inspect.Field):
+        return
+    seen.add(id(info))
+    if isinstance(info, inspect.Type) and not isinstance(info, _ALIKE):
+        raise TypeError(info)
+    if isinstance(info, inspect.EnumType):
+        if issubclass(info.cls, enum.Flag):
+            raise TypeError(info)
+        enums[info.cls.__name__] = list(info.cls.__members__)
+    if isinstance(info, inspect.DictType) and not isinstance(info.key_type, inspect.StrType):
+        raise TypeError(info)
+    for name in info.__struct_fields__:
+        _look_at(getattr(info, name), enums, seen)
+
+
+_ALIKE: Final = (
+    inspect.AnyType,
+    inspect.BoolType,
+    inspect.DataclassType,
+    inspect.DictType,
+    inspect.EnumType,
+    inspect.FloatType,
+    inspect.IntType,
+    inspect.ListType,
+    inspect.LiteralType,
+    inspect.Metadata,
+    inspect.NoneType,
+    inspect.StrType,
+    inspect.StructType,
+    inspect.TypedDictType,
+    inspect.UnionType,
+)
+"""What is recorded as msgspec would write it, but for the members of enums."""
 
 
 def misfit(schema: Mapping[str, Any], payload: bytes) -> str | None:
