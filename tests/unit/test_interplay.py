@@ -413,7 +413,7 @@ def test_what_is_published_in_a_pause_is_written_and_replayed(kind: str, tmp_pat
             assert await items_of(handle, "log") == ["begins", "goes on", "ends"]
             said = [item async for item in handle.stream("talk")]
             assert said == ["a 0", "a 1", "a 2"]
-            await last.ask(lambda: projections_fit(store, "parent"))
+            await last.on_thread(lambda: projections_fit(store, "parent"))
 
     simulate(program)
 
@@ -446,7 +446,7 @@ def test_orders_come_between_any_two_publications(
             await last.handle("parent").retry()
             await last.handle("parent").result()
             assert await items_of(last.handle("parent"), "log") == [*range(100)]
-            await last.ask(lambda: projections_fit(store, "parent"))
+            await last.on_thread(lambda: projections_fit(store, "parent"))
 
     simulate(program)
     assert "is stuck" not in caplog.text
