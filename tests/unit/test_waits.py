@@ -387,6 +387,24 @@ def test_after_a_retry_a_wait_is_listed_anew_and_the_answer_it_had_is_its_own(ki
     run(program, kind=kind, folder=tmp_path, workflows=[asks_beside_a_step])
 
 
+@on_both_stores
+def test_an_answer_that_is_unread_at_the_end_is_received_after_a_retry(kind: str, tmp_path: Path) -> None:
+    async def program(engine: Engine) -> None:
+        handle = await engine.start(claim.options(id="one"), "bob", 1)
+        (wait,) = await listed(engine, 1)
+        await handle.pause()
+        await in_state(handle, "paused")
+        await engine.answer(wait.token, Decision("approve", by="ann"))
+        await handle.terminate()
+        await in_state(handle, "cancelled")
+        assert await engine.waits() == []
+        await handle.retry()
+        assert await handle.result() == "approve by ann"
+        await fits(engine, "one")
+
+    run(program, kind=kind, folder=tmp_path)
+
+
 def test_a_stuck_workflow_stays_listed_and_its_retry_lists_it_anew() -> None:
     async def program(engine: Engine) -> None:
         handle = await engine.start(claim.options(id="one"), "bob", 1)

@@ -32,7 +32,9 @@ def schema_of(declared: object) -> bytes | None:
 def _made(declared: object) -> bytes | None:
     make: Callable[..., dict[str, Any]] | None = getattr(declared, "model_json_schema", None)
     try:
-        schema = make(by_alias=False) if make is not None else _alike(msgspec.json.schema(cast("Any", declared)), declared)
+        schema = (
+            make(by_alias=False) if make is not None else _alike(msgspec.json.schema(cast("Any", declared)), declared)
+        )
         text = msgspec.json.encode(schema)
     except Exception:  # whatever a type of the user's raises, it has no schema then
         return None

@@ -130,7 +130,8 @@ def rewind(execution: Execution, recorded_at: int, event: events.WorkflowRewound
     for operation in execution.unrecorded.values():
         operation.recorded = False
         operation.issued_at = execution.now
-        if isinstance(operation, WaitOperation):
+        if isinstance(operation, WaitOperation) and operation.opened_as:
+            operation.opened_before = (*operation.opened_before, operation.opened_as)
             operation.opened_as = 0
         if isinstance(operation, StepOperation):
             operation.attempt, operation.started_attempt, operation.cut_short = 1, 0, 0

@@ -186,6 +186,8 @@ class WaitOperation(Operation, eq=False, kw_only=True):
     """The type of the message, where it is listed."""
     opened_as: int = 0
     """The seq of the row that lists it; 0 before there is one."""
+    opened_before: tuple[int, ...] = ()
+    """The seqs of the rows that did before a rewinding: an answer that was given then, and is unread, is its own."""
 
     kind: ClassVar[Kind] = "wait"
 
@@ -203,8 +205,9 @@ class WaitOperation(Operation, eq=False, kw_only=True):
     def topics(self) -> Iterator[str]:
         """Give the topics of the messages that it takes."""
         yield self.topic
-        if self.opened_as:
-            yield answer_topic(self.opened_as)
+        for seq in (*self.opened_before, self.opened_as):
+            if seq:
+                yield answer_topic(seq)
 
     def takes_message(self, topic: str) -> bool:
         """Tell whether it takes a message on this topic."""

@@ -262,7 +262,7 @@ class Worker:
         """A wait may expire only after the messages that came in time were read; and what is asked be refused so."""
         for resident in self._dirty:
             execution = resident.execution
-            ends = execution.outcome is not None and execution.requests.told
+            ends = execution.outcome is not None and (execution.requests.open or execution.requests.told)
             if ends or ((execution.waits or execution.children.awaited) and attention_at(execution) <= now):
                 self.read_inbox()
                 return
