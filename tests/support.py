@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import pytest
 
 from everlog import Client, Engine, Handle, HistoryEvent
+from everlog.core.asks import ANSWER, answer_topic
 from everlog.core.events import ItemsEmitted, decode_event
 from everlog.core.names import CHILD_ENDED
 from everlog.errors import StoreUnavailable
@@ -26,6 +27,8 @@ from everlog.store import (
     StreamRow,
     SupportsStreams,
     SupportsValues,
+    SupportsWaits,
+    WaitQuery,
 )
 from everlog.testing import FaultyStore
 from everlog.testing.simulation import SimulatedHost
@@ -211,7 +214,8 @@ def published_fits(store: Store, workflow_id: str) -> None:
     history = store.read(workflow_id)
     kept = {row.name: (row.seq, row.recorded_at, row.payload) for row in store.values(workflow_id)}
     folded = folded_history(history)
-    assert kept == {name: (one.seq, one.recorded_at, bytes(one.value)) for name, one in folded.values.items()}
+    said_last = {**folded.values, **folded.replies}
+    assert kept == {name: (one.seq, one.recorded_at, bytes(one.value)) for name, one in said_last.items()}
     own: list[tuple[str, int, int, bytes]] = []
     for end in store.streams(workflow_id):
         rows = rows_of(store, workflow_id, end.stream)
@@ -235,6 +239,7 @@ def projections_fit(store: Store, workflow_id: str) -> None:
     assert head.first_seq == (folded.continued_seq or 1)
     assert (head.state in ENDED) == (folded.status in ENDED)
     if head.state in ENDED:
+        assert folded.requests == {}, "what was asked and not answered is refused at the end"
         assert head.state == folded.status
         assert (head.token, head.worker) == (None, None)
         assert folded.open == {}, "every row that opens an operation is closed by one"
@@ -244,4 +249,11 @@ def projections_fit(store: Store, workflow_id: str) -> None:
         assert head.wake_at == min(due, default=None)
         awaited = {CHILD_ENDED} & set(head.topics)  # whether a child is only open or awaited is not in the history
         assert folded.children or not awaited
-        assert list(head.topics) == sorted({one.name for one in folded.open.values() if one.kind == "wait"} | awaited)
+        listed = {answer_topic(one.listed.seq) for one in folded.open.values() if one.listed is not None}
+        waits = {one.name for one in folded.open.values() if one.kind == "wait"}
+        topics = [topic for topic in head.topics if topic in listed or not topic.startswith(ANSWER)]
+        assert topics == sorted(waits | listed | awaited)
+    if isinstance(store, SupportsWaits):
+        kept = [one.wait for one in store.list_waits(WaitQuery(workflow_id=workflow_id, limit=1000))]
+        said = [one.listed for one in folded.open.values() if one.listed is not None]
+        assert kept == sorted(said, key=lambda wait: (wait.opened_at, wait.seq))

@@ -3,6 +3,7 @@
 from everlog.core.retry import RetryPolicy
 from everlog.core.schedules import Schedule
 from everlog.errors import (
+    AskRefused,
     CorruptLog,
     Duplicate,
     EverlogError,
@@ -38,6 +39,7 @@ from everlog.replay.instances import register
 from everlog.replay.named import named
 from everlog.replay.options import StepOptions, WorkflowOptions
 from everlog.replay.primitives import (
+    ask,
     call,
     close_stream,
     compensations,
@@ -57,6 +59,7 @@ from everlog.replay.primitives import (
     uuid4,
 )
 from everlog.replay.queues import Queue, RateLimit
+from everlog.replay.requests import Request
 from everlog.runtime.client import Client
 from everlog.runtime.engine import Engine
 from everlog.runtime.handles import Handle
@@ -65,8 +68,10 @@ from everlog.runtime.queue_handles import QueueCounts, QueueHandle, QueueStatus
 from everlog.runtime.schedules import ScheduleHandle, ScheduleStatus
 from everlog.runtime.status import HistoryEvent, WorkflowStatus
 from everlog.runtime.streams import Stream, StreamItem, StreamReset
+from everlog.runtime.waits import Wait
 
 __all__ = [
+    "AskRefused",
     "Client",
     "CorruptLog",
     "Current",
@@ -88,6 +93,7 @@ __all__ = [
     "QueueHandle",
     "QueueStatus",
     "RateLimit",
+    "Request",
     "RetryPolicy",
     "Schedule",
     "ScheduleHandle",
@@ -106,6 +112,7 @@ __all__ = [
     "SyncStep",
     "SyncWorkflow",
     "UsageError",
+    "Wait",
     "Workflow",
     "WorkflowCancelled",
     "WorkflowError",
@@ -113,6 +120,7 @@ __all__ = [
     "WorkflowOptions",
     "WorkflowStatus",
     "WrongContext",
+    "ask",
     "call",
     "close_stream",
     "compensations",

@@ -10,6 +10,7 @@ from msgspec import Struct
 from everlog.core.heads import State
 from everlog.core.published import StreamRow, ValueRow
 from everlog.core.queues import Place
+from everlog.core.waits import WaitRow
 from everlog.errors import InternalError
 
 
@@ -73,7 +74,8 @@ class Commit(Struct, frozen=True, gc=False, kw_only=True):
     A commit with events sets `takeovers` to 0 if `progress` is true.
     `values` replace those of their names; a store that is no `SupportsValues` has no use for them. `items` are appended
     to streams, and given only to a `SupportsStreams`: each continues its stream where that ends, save one that was
-    written before, when the answer to this same commit was lost: it is left as it is.
+    written before, when the answer to this same commit was lost: it is left as it is. `waits` are listed from then on,
+    and those whose seqs are among `closes` no more; a store that is no `SupportsWaits` has no use for either.
     `place` puts the workflow into a queue, or moves it there, behind those that are equal to it, with the state
     `enqueued` or `paused`, and gives back the slot that it had. Without one, a workflow that is not ended keeps its
     place, and its slot unless its state becomes `enqueued`; an end gives both back. Who has no place is not admitted.
@@ -91,6 +93,8 @@ class Commit(Struct, frozen=True, gc=False, kw_only=True):
     messages: Sequence[NewMessage] = ()
     values: Sequence[ValueRow] = ()
     items: Sequence[StreamRow] = ()
+    waits: Sequence[WaitRow] = ()
+    closes: Sequence[int] = ()
     place: Place | None = None
     release: bool = False
     progress: bool = True

@@ -2,7 +2,8 @@
 
 EverlogError
 ├── UsageError       the caller:   InvalidDefinition, WrongContext, NotEncodable, NotFound, IdInUse, Duplicate
-├── WorkflowError    the workflow: WorkflowFailed, WorkflowCancelled, StepFailed, StepTimeout, StepInterrupted
+├── WorkflowError    the workflow: WorkflowFailed, WorkflowCancelled, StepFailed, StepTimeout, StepInterrupted,
+│                                  AskRefused
 ├── StoreError       the database: StoreUnavailable, SchemaMismatch, CorruptLog
 └── InternalError    us
 """
@@ -90,6 +91,15 @@ class StepTimeout(WorkflowError, TimeoutError):
 
 class StepInterrupted(WorkflowError):
     """An `at_most_once` step had started when its process died: whether its effect happened is unknown."""
+
+
+class AskRefused(WorkflowError):
+    """A workflow refused what it was asked, or has ended without an answer: `reason` says why."""
+
+    def __init__(self, message: str, *, workflow_id: str = "", reason: str = "") -> None:
+        super().__init__(message)
+        self.workflow_id = workflow_id
+        self.reason = reason
 
 
 class StoreError(EverlogError):

@@ -39,6 +39,7 @@ class MemoryStore:
         self._queues = MemoryQueues()
         self._schedules: dict[str, ScheduleRow] = {}
         self._last_row = self._last_number = 0
+        self._signing_key: str | None = None
         self._writes = 0
         self._subscribers: list[Callable[[], None]] = []
         self._closed = False
@@ -111,6 +112,9 @@ class MemoryStore:
             if self._why_undeliverable(message) is None:
                 self._deliver(message)
         workflow.values.update((value.name, value) for value in commit.values)
+        for seq in commit.closes:
+            workflow.waits.pop(seq, None)
+        workflow.waits.update((wait.seq, wait) for wait in commit.waits)
         for item in commit.items:
             _append(workflow.streams.setdefault(item.stream, []), item)
         self._move_on(workflow, commit)
@@ -253,6 +257,33 @@ class MemoryStore:
         with self._locked():
             rows = [row for held in self._open[worker].values() for row in held.inbox.values() if row.row > after]
         return sorted(rows, key=lambda row: row.row)
+
+    def inbox(self, workflow_id: str) -> Sequence[store.InboxRow]:
+        with self._locked():
+            workflow = self._workflows.get(workflow_id)
+            return [] if workflow is None else list(workflow.inbox.values())
+
+    def list_waits(self, query: store.WaitQuery) -> Sequence[store.ListedWait]:
+        with self._locked():
+            listed = [
+                store.ListedWait(workflow_id, wait)
+                for workflow_id, workflow in self._workflows.items()
+                for wait in workflow.waits.values()
+            ]
+        page = [
+            one
+            for one in sorted(listed, key=_place_of_wait)
+            if (query.after is None or _place_of_wait(one) > query.after)
+            and (query.topic is None or one.wait.topic == query.topic)
+            and (query.workflow_id is None or one.workflow_id == query.workflow_id)
+            and (query.seq is None or one.wait.seq == query.seq)
+        ]
+        return page[: query.limit]
+
+    def signing_key(self, proposed: str) -> str:
+        with self._locked():
+            self._signing_key = self._signing_key or proposed
+            return self._signing_key
 
     def values(self, workflow_id: str) -> Sequence[store.ValueRow]:
         with self._locked():
@@ -502,6 +533,10 @@ class MemoryStore:
 
 def _system_clock() -> int:
     return time.time_ns() // 1000
+
+
+def _place_of_wait(listed: store.ListedWait) -> tuple[int, str, int]:
+    return listed.wait.opened_at, listed.workflow_id, listed.wait.seq
 
 
 def _length(rows: Sequence[store.StreamRow]) -> int:

@@ -73,6 +73,9 @@ from everlog.core.queues import QueueOffer as QueueOffer
 from everlog.core.queues import QueueRow as QueueRow
 from everlog.core.queues import Rate as Rate
 from everlog.core.queues import SlotWanted as SlotWanted
+from everlog.core.waits import ListedWait as ListedWait
+from everlog.core.waits import WaitQuery as WaitQuery
+from everlog.core.waits import WaitRow as WaitRow
 
 WORKER_DIED: Final = "its worker died"
 """What `retire` puts in the place of `why`, until the next holder commits something."""
@@ -332,6 +335,28 @@ class SupportsQueues(Protocol):
 
     def free_slots(self, worker: str, slots: Sequence[str]) -> None:
         """Give slots back; those that are not there are none of its business."""
+        ...
+
+
+@runtime_checkable
+class SupportsWaits(Protocol):
+    """A store that lists what workflows wait for that people are to answer, and keeps the key that signs its names."""
+
+    def list_waits(self, query: WaitQuery) -> Sequence[ListedWait]:
+        """Give one page of waits."""
+        ...
+
+    def signing_key(self, proposed: str) -> str:
+        """Give the one key of this database: the first that was ever proposed, by whomever."""
+        ...
+
+
+@runtime_checkable
+class SupportsInboxes(Protocol):
+    """A store of which anybody can read what a workflow has not read: who ends it refuses what it was asked."""
+
+    def inbox(self, workflow_id: str) -> Sequence[InboxRow]:
+        """Give the unread messages of a workflow in order, whoever holds it; their `row`s are not for `consumed`."""
         ...
 
 

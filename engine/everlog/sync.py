@@ -16,6 +16,8 @@
 
 from everlog.replay.blocking import (
     Future,
+    Request,
+    ask,
     call,
     close_stream,
     compensations,
@@ -43,8 +45,10 @@ __all__ = [
     "Handle",
     "Listing",
     "QueueHandle",
+    "Request",
     "ScheduleHandle",
     "Stream",
+    "ask",
     "call",
     "close_stream",
     "compensations",

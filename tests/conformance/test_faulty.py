@@ -17,6 +17,7 @@ from everlog.testing import (
     StoreConformance,
     StreamsConformance,
     ValuesConformance,
+    WaitsConformance,
 )
 from everlog.testing.faults import Fault
 from everlog.testing.making import (
@@ -37,7 +38,12 @@ from tests.postgres import needs_postgres, new_schema
 
 
 class TestWithoutFaults(
-    StoreConformance, ValuesConformance, StreamsConformance, QueuesConformance, SchedulesConformance
+    StoreConformance,
+    ValuesConformance,
+    StreamsConformance,
+    WaitsConformance,
+    QueuesConformance,
+    SchedulesConformance,
 ):
     @pytest.fixture
     def store(self) -> FaultyStore:

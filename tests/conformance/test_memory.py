@@ -10,6 +10,7 @@ from everlog.testing import (
     StoreConformance,
     StreamsConformance,
     ValuesConformance,
+    WaitsConformance,
 )
 
 
@@ -17,6 +18,7 @@ class TestMemory(
     StoreConformance,
     ValuesConformance,
     StreamsConformance,
+    WaitsConformance,
     QueuesConformance,
     DeletionConformance,
     SchedulesConformance,

@@ -11,6 +11,7 @@ from everlog.testing import (
     StoreConformance,
     StreamsConformance,
     ValuesConformance,
+    WaitsConformance,
 )
 from everlog_postgres import open_store
 from everlog_postgres.store import PostgresStore
@@ -19,7 +20,14 @@ from tests.pools import needs_pool, pool_url
 from tests.postgres import needs_postgres, new_schema, with_options
 
 
-class OnPostgres(StoreConformance, ValuesConformance, StreamsConformance, DeletionConformance, SchedulesConformance):
+class OnPostgres(
+    StoreConformance,
+    ValuesConformance,
+    StreamsConformance,
+    WaitsConformance,
+    DeletionConformance,
+    SchedulesConformance,
+):
     """The contract, save that of queues, which distributed tables do not have."""
 
     @pytest.fixture

@@ -12,6 +12,7 @@ from everlog.testing import (
     StoreConformance,
     StreamsConformance,
     ValuesConformance,
+    WaitsConformance,
 )
 from everlog_sqlite import SqliteStore, open_store
 
@@ -20,6 +21,7 @@ class TestSqliteFile(
     StoreConformance,
     ValuesConformance,
     StreamsConformance,
+    WaitsConformance,
     QueuesConformance,
     DeletionConformance,
     SchedulesConformance,
@@ -38,7 +40,12 @@ class TestSqliteFile(
 
 
 class TestSqliteInMemory(
-    StoreConformance, ValuesConformance, StreamsConformance, QueuesConformance, SchedulesConformance
+    StoreConformance,
+    ValuesConformance,
+    StreamsConformance,
+    WaitsConformance,
+    QueuesConformance,
+    SchedulesConformance,
 ):
     @pytest.fixture
     def store(self) -> Iterator[SqliteStore]:

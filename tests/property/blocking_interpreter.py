@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator
 from typing import Any, NoReturn
 
 import everlog
-from everlog import sync, workflow
+from everlog import AskRefused, UsageError, sync, workflow
 from tests.property.interpreter import (
     CHILDREN,
     Machine,
@@ -133,13 +133,33 @@ class BlockingMachine(Observer):
         return threaded(node["value"], node["failures"], seen)
 
     def do_recv(self, node: Node) -> Any:
+        topic, title = node["topic"], node.get("title")
         if node["default"]:
-            return sync.recv(node["topic"], type=int, timeout=node["seconds"] or 1, default=-3)
-        return sync.recv(node["topic"], type=int, timeout=node["seconds"])
+            return sync.recv(topic, type=int, timeout=node["seconds"] or 1, default=-3, title=title)
+        return sync.recv(topic, type=int, timeout=node["seconds"], title=title)
 
     def do_send(self, node: Node) -> int:
         sync.send(self.names[node["to"]], node["topic"], len(self.trace), key=node.get("key"))
         return 0
+
+    def do_ask(self, node: Node) -> Any:
+        try:
+            return sync.ask(self.names[node["to"]], node["topic"], len(self.trace), type=int, timeout=node["seconds"])
+        except AskRefused as refused:
+            return refused.reason
+
+    def do_answer(self, node: Node) -> Any:
+        request = sync.recv(node["topic"], type=sync.Request[int], timeout=node["seconds"])
+        if node["how"] == "refuse":
+            request.refuse("refused")
+        elif node["how"] != "keep":
+            request.reply(len(self.trace))
+        if node["how"] == "twice":
+            try:
+                request.reply(-5)
+            except UsageError:
+                return [request.value, "once"]
+        return request.value
 
     # -- children ----------------------------------------------------------------------------------------------------
 

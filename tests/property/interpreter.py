@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import anyio
 
 import everlog
-from everlog import Definition, Queue, RetryPolicy, step, workflow
+from everlog import AskRefused, Definition, Queue, Request, RetryPolicy, UsageError, step, workflow
 from everlog.replay.context import attempt
 
 Node = dict[str, Any]
@@ -300,13 +300,35 @@ class Machine(Observer):
         return await loop.run_in_executor(None, threaded, node["value"], node["failures"], seen)
 
     async def do_recv(self, node: Node) -> Any:
+        topic, title = node["topic"], node.get("title")
         if node["default"]:
-            return await everlog.recv(node["topic"], type=int, timeout=node["seconds"] or 1, default=-3)
-        return await everlog.recv(node["topic"], type=int, timeout=node["seconds"])
+            return await everlog.recv(topic, type=int, timeout=node["seconds"] or 1, default=-3, title=title)
+        return await everlog.recv(topic, type=int, timeout=node["seconds"], title=title)
 
     async def do_send(self, node: Node) -> int:
         await everlog.send(self.names[node["to"]], node["topic"], len(self.trace), key=node.get("key"))
         return 0
+
+    async def do_ask(self, node: Node) -> Any:
+        try:
+            return await everlog.ask(
+                self.names[node["to"]], node["topic"], len(self.trace), type=int, timeout=node["seconds"]
+            )
+        except AskRefused as refused:
+            return refused.reason
+
+    async def do_answer(self, node: Node) -> Any:
+        request = await everlog.recv(node["topic"], type=Request[int], timeout=node["seconds"])
+        if node["how"] == "refuse":
+            await request.refuse("refused")
+        elif node["how"] != "keep":
+            await request.reply(len(self.trace))
+        if node["how"] == "twice":
+            try:
+                await request.reply(-5)
+            except UsageError:
+                return [request.value, "once"]
+        return request.value
 
     # -- children ----------------------------------------------------------------------------------------------------
 

@@ -21,12 +21,13 @@ MOST_LIVES = 3
 """So often may a program continue as new."""
 LEAVES = ["step"] * 8 + ["sleep"] * 3 + ["recv"] * 2 + ["send", "draw", "fail", "put", "get", "set", "event"]
 LEAVES += ["join", "cancel", "condition", "barrier", "drained", "everyone", "ended", "ended", "stop", "tell"]
-LEAVES += ["publish"] * 3 + ["continue"] * 2
+LEAVES += ["publish"] * 3 + ["continue"] * 2 + ["ask", "ask", "answer", "answer"]
 INNER = ["sequence"] * 4 + ["gather", "group", "wait", "completed", "timeout", "wait_for", "nursery", "move_on"] * 2
 INNER += ["guard", "guard", "swallow", "scope", "spawn", "shield", "later", "callback", "generator", "generator"]
 INNER += ["lock", "semaphore", "notify", "poll", "fail_after", "child", "child", "child", "undo", "undo"]
 BLOCKING_LEAVES = ["step"] * 8 + ["sleep"] * 3 + ["recv"] * 2 + ["send", "draw", "fail", "join", "cancel", "spread"]
 BLOCKING_LEAVES += ["ended", "ended", "stop", "tell"] + ["publish"] * 3 + ["continue"] * 2
+BLOCKING_LEAVES += ["ask", "ask", "answer", "answer"]
 BLOCKING_INNER = ["sequence"] * 3 + ["map"] * 4 + ["several", "timeout"] * 2 + ["guard", "swallow", "scope", "spawn"]
 BLOCKING_INNER += ["generator", "child", "child", "undo"]
 """The kinds that have a blocking form as well; `interpreter` runs them in async code, `blocking_interpreter` not so."""
@@ -150,6 +151,21 @@ class Programmer:
             "topic": self.chance.choice(TOPICS),
             "seconds": self.maybe(LIMITS),
             "default": self.chance.random() < 0.5,
+            "title": self.chance.choice([None, None, "May I?"]),
+        }
+
+    def draw_ask(self, depth: int) -> Node:
+        return {
+            "to": self.chance.choice(["self", "self", "other", "other", "nobody"]),
+            "topic": self.chance.choice(TOPICS),
+            "seconds": self.chance.choice(LIMITS),
+        }
+
+    def draw_answer(self, depth: int) -> Node:
+        return {
+            "topic": self.chance.choice(TOPICS),
+            "seconds": self.maybe(LIMITS),
+            "how": self.chance.choice(["reply", "reply", "reply", "refuse", "keep", "twice"]),
         }
 
     def draw_send(self, depth: int) -> Node:
@@ -361,7 +377,7 @@ def random_recipe(
         recipe["outside"].append(
             {
                 "after": chance.choice(MOMENTS),
-                "do": chance.choice(["send", "send", "send", "send", "cancel"]),
+                "do": chance.choice(["send", "send", "send", "send", "ask", "ask", "answer", "cancel"]),
                 "to": chance.randrange(count),
                 "topic": chance.choice(TOPICS),
                 "value": chance.randrange(10),

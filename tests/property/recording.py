@@ -13,7 +13,7 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from everlog import Engine, Handle, NotFound, SyncWorkflow, Workflow, WorkflowCancelled, WorkflowFailed
+from everlog import AskRefused, Engine, Handle, NotFound, SyncWorkflow, Workflow, WorkflowCancelled, WorkflowFailed
 from everlog.store import ENDED, Head, Store, WorkflowQuery
 from everlog.testing.simulation import SimulatedHost
 from tests.property.blocking_interpreter import interpret_blocking, interpret_child_blocking
@@ -70,12 +70,24 @@ async def disturb(handles: Sequence[Handle[Any]], outside: Sequence[dict[str, An
         await asyncio.sleep(one["after"])
         handle = handles[one["to"]]
         try:
-            if one["do"] == "send":
+            if one["do"] == "cancel":
+                await handle.cancel()
+            elif one["do"] == "send":
                 await handle.send(one["topic"], one["value"])
             else:
-                await handle.cancel()
-        except NotFound:
+                await ask_or_answer(handle, one, key=None)
+        except (NotFound, AskRefused, TimeoutError):
             pass
+
+
+async def ask_or_answer(handle: Handle[Any], one: dict[str, Any], *, key: str | None) -> Any:
+    """Ask a workflow, or answer what it asks people; give its answer."""
+    if one["do"] == "ask":
+        return await handle.ask(one["topic"], one["value"], timeout=1, key=key)
+    client = handle._client
+    for wait in await client.waits(workflow_id=handle.id):
+        await client.answer(wait.token, one["value"])
+    return None
 
 
 async def until_ended(handles: Sequence[Handle[Any]]) -> None:

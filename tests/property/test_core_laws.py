@@ -45,6 +45,13 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "terminated": st.booleans(),
     "existed": st.booleans(),
     "control": st.booleans(),
+    "ask": st.booleans(),
+    "title": st.none() | st.just("May I?"),
+    "metadata": st.just(Raw(b"{}")),
+    "schema": st.just(Raw()),
+    "just_this": st.booleans(),
+    "sent_as": st.none() | st.integers(1, 9),
+    "answer": st.just(Raw(b"1")),
     "rewind_to": st.none() | st.integers(1, 12),
 }
 

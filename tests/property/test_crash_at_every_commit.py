@@ -17,11 +17,12 @@ from typing import Any
 
 import pytest
 
-from everlog import Engine, Handle, NotFound
+from everlog import AskRefused, Engine, Handle, NotFound
 from everlog.core.events import (
     ChildEnded,
     ChildStarted,
     MessageReceived,
+    ReplyEvent,
     StepCompleted,
     StepFailed,
     WorkflowCompleted,
@@ -40,12 +41,13 @@ from tests.property.recording import (
     INTERPRETERS,
     MEMORY,
     Replayer,
+    ask_or_answer,
     histories,
     history,
     interpreter_of,
     until_ended,
 )
-from tests.support import published_fits
+from tests.support import projections_fit, published_fits
 
 ID = "program"
 
@@ -90,6 +92,8 @@ class Life:
         database.clean()
         self.commits = 0
         self.began_with = len(runs)
+        self.answers: dict[int, Any] = {}
+        """What was answered to those outside, by their number in the recipe."""
         self.known: set[tuple[str, str]] = set()
         """The workflows and operations whose end was recorded when a process died."""
 
@@ -153,8 +157,13 @@ class Life:
             if one["do"] == "cancel":
                 await handle.cancel()
                 continue
-            with suppress(NotFound):  # it has ended
-                await engine.send(ID, one["topic"], one["value"], key=f"outside-{number}")
+            if one["do"] == "send":
+                with suppress(NotFound):  # it has ended
+                    await engine.send(ID, one["topic"], one["value"], key=f"outside-{number}")
+                continue
+            with suppress(NotFound, AskRefused, TimeoutError):
+                answer = await ask_or_answer(handle, one, key=f"outside-{number}")
+                assert self.answers.setdefault(number, answer) == answer, "an ask has one answer, for ever"
         await until_ended([handle])
         await until_ended([engine.handle(head.workflow_id) for head in self._opened().workflows(ALL)])
 
@@ -177,7 +186,10 @@ class Life:
             made.update((row.child, recorded["id"]) for row in started)
             if isinstance(rows[0], WorkflowCreated) and rows[0].parent is not None:
                 born[recorded["id"], rows[0].parent] += 1
+            replies = Counter((row.source, row.number) for row in rows if isinstance(row, ReplyEvent))
+            assert all(number == 1 for number in replies.values()), f"answered more than once: {replies}"
             published_fits(self._opened(), recorded["id"])
+            projections_fit(self._opened(), recorded["id"])
         assert made == born, f"started and not there, or there and not started: {made - born}, {born - made}"
         store = self._opened()
         assert isinstance(store, SupportsQueues)

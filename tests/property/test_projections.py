@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import everlog
-from everlog import Engine, NotFound, RetryPolicy, step, workflow
+from everlog import AskRefused, Engine, NotFound, Request, RetryPolicy, step, workflow
 from tests.property.databases import LONG, Database
 from tests.property.recording import MEMORY
-from tests.support import PausableHost, kill, opened, projections_fit, simulate
+from tests.support import PausableHost, kill, opened, projections_fit, published_fits, simulate
 
-PARTS = ["step", "failing", "sleep", "recv", "recv_timeout", "race", "shielded", "send"]
+PARTS = ["step", "failing", "sleep", "recv", "recv_timeout", "race", "shielded", "send", "titled", "ask", "answer"]
 Plan = list[list[str]]
 
 
@@ -42,6 +42,15 @@ async def part(name: str) -> None:
             await everlog.recv("news")
         case "recv_timeout":
             await everlog.recv("news", timeout=3, default=None)
+        case "titled":
+            await everlog.recv("news", title="Any news?", metadata={"n": 1}, timeout=20, default=None)
+        case "ask":
+            with suppress(NotFound, AskRefused, TimeoutError):
+                await everlog.ask("flow-0", "question", 1, timeout=4)
+        case "answer":
+            request = await everlog.recv("question", type=Request[int], timeout=2, default=None)
+            if request is not None and request.value:
+                await request.reply(2)
         case "race":
             with suppress(TimeoutError):
                 async with asyncio.timeout(1):
@@ -63,7 +72,9 @@ async def follows(plan: Plan) -> int:
 
 
 PLANS = st.lists(st.lists(st.lists(st.sampled_from(PARTS), min_size=1, max_size=3), max_size=4), min_size=1, max_size=3)
-OUTSIDE = st.lists(st.tuples(st.sampled_from(["send", "send", "cancel", "kill"]), st.floats(0, 3)), max_size=8)
+OUTSIDE = st.lists(
+    st.tuples(st.sampled_from(["send", "send", "ask", "answer", "cancel", "kill"]), st.floats(0, 3)), max_size=8
+)
 
 
 @given(seed=st.integers(0, 2**32), plans=PLANS, outside=OUTSIDE)
@@ -95,10 +106,18 @@ def check_heads(database: Database, seed: int, plans: list[Plan], outside: list[
             await asyncio.sleep(pause)
             for workflow_id in ids:
                 projections_fit(store, workflow_id)
+                published_fits(store, workflow_id)
             workflow_id = ids[number % len(ids)]
             if what == "send":
                 with suppress(NotFound):
                     await engine.send(workflow_id, "news", number)
+            elif what == "ask":
+                with suppress(NotFound, AskRefused, TimeoutError):
+                    await engine.ask(workflow_id, "question", number % 2, timeout=1)
+            elif what == "answer":
+                for wait in await engine.waits(workflow_id=workflow_id):
+                    with suppress(NotFound):
+                        await engine.answer(wait.token, number)
             elif what == "cancel":
                 await engine.cancel(workflow_id)
             elif what == "kill":

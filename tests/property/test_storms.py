@@ -292,13 +292,13 @@ def test_a_thousand_workflows_are_cancelled_at_random_points(kind: str, tmp_path
                     await engine.handle(one).result(timeout=600)
 
             await asyncio.gather(*[cancel(one) for one in ids])
-            heads = await engine.ask(lambda: engine.store.heads(ids))
+            heads = await engine.on_thread(lambda: engine.store.heads(ids))
             assert {head.state for head in heads if head is not None} == {"cancelled"}
             assert {head.token for head in heads if head is not None} == {None}
             for one in ids[:: number // 50]:
-                await engine.ask(lambda one=one: projections_fit(engine.store, one))
+                await engine.on_thread(lambda one=one: projections_fit(engine.store, one))
             for one in ids:
-                rows = await engine.ask(lambda one=one: engine.store.read(one))
+                rows = await engine.on_thread(lambda one=one: engine.store.read(one))
                 known.update(booked(decode_event(row.payload) for row in rows))
 
     host.run(main())

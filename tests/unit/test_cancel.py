@@ -70,7 +70,7 @@ async def must_be_cancelled(engine: Client, workflow_id: str, reason: str = "") 
     status = await handle.status()
     assert status.state == "cancelled"
     assert reason in status.why
-    rows = await engine.ask(lambda: engine.store.read(workflow_id))
+    rows = await engine.on_thread(lambda: engine.store.read(workflow_id))
     folded = folded_history(rows)
     assert folded.status == "cancelled"
     assert folded.open == {}, "every row that opens an operation is closed by one"
@@ -115,7 +115,7 @@ def test_a_client_cancels_at_once_what_is_queued_and_nobody_runs(kind: str, tmp_
             with pytest.raises(WorkflowCancelled):
                 await waiting
             assert await kinds(client.handle("flow")) == ["workflow_created", "workflow_cancelled"]
-            assert await client.ask(client.store.workers) == []
+            assert await client.on_thread(client.store.workers) == []
         async with Engine(store, host=host.sibling(), workflows=[sleeps]) as engine:
             await must_be_cancelled(engine, "flow")
 

@@ -347,7 +347,7 @@ def test_another_input_or_function_under_an_id_is_recorded_as_a_failure(kind: st
         await engine.run(doubled.options(id="taken"), 3)
         result = await engine.run(flow.options(id="me"))
         shell: Any = engine._shell
-        rows = await engine.ask(lambda: shell.store.read("me"))
+        rows = await engine.on_thread(lambda: shell.store.read("me"))
         return result, [type(decode_event(row.payload)) for row in rows]
 
     result, rows = run(program, workflows=[flow, doubled, doubled_plainly], kind=kind, folder=tmp_path)
@@ -481,8 +481,8 @@ def test_who_gives_up_a_call_gives_up_the_child_and_asks_it_once() -> None:
         with pytest.raises(WorkflowCancelled, match="its call in 'f' was given up"):
             await engine.handle("child").result()
         shell: Any = engine._shell
-        rows = await engine.ask(lambda: [decode_event(row.payload) for row in shell.store.read("f")])
-        cancels = await engine.ask(lambda: kinds_of(shell.store, "child").count("cancel_requested"))
+        rows = await engine.on_thread(lambda: [decode_event(row.payload) for row in shell.store.read("f")])
+        cancels = await engine.on_thread(lambda: kinds_of(shell.store, "child").count("cancel_requested"))
         return result, str(cancels), [type(row) for row in rows if isinstance(row, MessageSent | ChildEnded)]
 
     assert run(program, workflows=[flow, sleeps]) == ("gave up", "1", [MessageSent, ChildEnded])
@@ -725,7 +725,7 @@ def test_an_end_that_nobody_waits_for_does_not_wake_a_parked_parent() -> None:
         handle = await engine.start(flow)
         await handle.result()
         shell: Any = engine._shell
-        assert await engine.ask(lambda: kinds_of(shell.store, handle.id).count("child_ended")) == 20
+        assert await engine.on_thread(lambda: kinds_of(shell.store, handle.id).count("child_ended")) == 20
 
     run(program, workflows=[flow, sleeps])
     assert len(replays) == 2

@@ -128,7 +128,7 @@ async def is_cancelled(handle: Handle[Any], reason: str = "") -> None:
 async def fits(engine: Client, *ids: str) -> None:
     """Check that heads say what the histories say."""
     for one in ids:
-        await engine.ask(lambda one=one: projections_fit(engine.store, one))
+        await engine.on_thread(lambda one=one: projections_fit(engine.store, one))
 
 
 # -- terminate ---------------------------------------------------------------------------------------------------------

@@ -52,7 +52,7 @@ def test_durability_is_what_the_database_is_asked_for(durability: Any, level: in
         async with Engine(f"sqlite:///{tmp_path / 'e.db'}", workflows=[], durability=durability) as engine:
             store: Any = engine.store
             connection = store._connection
-            assert await engine.ask(lambda: connection.value("PRAGMA synchronous")) == level
+            assert await engine.on_thread(lambda: connection.value("PRAGMA synchronous")) == level
 
     asyncio.run(main())
 

@@ -106,7 +106,7 @@ def test_what_its_end_has_stopped_goes_on_with_it(kind: str, tmp_path: Any, flow
         assert sorted(CALLS) == ["a begins", "a ends", "b", "b"]
         for each in await engine.workflows():
             assert each.state == "completed", each
-            await engine.ask(lambda each=each: projections_fit(engine.store, each.id))
+            await engine.on_thread(lambda each=each: projections_fit(engine.store, each.id))
 
     run(program, workflows=ALL, kind=kind, folder=tmp_path)
 
@@ -342,7 +342,7 @@ def test_what_is_emitted_again_after_a_rewinding_is_in_its_stream_once(kind: str
         await handle.result()
         assert await items_of(handle, "log") == ["one", "two", "three", "something else", "four"]
         assert await handle.get_value("state") == "begun"
-        await engine.ask(lambda: projections_fit(engine.store, "parent"))
+        await engine.on_thread(lambda: projections_fit(engine.store, "parent"))
 
     run(program, workflows=[publishes], kind=kind, folder=tmp_path)
 
@@ -413,7 +413,7 @@ def test_what_is_published_in_a_pause_is_written_and_replayed(kind: str, tmp_pat
             assert await items_of(handle, "log") == ["begins", "goes on", "ends"]
             said = [item async for item in handle.stream("talk")]
             assert said == ["a 0", "a 1", "a 2"]
-            await last.ask(lambda: projections_fit(store, "parent"))
+            await last.on_thread(lambda: projections_fit(store, "parent"))
 
     simulate(program)
 
@@ -446,7 +446,7 @@ def test_orders_come_between_any_two_publications(
             await last.handle("parent").retry()
             await last.handle("parent").result()
             assert await items_of(last.handle("parent"), "log") == [*range(100)]
-            await last.ask(lambda: projections_fit(store, "parent"))
+            await last.on_thread(lambda: projections_fit(store, "parent"))
 
     simulate(program)
     assert "is stuck" not in caplog.text

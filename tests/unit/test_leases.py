@@ -234,7 +234,7 @@ def test_what_a_worker_takes_between_being_declared_dead_and_noticing_it_is_not_
             await asyncio.sleep(5)
             name = (await _workers(second))[0]
             # Declared dead by mistake: its lease is not over, so it goes on in good faith.
-            await second.ask(lambda: store.retire(name))
+            await second.on_thread(lambda: store.retire(name))
             handle = await first.start(works.options(id="flow"), 30)
             queued = await second.start(works.options(id="other"), 3)
             assert await handle.result(timeout=100) == list(range(30))
@@ -249,7 +249,7 @@ async def _workers(engine: Engine) -> list[str]:
     def read() -> list[str]:
         return [row.worker for row in engine.store.workers()]
 
-    return await engine.ask(read)
+    return await engine.on_thread(read)
 
 
 def test_a_worker_past_its_lease_starts_nothing_until_it_has_renewed() -> None:

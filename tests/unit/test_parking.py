@@ -99,7 +99,7 @@ async def ticks(times: int) -> int:
 
 def held(engine: Engine) -> Awaitable[list[str]]:
     """Give the ids of the workflows in the engine's memory."""
-    return engine.ask(lambda: list(worker_of(engine).residents))
+    return engine.on_thread(lambda: list(worker_of(engine).residents))
 
 
 def worker_of(engine: Engine) -> Any:
@@ -232,7 +232,7 @@ async def sleep_together(directory: Path, flow: Any, number: int) -> tuple[int, 
         asleep = 0
         while asleep < number:
             await asyncio.sleep(0.1)
-            asleep = await engine.ask(lambda: store._connection.value(PARKED))
+            asleep = await engine.on_thread(lambda: store._connection.value(PARKED))
         threads, memory = threading.active_count(), resident_megabytes()
         assert await held(engine) == []
         passed[0] = 86400 * 1_000_000

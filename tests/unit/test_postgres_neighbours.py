@@ -47,7 +47,7 @@ def test_engines_with_schemas_of_their_own_see_nothing_of_each_other() -> None:
                 other = await goes.start(listens.options(id="listens"))
                 await other.send("number", 1)
                 assert await other.result(timeout=30) == 1
-                assert len(await goes.ask(lambda: goes.store.workers())) == 1
+                assert len(await goes.on_thread(lambda: goes.store.workers())) == 1
             assert (await waits.status()).state != "completed"
             await waits.send("number", 2)
             assert await waits.result(timeout=30) == 2

@@ -236,7 +236,7 @@ def test_no_worker_is_left_registered(tmp_path: Path) -> None:
             def read() -> int:
                 return len(client.store.workers())
 
-            assert await client.ask(read) == 0
+            assert await client.on_thread(read) == 0
 
     asyncio.run(main())
     assert [path.name for path in tmp_path.iterdir() if path.name.endswith(".lock")] == []

@@ -40,6 +40,8 @@ EXAMPLES: list[AnyEvent] = [
     events.WaitCancelled(operation="recv"),
     events.MessageSent(operation="send", to="x", topic="news", message=NULL),
     events.SendFailed(operation="send", to="x", topic="news", message=NULL, error=ERROR),
+    events.RequestAnswered(operation="reply", topic="news", source="s", number=1, answer=NULL),
+    events.RequestRefused(topic="news", source="s", number=1, reason="no", reply_to="row"),
     events.ChildStarted(operation="ship", child="order/ship", name="ship", input=NULL),
     events.StartFailed(operation="ship", child="order/ship", name="ship", input=NULL, error=ERROR),
     events.ChildEnded(operation="ship", child="order/ship", outcome=events.WorkflowCompleted(result=NULL)),

@@ -345,7 +345,7 @@ def test_signals_end_what_waits_and_close_the_engine(
 
 # -- the mirror --------------------------------------------------------------------------------------------------------
 
-FUNCTIONS = {"recv", "send", "call", "start", "set_value", "emit", "close_stream", "sleep", "sleep_until"}
+FUNCTIONS = {"recv", "send", "ask", "call", "start", "set_value", "emit", "close_stream", "sleep", "sleep_until"}
 """The names of `everlog` that wait, and are called in workflows."""
 ONLY_BLOCKING = {"map", "submit", "timeout", "Future"}
 """What stands for asyncio."""
@@ -353,9 +353,12 @@ OWN = {"compensations", "handle"}
 """What never waits, and gives something of which each colour has its own."""
 INSIDE = {
     "aside",
-    "ask",
     "create",
+    "held_here",
     "may_import",
+    "message",
+    "on_thread",
+    "post",
     "post_control",
     "store",
     "wait_for",
@@ -388,7 +391,16 @@ def declared(module: ModuleType) -> dict[str, list[str]]:
 
 
 def test_every_name_that_waits_has_its_mirror() -> None:
-    mirrored = FUNCTIONS | {"Client", "Engine", "Handle", "Listing", "QueueHandle", "ScheduleHandle", "Stream"}
+    mirrored = FUNCTIONS | {
+        "Client",
+        "Engine",
+        "Handle",
+        "Listing",
+        "QueueHandle",
+        "Request",
+        "ScheduleHandle",
+        "Stream",
+    }
     assert mirrored <= set(everlog.__all__)
     mirrored |= OWN
     plain = {name for name in sync.__all__ if getattr(everlog, name, None) is getattr(sync, name)}

@@ -187,6 +187,10 @@ class SegmentWriter:
             questions.append(Question(self._apart.set_values, published.value_columns(went.commits)))
         if any(commit.items for commit in went.commits):
             questions.append(Question(self._apart.append_to_streams, published.item_columns(went.commits)))
+        if any(commit.waits for commit in went.commits):
+            questions.append(Question(self._apart.open_waits, published.wait_columns(went.commits)))
+        if any(commit.closes for commit in went.commits):
+            questions.append(Question(self._apart.close_waits, published.wait_columns(went.commits)))
         if messages:
             questions.append(Question(self._apart.deliver, {**_deliveries(messages, ended), "now": self._now}))
         return questions

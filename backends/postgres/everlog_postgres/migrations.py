@@ -18,7 +18,14 @@ from everlog_postgres.distribution import distribute_tables, require_citus
 from everlog_postgres.driver_errors import translate
 from everlog_postgres.statements import in_schema, load, one_by_one
 
-MIGRATIONS: Final = ("0001_initial", "0002_values_and_streams", "0003_queues", "0005_schedules", "0006_continued")
+MIGRATIONS: Final = (
+    "0001_initial",
+    "0002_values_and_streams",
+    "0003_queues",
+    "0004_waits",
+    "0005_schedules",
+    "0006_continued",
+)
 """All that were ever made, in order."""
 
 _DISTRIBUTED: Final = (0, "distributed")

@@ -1,4 +1,7 @@
-"""Publications: what workflows show to others, values and streams, read from one server or from several. No SQL."""
+"""Publications: what is read of workflows past their heads and histories, on one server or on several. No SQL.
+
+Values and streams, which they show to others, and what lies unread in their inboxes.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,23 @@ from collections.abc import Sequence
 from typing import Final
 
 from everlog.errors import CorruptLog
-from everlog.store import FoundValue, State, StreamEnd, StreamPage, StreamQuestion, ValueRow
-from everlog_postgres import published
+from everlog.store import (
+    FoundValue,
+    InboxRow,
+    ListedWait,
+    State,
+    StreamEnd,
+    StreamPage,
+    StreamQuestion,
+    ValueRow,
+    WaitQuery,
+)
+from everlog_postgres import published, records
 from everlog_postgres.arrays import bigints, texts
 from everlog_postgres.connection import Connection, Question
 from everlog_postgres.statements import DistributedStatements, Statements
+
+_SIGNING_KEY: Final = "signing key"
 
 
 class Publications:
@@ -19,6 +34,26 @@ class Publications:
     def __init__(self, connection: Connection, sql: Statements) -> None:
         self._connection: Final = connection
         self._sql: Final = sql
+
+    def inbox(self, workflow_id: str) -> Sequence[InboxRow]:
+        """Give the unread messages of a workflow in order, whoever holds it."""
+        question = Question(self._sql.read_inbox, {"workflow_id": workflow_id})
+        return records.inbox(self._connection.ask(question)[0])
+
+    def list_waits(self, query: WaitQuery) -> Sequence[ListedWait]:
+        """Give one page of waits, the oldest first."""
+        question = Question(self._sql.list_waits, published.wait_question(query))
+        return published.waits(self._connection.ask(question)[0])
+
+    def signing_key(self, proposed: str) -> str:
+        """Give the one key of this database."""
+        find = Question(self._sql.find_secret, {"name": _SIGNING_KEY})
+        rows = self._connection.ask(find)[0]
+        if not rows:
+            keep = Question(self._sql.keep_secret, {"name": _SIGNING_KEY, "value": proposed})
+            self._connection.write(keep)
+            rows = self._connection.ask(find)[0]
+        return str(rows[0][0])
 
     def values(self, workflow_id: str) -> Sequence[ValueRow]:
         """Give the values of a workflow, in order of their names."""
@@ -95,3 +130,37 @@ class DistributedPublications(Publications):
         )
         found = [(place, *row) for place, rows in enumerate(answers, start=1) for row in rows]
         return published.stream_pages(found, len(questions))
+
+
+class Readable:
+    """A store of which publications can be read."""
+
+    _publications: Publications
+
+    def inbox(self, workflow_id: str) -> Sequence[InboxRow]:
+        """Give the unread messages of a workflow in order, whoever holds it."""
+        return self._publications.inbox(workflow_id)
+
+    def list_waits(self, query: WaitQuery) -> Sequence[ListedWait]:
+        """Give one page of waits, the oldest first."""
+        return self._publications.list_waits(query)
+
+    def signing_key(self, proposed: str) -> str:
+        """Give the one key of this database."""
+        return self._publications.signing_key(proposed)
+
+    def values(self, workflow_id: str) -> Sequence[ValueRow]:
+        """Give the values of a workflow, in order of their names."""
+        return self._publications.values(workflow_id)
+
+    def find_values(self, wanted: Sequence[tuple[str, str]]) -> Sequence[FoundValue]:
+        """Give for each (workflow id, name) its value, and the state of the workflow, in one statement."""
+        return self._publications.find_values(wanted)
+
+    def streams(self, workflow_id: str) -> Sequence[StreamEnd]:
+        """Give the streams of a workflow, in order of their names."""
+        return self._publications.streams(workflow_id)
+
+    def read_streams(self, questions: Sequence[StreamQuestion], *, limit: int) -> Sequence[StreamPage]:
+        """Give for each question up to `limit` rows, and the state of the workflow of the same snapshot."""
+        return self._publications.read_streams(questions, limit=limit)

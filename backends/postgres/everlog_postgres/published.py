@@ -1,4 +1,4 @@
-"""The rows that statements take and give of values and streams, and the structs they are. No SQL."""
+"""The rows that statements take and give of values, streams and waits, and the structs they are. No SQL."""
 
 from __future__ import annotations
 
@@ -6,7 +6,18 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Final
 
-from everlog.store import Commit, FoundValue, State, StreamEnd, StreamPage, StreamRow, ValueRow
+from everlog.store import (
+    Commit,
+    FoundValue,
+    ListedWait,
+    State,
+    StreamEnd,
+    StreamPage,
+    StreamRow,
+    ValueRow,
+    WaitQuery,
+    WaitRow,
+)
 from everlog_postgres.arrays import bigints, encoded_texts, texts
 from everlog_postgres.connection import Rows
 
@@ -29,6 +40,20 @@ _NO_ITEMS: Final[Mapping[str, object]] = {
     "item_operations": _NO_TEXTS,
     "item_attempts": _NO_BIGINTS,
     "item_payloads": _NO_TEXTS,
+}
+
+_NO_WAITS: Final[Mapping[str, object]] = {
+    "wait_ids": _NO_TEXTS,
+    "wait_seqs": _NO_BIGINTS,
+    "wait_operations": _NO_TEXTS,
+    "wait_topics": _NO_TEXTS,
+    "wait_titles": _NO_TEXTS,
+    "wait_times": _NO_BIGINTS,
+    "wait_dues": _NO_BIGINTS,
+    "wait_metadata": _NO_TEXTS,
+    "wait_schemas": _NO_TEXTS,
+    "closed_ids": _NO_TEXTS,
+    "closed_seqs": _NO_BIGINTS,
 }
 
 
@@ -62,6 +87,61 @@ def item_columns(commits: Sequence[Commit]) -> Mapping[str, object]:
         "item_attempts": bigints([item.attempt for _, item in rows]),
         "item_payloads": encoded_texts([item.payload for _, item in rows]),
     }
+
+
+def wait_columns(commits: Sequence[Commit]) -> Mapping[str, object]:
+    """Give what commit_batch takes of waits."""
+    rows = [(commit.workflow_id, wait) for commit in commits for wait in commit.waits]
+    closed = [(commit.workflow_id, seq) for commit in commits for seq in commit.closes]
+    if not rows and not closed:
+        return _NO_WAITS
+    return {
+        "wait_ids": texts([workflow_id for workflow_id, _ in rows]),
+        "wait_seqs": bigints([wait.seq for _, wait in rows]),
+        "wait_operations": texts([wait.operation for _, wait in rows]),
+        "wait_topics": texts([wait.topic for _, wait in rows]),
+        "wait_titles": texts([wait.title for _, wait in rows]),
+        "wait_times": bigints([wait.opened_at for _, wait in rows]),
+        "wait_dues": bigints([wait.due_at for _, wait in rows]),
+        "wait_metadata": texts([None if wait.metadata is None else wait.metadata.decode() for _, wait in rows]),
+        "wait_schemas": texts([None if wait.schema is None else wait.schema.decode() for _, wait in rows]),
+        "closed_ids": texts([workflow_id for workflow_id, _ in closed]),
+        "closed_seqs": bigints([seq for _, seq in closed]),
+    }
+
+
+def wait_question(query: WaitQuery) -> dict[str, object]:
+    """Give what list_waits takes."""
+    opened_at, last_id, last_seq = query.after or (None, None, None)
+    return {
+        "topic": query.topic,
+        "workflow_id": query.workflow_id,
+        "seq": query.seq,
+        "opened_at": opened_at,
+        "last_id": last_id,
+        "last_seq": last_seq,
+        "limit": query.limit,
+    }
+
+
+def waits(rows: Rows) -> list[ListedWait]:
+    """Read what list_waits gives."""
+    return [
+        ListedWait(
+            workflow_id,
+            WaitRow(
+                seq=seq,
+                operation=operation,
+                topic=topic,
+                title=title,
+                opened_at=opened_at,
+                due_at=due_at,
+                metadata=None if metadata is None else metadata.encode(),
+                schema=None if schema is None else schema.encode(),
+            ),
+        )
+        for workflow_id, seq, operation, topic, title, opened_at, due_at, metadata, schema in rows
+    ]
 
 
 def values(rows: Rows) -> list[ValueRow]:

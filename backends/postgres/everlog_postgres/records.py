@@ -26,7 +26,7 @@ from everlog.store import (
 from everlog_postgres.arrays import bigints, bools, encoded_texts, slices, texts
 from everlog_postgres.connection import Rows
 from everlog_postgres.placing import place_columns, queue_column, waiting_columns
-from everlog_postgres.published import item_columns, value_columns
+from everlog_postgres.published import item_columns, value_columns, wait_columns
 from everlog_postgres.segments import Segment
 from everlog_postgres.snapshots import Snapshot
 
@@ -170,6 +170,11 @@ def position_of(row: int) -> int:
     return row & ((1 << _POSITION_BITS) - 1)
 
 
+def inbox(rows: Rows) -> list[InboxRow]:
+    """Read what read_inbox gives; the numbers are those of the server, which no commit takes."""
+    return [_inbox_row(row, int(row[1])) for row in rows]
+
+
 def _row(row: InboxRow) -> int:
     return row.row
 
@@ -231,6 +236,7 @@ def batch(segment: Segment, repeated: Mapping[str, set[int]], *, now: int) -> di
     given.update(place_columns(segment, now))
     given.update(value_columns(segment.commits))
     given.update(item_columns(segment.commits))
+    given.update(wait_columns(segment.commits))
     return given
 
 

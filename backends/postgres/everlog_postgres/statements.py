@@ -20,6 +20,7 @@ _DELETE_THE_REST: Final = (
     "delete_message_keys",
     "delete_published_values",
     "delete_stream_rows",
+    "delete_waits",
 )
 """What removes all that is kept of a workflow beside its head."""
 
@@ -65,6 +66,8 @@ class DistributedStatements:
         self.open_inboxes: Final = load_here("open_inboxes")
         self.set_values: Final = load_here("set_values")
         self.append_to_streams: Final = load_here("append_to_streams")
+        self.open_waits: Final = load_here("open_waits")
+        self.close_waits: Final = load_here("close_waits")
         self.note: Final = load_here("note")
         self.find_ready: Final = load_here("find_ready")
         self.find_due: Final = load_here("find_due")
@@ -141,8 +144,12 @@ class Statements:
         self.read_history: Final = load_here("read_history")
         self.find_heads: Final = load_here("find_heads")
         self.list_workflows: Final = load_here("list_workflows")
+        self.read_inbox: Final = load_here("read_inbox")
         self.unread: Final = load_here("unread")
         self.unread_since: Final = load_here("unread_since")
+        self.list_waits: Final = load_here("list_waits")
+        self.keep_secret: Final = load_here("keep_secret")
+        self.find_secret: Final = load_here("find_secret")
         self.list_values: Final = load_here("list_values")
         self.find_values: Final = load_here("find_values")
         self.list_streams: Final = load_here("list_streams")

@@ -28,7 +28,6 @@ from everlog.store import (
     Done,
     EventRow,
     Exists,
-    FoundValue,
     Head,
     InboxRow,
     PlaceRow,
@@ -38,10 +37,6 @@ from everlog.store import (
     QueueRow,
     SlotAnswer,
     SlotWanted,
-    StreamEnd,
-    StreamPage,
-    StreamQuestion,
-    ValueRow,
     WorkerRow,
     WorkflowQuery,
     check_batch,
@@ -57,7 +52,7 @@ from everlog_postgres.connection import Connection, Durability, Question, Rows
 from everlog_postgres.deduplicating import in_order
 from everlog_postgres.distributed import Distributed
 from everlog_postgres.migrations import distribute, migrate
-from everlog_postgres.publications import DistributedPublications, Publications
+from everlog_postgres.publications import DistributedPublications, Publications, Readable
 from everlog_postgres.queues import Queues
 from everlog_postgres.records import Numbering, Outcomes
 from everlog_postgres.schedules import ScheduleTable
@@ -84,7 +79,7 @@ def open_store(
     return PostgresStore(target, durability=durability, create=create)
 
 
-class PostgresStore(ScheduleTable):
+class PostgresStore(Readable, ScheduleTable):
     """A store in one schema of one database. Any number of processes may open the same."""
 
     def __init__(
@@ -358,22 +353,6 @@ class PostgresStore(ScheduleTable):
 
     def _shown(self) -> Snapshot:
         return self._seen[2] if self._seen is not None else NOTHING
-
-    def values(self, workflow_id: str) -> Sequence[ValueRow]:
-        """Give the values of a workflow, in order of their names."""
-        return self._publications.values(workflow_id)
-
-    def find_values(self, wanted: Sequence[tuple[str, str]]) -> Sequence[FoundValue]:
-        """Give for each (workflow id, name) its value, and the state of the workflow, in one statement."""
-        return self._publications.find_values(wanted)
-
-    def streams(self, workflow_id: str) -> Sequence[StreamEnd]:
-        """Give the streams of a workflow, in order of their names."""
-        return self._publications.streams(workflow_id)
-
-    def read_streams(self, questions: Sequence[StreamQuestion], *, limit: int) -> Sequence[StreamPage]:
-        """Give for each question up to `limit` rows, and the state of the workflow of the same snapshot."""
-        return self._publications.read_streams(questions, limit=limit)
 
     def changes(self) -> int:
         """Give a number that differs after a creation, commit, post or retirement, also one of ours.

@@ -16,7 +16,14 @@ if TYPE_CHECKING:
 APPLICATION_ID: Final = 0x45564C47
 """Marks a file as ours, in its header: "EVLG"."""
 
-MIGRATIONS: Final = ("0001_initial", "0002_values_and_streams", "0003_queues", "0005_schedules", "0006_continued")
+MIGRATIONS: Final = (
+    "0001_initial",
+    "0002_values_and_streams",
+    "0003_queues",
+    "0004_waits",
+    "0005_schedules",
+    "0006_continued",
+)
 """All that were ever made, in order. The header's `user_version` says how many a file has had."""
 
 

@@ -124,6 +124,8 @@ class Plan:
         self.lost: list[Row] = []
         self.stood: list[Row] = []
         self.put: list[Row] = []
+        self.waits: list[Row] = []
+        self.closed_waits: list[Row] = []
         self._mail = mail
         self._keys = keys
         self._last_number = last_number
@@ -192,6 +194,8 @@ class Plan:
                 self._deliver(message)
         if commit.values or commit.items:
             self._publish(head.number, commit)
+        if commit.waits or commit.closes:
+            self._list(head.number, commit)
         size = self._append(head.number, commit.events)
         if commit.first_seq is not None:
             size = sum(len(event.payload) for event in commit.events if event.seq >= commit.first_seq)
@@ -295,6 +299,13 @@ class Plan:
             place = (number, row.stream, row.offset, row.count, row.kind)
             self.items.append((*place, row.written_at, row.operation, row.attempt, row.payload.decode()))
 
+    def _list(self, number: int, commit: Commit) -> None:
+        self.closed_waits.extend((number, seq) for seq in commit.closes)
+        for wait in commit.waits:
+            texts = [None if one is None else one.decode() for one in (wait.metadata, wait.schema)]
+            said = (wait.operation, wait.topic, wait.title, wait.opened_at, wait.due_at)
+            self.waits.append((number, wait.seq, *said, *texts))
+
     def _append(self, number: int, events: Sequence[EventRow]) -> int:
         """Plan rows of the log, and give the bytes of their payloads."""
         size = 0
@@ -334,6 +345,8 @@ def running_on(commits: Sequence[Commit], known: Mapping[str, HeadRecord]) -> Ru
             or commit.why is not None
             or commit.values
             or commit.items
+            or commit.waits
+            or commit.closes
             or commit.place is not None
             or commit.first_seq is not None
             or commit.name is not None

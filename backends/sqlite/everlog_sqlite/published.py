@@ -1,4 +1,4 @@
-"""The JSON texts that statements give of values and streams, and the structs they become. No SQL."""
+"""The JSON texts that statements give of values, streams and waits, and the structs they become. No SQL."""
 
 from __future__ import annotations
 
@@ -8,7 +8,18 @@ from typing import Any, Final
 
 import msgspec
 
-from everlog.store import FoundValue, State, StreamEnd, StreamKind, StreamPage, StreamRow, ValueRow
+from everlog.store import (
+    FoundValue,
+    ListedWait,
+    State,
+    StreamEnd,
+    StreamKind,
+    StreamPage,
+    StreamRow,
+    ValueRow,
+    WaitQuery,
+    WaitRow,
+)
 from everlog_sqlite.records import read_json
 
 
@@ -46,6 +57,44 @@ _found_values: Final = msgspec.json.Decoder(
 )
 _ends: Final = msgspec.json.Decoder(list[tuple[str, int, str]])
 _stream_rows: Final = msgspec.json.Decoder(list[FoundRow])
+_waits: Final = msgspec.json.Decoder(
+    list[tuple[str, int, str, str, str, int, int | None, str | None, str | None]],
+)
+
+
+def wait_question(query: WaitQuery) -> dict[str, object]:
+    """Give what list_waits takes."""
+    opened_at, last_id, last_seq = query.after or (None, None, None)
+    return {
+        "topic": query.topic,
+        "workflow_id": query.workflow_id,
+        "seq": query.seq,
+        "opened_at": opened_at,
+        "last_id": last_id,
+        "last_seq": last_seq,
+        "limit": query.limit,
+    }
+
+
+def waits(text: str) -> list[ListedWait]:
+    """Read what list_waits gives, in order."""
+    found = [
+        ListedWait(
+            workflow_id,
+            WaitRow(
+                seq=seq,
+                operation=operation,
+                topic=topic,
+                title=title,
+                opened_at=opened_at,
+                due_at=due_at,
+                metadata=None if metadata is None else metadata.encode(),
+                schema=None if schema is None else schema.encode(),
+            ),
+        )
+        for workflow_id, seq, operation, topic, title, opened_at, due_at, metadata, schema in read_json(_waits, text)
+    ]
+    return sorted(found, key=lambda one: (one.wait.opened_at, one.workflow_id, one.wait.seq))
 
 
 def values(text: str) -> list[ValueRow]:

@@ -64,6 +64,8 @@ INSERT_MESSAGES: Final = RowsStatement("insert_messages")
 INSERT_MESSAGE_KEYS: Final = RowsStatement("insert_message_keys")
 WRITE_VALUES: Final = RowsStatement("write_values")
 APPEND_TO_STREAMS: Final = RowsStatement("append_to_streams")
+OPEN_WAITS: Final = RowsStatement("open_waits")
+CLOSE_WAITS: Final = load("close_waits")
 FIND_RUNNABLE: Final = load("find_runnable")
 FIND_UNHELD: Final = load("find_unheld")
 TAKE_HEADS: Final = RowsStatement("take_heads")
@@ -74,6 +76,9 @@ NEXT_DUE: Final = load("next_due")
 READ_HISTORY: Final = load("read_history")
 LIST_WORKFLOWS: Final = load("list_workflows")
 UNREAD: Final = load("unread")
+LIST_WAITS: Final = load("list_waits")
+KEEP_SECRET: Final = load("keep_secret")
+FIND_SECRET: Final = load("find_secret")
 LIST_VALUES: Final = load("list_values")
 FIND_VALUES: Final = load("find_values")
 LIST_STREAMS: Final = load("list_streams")
@@ -120,6 +125,7 @@ DELETE_WORKFLOWS: Final = tuple(
         "delete_message_keys",
         "delete_values",
         "delete_streams",
+        "delete_waits",
         "delete_heads",
     )
 )

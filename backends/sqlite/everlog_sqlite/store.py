@@ -28,6 +28,7 @@ from everlog.store import (
     FoundValue,
     Head,
     InboxRow,
+    ListedWait,
     NewMessage,
     NewWorkflow,
     PlaceRow,
@@ -40,6 +41,7 @@ from everlog.store import (
     StreamPage,
     StreamQuestion,
     ValueRow,
+    WaitQuery,
     WorkerRow,
     WorkflowQuery,
     check_batch,
@@ -236,6 +238,10 @@ class SqliteStore(ScheduleTable):
             sql.WRITE_VALUES.run(connection, plan.values)
         if plan.items:
             sql.APPEND_TO_STREAMS.run(connection, plan.items)
+        if plan.closed_waits:
+            connection.execute(sql.CLOSE_WAITS, {"closed": array(plan.closed_waits)})
+        if plan.waits:
+            sql.OPEN_WAITS.run(connection, plan.waits)
         if plan.left:
             connection.execute(sql.LEAVE_QUEUES, {"workflows": array(plan.left)})
         if plan.lost:
@@ -366,6 +372,27 @@ class SqliteStore(ScheduleTable):
     def unread(self, worker: str, *, after: int = 0) -> Sequence[InboxRow]:
         """Give the unread messages with `row` > `after` of all workflows that this worker holds, in order of `row`."""
         return records.messages(self._connection.rows(sql.UNREAD, {"worker": worker, "after": after}))
+
+    def inbox(self, workflow_id: str) -> Sequence[InboxRow]:
+        """Give the unread messages of a workflow in order, whoever holds it."""
+        with self._connection.using:
+            found = records.heads(self._connection.value(sql.FIND_HEADS, {"workflow_ids": array([workflow_id])}))
+            numbers = {"numbers": array([head.number for head in found])}
+            return records.messages(self._connection.rows(sql.READ_INBOXES, numbers))
+
+    def list_waits(self, query: WaitQuery) -> Sequence[ListedWait]:
+        """Give one page of waits, the oldest first."""
+        return published.waits(self._connection.value(sql.LIST_WAITS, published.wait_question(query)))
+
+    def signing_key(self, proposed: str) -> str:
+        """Give the one key of this database."""
+        with self._connection.using:
+            key: str | None = self._connection.value(sql.FIND_SECRET, {"name": "signing key"})
+            if key is None:
+                with self._connection.transaction:
+                    self._connection.execute(sql.KEEP_SECRET, {"name": "signing key", "value": proposed})
+                    key = str(self._connection.value(sql.FIND_SECRET, {"name": "signing key"}))
+            return key
 
     def values(self, workflow_id: str) -> Sequence[ValueRow]:
         """Give the values of a workflow, in order of their names."""

@@ -8,6 +8,7 @@ from typing import assert_never
 import msgspec
 
 from everlog.core import events
+from everlog.core.asks import REPLY, spoken_topic
 from everlog.core.durations import as_datetime
 from everlog.core.events import ABSENT, AnyEvent
 from everlog.core.failures import Failure
@@ -74,11 +75,14 @@ def _what(event: AnyEvent) -> str:
         case events.TimerSet() | events.TimerFired() | events.TimerCancelled():
             return f"sleep {event.operation}"
         case events.WaitStarted() | events.MessageReceived() | events.WaitExpired():
-            return f"recv {event.topic}"
+            return "answer" if event.topic.startswith(REPLY) else f"recv {spoken_topic(event.topic)}"
         case events.WaitCancelled():
             return f"recv {event.operation}"
         case events.MessageSent() | events.SendFailed():
-            return f"{event.topic} {event.to}" if event.control else f"send {event.topic} to {event.to}"
+            return _sent(event)
+        case events.RequestAnswered() | events.RequestRefused():
+            answer = "reply" if isinstance(event, events.RequestAnswered) else "refuse"
+            return f"{answer} {event.topic} to {event.source}"
         case events.ChildStarted() | events.StartFailed():
             return f"child {event.name} {event.child}"
         case events.ChildEnded():
@@ -119,7 +123,7 @@ def _what(event: AnyEvent) -> str:
             assert_never(event)
 
 
-def _outcome(event: AnyEvent) -> str:
+def _outcome(event: AnyEvent) -> str:  # long: a case for each event
     match event:
         case events.StepStarted():
             return "running" if event.attempt == 1 else f"running, attempt {event.attempt}"
@@ -139,13 +143,15 @@ def _outcome(event: AnyEvent) -> str:
         case events.StepCancelled() | events.TimerCancelled() | events.WaitCancelled():
             return "cancelled"
         case events.TimerSet() | events.WaitStarted():
-            return "" if event.due_at is None else f"until {as_datetime(event.due_at):%Y-%m-%d %H:%M:%S}"
+            return _until(event)
         case events.TimerFired():
             return "over"
         case events.WaitExpired():
             return "nothing came in time"
         case events.MessageReceived() | events.MessageSent():
             return _text(event.message)
+        case events.RequestAnswered():
+            return _text(event.answer)
         case events.ValueSet():
             return _text(event.value) + (f", by step {event.operation}" if event.attempt else "")
         case events.ItemsEmitted():
@@ -153,7 +159,12 @@ def _outcome(event: AnyEvent) -> str:
             return f"{items} from {event.offset} on: {_text(event.items) or _preview(event.large_items)}"
         case events.StreamClosed():
             return f"at {event.offset}"
-        case events.CancelRequested() | events.TerminateRequested() | events.WorkflowCancelled():
+        case (
+            events.CancelRequested()
+            | events.TerminateRequested()
+            | events.WorkflowCancelled()
+            | events.RequestRefused()
+        ):
             return event.reason
         case events.WorkflowPaused() | events.WorkflowResumed():
             return ""
@@ -177,6 +188,18 @@ def _where(place: events.QueuePlace | None, begins_at: int | None) -> str:
     due_at = begins_at or 0 if place is None else place.due_at
     until = f"not before {as_datetime(due_at):%Y-%m-%d %H:%M:%S}" if due_at else ""
     return until if place is None else f"in queue {place.queue} with priority {place.priority}, {until}"
+
+
+def _sent(event: events.MessageSent | events.SendFailed) -> str:
+    if event.control:
+        return f"{event.topic} {event.to}"
+    return f"{'ask' if event.ask else 'send'} {event.topic} to {event.to}"
+
+
+def _until(event: events.TimerSet | events.WaitStarted) -> str:
+    until = "" if event.due_at is None else f"until {as_datetime(event.due_at):%Y-%m-%d %H:%M:%S}"
+    title = event.title if isinstance(event, events.WaitStarted) else None
+    return until if title is None else f"{title} {until}".rstrip()
 
 
 def _ended(outcome: events.EndEvent) -> str:

@@ -186,6 +186,13 @@ class WaitStarted(Event, frozen=True, gc=False, kw_only=True, tag="wait_started"
     operation: str
     topic: str
     due_at: int | None = None
+    asked: str | None = None
+    """The workflow whose answer is waited for, where this is a wait for an answer."""
+    title: str | None = None
+    """What people are asked, where the wait is listed for them."""
+    metadata: Raw = ABSENT
+    schema: Raw = ABSENT
+    """The JSON schema of what is waited for, where the type of it has one."""
 
 
 class MessageReceived(Event, frozen=True, gc=False, kw_only=True, tag="message_received"):
@@ -198,6 +205,8 @@ class MessageReceived(Event, frozen=True, gc=False, kw_only=True, tag="message_r
     arrived_at: int
     message: Raw
     due_at: int | None = None
+    just_this: bool = False
+    """Whether it was sent to just this wait, by its token."""
 
 
 class WaitExpired(Event, frozen=True, gc=False, kw_only=True, tag="wait_expired"):
@@ -227,6 +236,10 @@ class MessageSent(Event, frozen=True, gc=False, kw_only=True, tag="message_sent"
     message: Raw
     key: str | None = None
     control: bool = False
+    ask: bool = False
+    """Whether an answer is waited for."""
+    sent_as: int | None = None
+    """The number by which an ask is known that was sent before the workflow was rewound; None: the seq of this row."""
 
 
 class SendFailed(Event, frozen=True, gc=False, kw_only=True, tag="send_failed"):
@@ -239,6 +252,37 @@ class SendFailed(Event, frozen=True, gc=False, kw_only=True, tag="send_failed"):
     error: Failure
     key: str | None = None
     control: bool = False
+    ask: bool = False
+
+
+class RequestAnswered(Event, frozen=True, gc=False, kw_only=True, tag="request_answered"):
+    """Fact. The workflow answered what it was asked: written in one commit with the answer.
+
+    `source` and `number` are those of the ask. The answer lies in the inbox of the workflow `source`, or, with
+    `reply_to`, beside the log of this one, under that name. Who was answered before this workflow was rewound is not
+    answered again.
+    """
+
+    operation: str
+    topic: str
+    source: str
+    number: int
+    answer: Raw
+    reply_to: str | None = None
+
+
+class RequestRefused(Event, frozen=True, gc=False, kw_only=True, tag="request_refused"):
+    """Fact. The workflow refused what it was asked, for a reason that who asked is told as an answer is.
+
+    Without an `operation` its code had no part in that: the message did not fit, or the workflow ended.
+    """
+
+    topic: str
+    source: str
+    number: int
+    reason: str
+    reply_to: str | None = None
+    operation: str = ""
 
 
 class ChildStarted(Event, frozen=True, gc=False, kw_only=True, tag="child_started"):
@@ -394,6 +438,8 @@ class WorkflowContinued(Event, frozen=True, gc=False, kw_only=True, tag="workflo
     messages: tuple[CarriedMessage, ...] = ()
     closed: tuple[str, ...] = ()
     """The streams that workflow code has closed."""
+    told: tuple[tuple[str, int], ...] = ()
+    """Asks among the messages, by source and number, that were answered when they were first received."""
 
 
 class WorkflowCompleted(Event, frozen=True, gc=False, kw_only=True, tag="workflow_completed"):
@@ -449,6 +495,8 @@ AnyEvent = (
     | WaitCancelled
     | MessageSent
     | SendFailed
+    | RequestAnswered
+    | RequestRefused
     | ChildStarted
     | StartFailed
     | ChildEnded
@@ -470,6 +518,7 @@ Publication = ValueSet | ItemsEmitted | StreamClosed
 """What workflow code published: written by the commit that ends its drain, and not a fact."""
 PlacingEvent = InputReplaced | WorkflowPlaced | WorkflowRewound
 """What puts a workflow into a queue after its creation, if it names a place."""
+ReplyEvent = RequestAnswered | RequestRefused
 StepEvent = StepStarted | StepAttemptFailed | StepCompleted | StepFailed
 
 FACTS: Final[frozenset[type[Event]]] = frozenset(
@@ -482,6 +531,8 @@ FACTS: Final[frozenset[type[Event]]] = frozenset(
         WaitExpired,
         MessageSent,
         SendFailed,
+        RequestAnswered,
+        RequestRefused,
         ChildStarted,
         StartFailed,
         ChildEnded,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from everlog.core.asks import ASK, spoken_topic
 from everlog.core.durations import as_datetime, spoken
 from everlog.core.queues import QueueCounts, QueueLimits, QueueRow
-from everlog.core.state import OpenChild, OpenOperation, WorkflowState
+from everlog.core.state import OpenChild, OpenOperation, OpenRequest, WorkflowState
 
 SHOWN = 3
 
@@ -74,6 +75,8 @@ def _in_flight(state: str, folded: WorkflowState, now: int) -> str:
     parts = [_part(operation, now) for operation in folded.open.values()]
     if folded.children:
         parts.append(_children(list(folded.children.values()), now))
+    if folded.requests:
+        parts.append(_requests(list(folded.requests.values()), now))
     if not parts and state == "waiting" and folded.deadline is not None:
         parts = [f"waits for nothing but its deadline, {as_datetime(folded.deadline):%Y-%m-%d %H:%M:%S} UTC"]
     if not parts:
@@ -90,13 +93,29 @@ def _part(operation: OpenOperation, now: int) -> str:
             return f"sleeps until {due}"
         case "wait":
             waited = spoken(max(0, now - operation.since))
-            return f"has waited {waited} for a message on topic {operation.name!r}" + (f", until {due}" if due else "")
+            return f"has waited {waited} for {_awaited(operation)}" + (f", until {due}" if due else "")
         case "step":
             if operation.due_at is not None and operation.due_at > now:
                 reason = f" ({operation.failure.message[:80]})" if operation.failure else ""
                 return f"tries step {operation.name!r} for the {_ordinal(operation.attempt)} time at {due}{reason}"
             tries = "" if operation.attempt == 1 else f" (attempt {operation.attempt})"
             return f"has run step {operation.name!r}{tries} for {spoken(max(0, now - operation.since))}"
+
+
+def _awaited(operation: OpenOperation) -> str:
+    if operation.asked is not None:
+        return f"an answer of {operation.asked!r}"
+    if operation.name.startswith(ASK):
+        return f"an ask on topic {spoken_topic(operation.name)!r}"
+    titled = "" if operation.listed is None else f" ({operation.listed.title!r})"
+    return f"a message on topic {operation.name!r}{titled}"
+
+
+def _requests(requests: Sequence[OpenRequest], now: int) -> str:
+    since = spoken(max(0, now - requests[0].since))
+    if len(requests) == 1:
+        return f"has had an ask on topic {requests[0].topic!r} to answer for {since}"
+    return f"has {len(requests)} asks to answer, the first, on topic {requests[0].topic!r}, for {since}"
 
 
 def _children(children: Sequence[OpenChild], now: int) -> str:

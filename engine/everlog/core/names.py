@@ -29,6 +29,13 @@ def check_name(name: str, what: str) -> str:
     return _check(name, what)
 
 
+def check_value_name(name: str) -> str:
+    """Give the name of a value back; `UsageError` where it cannot be one."""
+    if _check(name, "the name of a value").startswith(RESERVED):
+        raise UsageError(f"values that begin with {RESERVED!r} are Everlog's own, got {name!r}; choose another name")
+    return name
+
+
 def check_reason(reason: str) -> str:
     """Give the reason for a cancel back; `UsageError` where it is no text that can be recorded."""
     # Users without a type checker give anything.

@@ -49,11 +49,12 @@ def since_continued(history: Sequence[Stored]) -> Sequence[Stored]:
 
 
 def folded(history: Sequence[Stored]) -> WorkflowState:
-    """Give the state that a whole history makes; its children are those that a replay of it has."""
+    """Give the state that a whole history makes; its children and requests are those that a replay of it has."""
     state = fold(history)
     last = since_continued(history)
     if any(isinstance(event, events.WorkflowRewound) for _, _, event in last):
-        return msgspec.structs.replace(state, children=fold(Lived(last).rows).children)
+        lived = fold(Lived(last).rows)
+        return msgspec.structs.replace(state, children=lived.children, requests=lived.requests)
     return state
 
 
@@ -85,9 +86,14 @@ def rewind_point(history: Sequence[Stored]) -> int:
         return history[-1][0]
     if not isinstance(end, events.WorkflowCompleted) and end.rewind_to is not None:
         return end.rewind_to
-    closings = events.StepCancelled | events.TimerCancelled | events.WaitCancelled
     last = since_continued(history)
-    return next((seq for seq, _, event in reversed(last[:-1]) if not isinstance(event, closings)), last[0][0])
+    return next((seq for seq, _, event in reversed(last[:-1]) if not _closes(event)), last[0][0])
+
+
+def _closes(event: AnyEvent) -> bool:
+    """Tell whether it is one of the rows that come with an end."""
+    refused = isinstance(event, events.RequestRefused) and not event.operation
+    return refused or isinstance(event, events.StepCancelled | events.TimerCancelled | events.WaitCancelled)
 
 
 def _messages(history: Sequence[Stored]) -> list[events.MessageReceived]:

@@ -5,12 +5,14 @@ with one of the three end events. Between them operations open and close. An ope
 (`step_started`, `timer_set`, `wait_started`) or by a failed attempt, and closed by its fact or its cancelled row;
 what began and ended between two commits has its fact alone. A child that was started is open until its end is heard of,
 which may be after the end of its parent, and then is never. What workflow code publishes, values and streams, opens
-nothing. `workflow_paused` and `workflow_resumed` may stand anywhere before the end; `cancel_requested` ends no pause,
-so the row that does stands before it. `workflow_placed` and `input_replaced` stand where the workflow does not run:
-before it began, the former also after a rewinding. `workflow_continued` stands where an end could, and `workflow_began`
-follows as after `workflow_created`: what was open is closed, but children, values and streams go on, and so does the
-slot of a queue. After the end nothing follows but `workflow_rewound`, which opens the history again: what was open at
-the row that it names is open anew, and its opening rows are written anew.
+nothing. An ask is open from the `message_received` that took it until it is answered or refused, which the end does
+at the latest. `workflow_paused` and `workflow_resumed` may stand anywhere before the end; `cancel_requested` ends no
+pause, so the row that does stands before it. `workflow_placed` and `input_replaced` stand where the workflow does not
+run: before it began, the former also after a rewinding. `workflow_continued` stands where an end could, and
+`workflow_began` follows as after `workflow_created`: what was open is closed, and asks that were taken are refused, but
+children, values and streams go on, and so does the slot of a queue. After the end nothing follows but
+`workflow_rewound`, which opens the history again: what was open at the row that it names is open anew, and its opening
+rows are written anew.
 """
 
 from __future__ import annotations
@@ -20,9 +22,10 @@ from typing import Final, Literal, assert_never
 
 import msgspec
 
-from everlog.core import events
+from everlog.core import asks, events
 from everlog.core.events import AnyEvent
 from everlog.core.failures import Failure
+from everlog.core.waits import WaitRow
 
 Status = Literal["created", "begun", "completed", "failed", "cancelled"]
 
@@ -37,6 +40,20 @@ class OpenOperation(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int = 1
     due_at: int | None = None
     failure: Failure | None = None
+    asked: str | None = None
+    """The workflow whose answer is waited for."""
+    listed: WaitRow | None = None
+    """The wait, where it is listed for people."""
+
+
+class OpenRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that the workflow was asked, took, and has not answered."""
+
+    topic: str
+    source: str
+    number: int
+    since: int
+    reply_to: str | None
 
 
 class OpenChild(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,6 +106,10 @@ class WorkflowState(msgspec.Struct, frozen=True, kw_only=True):
     steps_completed: int = 0
     steps_failed: int = 0
     messages_received: int = 0
+    requests: dict[tuple[str, int], OpenRequest] = {}
+    """By source and number."""
+    replies: dict[str, PublishedValue] = {}
+    """The answers that lie beside the log, by the names of their rows; `value` is what the row holds."""
     values: dict[str, PublishedValue] = {}
     streams: dict[str, OwnStream] = {}
     cancel_requested: bool = False
@@ -176,9 +197,12 @@ def evolve(state: WorkflowState, seq: int, at: int, event: AnyEvent) -> Workflow
         case events.TimerSet():
             return _opened(state, "timer", event.operation, "timer", at, due_at=event.due_at)
         case events.WaitStarted():
-            return _opened(state, "wait", event.operation, event.topic, at, due_at=event.due_at)
+            listed = row_of(event, seq, at) if event.title is not None else None
+            return _opened(
+                state, "wait", event.operation, event.topic, at, due_at=event.due_at, asked=event.asked, listed=listed
+            )
         case events.MessageReceived():
-            return change(_closed(state, event.operation), messages_received=state.messages_received + 1)
+            return _received(state, at, event)
         case events.TimerFired() | events.WaitExpired():
             return _closed(state, event.operation)
         case events.StepCancelled() | events.TimerCancelled() | events.WaitCancelled():
@@ -187,6 +211,8 @@ def evolve(state: WorkflowState, seq: int, at: int, event: AnyEvent) -> Workflow
             return change(state, children=_note(dict(state.children), event, at))
         case events.SendFailed() | events.StartFailed():
             return state
+        case events.RequestAnswered() | events.RequestRefused():
+            return _replied(state, at, event)
         case events.ValueSet() | events.ItemsEmitted() | events.StreamClosed():
             return _published(state, at, event)
         case (
@@ -219,6 +245,51 @@ _OF_PLACES: Final = (
 
 def _placed(state: WorkflowState, place: events.QueuePlace | None, begins_at: int | None) -> WorkflowState:
     return msgspec.structs.replace(state, place=place, enqueued=place is not None, begins_at=begins_at)
+
+
+def _received(state: WorkflowState, at: int, event: events.MessageReceived) -> WorkflowState:
+    state = msgspec.structs.replace(_closed(state, event.operation), messages_received=state.messages_received + 1)
+    if not event.topic.startswith(asks.ASK):
+        return state
+    request = OpenRequest(
+        topic=asks.spoken_topic(event.topic),
+        source=event.source,
+        number=event.number,
+        since=at,
+        reply_to=asks.asked_of(bytes(event.message)).reply_to,
+    )
+    return msgspec.structs.replace(state, requests={**state.requests, (event.source, event.number): request})
+
+
+def _replied(state: WorkflowState, at: int, event: events.ReplyEvent) -> WorkflowState:
+    ended = (event.source, event.number)
+    requests = {name: one for name, one in state.requests.items() if name != ended}
+    replies = state.replies
+    if event.reply_to is not None and event.reply_to not in replies:  # the first answer stands
+        said = PublishedValue(seq=state.seq, recorded_at=at, value=msgspec.Raw(body_of(event)))
+        replies = {**replies, event.reply_to: said}
+    return msgspec.structs.replace(state, requests=requests, replies=replies)
+
+
+def row_of(event: events.WaitStarted, seq: int, at: int) -> WaitRow:
+    """Give the row of a wait that is listed."""
+    return WaitRow(
+        seq=seq,
+        operation=event.operation,
+        topic=event.topic,
+        title=event.title or "",
+        opened_at=at,
+        due_at=event.due_at,
+        metadata=bytes(event.metadata) or None,
+        schema=bytes(event.schema) or None,
+    )
+
+
+def body_of(event: events.ReplyEvent) -> bytes:
+    """Give what whoever asked is told by an answer or a refusal."""
+    if isinstance(event, events.RequestAnswered):
+        return asks.encode(asks.Answered(answer=event.answer))
+    return asks.encode(asks.Answered(refused=event.reason))
 
 
 def _published(state: WorkflowState, at: int, event: events.Publication) -> WorkflowState:
@@ -283,6 +354,7 @@ def _continued(state: WorkflowState, at: int, event: events.WorkflowContinued) -
         continued_at=at,
         first_began_at=event.began_at,
         children={one.child: _carried(one) for one in event.children},
+        replies=state.replies,
         values=state.values,
         streams=state.streams,
         place=event.created.place,
@@ -313,9 +385,19 @@ def _opened(
     attempt: int = 1,
     due_at: int | None = None,
     failure: Failure | None = None,
+    asked: str | None = None,
+    listed: WaitRow | None = None,
 ) -> WorkflowState:
     opened = OpenOperation(
-        kind=kind, operation=operation, name=name, since=at, attempt=attempt, due_at=due_at, failure=failure
+        kind=kind,
+        operation=operation,
+        name=name,
+        since=at,
+        attempt=attempt,
+        due_at=due_at,
+        failure=failure,
+        asked=asked,
+        listed=listed,
     )
     return msgspec.structs.replace(state, open={**state.open, operation: opened})
 

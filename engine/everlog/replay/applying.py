@@ -17,10 +17,11 @@ from everlog.replay.continuing import take_up
 from everlog.replay.divergence import CannotGoOn, divergence
 from everlog.replay.endings import terminate
 from everlog.replay.instances import with_instance
-from everlog.replay.matching import same_arguments, same_input, same_object, same_result, same_start
+from everlog.replay.matching import same_answer, same_arguments, same_input, same_object, same_result, same_start
 from everlog.replay.operations import (
     Operation,
     Phase,
+    ReplyOperation,
     SendOperation,
     StartOperation,
     StepOperation,
@@ -103,11 +104,18 @@ def _timer_fired(execution: Execution, event: events.TimerFired) -> None:
 
 
 def _wait_started(execution: Execution, event: events.WaitStarted) -> None:
-    execution.opened(_wait_of(execution, event))
+    operation = _wait_of(execution, event)
+    execution.opened(operation)
+    if operation.title is not None:
+        operation.opened_as = execution.seq
+        execution.waits.untold.pop(operation.identity, None)
 
 
 def _wait_ended(execution: Execution, event: events.MessageReceived | events.WaitExpired) -> None:
-    execution.deliver(_wait_of(execution, event), event)
+    operation = _wait_of(execution, event)
+    if isinstance(event, events.MessageReceived):
+        execution.requests.took(event)
+    execution.deliver(operation, event)
 
 
 def _send_ended(execution: Execution, event: events.MessageSent | events.SendFailed) -> None:
@@ -115,13 +123,33 @@ def _send_ended(execution: Execution, event: events.MessageSent | events.SendFai
     if (
         not isinstance(operation, SendOperation)
         or (operation.to, operation.topic, operation.key) != (event.to, event.topic, event.key)
-        or operation.control != event.control
+        or (operation.control, operation.ask) != (event.control, event.ask)
         or not same_input(operation, bytes(event.message), None, execution.environment.codec)
     ):
         _diverge(execution, event, operation.describe(), operation)
     if isinstance(event, events.MessageSent):
         execution.children.sent(event)
+        operation.sent_as = event.sent_as or execution.seq
     execution.deliver(operation, event)
+
+
+def _replied(execution: Execution, event: events.ReplyEvent) -> None:
+    if not event.operation:
+        execution.requests.replied(event)
+        return
+    operation = _find(execution, event, event.operation)
+    if not isinstance(operation, ReplyOperation) or not _same_reply(execution, operation, event):
+        _diverge(execution, event, operation.describe(), operation)
+    execution.requests.replied(event)
+    execution.deliver(operation, event)
+
+
+def _same_reply(execution: Execution, operation: ReplyOperation, event: events.ReplyEvent) -> bool:
+    if (operation.source, operation.number, operation.topic) != (event.source, event.number, event.topic):
+        return False
+    if operation.answer is None or isinstance(event, events.RequestRefused):
+        return operation.answer is None and isinstance(event, events.RequestRefused)
+    return same_answer(operation, bytes(event.answer), execution.environment.codec)
 
 
 def _start_ended(execution: Execution, event: events.ChildStarted | events.StartFailed) -> None:
@@ -315,6 +343,8 @@ APPLY: Final[dict[type[Any], Callable[[Execution, Any], None]]] = {
     events.WaitCancelled: _closed,
     events.MessageSent: _send_ended,
     events.SendFailed: _send_ended,
+    events.RequestAnswered: _replied,
+    events.RequestRefused: _replied,
     events.ChildStarted: _start_ended,
     events.StartFailed: _start_ended,
     events.ChildEnded: _child_ended,

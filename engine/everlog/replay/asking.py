@@ -14,13 +14,12 @@ from msgspec import json
 
 from everlog.core import events
 from everlog.core.codec import SELF, JsonCodec, digest
-from everlog.core.durations import Duration, microseconds
 from everlog.core.names import check_id, check_name, check_reason, check_topic
-from everlog.errors import UsageError, WrongContext
+from everlog.errors import WrongContext
 from everlog.replay.divergence import TornDown
 from everlog.replay.importable import reference
 from everlog.replay.instances import unwrapped, with_class
-from everlog.replay.operations import NOT_KEPT, Operation, SendOperation, Site, StepOperation, WaitOperation
+from everlog.replay.operations import NOT_KEPT, Operation, SendOperation, Site, StepOperation
 from everlog.replay.origins import note_handled
 from everlog.replay.sizes import LARGE, check_size
 
@@ -72,27 +71,6 @@ def call_step(
             digest=digest(encoded), size=len(encoded), preview=encoded[:PREVIEW].decode(errors="replace")
         )
     return ask(execution, operation, _finish_step, name)
-
-
-def receive(
-    execution: Execution, topic: str, declared: object, timeout: Duration | None, default: object
-) -> Coroutine[Any, Any, Any]:
-    """Draw the operation of a `recv`."""
-    if default is not NO_DEFAULT and timeout is None:
-        raise UsageError("recv: default= needs timeout=; without a timeout it would never be given")
-    check_topic(topic)
-    due_at = None if timeout is None else execution.loop.log_time + microseconds(timeout, what="timeout of recv")
-    identity = execution.loop.branch().draw("recv")
-    operation = WaitOperation(execution, identity, site(), topic=topic, due_at=due_at)
-
-    def finish(execution: Execution, operation: WaitOperation, event: Any) -> Any:
-        if isinstance(event, events.MessageReceived):
-            return execution.decode(bytes(event.message), declared, f"message on topic {topic!r}")
-        if default is NO_DEFAULT:
-            raise TimeoutError(f"no message on topic {topic!r} came in time")
-        return default
-
-    return ask(execution, operation, finish, "recv")
 
 
 def send(execution: Execution, to: str, topic: str, message: object, key: str | None) -> Coroutine[Any, Any, Any]:

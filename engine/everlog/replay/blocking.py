@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar, cast,
 
 from everlog.core.codec import ANY
 from everlog.core.durations import SECOND, Duration, microseconds
-from everlog.core.names import check_name
+from everlog.core.names import check_value_name
 from everlog.core.numbers import check_count
 from everlog.errors import UsageError, WrongContext
-from everlog.replay import asking, calling, publishing, starting
+from everlog.replay import asking, calling, publishing, receiving, requests, starting
 from everlog.replay.asking import NO_DEFAULT
 from everlog.replay.compensations import SyncCompensations
 from everlog.replay.context import active, attempt
@@ -41,21 +41,58 @@ Branch = Callable[[], Coroutine[Any, Any, Any]]
 
 
 @overload
-def recv(topic: str, /, *, timeout: Duration | None = None) -> Any: ...
+def recv(
+    topic: str, /, *, timeout: Duration | None = None, title: str | None = None, metadata: object = None
+) -> Any: ...
 @overload
-def recv(topic: str, /, *, timeout: Duration, default: object) -> Any: ...
+def recv(
+    topic: str, /, *, timeout: Duration, default: object, title: str | None = None, metadata: object = None
+) -> Any: ...
 @overload
-def recv(topic: str, /, *, type: TypeForm[T], timeout: Duration | None = None) -> T: ...
+def recv(
+    topic: str,
+    /,
+    *,
+    type: TypeForm[T],
+    timeout: Duration | None = None,
+    title: str | None = None,
+    metadata: object = None,
+) -> T: ...
 @overload
-def recv(topic: str, /, *, type: TypeForm[T], timeout: Duration, default: D) -> T | D: ...
-def recv(topic: str, /, *, type: Any = ANY, timeout: Duration | None = None, default: Any = NO_DEFAULT) -> Any:
+def recv(
+    topic: str,
+    /,
+    *,
+    type: TypeForm[T],
+    timeout: Duration,
+    default: D,
+    title: str | None = None,
+    metadata: object = None,
+) -> T | D: ...
+def recv(
+    topic: str,
+    /,
+    *,
+    type: Any = ANY,
+    timeout: Duration | None = None,
+    default: Any = NO_DEFAULT,
+    title: str | None = None,
+    metadata: object = None,
+) -> Any:
     """Wait for the next message on a topic: each is received once, those of one sender in the order sent.
 
     After `timeout` (seconds or timedelta; durable; 0 only looks) gives `default`, or raises `TimeoutError` where
     there is none. `type` is any type form; a message that does not fit it makes the workflow stuck, not lost.
+    With `type=sync.Request[...]` it waits for an ask instead, to be answered; one that does not fit is refused.
+    With a `title` the wait is listed by `waits()` of engines and clients while it is open, with `metadata` (any value
+    that can be recorded), and may be answered there by its token.
     """
     strand = _strand("recv")
-    return strand.ask(asking.receive(strand.execution, topic, type, timeout, default))
+    return strand.ask(
+        receiving.receive(
+            strand.execution, topic, type, timeout, default, requests=Request, title=title, metadata=metadata
+        )
+    )
 
 
 def send(to: str, topic: str, message: object, /, *, key: str | None = None) -> None:
@@ -68,6 +105,41 @@ def send(to: str, topic: str, message: object, /, *, key: str | None = None) -> 
     strand.ask(asking.send(strand.execution, to, topic, message, key))
 
 
+@overload
+def ask(to: str, topic: str, message: object, /, *, timeout: Duration, key: str | None = None) -> Any: ...
+@overload
+def ask(
+    to: str, topic: str, message: object, /, *, type: TypeForm[T], timeout: Duration, key: str | None = None
+) -> T: ...
+def ask(to: str, topic: str, message: object, /, *, type: Any = ANY, timeout: Duration, key: str | None = None) -> Any:
+    """Ask a workflow, which takes it by `recv(topic, type=sync.Request[...])`, and give its answer, of this type.
+
+    It is asked exactly once. Raises `AskRefused` where it refuses, or ends without an answer; `TimeoutError` after
+    `timeout` (durable); `NotFound` where there is no such workflow, or it has ended. It has no `key`, here.
+    """
+    strand = _strand("ask")
+    return strand.ask(requests.ask(strand.execution, to, topic, message, type, timeout, key))
+
+
+@final
+class Request(requests.AnyRequest[T_co]):
+    """What a workflow was asked: got by `sync.recv(topic, type=sync.Request[int])`. Answer it once.
+
+    What is never answered is refused when the workflow ends, however it does.
+    """
+
+    def reply(self, answer: object, /) -> None:
+        """Answer. When this returns, the answer is durable: whoever asked gets it exactly once.
+
+        That nobody waits for it any more is no error; a second answer is a `UsageError`.
+        """
+        _strand("Request.reply").ask(self._replied(answer))
+
+    def refuse(self, reason: str, /) -> None:
+        """Refuse to answer: whoever asked gets `AskRefused` with this reason. Otherwise as `reply`."""
+        _strand("Request.refuse").ask(self._refused(reason))
+
+
 def set_value(name: str, value: object, /) -> None:
     """Publish a value under a name; anybody reads the last one by `handle.get_value(name)`.
 
@@ -76,7 +148,7 @@ def set_value(name: str, value: object, /) -> None:
     """
     running = publishing_attempt("set_value", blocks=True)
     if running is not None:
-        publishing.outlet_of(running).set_value(running, check_name(name, "the name of a value"), value)
+        publishing.outlet_of(running).set_value(running, check_value_name(name), value)
         return
     strand = _strand("set_value")
     strand.ask(publishing.set_value(strand.execution, name, value))
@@ -327,7 +399,9 @@ def _strand(what: str) -> Strand:
         raise WrongContext(f"sync.{what} blocks, and this is async code; here {hint}")
     running = attempt.get()
     where = "this is none" if running is None else f"this is a step ({running.step})"
-    form = _IN_A_STEP_TO_SEND if running is not None and what == "send" else _ELSEWHERE.get(what, _OF_A_FUTURE)
+    form = _ELSEWHERE.get(what, _OF_A_FUTURE)
+    if running is not None and what in _IN_A_STEP:
+        form = _IN_A_STEP[what]
     raise WrongContext(f"sync.{what} works in a def workflow, and {where}; here {form}")
 
 
@@ -336,6 +410,8 @@ _ASYNC: Final = {
     "map": 'write "await asyncio.gather(...)"',
     "submit": 'write "asyncio.create_task(...)"',
     "timeout": 'write "async with asyncio.timeout(...):"',
+    "Request.reply": "take it by everlog.recv(topic, type=everlog.Request[...])",
+    "Request.refuse": "take it by everlog.recv(topic, type=everlog.Request[...])",
     "compensations": 'write "async with everlog.compensations() as undo:"',
     "Future.result": "make a task by asyncio.create_task, and await it",
     "Future.done": "make a task by asyncio.create_task",
@@ -343,12 +419,14 @@ _ASYNC: Final = {
 }
 
 _OF_A_FUTURE: Final = "nothing of the workflow runs; return from it what is wanted"
-_IN_A_STEP_TO_SEND: Final = (
-    'make the step an async def and write "await everlog.send(id, topic, message)", or return it'
-)
+_IN_A_STEP: Final = {
+    "send": 'make the step an async def and write "await everlog.send(id, topic, message)", or return it',
+    "ask": 'make the step an async def and write "await everlog.ask(id, topic, message, timeout=...)"',
+}
 _ELSEWHERE: Final = {
     "recv": "take what is wanted as an argument, or wait for a result by handle.result()",
     "send": 'write "engine.send(id, topic, message)"',
+    "ask": 'write "engine.ask(id, topic, message, timeout=...)"',
     "set_value": "keep it where you like; values belong to workflows",
     "emit": "keep the items where you like; streams belong to workflows",
     "close_stream": "leave it to the workflow: its end closes its streams",

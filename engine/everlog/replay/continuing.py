@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Raw, json, structs
 
+from everlog.core.asks import AGAIN, ANSWER, REPLY
 from everlog.core.codec import digest
 from everlog.core.events import CarriedChild, CarriedMessage, WorkflowContinued, WorkflowCreated
 from everlog.core.heads import InboxRow
@@ -108,7 +109,8 @@ def continued(execution: Execution, continuing: Continuing) -> WorkflowContinued
 
 def carrying(execution: Execution, event: WorkflowContinued, returned: Sequence[InboxRow]) -> WorkflowContinued:
     """Give the event with all that is known here and is not in the store: `returned` are messages of no inbox."""
-    deadline, children = execution.deadline, execution.children
+    deadline, children, told = execution.deadline, execution.children, execution.requests.told
+    kept = [row for row in returned if not row.topic.startswith(_NOT_CARRIED)]
     is_open = deadline is not None and deadline.phase is Phase.OPEN
     ended = {row.source for row in returned if row.topic == CHILD_ENDED}  # who asks for these finds them in the store
     return structs.replace(
@@ -129,11 +131,15 @@ def carrying(execution: Execution, event: WorkflowContinued, returned: Sequence[
                 arrived_at=row.arrived_at,
                 message=Raw(row.payload),
             )
-            for row in returned
-            if row.topic != CHILD_ENDED
+            for row in kept
         ),
+        told=tuple((row.source, row.number) for row in kept if (row.source, row.number) in told),
         closed=tuple(sorted(execution.published.closed)),
     )
+
+
+_NOT_CARRIED: Final = (CHILD_ENDED, REPLY, ANSWER, AGAIN)
+"""Messages for what is over: an end that is looked for again, and what was for just one wait."""
 
 
 def _carried(child: Child) -> CarriedChild:
@@ -155,6 +161,7 @@ def take_up(execution: Execution, event: WorkflowContinued) -> None:
     execution.continued = event
     for child in event.children:
         execution.children.carried(child)
+    execution.requests.told.update(event.told)
     execution.published.closed.update(event.closed)
     execution.published.sealed.update(event.closed)
     execution.published.suffix = f"~{execution.seq}"

@@ -15,6 +15,7 @@ from typing import Final
 from msgspec import Raw, Struct, field
 
 from everlog.core import events
+from everlog.core.asks import AGAIN, ANSWER, REPLY, answer_topic
 from everlog.core.durations import as_datetime
 from everlog.core.events import ABSENT, AnyEvent, WorkflowContinued
 from everlog.core.failures import Failure
@@ -31,6 +32,7 @@ from everlog.replay.operations import (
     DeadlineOperation,
     Operation,
     Phase,
+    ReplyOperation,
     SendOperation,
     StartOperation,
     StepOperation,
@@ -38,6 +40,7 @@ from everlog.replay.operations import (
     WaitOperation,
 )
 from everlog.replay.publishing import Part
+from everlog.replay.requests import not_answered_before, refused_as_taken, refused_at_end, refused_at_once
 from everlog.replay.rests import PAUSED, RUNNING, Rest, attention_at, head_state, is_due
 
 MOST_STARTS: Final = 500
@@ -55,6 +58,8 @@ class Draft(Struct, kw_only=True):
     consumed: Sequence[int] = ()
     sends: list[SendOperation] = field(default_factory=list)
     starts: list[StartOperation] = field(default_factory=list)
+    replies: bool = False
+    """Whether rows of it answer or refuse what the workflow was asked."""
     published: int = 0
     """So many rows, the first ones, are of values and streams."""
     parts: Sequence[Part] = ()
@@ -82,7 +87,7 @@ def draft(
     could not run again. What is chosen as a fact is marked, so that it is chosen once.
     """
     recorded_at = max(now, execution.loop.log_time)
-    obeyed = obey(execution, inbox.orders) if inbox.orders else None
+    obeyed = obey(execution, inbox) if inbox.orders else None
     if obeyed is not None:
         return _after_order(execution, obeyed, recorded_at)
     if execution.paused:
@@ -105,11 +110,12 @@ def draft(
     if execution.ended_steps:
         _take_ended_steps(execution, facts, failed)
     asked = _take_asked(execution, facts) if execution.sends else ()
-    more = consumed or asked or failed or published or parts or settle
+    more = consumed or asked or failed or published or parts or settle or execution.waits.lists
     opens = execution.unrecorded or execution.undispatched or execution.cancelled
     if facts and not (more or opens):
         return Draft(rows=facts, recorded_at=recorded_at, only_rows=True)
-    if not (facts or more or (starting and _must_open(execution)) or attention_at(execution) <= now):
+    wanted = facts or consumed or asked or failed or published or parts or settle or execution.waits.untold
+    if not (wanted or (starting and _must_open(execution)) or attention_at(execution) <= now):
         return None
     rows = _in_order(execution, published, failed, facts, starting=starting)
     if not rows and not consumed and not parts and not settle:
@@ -126,18 +132,31 @@ def _last(execution: Execution, inbox: Inbox, recorded_at: int, *, settle: bool)
         if execution.children.must_look():
             return _drafted(execution, [], recorded_at, progress=False) if settle else None
         execution.outcome = outcome = carrying(execution, outcome, list(inbox.returned()))
+    consumed: list[int] = []
     published, parts = _take_published(execution)
-    rows = [*published, *_closings(execution), *([] if outcome is None else [outcome])]
-    drafted = _drafted(execution, rows, recorded_at, published=(len(published), parts), ended=True)
+    refused = _refused(execution, outcome, inbox, consumed)
+    rows = [*published, *_closings(execution), *refused, *([] if outcome is None else [outcome])]
+    drafted = _drafted(execution, rows, recorded_at, consumed, published=(len(published), parts), ended=True)
     drafted.continues = outcome if isinstance(outcome, WorkflowContinued) else None
     return drafted
+
+
+def _refused(
+    execution: Execution, outcome: object, inbox: Inbox, consumed: list[int]
+) -> Sequence[events.RequestRefused]:
+    """Give the rows that refuse what nobody will answer; what was not taken is for whom the workflow continues as."""
+    if isinstance(outcome, WorkflowContinued):
+        return refused_as_taken(execution, not_answered_before(execution.workflow_id))
+    return refused_at_end(execution, inbox, consumed, _END_STATES[type(outcome)])
 
 
 def _before_it_begins(execution: Execution, inbox: Inbox, recorded_at: int) -> Draft:
     request = next((order for order in inbox.orders if order.topic == CANCEL), None)
     if request is not None:  # its code has not run, and need not
         execution.outcome = events.WorkflowCancelled(reason=reason_of(request), rewind_to=execution.seq)
-        return _drafted(execution, [execution.outcome], recorded_at, ended=True)
+        consumed: list[int] = []
+        rows: list[AnyEvent] = [*refused_at_end(execution, inbox, consumed, "cancelled"), execution.outcome]
+        return _drafted(execution, rows, recorded_at, consumed, ended=True)
     return _drafted(execution, [beginning(execution.environment)], recorded_at)
 
 
@@ -199,6 +218,7 @@ def wants_draft(execution: Execution) -> bool:
         or execution.ended_steps
         or ((published.pending or published.parts or published.values) and published.is_wanted())
         or execution.carried
+        or execution.waits.untold
         or (execution.children.uncertain and execution.children.must_look())
         or execution.paused
         or (execution.undispatched and _must_open(execution))
@@ -238,12 +258,15 @@ def _drafted(
     state, wake_at, topics = RUNNING if progress and not execution.paused else head_state(execution)
     if ended and execution.outcome is not None:
         state = _END_STATES[type(execution.outcome)]
+    if topics and execution.waits.lists:
+        topics = _with_new(execution, rows, topics)
     return Draft(
         rows=rows,
         recorded_at=recorded_at,
         consumed=consumed,
         sends=[operation for operation in asked if isinstance(operation, SendOperation)] if asked else [],
         starts=[operation for operation in asked if isinstance(operation, StartOperation)] if asked else [],
+        replies=any(type(row) in _REPLIES for row in rows),
         published=published[0],
         parts=published[1],
         state=state,
@@ -252,6 +275,18 @@ def _drafted(
         progress=progress,
     )
 
+
+def _with_new(execution: Execution, rows: Sequence[AnyEvent], topics: Sequence[str]) -> Sequence[str]:
+    """Give the topics with those of the waits that these rows list: they are known by the seqs that the rows get."""
+    listed = {
+        answer_topic(execution.seq + place)
+        for place, row in enumerate(rows, start=1)
+        if isinstance(row, events.WaitStarted) and row.title is not None
+    }
+    return sorted({*topics, *listed})
+
+
+_REPLIES: Final[frozenset[type[object]]] = frozenset({events.RequestAnswered, events.RequestRefused})
 
 _REST_AFTER: Final[dict[type[object], Rest]] = {
     events.WorkflowPaused: PAUSED,
@@ -270,7 +305,7 @@ def _arrivals(execution: Execution, now: int, inbox: Inbox, consumed: list[int])
     """Give what has arrived or is due. A message can only be the first fact of a commit: one that is delivered before
     it may cancel the wait, and the message, taken from the inbox already, would be lost."""
     delivers = False
-    for message in inbox.reaching(_awaited(execution)):
+    for message in inbox.reaching(_awaited(execution, inbox)):
         for fact in _due(execution, min(now, message.arrived_at - 1)):
             delivers = True
             yield fact
@@ -290,9 +325,17 @@ def _arrivals(execution: Execution, now: int, inbox: Inbox, consumed: list[int])
                 yield ended
             continue
         wait = _first_wait(execution, message.topic)
-        if wait is not None:
+        if wait is None:
+            if message.topic.startswith((REPLY, ANSWER)):  # what it was for is over
+                consumed.append(message.row)
+        else:
             if delivers:
                 return
+            refused = refused_at_once(execution, wait, message)
+            if refused is not None:
+                consumed.append(message.row)
+                yield refused
+                continue
             delivers = True
             wait.phase = Phase.CLOSING
             consumed.append(message.row)
@@ -304,6 +347,7 @@ def _arrivals(execution: Execution, now: int, inbox: Inbox, consumed: list[int])
                 number=message.number,
                 arrived_at=message.arrived_at,
                 message=Raw(message.payload),
+                just_this=message.topic.startswith((ANSWER, AGAIN)),
             )
     yield from _due(execution, now)
 
@@ -332,18 +376,21 @@ def _due(execution: Execution, until: int) -> Iterator[AnyEvent]:
             yield events.CancelRequested(by="", reason=reason, due_at=due_at)
 
 
-def _awaited(execution: Execution) -> dict[str, int | None]:
+def _awaited(execution: Execution, inbox: Inbox) -> dict[str, int | None]:
     """Give the topics on which something is awaited, with how many messages are: more would reach nobody."""
     awaited: dict[str, int | None] = {CHILD_ENDED: None}
     for wait in execution.waits.values():
         if wait.phase is Phase.OPEN:
-            awaited[wait.topic] = (awaited.get(wait.topic) or 0) + 1
+            for topic in wait.takes_topics():
+                awaited[topic] = (awaited.get(topic) or 0) + 1
+    for topic in inbox.addressed:
+        awaited.setdefault(topic, None)  # it is consumed, also where what it was for is over
     return awaited
 
 
 def _first_wait(execution: Execution, topic: str) -> WaitOperation | None:
     for wait in execution.waits.values():
-        if wait.topic == topic and wait.phase is Phase.OPEN:
+        if wait.phase is Phase.OPEN and wait.takes_message(topic):
             return wait
     return None
 
@@ -420,14 +467,14 @@ def _take_asked(execution: Execution, facts: list[AnyEvent]) -> list[AskingOpera
             if key is not None:
                 keys.add(key)
         operation.phase = Phase.CLOSING
-        facts.append(_asked(operation))
+        facts.append(operation.row() if isinstance(operation, ReplyOperation) else _asked(operation))
         if not (isinstance(operation, StartOperation) and operation.failure is not None):
             asked.append(operation)
     execution.sends = later
     return asked
 
 
-def _asked(operation: AskingOperation) -> AnyEvent:
+def _asked(operation: SendOperation | StartOperation) -> AnyEvent:
     if isinstance(operation, StartOperation):
         if operation.failure is not None:
             return events.StartFailed(**operation.fields(), error=operation.failure)
@@ -444,6 +491,7 @@ def _asked(operation: AskingOperation) -> AnyEvent:
         message=Raw(operation.payload),
         key=operation.key,
         control=operation.control,
+        ask=operation.ask,
     )
 
 

@@ -139,6 +139,9 @@ def rewind(execution: Execution, recorded_at: int, event: events.WorkflowRewound
     for operation in execution.unrecorded.values():
         operation.recorded = False
         operation.issued_at = execution.now
+        if isinstance(operation, WaitOperation) and operation.opened_as:
+            operation.opened_before = (*operation.opened_before, operation.opened_as)
+            operation.opened_as = 0
         if isinstance(operation, StepOperation):
             operation.attempt, operation.started_attempt, operation.cut_short = 1, 0, 0
             operation.retry_at, operation.dispatched = None, False
@@ -150,13 +153,14 @@ def rewind(execution: Execution, recorded_at: int, event: events.WorkflowRewound
     )
     _set_deadline(execution, event.deadline, inherited=inherited)
     execution.children.rewound(event, execution.seq, void)
+    execution.requests.rewound(void)
     _carry(execution, void)
 
 
 def _carry(execution: Execution, void: Sequence[Stored]) -> None:
     """Find the outcomes, in what is void, of what is open now: of a step only if its input is the same."""
     inputs: dict[str, Any] = {}
-    for _, _, event in void:
+    for seq, _, event in void:
         if isinstance(event, events.ItemsEmitted | events.StreamClosed):
             execution.published.void.setdefault(event.operation, []).append(event)
         identity = getattr(event, "operation", None)
@@ -168,9 +172,10 @@ def _carry(execution: Execution, void: Sequence[Stored]) -> None:
             if isinstance(event, events.StepCompleted) and _is_same(execution, operation, event, opening):
                 execution.carried.append(event)
         elif isinstance(operation, SendOperation) and isinstance(event, events.MessageSent):
-            recorded = (event.to, event.topic, event.key, bytes(event.message))
-            if recorded == (operation.to, operation.topic, operation.key, operation.payload):
-                execution.carried.append(event)
+            recorded = (event.to, event.topic, event.key, event.ask, bytes(event.message))
+            if recorded == (operation.to, operation.topic, operation.key, operation.ask, operation.payload):
+                sent_as = event.sent_as or seq if event.ask else None
+                execution.carried.append(structs.replace(event, sent_as=sent_as))
         elif isinstance(operation, StartOperation) and isinstance(event, events.ChildStarted):
             if same_start(operation, event, execution.environment.codec):
                 execution.carried.append(event)

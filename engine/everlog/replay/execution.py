@@ -44,16 +44,19 @@ from everlog.replay.operations import (
     KeyedOperation,
     Operation,
     Phase,
+    ReplyOperation,
     SendOperation,
     StartOperation,
     StepOperation,
     TimerOperation,
     WaitOperation,
+    Waits,
 )
 from everlog.replay.origins import note_handled, note_recorded
 from everlog.replay.publishing import Published
 from everlog.replay.quarantine import SWALLOWED, keep_aside, refuse_operation
 from everlog.replay.refusals import refuse_behind_workflows
+from everlog.replay.requests import Requests
 from everlog.replay.strands import Strand
 from everlog.replay.tasks import OperationFuture, WorkflowTask
 from everlog.replay.threads import refuse_own_threads
@@ -137,7 +140,7 @@ class Execution:
         self.unrecorded: dict[str, Operation] = {}
         self.called: dict[int, Operation] = {}
         self.steps: dict[str, StepOperation] = {}
-        self.waits: dict[str, WaitOperation] = {}
+        self.waits = Waits()
         self.due: list[tuple[int, int, Operation]] = []
         self.sends: list[AskingOperation] = []
         self.published = Published()
@@ -145,7 +148,7 @@ class Execution:
         self.undispatched: list[StepOperation] = []
         self.dropped_steps: list[StepOperation] = []
         self.randoms: dict[str, Random] = {}
-        self.children = Children()
+        self.children, self.requests = Children(), Requests()
         self.strands: dict[Strand, None] = {}
         """The threads that blocking code of this workflow holds, by their strands; most of them stand still."""
         self.running: Strand | None = None
@@ -261,14 +264,14 @@ class Execution:
             self.unrecorded[identity] = self.steps[identity] = operation
             operation.repeats = self.rewound_at > 0
             self.undispatched.append(operation)
-        elif isinstance(operation, SendOperation | StartOperation):
+        elif isinstance(operation, SendOperation | StartOperation | ReplyOperation):
             self.sends.append(operation)
         elif isinstance(operation, EndOperation):
             self.children.wait(self, operation)
         else:
             self.unrecorded[identity] = operation
             if isinstance(operation, WaitOperation):
-                self.waits[identity] = operation
+                self.waits.add(operation)
                 if operation.due_at is not None:
                     self.push_due(operation.due_at, operation)
         return future
@@ -363,7 +366,7 @@ class Execution:
             if operation.key is not None:
                 self._live_keys.pop(keyed(operation.name, operation.key), None)
         elif isinstance(operation, WaitOperation):
-            self.waits.pop(identity, None)
+            self.waits.forget(identity)
         elif isinstance(operation, StartOperation) and operation.key is not None:
             self._live_keys.pop(keyed(operation.name, operation.key), None)
         elif isinstance(operation, EndOperation):

@@ -11,6 +11,7 @@ from heapq import merge
 from itertools import islice, takewhile
 from operator import attrgetter
 
+from everlog.core.asks import ANSWER, ASK, REPLY
 from everlog.core.heads import InboxRow
 
 _by_row = attrgetter("row")
@@ -19,12 +20,14 @@ _by_row = attrgetter("row")
 class Inbox:
     """Messages in the order of their rows. Orders from outside, control messages, are apart from the rest."""
 
-    __slots__ = ("_by_topic", "_topics", "last_row", "orders")
+    __slots__ = ("_by_topic", "_topics", "addressed", "last_row", "orders")
 
     def __init__(self, messages: Iterable[InboxRow] = ()) -> None:
         self.orders: list[InboxRow] = []
         self.last_row = 0
         """The highest row that ever was in it."""
+        self.addressed: dict[str, None] = {}
+        """The topics of those that are for just one wait."""
         self._by_topic: dict[str, deque[InboxRow]] = {}
         self._topics: dict[int, str | None] = {}
         for message in messages:
@@ -41,6 +44,8 @@ class Inbox:
         self.last_row = max(self.last_row, message.row)
         self._topics[message.row] = None if message.control else message.topic
         found = self.orders if message.control else self._by_topic.setdefault(message.topic, deque())
+        if message.topic.startswith((REPLY, ANSWER)):
+            self.addressed[message.topic] = None
         if not found or found[-1].row < message.row:
             found.append(message)
         else:
@@ -71,10 +76,15 @@ class Inbox:
                 found.remove(next(message for message in found if message.row == row))
             if not found:
                 del self._by_topic[topic]
+                self.addressed.pop(topic, None)
 
     def on(self, topic: str) -> Iterable[InboxRow]:
         """Give the messages on one topic."""
         return self._by_topic.get(topic, ())
+
+    def asks(self) -> Iterator[InboxRow]:
+        """Give the asks, in order."""
+        return merge(*(found for topic, found in self._by_topic.items() if topic.startswith(ASK)), key=_by_row)
 
     def reaching(self, most: Mapping[str, int | None]) -> Iterator[InboxRow]:
         """Give the orders and the first so many messages of each of these topics (None: all), in order."""

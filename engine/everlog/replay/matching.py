@@ -10,7 +10,7 @@ from everlog.core.events import ChildStarted, LargeInput, StartFailed
 from everlog.core.signature import Signature
 from everlog.errors import EverlogError
 from everlog.replay.instances import runnable
-from everlog.replay.operations import SendOperation, StartOperation, StepOperation
+from everlog.replay.operations import ReplyOperation, SendOperation, StartOperation, StepOperation
 from everlog.replay.registry import registered_workflows
 
 if TYPE_CHECKING:
@@ -62,6 +62,18 @@ def same_result(execution: Execution, recorded: bytes, current: bytes) -> bool:
         rebuilt = [codec.encode(codec.decode(payload, declared), declared) for payload in (recorded, current)]
         return canonical(rebuilt[0]) == canonical(rebuilt[1])
     except EverlogError:
+        return False
+
+
+def same_answer(operation: ReplyOperation, recorded: bytes, codec: Codec) -> bool:
+    """Tell whether the recorded answer is that of the operation, compared as inputs are."""
+    current = operation.answer or b"null"
+    if recorded == current or canonical(recorded) == canonical(current):
+        return True
+    try:
+        rebuilt = [_rebuilt_message(operation, payload, codec) for payload in (recorded, current)]
+        return canonical(rebuilt[0]) == canonical(rebuilt[1])
+    except (EverlogError, TypeError):
         return False
 
 

@@ -17,6 +17,8 @@ from everlog.core import events, orders
 from everlog.core.events import AnyEvent
 from everlog.core.heads import InboxRow
 from everlog.replay.execution import Execution
+from everlog.replay.inbox import Inbox
+from everlog.replay.requests import refused_at_end
 
 log: Final = logging.getLogger("everlog")
 
@@ -28,14 +30,15 @@ class Obeyed(Struct, frozen=True, kw_only=True):
     consumed: Sequence[int]
 
 
-def obey(execution: Execution, controls: Sequence[InboxRow]) -> Obeyed | None:
+def obey(execution: Execution, inbox: Inbox) -> Obeyed | None:
     """Give what comes of the first order that is to be obeyed now; None where there is none."""
-    for message in controls:
+    for message in inbox.orders:
         if message.arrived_at < execution.rewound_at:
             return Obeyed(rows=(), consumed=[message.row])
         if message.topic == orders.TERMINATE:
-            return Obeyed(rows=_terminated(execution, message), consumed=[message.row])
-    for message in controls:
+            consumed = [message.row]
+            return Obeyed(rows=_terminated(execution, message, inbox, consumed), consumed=consumed)
+    for message in inbox.orders:
         obeyed = _pausing(execution, message)
         if obeyed is not None:
             return obeyed
@@ -70,12 +73,13 @@ def _pausing(execution: Execution, message: InboxRow) -> Obeyed | None:
             return Obeyed(rows=(), consumed=[message.row])
 
 
-def _terminated(execution: Execution, message: InboxRow) -> list[AnyEvent]:
+def _terminated(execution: Execution, message: InboxRow, inbox: Inbox, consumed: list[int]) -> list[AnyEvent]:
     """Give all rows of the end at once: the request, what closes what is open, and the end."""
     reason = reason_of(message)
     open_now = [*execution.operations.values(), *execution.cancelled.values()]
     return [
         events.TerminateRequested(by=message.source, reason=reason),
         *(operation.closing() for operation in open_now if operation.recorded),
+        *refused_at_end(execution, inbox, consumed, "terminated"),
         events.WorkflowCancelled(reason=reason, terminated=True, rewind_to=execution.seq),
     ]

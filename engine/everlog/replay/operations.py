@@ -6,7 +6,7 @@ ends it was chosen for a commit, and then *ended*; or *cancelled* by the workflo
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from contextvars import Context
 from enum import Enum, auto
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final, Literal
 from msgspec import Raw, Struct
 
 from everlog.core import events
+from everlog.core.asks import answer_topic, answered_again, spoken_topic
 from everlog.core.events import AnyEvent, LargeInput
 from everlog.core.failures import Failure
 from everlog.core.retry import RetryPolicy
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 Site = tuple[str, int]
 """A place in the code: the file and the line."""
 
-Kind = Literal["step", "timer", "wait", "send", "start", "end", "value", "stream", "deadline"]
+Kind = Literal["step", "timer", "wait", "send", "reply", "start", "end", "value", "stream", "deadline"]
 
 
 class NotKept(Enum):
@@ -180,17 +181,85 @@ class WaitOperation(Operation, eq=False, kw_only=True):
 
     topic: str
     due_at: int | None
+    takes: object = None
+    """The type of the value of an ask, where it waits for asks; None: it waits for messages."""
+    asked: str | None = None
+    """The workflow whose answer it waits for, if it does."""
+    title: str | None = None
+    """What people are asked, where it is listed for them."""
+    metadata: Raw = events.ABSENT
+    schema: Raw = events.ABSENT
+    declared: object = None
+    """The type of the message, where it is listed."""
+    opened_as: int = 0
+    """The seq of the row that lists it; 0 before there is one."""
+    opened_before: tuple[int, ...] = ()
+    """The seqs of the rows that did before a rewinding: an answer that was given then, and is unread, is its own."""
 
     kind: ClassVar[Kind] = "wait"
 
     def opening(self) -> AnyEvent:
-        return events.WaitStarted(operation=self.identity, topic=self.topic, due_at=self.due_at)
+        return events.WaitStarted(
+            operation=self.identity,
+            topic=self.topic,
+            due_at=self.due_at,
+            asked=self.asked,
+            title=self.title,
+            metadata=self.metadata,
+            schema=self.schema,
+        )
+
+    def topics(self) -> Iterator[str]:
+        """Give the topics of the messages that it takes."""
+        yield self.topic
+        for seq in (*self.opened_before, self.opened_as):
+            if seq:
+                yield answer_topic(seq)
+
+    def takes_topics(self) -> Iterator[str]:
+        """Give the same as they are in memory, where what was received is received again."""
+        yield from self.topics()
+        if self.title is not None:
+            yield answered_again(self.identity)
+
+    def takes_message(self, topic: str) -> bool:
+        """Tell whether it takes a message on this topic."""
+        return topic == self.topic or (self.title is not None and topic in self.takes_topics())
 
     def closing(self) -> AnyEvent:
         return events.WaitCancelled(operation=self.identity)
 
     def describe(self) -> str:
-        return f"recv({self.topic!r})"
+        if self.asked is not None:
+            return f"the answer of {self.asked!r}"
+        return f"recv({spoken_topic(self.topic)!r})"
+
+
+class Waits(dict[str, WaitOperation]):
+    """The waits that are open, by identity."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.unsure: dict[str, WaitOperation] = {}
+        """Those for answers of workflows that may have ended by the time at which they were asked."""
+        self.untold: dict[str, WaitOperation] = {}
+        """Those that are to be listed, and are not yet."""
+        self.lists = False
+        """Whether any was ever to be listed."""
+
+    def add(self, wait: WaitOperation) -> None:
+        """Add one that was opened."""
+        self[wait.identity] = wait
+        if wait.asked is not None:
+            self.unsure[wait.identity] = wait
+        if wait.title is not None:
+            self.untold[wait.identity] = wait
+            self.lists = True
+
+    def forget(self, identity: str) -> None:
+        """Forget one that is over."""
+        for waits in (self, self.unsure, self.untold):
+            waits.pop(identity, None)
 
 
 class SendOperation(Operation, eq=False, kw_only=True):
@@ -206,6 +275,10 @@ class SendOperation(Operation, eq=False, kw_only=True):
     """Whether it asks the workflow itself for something, which the topic names."""
     optional: bool = False
     """Whether it is well that nobody takes it, where there is nobody."""
+    ask: bool = False
+    """Whether an answer is waited for."""
+    sent_as: int = 0
+    """The number of the message, once it was sent."""
 
     kind: ClassVar[Kind] = "send"
 
@@ -218,7 +291,57 @@ class SendOperation(Operation, eq=False, kw_only=True):
     def describe(self) -> str:
         if self.control:
             return f"{self.topic}({self.to!r})"
-        return f"send({self.to!r}, {self.topic!r}, {self.payload[:200].decode(errors='replace')})"
+        what = "ask" if self.ask else "send"
+        return f"{what}({self.to!r}, {self.topic!r}, {self.payload[:200].decode(errors='replace')})"
+
+
+class ReplyOperation(Operation, eq=False, kw_only=True):
+    """An answer to an ask, or its refusal. Like a send it is done in the commit that follows its drain.
+
+    Who is cancelled while giving it does not take it back: in a replay it may be in the history, or not yet.
+    """
+
+    topic: str
+    source: str
+    number: int
+    answer: bytes | None
+    """None: it is refused."""
+    reason: str
+    reply_to: str | None
+    declared: object
+    """The type of the answer."""
+
+    kind: ClassVar[Kind] = "reply"
+
+    def cancel(self) -> None:
+        self.future = None
+
+    def row(self) -> events.ReplyEvent:
+        """Give the row that says it."""
+        common: dict[str, Any] = {
+            "operation": self.identity,
+            "topic": self.topic,
+            "source": self.source,
+            "number": self.number,
+            "reply_to": self.reply_to,
+        }
+        if self.answer is None:
+            return events.RequestRefused(reason=self.reason, **common)
+        return events.RequestAnswered(answer=Raw(self.answer), **common)
+
+    def opening(self) -> AnyEvent | None:
+        return None
+
+    def closing(self) -> AnyEvent:
+        raise AssertionError("an answer has no opening row that could need closing")
+
+    def describe(self) -> str:
+        said = (
+            f"refuse({self.reason!r})"
+            if self.answer is None
+            else f"reply({self.answer[:200].decode(errors='replace')})"
+        )
+        return f"{said} to the ask of {self.source!r} on topic {self.topic!r}"
 
 
 class StartOperation(Operation, eq=False, kw_only=True):
@@ -285,7 +408,7 @@ class EndOperation(Operation, eq=False, kw_only=True):
         return f"the end of child {self.child.id!r}"
 
 
-AskingOperation = SendOperation | StartOperation
+AskingOperation = SendOperation | StartOperation | ReplyOperation
 """What is asked of others: written as done together with its effect."""
 
 KeyedOperation = StepOperation | StartOperation

@@ -14,7 +14,7 @@ from everlog.core.codec import ANY
 from everlog.core.durations import SECOND, Duration, as_datetime, from_datetime, microseconds
 from everlog.core.names import check_id, check_name
 from everlog.errors import WrongContext
-from everlog.replay import asking, calling, continuing, publishing, starting
+from everlog.replay import asking, calling, continuing, publishing, receiving, requests, starting
 from everlog.replay.asking import NO_DEFAULT
 from everlog.replay.compensations import Compensations
 from everlog.replay.context import active, attempt
@@ -38,15 +38,54 @@ D = TypeVar("D")
 if TYPE_CHECKING:  # for the checkers coroutine functions, so that they find a forgotten await
 
     @overload
-    async def recv(topic: str, /, *, timeout: Duration | None = None) -> Any: ...
+    async def recv(
+        topic: str, /, *, timeout: Duration | None = None, title: str | None = None, metadata: object = None
+    ) -> Any: ...
     @overload
-    async def recv(topic: str, /, *, timeout: Duration, default: object) -> Any: ...
+    async def recv(
+        topic: str, /, *, timeout: Duration, default: object, title: str | None = None, metadata: object = None
+    ) -> Any: ...
     @overload
-    async def recv(topic: str, /, *, type: TypeForm[T], timeout: Duration | None = None) -> T: ...
+    async def recv(
+        topic: str,
+        /,
+        *,
+        type: TypeForm[T],
+        timeout: Duration | None = None,
+        title: str | None = None,
+        metadata: object = None,
+    ) -> T: ...
     @overload
-    async def recv(topic: str, /, *, type: TypeForm[T], timeout: Duration, default: D) -> T | D: ...
-    async def recv(topic: str, /, *, type: Any = None, timeout: Duration | None = None, default: Any = None) -> Any: ...
+    async def recv(
+        topic: str,
+        /,
+        *,
+        type: TypeForm[T],
+        timeout: Duration,
+        default: D,
+        title: str | None = None,
+        metadata: object = None,
+    ) -> T | D: ...
+    async def recv(
+        topic: str,
+        /,
+        *,
+        type: Any = None,
+        timeout: Duration | None = None,
+        default: Any = None,
+        title: str | None = None,
+        metadata: object = None,
+    ) -> Any: ...
     async def send(to: str, topic: str, message: object, /, *, key: str | None = None) -> None: ...
+    @overload
+    async def ask(to: str, topic: str, message: object, /, *, timeout: Duration, key: str | None = None) -> Any: ...
+    @overload
+    async def ask(
+        to: str, topic: str, message: object, /, *, type: TypeForm[T], timeout: Duration, key: str | None = None
+    ) -> T: ...
+    async def ask(
+        to: str, topic: str, message: object, /, *, type: Any = None, timeout: Duration, key: str | None = None
+    ) -> Any: ...
     async def set_value(name: str, value: object, /) -> None: ...
     async def emit(stream: str, /, *items: object) -> None: ...
     async def close_stream(stream: str, /) -> None: ...
@@ -60,13 +99,17 @@ if TYPE_CHECKING:  # for the checkers coroutine functions, so that they find a f
 
 else:  # an operation is drawn where it is called, not where it is awaited
 
-    def recv(topic, /, *, type=ANY, timeout=None, default=NO_DEFAULT):
+    def recv(topic, /, *, type=ANY, timeout=None, default=NO_DEFAULT, title=None, metadata=None):
         """Wait for the next message on a topic: each is received once, those of one sender in the order sent.
 
         After `timeout` (seconds or timedelta; durable; 0 only looks) gives `default`, or raises `TimeoutError` where
         there is none. `type` is any type form; a message that does not fit it makes the workflow stuck, not lost.
+        With `type=Request[...]` it waits for an ask instead, to be answered; one that does not fit is refused.
+        With a `title` the wait is listed by `waits()` of engines and clients while it is open, with `metadata` (any
+        value that can be recorded), and may be answered there by its token.
         """
-        return asking.receive(_awaiting("recv"), topic, type, timeout, default)
+        execution = _awaiting("recv")
+        return receiving.receive(execution, topic, type, timeout, default, title=title, metadata=metadata)
 
     def send(to, topic, message, /, *, key=None):
         """Send a message to a workflow. When this returns it is in the other's inbox, exactly once.
@@ -78,6 +121,18 @@ else:  # an operation is drawn where it is called, not where it is awaited
         if active.execution is None and running is not None and running.post is not None:
             return running.post(to, topic, message, key=key)
         return asking.send(_awaiting("send"), to, topic, message, key)
+
+    def ask(to, topic, message, /, *, type=ANY, timeout, key=None):
+        """Ask a workflow, which takes it by `recv(topic, type=Request[...])`, and give its answer, of this type.
+
+        It is asked exactly once. Raises `AskRefused` where it refuses, or ends without an answer; `TimeoutError` after
+        `timeout` (durable); `NotFound` where there is no such workflow, or it has ended. In an async step it is asked
+        whenever the step runs, so give it a `key` there: asks of the same key to the same workflow are one.
+        """
+        client = _client_of_step()
+        if client is not None:
+            return client.ask(to, topic, message, type=type, timeout=timeout, key=key)
+        return requests.ask(_awaiting("ask"), to, topic, message, type, timeout, key)
 
     def set_value(name, value, /):
         """Publish a value under a name; anybody reads the last one by `handle.get_value(name)`.
@@ -263,10 +318,17 @@ def current() -> Current:
     return Current(_execution("current"), None)
 
 
-_IN_A_STEP: Final = {"send": "sent", "start": "started", "handle": "asked", "enqueue": "started"}
+_IN_A_STEP: Final = {
+    "send": "sent",
+    "ask": "asked",
+    "start": "started",
+    "handle": "asked",
+    "enqueue": "started",
+}
 _FORMS: Final = {
     "recv": 'take what is wanted as an argument, or wait for a result by "await handle.result()"',
     "send": 'write "await engine.send(id, topic, message)"',
+    "ask": 'write "await engine.ask(id, topic, message, timeout=...)"',
     "set_value": "keep it where you like; values belong to workflows",
     "emit": "keep the items where you like; streams belong to workflows",
     "close_stream": "leave it to the workflow: its end closes its streams",

@@ -17,7 +17,7 @@ from msgspec import Raw, Struct, json
 from everlog.core import events
 from everlog.core.codec import SELF, Codec, canonical, digest
 from everlog.core.events import AnyEvent, Publication
-from everlog.core.names import check_name
+from everlog.core.names import check_name, check_value_name
 from everlog.core.published import StreamKind
 from everlog.errors import EverlogError, UsageError, WrongContext
 from everlog.replay.asking import PREVIEW, site
@@ -258,7 +258,7 @@ _elements: Final = json.Decoder(list[Raw])
 
 def set_value(execution: Execution, name: str, value: object) -> Coroutine[Any, Any, None]:
     """Draw the operation of a `set_value`."""
-    check_name(name, "the name of a value")
+    check_value_name(name)
     identity = execution.loop.branch().draw("set_value")
     return _ask(execution, _made(ValueOperation, execution, identity, name, (value,)))
 
@@ -331,7 +331,7 @@ def emit_in_step(running: Attempt, stream: str, items: tuple[object, ...]) -> Aw
 
 async def later(running: Attempt, name: str, value: object) -> None:
     """Hand over what an attempt of a step sets."""
-    outlet_of(running).set_value(running, check_name(name, "the name of a value"), value)
+    outlet_of(running).set_value(running, check_value_name(name), value)
 
 
 def outlet_of(running: Attempt) -> Outlet:

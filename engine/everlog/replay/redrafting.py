@@ -21,6 +21,7 @@ def undeliverable(drafted: Draft, index: int, error: Failure) -> None:
                 message=row.message,
                 key=row.key,
                 control=row.control,
+                ask=row.ask,
                 error=error,
             )
 

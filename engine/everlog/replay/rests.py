@@ -22,6 +22,9 @@ PAUSED: Final[Rest] = ("paused", None, ())
 SETTLE: Final = 100_000
 """An operation that is open for so long (microseconds) gets its row without waiting for another commit."""
 
+SURE_AFTER: Final = 1_000_000
+"""So long (microseconds) after an ask was sent, its message is seen by whoever ends the workflow that was asked."""
+
 
 def attention_at(execution: Execution) -> float:
     """Give when the next draft is due if nothing else happens: a timer, or a row that is to be settled."""
@@ -35,6 +38,9 @@ def attention_at(execution: Execution) -> float:
         if isinstance(operation, StepOperation) and operation.needs_slot():
             continue
         earliest = min(earliest, operation.issued_at + SETTLE)
+        break
+    for wait in execution.waits.unsure.values():  # the first is the oldest
+        earliest = min(earliest, wait.issued_at + SURE_AFTER)
         break
     if execution.cancelled and any(operation.recorded for operation in execution.cancelled.values()):
         earliest = min(earliest, execution.now + SETTLE)
@@ -54,6 +60,7 @@ def head_state(execution: Execution) -> Rest:
         return RUNNING
     if (
         execution.children.must_look()
+        or execution.waits.unsure
         or execution.sends
         or execution.ended_steps
         or execution.carried
@@ -63,7 +70,7 @@ def head_state(execution: Execution) -> Rest:
     while execution.due and not is_due(*execution.due[0]):
         heapq.heappop(execution.due)
     wake_at = execution.due[0][0] if execution.due else None
-    topics = {wait.topic for wait in execution.waits.values()}
+    topics = {topic for wait in execution.waits.values() for topic in wait.topics()}
     if execution.children.awaited:
         topics.add(CHILD_ENDED)
     return "waiting", wake_at, sorted(topics)

@@ -27,6 +27,7 @@ from everlog.runtime.queue_handles import QueueChanges, QueueCounts, QueueStatus
 from everlog.runtime.schedules import ScheduleStatus
 from everlog.runtime.status import HistoryEvent, ShownState, WorkflowStatus
 from everlog.runtime.streams import StreamItem, StreamReset
+from everlog.runtime.waits import Wait
 from everlog.store import Store
 
 if TYPE_CHECKING:
@@ -105,9 +106,41 @@ class Client:
         """
         self._portal.call(lambda: self._client.send(to, topic, message, key=key))
 
+    @overload
+    def ask(self, to: str, topic: str, message: object, /, *, timeout: Duration, key: str | None = None) -> Any: ...
+    @overload
+    def ask(
+        self, to: str, topic: str, message: object, /, *, type: TypeForm[T], timeout: Duration, key: str | None = None
+    ) -> T: ...
+    def ask(
+        self, to: str, topic: str, message: object, /, *, type: Any = ANY, timeout: Duration, key: str | None = None
+    ) -> Any:
+        """Ask a workflow, which takes it by `recv(topic, type=Request[...])`, and give its answer, of this type.
+
+        Raises `AskRefused` where it refuses, or ends without an answer; `TimeoutError` after `timeout`; `NotFound`
+        where there is no such workflow, or it has ended. With a `key`, asks of the same key to the same workflow are
+        one: it is taken once, and all have the same answer, also later.
+        """
+        return self._portal.call(lambda: self._client.ask(to, topic, message, type=type, timeout=timeout, key=key))
+
     def workflows(self, *, state: ShownState | None = None, name: str | None = None) -> Listing[WorkflowStatus]:
         """Give the workflows, newest first, of one state or name where those are given."""
         return Listing(self._portal, self._client.workflows(state=state, name=name))
+
+    def waits(self, *, topic: str | None = None, workflow_id: str | None = None) -> Listing[Wait]:
+        """Give what workflows wait for that has a title (`recv(topic, title=...)`), the longest first.
+
+        Of one topic or workflow where those are given.
+        """
+        return Listing(self._portal, self._client.waits(topic=topic, workflow_id=workflow_id))
+
+    def answer(self, token: str, message: object, /) -> None:
+        """Bring an answer to just the wait that the token names; when this returns, it is in the workflow's inbox.
+
+        Each wait is answered once: `NotFound` where it was answered or is over. `UsageError` where the answer does not
+        fit what is waited for, as far as that can be told here, or the token was changed.
+        """
+        self._portal.call(lambda: self._client.answer(token, message))
 
     def queue(self, queue: Queue | str, /) -> QueueHandle:
         """Give the handle of a queue, by its object or its name. It asks nothing."""
@@ -255,6 +288,16 @@ class Handle(Generic[T_co]):
     def send(self, topic: str, message: object, /, *, key: str | None = None) -> None:
         """Send the workflow a message; see `Client.send`."""
         self._portal.call(lambda: self._handle.send(topic, message, key=key))
+
+    @overload
+    def ask(self, topic: str, message: object, /, *, timeout: Duration, key: str | None = None) -> Any: ...
+    @overload
+    def ask(
+        self, topic: str, message: object, /, *, type: TypeForm[T], timeout: Duration, key: str | None = None
+    ) -> T: ...
+    def ask(self, topic: str, message: object, /, *, type: Any = ANY, timeout: Duration, key: str | None = None) -> Any:
+        """Ask the workflow and give its answer; see `Client.ask`."""
+        return self._portal.call(lambda: self._handle.ask(topic, message, type=type, timeout=timeout, key=key))
 
     @overload
     def get_value(self, name: str, /, *, timeout: Duration | None = None) -> Any: ...
@@ -412,6 +455,16 @@ class InnerHandle(Handle[T_co]):
     def send(self, topic: str, message: object, /, *, key: str | None = None) -> None:
         """Send the workflow a message; see `sync.send`."""
         self._strand("send").ask(self._inner.send(topic, message, key=key))
+
+    @overload
+    def ask(self, topic: str, message: object, /, *, timeout: Duration, key: str | None = None) -> Any: ...
+    @overload
+    def ask(
+        self, topic: str, message: object, /, *, type: TypeForm[T], timeout: Duration, key: str | None = None
+    ) -> T: ...
+    def ask(self, topic: str, message: object, /, *, type: Any = ANY, timeout: Duration, key: str | None = None) -> Any:
+        """Ask the workflow and give its answer; see `sync.ask`."""
+        return self._strand("ask").ask(self._inner.ask(topic, message, type=type, timeout=timeout, key=key))
 
     def cancel(self, *, reason: str = "") -> None:
         """Ask the workflow to stop; when this returns, it is asked. Nothing happens if it has ended."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, ParamSpec, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
 
 import msgspec
 
 from everlog.core import events
 from everlog.core.codec import ANY, SELF, Codec, JsonCodec
+from everlog.core.durations import Duration
 from everlog.core.events import EndEvent
 from everlog.core.names import check_id, check_name, check_topic, time_ordered_id
 from everlog.core.schedules import Schedule
@@ -25,6 +26,7 @@ from everlog.replay.registry import defining_packages
 from everlog.replay.sizes import check_size
 from everlog.replay.starting import check_passed
 from everlog.runtime import schedules
+from everlog.runtime.asking import ask
 from everlog.runtime.backends import Durability, open_store
 from everlog.runtime.committer import PendingPost
 from everlog.runtime.controls import Controls
@@ -35,9 +37,11 @@ from everlog.runtime.outside import outside, refuse_in_workflow
 from everlog.runtime.queue_controls import QueueControls
 from everlog.runtime.queue_handles import QueueHandle, queues_of
 from everlog.runtime.readers import Reader
+from everlog.runtime.residents import Resident
 from everlog.runtime.schedules import ScheduleHandle, ScheduleStatus
 from everlog.runtime.shell import Shell
 from everlog.runtime.status import SHOWN, ShownState, WorkflowStatus, states_of, statuses_of
+from everlog.runtime.waits import Wait, answer, list_waits
 from everlog.store import (
     NewMessage,
     PostOutcome,
@@ -45,6 +49,9 @@ from everlog.store import (
     Undeliverable,
     WorkflowQuery,
 )
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeForm
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -80,6 +87,7 @@ class Client:
         self._shell: Shell | None = None
         self._process = 0
         self._sent = 0
+        self.signing_key = ""  # of tokens of waits, once it was asked for
         self.name = ""
         """By which it signs what it writes."""
         self.controls = Controls(self)
@@ -130,7 +138,7 @@ class Client:
 
     async def _end(self, shell: Shell) -> None:
         """Bring to an end what runs beside the client, and let go of the store."""
-        await self.ask(partial(self._close, shell))
+        await self.on_thread(partial(self._close, shell))
 
     def _close(self, shell: Shell) -> None:
         """On the engine's thread: stop it."""
@@ -203,7 +211,27 @@ class Client:
         check_size(payload, what)
         if key is not None:
             check_name(key, "the key of a message")
-        await self._post(self._message(to, check_topic(topic), payload, key=key))
+        await self.post(self.message(to, check_topic(topic), payload, key=key))
+
+    @overload
+    async def ask(
+        self, to: str, topic: str, message: object, /, *, timeout: Duration, key: str | None = None
+    ) -> Any: ...
+    @overload
+    async def ask(
+        self, to: str, topic: str, message: object, /, *, type: TypeForm[T], timeout: Duration, key: str | None = None
+    ) -> T: ...
+    @outside
+    async def ask(
+        self, to: str, topic: str, message: object, /, *, type: Any = ANY, timeout: Duration, key: str | None = None
+    ) -> Any:
+        """Ask a workflow, which takes it by `recv(topic, type=Request[...])`, and give its answer, of this type.
+
+        Raises `AskRefused` where it refuses, or ends without an answer; `TimeoutError` after `timeout`; `NotFound`
+        where there is no such workflow, or it has ended. With a `key`, asks of the same key to the same workflow are
+        one: it is taken once, and all have the same answer, also later.
+        """
+        return await ask(self, to, topic, message, type, timeout, key)
 
     @outside
     def workflows(self, *, state: ShownState | None = None, name: str | None = None) -> Listing[WorkflowStatus]:
@@ -221,10 +249,27 @@ class Client:
                 before=mark if isinstance(mark, str) else None,
                 limit=PAGE,
             )
-            found, mark = await self.ask(partial(_page, self.store, query))
+            found, mark = await self.on_thread(partial(_page, self.store, query))
             return [one for one in found if state in (None, one.state)], mark
 
         return Listing(page)
+
+    @outside
+    def waits(self, *, topic: str | None = None, workflow_id: str | None = None) -> Listing[Wait]:
+        """Give what workflows wait for that has a title (`recv(topic, title=...)`), the longest first.
+
+        Of one topic or workflow where those are given.
+        """
+        return list_waits(self, topic, workflow_id)
+
+    @outside
+    async def answer(self, token: str, message: object, /) -> None:
+        """Bring an answer to just the wait that the token names; when this returns, it is in the workflow's inbox.
+
+        Each wait is answered once: `NotFound` where it was answered or is over. `UsageError` where the answer does not
+        fit what is waited for, as far as that can be told here, or the token was changed.
+        """
+        await answer(self, token, message)
 
     @outside
     def queue(self, queue: Queue | str, /) -> QueueHandle:
@@ -289,7 +334,7 @@ class Client:
         """The store; used on the engine's thread only."""
         return self._open_shell().store
 
-    async def ask(self, function: Callable[[], T]) -> T:
+    async def on_thread(self, function: Callable[[], T]) -> T:
         """Run a function on the engine's thread and give what it gives."""
 
         def run(resolve: Resolve) -> None:
@@ -340,9 +385,14 @@ class Client:
             raise found
         return found
 
+    def held_here(self, workflow_id: str) -> Resident | None:
+        """Give a workflow that this engine holds in memory; on the engine's thread."""
+        worker = self._open_shell_here().worker
+        return None if worker is None else worker.residents.get(workflow_id)
+
     async def post_control(self, workflow_id: str, topic: str, payload: bytes) -> None:
         """Put an order into the inbox of a workflow."""
-        await self._post(self._message(workflow_id, topic, payload, control=True))
+        await self.post(self.message(workflow_id, topic, payload, control=True))
 
     async def create(self, workflow_id: str, created: events.WorkflowCreated) -> None:
         """Create a workflow, where there is none of that id."""
@@ -418,12 +468,14 @@ class Client:
         answered: T = value
         return answered
 
-    async def _post(self, message: NewMessage) -> None:
+    async def post(self, message: NewMessage) -> PostOutcome:
+        """Put a message into the inbox of a workflow; `NotFound` where there is none that could take it."""
         outcome: PostOutcome = await self._asked(partial(self._post_here, message))
         if isinstance(outcome, Undeliverable):
             if outcome.reason == "unknown":
                 raise NotFound(f"there is no workflow {message.destination!r} in this store; start it first")
             raise NotFound(f"workflow {message.destination!r} has ended; nobody will read the message")
+        return outcome
 
     def _post_here(self, message: NewMessage, resolve: Resolve) -> None:
         shell = self._open_shell_here()
@@ -435,9 +487,10 @@ class Client:
 
         shell.committer.post(PendingPost(message, answer))
 
-    def _message(
+    def message(
         self, to: str, topic: str, payload: bytes, *, key: str | None = None, control: bool = False
     ) -> NewMessage:
+        """Make a message of this client's."""
         self._sent += 1
         return NewMessage(
             destination=check_id(to),

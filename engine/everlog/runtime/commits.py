@@ -8,26 +8,33 @@ from typing import Final
 import msgspec
 
 from everlog.core import events
+from everlog.core.asks import ASK, ask_topic
 from everlog.core.events import (
     TAGS,
     AnyEvent,
     EndEvent,
+    ReplyEvent,
     WhenParentEnds,
+    WorkflowRewound,
     encode_event,
     type_of,
 )
 from everlog.core.heads import ENDED, State
 from everlog.core.rewinding import Stored, folded
-from everlog.core.state import WorkflowState, fold
+from everlog.core.state import WorkflowState, fold, row_of
 from everlog.errors import InternalError
 from everlog.replay.drafting import Draft
+from everlog.replay.execution import Execution
+from everlog.replay.operations import WaitOperation
+from everlog.replay.requests import asked_message, not_answered, refused
 from everlog.runtime.claims import creation
 from everlog.runtime.farewells import farewells
 from everlog.runtime.lives import continuation, parting_words
 from everlog.runtime.places import place_of
+from everlog.runtime.replies import replies_of
 from everlog.runtime.residents import Resident
 from everlog.runtime.streams import Placed, place
-from everlog.store import Claimed, Commit, EventRow, Head, NewMessage, NewWorkflow, Place, ValueRow
+from everlog.store import Claimed, Commit, EventRow, Head, InboxRow, NewMessage, NewWorkflow, Place, ValueRow, WaitRow
 
 
 def commit_of(resident: Resident, drafted: Draft, creates: Sequence[NewWorkflow], *, release: bool) -> Commit:
@@ -42,6 +49,14 @@ def commit_of(resident: Resident, drafted: Draft, creates: Sequence[NewWorkflow]
     in_place = drafted.rows if placed is None else _in_place(drafted.rows, placed)
     rows = _event_rows(in_place, before, drafted.recorded_at)
     begins = continuation(drafted, rows)
+    messages = _messages(resident, drafted, rows) if drafted.sends or drafted.state in ENDED else []
+    if begins is not None:
+        messages = parting_words(resident, begins)
+    values = _values(drafted, rows) if drafted.published else []
+    if drafted.replies:
+        answers, kept = replies_of(resident.workflow_id, drafted.rows, rows, resident.execution.requests.told)
+        messages, values = [*messages, *answers], [*values, *kept]
+    execution = resident.execution
     return Commit(
         workflow_id=resident.workflow_id,
         token=resident.token,
@@ -54,11 +69,11 @@ def commit_of(resident: Resident, drafted: Draft, creates: Sequence[NewWorkflow]
         if drafted.consumed
         else (),  # others were taken before a rewinding
         creates=creates,
-        messages=_messages(resident, drafted, rows)
-        if drafted.sends or drafted.state in ENDED
-        else (() if begins is None else parting_words(resident, begins)),
-        values=_values(drafted, rows) if drafted.published else (),
+        messages=messages,
+        values=values,
         items=() if placed is None else placed.rows,
+        waits=list(_listed(drafted.rows, rows)) if execution.waits.lists else (),
+        closes=list(_unlisted(execution, drafted.rows)) if execution.waits.lists else (),
         release=release,
         progress=drafted.progress,
         why=_summary(drafted.rows[-1]) if drafted.state in _EXPLAINED else None,
@@ -113,6 +128,9 @@ def outside_commit(
         for position, event in enumerate(written, start=1)
     ]
     end = written[-1] if written else None
+    answers, values = replies_of(head.workflow_id, written, rows, told_in(history))
+    reopens = isinstance(end, EndEvent | WorkflowRewound)
+    open_before = fold(history).open.values() if reopens else ()
     return Commit(
         workflow_id=head.workflow_id,
         token=head.token,
@@ -121,7 +139,9 @@ def outside_commit(
         events=rows,
         wake_at=_begins_at(history, written) if state == "waiting" else None,
         place=_new_place(written),
-        messages=_farewells(head, history, end, rows[-1].seq) if isinstance(end, EndEvent) else (),
+        messages=[*_farewells(head, history, end, rows[-1].seq), *answers] if isinstance(end, EndEvent) else answers,
+        values=values,
+        closes=[one.listed.seq for one in open_before if one.listed is not None],
         why=_summary(end) if end is not None and state in _EXPLAINED else None,
     )
 
@@ -145,9 +165,29 @@ def _farewells(head: Head, history: Sequence[Stored], end: EndEvent, seq: int) -
     return farewells(head.workflow_id, creation(head.workflow_id, history), left, end, seq)
 
 
-def closing(state: WorkflowState) -> list[AnyEvent]:
-    """Give the rows that close what is open in a history."""
-    return [_CLOSING[operation.kind](operation=operation.operation) for operation in state.open.values()]
+def told_in(history: Sequence[Stored]) -> set[tuple[str, int]]:
+    """Give the asks, by source and number, that were answered or refused."""
+    told = {(event.source, event.number) for _, _, event in history if isinstance(event, ReplyEvent)}
+    carried = [event.told for _, _, event in history if isinstance(event, events.WorkflowContinued)]
+    return told.union(*carried)
+
+
+def closing(workflow_id: str, state: WorkflowState, unread: Iterable[InboxRow], how: str) -> list[AnyEvent]:
+    """Give the rows that close what is open in a history, and refuse what is not answered, read or not."""
+    closings = [_CLOSING[operation.kind](operation=operation.operation) for operation in state.open.values()]
+    reason = not_answered(workflow_id, how)
+    taken = [
+        events.RequestRefused(
+            topic=one.topic, source=one.source, number=one.number, reason=reason, reply_to=one.reply_to
+        )
+        for one in state.requests.values()
+    ]
+    return [*closings, *taken, *(refused(row, reason) for row in unread if is_ask(row))]
+
+
+def is_ask(message: InboxRow) -> bool:
+    """Tell whether a message asks something."""
+    return message.topic.startswith(ASK) and not message.control
 
 
 _CLOSING: Final[dict[str, Callable[..., AnyEvent]]] = {
@@ -174,14 +214,28 @@ def _messages(resident: Resident, drafted: Draft, rows: Sequence[EventRow]) -> l
             destination=operation.to,
             source=resident.workflow_id,
             number=seqs[operation.identity],
-            topic=operation.topic,
-            payload=operation.payload,
+            topic=ask_topic(operation.topic) if operation.ask else operation.topic,
+            payload=asked_message(operation.payload) if operation.ask else operation.payload,
             control=operation.control,
             key=operation.key,
             optional=operation.optional,
         )
         for operation in drafted.sends
     ]
+
+
+def _listed(drafted: Sequence[AnyEvent], rows: Sequence[EventRow]) -> Iterator[WaitRow]:
+    for event, row in zip(drafted, rows, strict=True):
+        if isinstance(event, events.WaitStarted) and event.title is not None:
+            yield row_of(event, row.seq, row.recorded_at)
+
+
+def _unlisted(execution: Execution, drafted: Sequence[AnyEvent]) -> Iterator[int]:
+    for event in drafted:
+        if isinstance(event, events.MessageReceived | events.WaitExpired | events.WaitCancelled):
+            wait = execution.operations.get(event.operation) or execution.cancelled.get(event.operation)
+            if isinstance(wait, WaitOperation) and wait.opened_as:
+                yield wait.opened_as
 
 
 def _in_place(rows: Sequence[AnyEvent], placed: Placed) -> Iterator[AnyEvent]:

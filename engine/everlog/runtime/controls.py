@@ -27,7 +27,18 @@ from everlog.runtime.commits import closing, outside_commit
 from everlog.runtime.moving import moved
 from everlog.runtime.reopening import reopening
 from everlog.runtime.standing import is_standing
-from everlog.store import ENDED, Batch, Busy, Deduplicated, Done, EventRow, Head, Store, SupportsDeletion
+from everlog.store import (
+    ENDED,
+    Batch,
+    Busy,
+    Deduplicated,
+    Done,
+    EventRow,
+    Head,
+    Store,
+    SupportsDeletion,
+    SupportsInboxes,
+)
 
 if TYPE_CHECKING:
     from everlog.runtime.client import Client
@@ -67,6 +78,12 @@ class Seen:
         """What it says."""
         return folded(self.history)
 
+    def closing(self, how: str) -> list[AnyEvent]:
+        """Give the rows that come with an end."""
+        store, workflow_id = self._store, self.head.workflow_id
+        unread = store.inbox(workflow_id) if isinstance(store, SupportsInboxes) else ()
+        return closing(workflow_id, self.folded, unread, how)
+
 
 Change = Callable[[Seen], tuple[list[AnyEvent], State] | None]
 """Gives the events that an order is written as and the state that follows; None where it is to be sent."""
@@ -90,7 +107,7 @@ class Controls:
             if seen.head.token is not None or not runs_nowhere:
                 return None  # its code is to hear of it
             end = events.WorkflowCancelled(reason=reason, rewind_to=seen.head.seq)
-            return [*closing(seen.folded), end], "cancelled"
+            return [*seen.closing("cancelled"), end], "cancelled"
 
         return await self._order(workflow_id, orders.CANCEL, reason, change)
 
@@ -103,7 +120,7 @@ class Controls:
                 return None
             asked = events.TerminateRequested(by=self._client.name, reason=reason)
             end = events.WorkflowCancelled(reason=reason, terminated=True, rewind_to=seen.head.seq)
-            return [asked, *closing(seen.folded), end], "cancelled"
+            return [asked, *seen.closing("terminated"), end], "cancelled"
 
         return await self._order(workflow_id, orders.TERMINATE, reason, change)
 
@@ -168,17 +185,17 @@ class Controls:
         if not isinstance(store, SupportsDeletion):
             raise UsageError(f"this store cannot delete workflows: {type(store).__name__} has no delete()")
         deletes: SupportsDeletion = store
-        (head,) = await client.ask(lambda: store.heads([check_id(workflow_id)]))
+        (head,) = await client.on_thread(lambda: store.heads([check_id(workflow_id)]))
         if head is None:
             raise NotFound(f"there is no workflow {workflow_id!r} in this store")
-        return bool(await client.ask(lambda: deletes.delete([workflow_id])))
+        return bool(await client.on_thread(lambda: deletes.delete([workflow_id])))
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
     async def _order(self, workflow_id: str, topic: str, reason: str, change: Change) -> bool:
         if await self._write(workflow_id, lambda seen: None if seen.head.state in ENDED else change(seen)):
             return True
-        (head,) = await self._client.ask(lambda: self._client.store.heads([workflow_id]))
+        (head,) = await self._client.on_thread(lambda: self._client.store.heads([workflow_id]))
         if head is None or head.state in ENDED:
             return False
         try:
@@ -191,7 +208,7 @@ class Controls:
         """Write what the change says; False where it says nothing."""
         check_id(workflow_id)
         for _ in range(TRIES):
-            written = await self._client.ask(lambda: self._write_here(workflow_id, change))
+            written = await self._client.on_thread(lambda: self._write_here(workflow_id, change))
             if not isinstance(written, Busy):
                 return written
             await asyncio.sleep(PAUSE)

@@ -48,7 +48,7 @@ class Creations:
         if isinstance(outcome, str):
             return outcome
         if isinstance(outcome, Exists):
-            recorded = await self._client.ask(partial(first_event, self._client.store, workflow_id))
+            recorded = await self._client.on_thread(partial(first_event, self._client.store, workflow_id))
             error = different_start(recorded, created, definition, self._client.codec, workflow_id)
             if error is not None:
                 raise error
@@ -64,7 +64,7 @@ class Creations:
                 return outcome
             client = self._client
             find = partial(holder_of_key, client.store, outcome.head, created, placing, by=client.name)
-            found = await client.ask(find)
+            found = await client.on_thread(find)
             if isinstance(found, str):
                 return found
             takes_key = found is Otherwise.TAKE_KEY

@@ -35,8 +35,9 @@ def holder_of_key(
     `by` is who starts it: a client, or a workflow with the operation that does. Raises `Duplicate` where none may stand
     for it, and `StoreError`.
     """
-    if found.name != created.name or placing.if_duplicate == "raise":
-        another = "" if found.name == created.name else f", which is a {found.name!r} and not a {created.name!r}"
+    name = _started_as(store, found)
+    if name != created.name or placing.if_duplicate == "raise":
+        another = "" if name == created.name else f", which is a {name!r} and not a {created.name!r}"
         raise Duplicate(
             f"the dedup_key {placing.dedup_key!r} of queue {placing.queue_name()!r} is that of workflow "
             f"{found.workflow_id!r}{another}, until it ends; wait for its end, or choose another key",
@@ -45,6 +46,13 @@ def holder_of_key(
     if placing.if_duplicate != "replace":
         return found.workflow_id
     return _replaced(store, found.workflow_id, created, placing, by, operation)
+
+
+def _started_as(store: Store, head: Head) -> str:
+    """Give the name under which a workflow was started, whatever it has continued as."""
+    rows = store.read(head.workflow_id, limit=1) if head.first_seq > 1 else ()
+    first = decode_event(rows[0].payload) if rows else None
+    return first.name if isinstance(first, WorkflowCreated) else head.name
 
 
 def _replaced(

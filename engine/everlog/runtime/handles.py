@@ -77,7 +77,7 @@ class Handle(Generic[T_co]):
                 raise NotFound(f"there is no workflow {self._id!r} in this store")
             return full_status(store, head)
 
-        return await self._client.ask(read)
+        return await self._client.on_thread(read)
 
     @outside
     def history(self, *, after: int = 0) -> Listing[HistoryEvent]:
@@ -85,7 +85,7 @@ class Handle(Generic[T_co]):
 
         async def page(mark: object) -> tuple[list[HistoryEvent], object]:
             start = mark if isinstance(mark, int) else after
-            rows = await self._client.ask(partial(self._client.store.read, self._id, after=start, limit=PAGE))
+            rows = await self._client.on_thread(partial(self._client.store.read, self._id, after=start, limit=PAGE))
             if not rows and mark is None:
                 await self._must_exist()
             return [history_event(row) for row in rows], rows[-1].seq if len(rows) == PAGE else None
@@ -96,6 +96,19 @@ class Handle(Generic[T_co]):
     async def send(self, topic: str, message: object, /, *, key: str | None = None) -> None:
         """Send the workflow a message; see `Client.send`."""
         await self._client.send(self._id, topic, message, key=key)
+
+    @overload
+    async def ask(self, topic: str, message: object, /, *, timeout: Duration, key: str | None = None) -> Any: ...
+    @overload
+    async def ask(
+        self, topic: str, message: object, /, *, type: TypeForm[T], timeout: Duration, key: str | None = None
+    ) -> T: ...
+    @outside
+    async def ask(
+        self, topic: str, message: object, /, *, type: Any = ANY, timeout: Duration, key: str | None = None
+    ) -> Any:
+        """Ask the workflow and give its answer; see `Client.ask`."""
+        return await self._client.ask(self._id, topic, message, type=type, timeout=timeout, key=key)
 
     @overload
     async def get_value(self, name: str, /, *, timeout: Duration | None = None) -> Any: ...
@@ -191,7 +204,7 @@ class Handle(Generic[T_co]):
             raise UsageError(f"workflow {self._id!r} has not ended, so it is kept; cancel or terminate it first")
 
     async def _must_exist(self) -> None:
-        (head,) = await self._client.ask(partial(self._client.store.heads, [self._id]))
+        (head,) = await self._client.on_thread(partial(self._client.store.heads, [self._id]))
         if head is None:
             raise NotFound(f"there is no workflow {self._id!r} in this store")
 

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 from everlog.core.codec import ANY
 from everlog.core.durations import SECOND, Duration, microseconds
 from everlog.core.events import EndEvent, decode_event, encode_event
 from everlog.core.orders import CANCEL
 from everlog.errors import CorruptLog, EverlogError, WrongContext
-from everlog.replay import asking, starting
+from everlog.replay import asking, requests, starting
 from everlog.replay.context import active, attempt
 from everlog.replay.definitions import Step
 from everlog.replay.execution import Execution
 from everlog.runtime.client import Client
 from everlog.runtime.handles import Handle
 from everlog.runtime.status import WorkflowStatus
+
+if TYPE_CHECKING:
+    from typing_extensions import TypeForm
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -53,6 +56,20 @@ class InnerHandle(Handle[T_co]):
     def send(self, topic: str, message: object, /, *, key: str | None = None) -> Coroutine[Any, Any, None]:  # pyright: ignore[reportIncompatibleMethodOverride] - see above
         """Send the workflow a message; see `everlog.send`."""
         return asking.send(self._here("send"), self._id, topic, message, key)
+
+    @overload
+    def ask(
+        self, topic: str, message: object, /, *, timeout: Duration, key: str | None = None
+    ) -> Coroutine[Any, Any, Any]: ...
+    @overload
+    def ask(
+        self, topic: str, message: object, /, *, type: TypeForm[T], timeout: Duration, key: str | None = None
+    ) -> Coroutine[Any, Any, T]: ...
+    def ask(  # pyright: ignore[reportIncompatibleMethodOverride] - see above
+        self, topic: str, message: object, /, *, type: Any = ANY, timeout: Duration, key: str | None = None
+    ) -> Coroutine[Any, Any, Any]:
+        """Ask the workflow and give its answer; see `everlog.ask`."""
+        return requests.ask(self._here("ask"), self._id, topic, message, type, timeout, key)
 
     def cancel(self, *, reason: str = "") -> Coroutine[Any, Any, None]:  # pyright: ignore[reportIncompatibleMethodOverride] - see above
         """Ask the workflow to stop; when this returns, it is asked. Nothing happens if it has ended."""

@@ -13,6 +13,7 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _FORMS: Final = {
     "send": 'write "await everlog.send(id, topic, message)"',
+    "ask": 'write "await everlog.ask(id, topic, message, timeout=...)"',
     "start": "start it outside, or in a step",
     "run": 'make it a step, or write "await workflow.fn(...)" to run it as a part of this one',
     "serve": "call it where the engine was opened",

@@ -50,8 +50,11 @@ class Resting:
 
 
 def may_expire(resident: Resident, now: int) -> bool:
-    """Tell whether something may be due in a workflow that waits for messages."""
+    """Tell whether something may be due in a workflow that waits for messages, or it may end and refuse what it was
+    asked."""
     execution = resident.execution
+    if execution.outcome is not None and (execution.requests.open or execution.requests.told):
+        return True
     return bool(execution.waits or execution.children.awaited) and attention_at(execution) <= now
 
 

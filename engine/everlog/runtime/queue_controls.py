@@ -31,11 +31,11 @@ class QueueControls:
 
     async def know(self, queue: Queue | str) -> QueueRow:
         """Give what is known of a queue."""
-        return await self._client.ask(partial(self._use, queue))
+        return await self._client.on_thread(partial(self._use, queue))
 
     async def look(self, queue: Queue | str) -> QueueRow:
         """Give a queue as it is now."""
-        return await self._client.ask(partial(self._read, queue))
+        return await self._client.on_thread(partial(self._read, queue))
 
     async def rows(self) -> Sequence[QueueRow]:
         """Give all queues as they are now."""
@@ -45,13 +45,13 @@ class QueueControls:
             book.read()
             return list(book.rows.values())
 
-        return await self._client.ask(read)
+        return await self._client.on_thread(read)
 
     async def change(
         self, queue: Queue | str, limits: Mapping[str, Any] | None = None, *, paused: bool | None = None
     ) -> None:
         """Change these of its limits, or whether it is paused."""
-        await self._client.ask(partial(self._change, queue, limits, paused))
+        await self._client.on_thread(partial(self._change, queue, limits, paused))
 
     async def delete(self, name: str) -> bool:
         """Remove a queue; False where it is in use."""
@@ -63,7 +63,7 @@ class QueueControls:
             book.read()
             return done
 
-        return await self._client.ask(delete)
+        return await self._client.on_thread(delete)
 
     async def count(self, queue: Queue | str) -> QueueCounts:
         """Count what is in a queue."""
@@ -73,7 +73,7 @@ class QueueControls:
             (counts,) = self._shell().book.store().count_queues([name])
             return counts
 
-        return await self._client.ask(count)
+        return await self._client.on_thread(count)
 
     # -- on the engine's thread --------------------------------------------------------------------------------------
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from everlog.core.codec import ANY
 from everlog.core.durations import SECOND, Duration, microseconds
-from everlog.core.names import check_name
+from everlog.core.names import RESERVED, check_name, check_value_name
 from everlog.errors import NotFound, UsageError
 from everlog.replay.asking import NO_DEFAULT
 from everlog.runtime.readers import StreamReader, ValueReader, unknown, values_of
@@ -24,7 +24,7 @@ async def read_value(
     client: Client, workflow_id: str, name: str, declared: object, timeout: Duration | None, default: object
 ) -> Any:
     """Give a value as `Handle.get_value` promises."""
-    check_name(name, "the name of a value")
+    check_value_name(name)
     limit = None if timeout is None else microseconds(timeout, what="timeout of get_value") / SECOND
     found = await _look(client, workflow_id, name) if limit == 0 else await _wait(client, workflow_id, name, limit)
     if found is not None and found.value is not None:
@@ -37,7 +37,7 @@ async def read_value(
 
 
 async def _look(client: Client, workflow_id: str, name: str) -> FoundValue:
-    (found,) = await client.ask(lambda: values_of(client.store).find_values([(workflow_id, name)]))
+    (found,) = await client.on_thread(lambda: values_of(client.store).find_values([(workflow_id, name)]))
     if found.state is None:
         raise unknown(workflow_id)
     return found
@@ -54,13 +54,17 @@ async def _wait(client: Client, workflow_id: str, name: str, limit: float | None
 
 async def read_values(client: Client, workflow_id: str) -> Mapping[str, Any]:
     """Give all values as `Handle.values` promises."""
-    rows = await client.ask(lambda: values_of(client.store).values(workflow_id))
+    rows = await client.on_thread(lambda: values_of(client.store).values(workflow_id))
     if not rows:
-        (head,) = await client.ask(lambda: client.store.heads([workflow_id]))
+        (head,) = await client.on_thread(lambda: client.store.heads([workflow_id]))
         if head is None:
             raise unknown(workflow_id)
     what = f"value {{}} of workflow {workflow_id!r}"
-    return {row.name: client.codec.decode(row.payload, ANY, what=what.format(repr(row.name))) for row in rows}
+    return {
+        row.name: client.codec.decode(row.payload, ANY, what=what.format(repr(row.name)))
+        for row in rows
+        if not row.name.startswith(RESERVED)
+    }
 
 
 def open_stream(client: Client, workflow_id: str, name: str, declared: object, start: int) -> Stream[Any]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from everlog.core.events import AnyEvent
-from everlog.core.rewinding import returned
+from everlog.core.asks import answered_again
+from everlog.core.events import AnyEvent, MessageReceived
+from everlog.core.rewinding import Returned, returned
 from everlog.replay.definitions import AnyWorkflow
 from everlog.replay.drafting import Draft
 from everlog.replay.execution import Execution
@@ -84,10 +85,16 @@ def received_again(workflow_id: str, history: History) -> list[InboxRow]:
             destination=workflow_id,
             source=message.source,
             number=message.number,
-            topic=message.topic,
+            topic=_topic_of(message),
             payload=bytes(message.message),
             control=False,
             arrived_at=message.arrived_at,
         )
         for position, message in enumerate(back, start=-len(back))
     ]
+
+
+def _topic_of(message: Returned) -> str:
+    if isinstance(message, MessageReceived) and message.just_this:
+        return answered_again(message.operation)
+    return message.topic

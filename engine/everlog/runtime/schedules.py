@@ -81,7 +81,7 @@ class ScheduleHandle:
     async def status(self) -> ScheduleStatus:
         """Give where the schedule is, and why."""
         stored = await self._stored()
-        return schedule_status(self._name, stored, await self._client.ask(lambda: self._client.store.now()))
+        return schedule_status(self._name, stored, await self._client.on_thread(lambda: self._client.store.now()))
 
     @outside
     async def upcoming(self, count: int = 5) -> list[datetime]:
@@ -117,7 +117,7 @@ class ScheduleHandle:
     async def trigger(self) -> Handle[Any]:
         """Start its workflow now, whether it is paused or not, and give the handle. Its plan stays as it is."""
         stored, client = await self._stored(), self._client
-        now = await client.ask(lambda: client.store.now())
+        now = await client.on_thread(lambda: client.store.now())
         workflow_id = extra_id(self._name, now, client.host.token())
         await client.create(workflow_id, created_by(stored, now, client.host))
         return Handle(client, workflow_id)
@@ -131,7 +131,7 @@ class ScheduleHandle:
         """
         first, last = from_datetime(start, what="start"), from_datetime(end, what="end") - 1
         stored, client = await self._stored(), self._client
-        now = await client.ask(lambda: client.store.now())
+        now = await client.on_thread(lambda: client.store.now())
         if last >= now:
             raise UsageError(f"the ticks of schedule {self._name!r} until {end} are not all past: give an end that is")
         found = islice(stored.timing.ticks(first - 1, last), MOST_AT_ONCE + 1)
@@ -157,7 +157,7 @@ class ScheduleHandle:
         await self._change(lambda stored, now: None)
 
     async def _stored(self) -> StoredSchedule:
-        return await self._client.ask(lambda: decode(self._row(_kept(self._client)).payload, self._name))
+        return await self._client.on_thread(lambda: decode(self._row(_kept(self._client)).payload, self._name))
 
     def _row(self, store: SupportsSchedules) -> ScheduleRow:
         found = store.schedules([self._name])
@@ -166,7 +166,7 @@ class ScheduleHandle:
         return found[0]
 
     async def _change(self, change: Callable[[StoredSchedule, int], StoredSchedule | None]) -> None:
-        await self._client.ask(partial(self._change_here, change))
+        await self._client.on_thread(partial(self._change_here, change))
 
     def _change_here(self, change: Callable[[StoredSchedule, int], StoredSchedule | None]) -> None:
         """On the engine's thread: write what a schedule becomes, or remove it, whoever else writes it meanwhile."""
@@ -212,7 +212,7 @@ async def create_schedule(
     )
     if definition.placing.queue is not None:
         await client.queue(definition.placing.queue).status()  # which raises where there is no such queue
-    await client.ask(partial(_create_here, client, name, wanted, definition))
+    await client.on_thread(partial(_create_here, client, name, wanted, definition))
     return ScheduleHandle(client, name)
 
 
@@ -265,7 +265,7 @@ def listed(client: Client) -> Listing[ScheduleStatus]:
             after = mark if isinstance(mark, str) else None
             return _kept(client).schedules(after=after, limit=PAGE), client.store.now()
 
-        rows, now = await client.ask(read)
+        rows, now = await client.on_thread(read)
         found = [schedule_status(row.name, decode(row.payload, row.name), now) for row in rows]
         return found, rows[-1].name if len(rows) == PAGE else None
 

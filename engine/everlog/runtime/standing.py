@@ -18,7 +18,7 @@ from everlog.core.heads import ENDED, InboxRow, State
 from everlog.core.rewinding import folded
 from everlog.core.state import WorkflowState
 from everlog.replay.obeying import reason_of
-from everlog.runtime.commits import closing, outside_commit
+from everlog.runtime.commits import closing, is_ask, outside_commit
 from everlog.runtime.residents import History
 from everlog.store import Claimed, Commit, Head
 
@@ -50,11 +50,11 @@ def obedient_commit(claimed: Claimed, history: History, now: int) -> Commit:
     """Give the commit by which a workflow that stands obeys the orders that it was claimed for."""
     head, state = claimed.head, folded(history)
     controls = [message for message in claimed.inbox if message.control]
-    rows = _rows(head, state, _valid(controls, history))
+    rows = _rows(head, state, _valid(controls, history), [message for message in claimed.inbox if is_ask(message)])
     commit = outside_commit(head, history, rows, _state_after(head.state, state, rows), now)
-    return msgspec.structs.replace(
-        commit, consumed=[message.row for message in controls], release=True, progress=commit.state in ENDED
-    )
+    ended = commit.state in ENDED
+    consumed = [message.row for message in claimed.inbox if message.control or (ended and is_ask(message))]
+    return msgspec.structs.replace(commit, consumed=consumed, release=True, progress=ended)
 
 
 def _valid(controls: Sequence[InboxRow], history: History) -> list[InboxRow]:
@@ -73,13 +73,13 @@ def _valid(controls: Sequence[InboxRow], history: History) -> list[InboxRow]:
     return valid
 
 
-def _rows(head: Head, state: WorkflowState, controls: Sequence[InboxRow]) -> list[AnyEvent]:
+def _rows(head: Head, state: WorkflowState, controls: Sequence[InboxRow], asked: Sequence[InboxRow]) -> list[AnyEvent]:
     rows: list[AnyEvent] = []
     paused = state.paused_at is not None
     for message in sorted(controls, key=lambda message: message.topic != orders.TERMINATE):
         match message.topic:
             case orders.TERMINATE | orders.CANCEL:
-                return [*rows, *_ending(head, state, message)]
+                return [*rows, *_ending(head, state, message, asked)]
             case orders.PAUSE if not paused:
                 rows.append(events.WorkflowPaused(by=message.source, asked_at=message.arrived_at))
                 paused = True
@@ -95,11 +95,12 @@ def _rows(head: Head, state: WorkflowState, controls: Sequence[InboxRow]) -> lis
     return rows
 
 
-def _ending(head: Head, state: WorkflowState, message: InboxRow) -> list[AnyEvent]:
+def _ending(head: Head, state: WorkflowState, message: InboxRow, asked: Sequence[InboxRow]) -> list[AnyEvent]:
     reason, terminated = reason_of(message), message.topic == orders.TERMINATE
+    how = "terminated" if terminated else "cancelled"
     end = events.WorkflowCancelled(reason=reason, terminated=terminated, rewind_to=head.seq)
-    asked: list[AnyEvent] = [events.TerminateRequested(by=message.source, reason=reason)] if terminated else []
-    return [*asked, *closing(state), end]
+    ordered: list[AnyEvent] = [events.TerminateRequested(by=message.source, reason=reason)] if terminated else []
+    return [*ordered, *closing(head.workflow_id, state, asked, how), end]
 
 
 def _state_after(before: State, state: WorkflowState, rows: Sequence[AnyEvent]) -> State:

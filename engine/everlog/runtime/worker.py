@@ -36,6 +36,7 @@ from everlog.runtime.outputs import Outputs
 from everlog.runtime.parking import PARK_AFTER, Resting, is_worth_parking, may_expire
 from everlog.runtime.preparing import can_prepare, prepare
 from everlog.runtime.queue_book import QueueBook
+from everlog.runtime.replies import look_for_answers
 from everlog.runtime.residents import NEVER, History, Resident, received_again
 from everlog.runtime.reunions import look_for_children
 from everlog.runtime.settings import WorkerSettings
@@ -280,6 +281,8 @@ class Worker:
         looks = execution.children.uncertain and not (execution.paused or self.draining)
         if looks and look_for_children(resident, self._store):
             self.claim_wanted = self.admission.wanted = True
+        if execution.waits.unsure and not execution.paused:
+            look_for_answers(resident, self._store, now, self.read_inbox)
         drafted = draft(execution, now, resident.inbox, starting=self._starting)
         if drafted is None:
             self._dispatch(resident)

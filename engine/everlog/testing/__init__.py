@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         StoreConformance,
         StreamsConformance,
         ValuesConformance,
+        WaitsConformance,
     )
     from everlog.testing.faults import Crash, FaultyStore
     from everlog.testing.store_machine import StoreMachine
@@ -31,6 +32,7 @@ __all__ = [
     "StoreMachine",
     "StreamsConformance",
     "ValuesConformance",
+    "WaitsConformance",
     "watch_calls",
 ]
 
@@ -44,6 +46,7 @@ _MODULES = {
     "StoreMachine": "everlog.testing.store_machine",
     "StreamsConformance": "everlog.testing.conformance",
     "ValuesConformance": "everlog.testing.conformance",
+    "WaitsConformance": "everlog.testing.conformance",
     "watch_calls": "everlog.testing.calls",
 }
 

@@ -15,8 +15,8 @@ A backend adopts it in ten lines:
             yield another
             another.close()
 
-`ValuesConformance`, `StreamsConformance`, `QueuesConformance` and `SchedulesConformance` are adopted in the same way,
-by stores that keep values, streams and schedules, and that have queues.
+`ValuesConformance`, `StreamsConformance`, `WaitsConformance`, `QueuesConformance` and `SchedulesConformance` are
+adopted in the same way, by stores that keep values, streams and schedules, list waits, and that have queues.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ pytest.register_assert_rewrite(
     "everlog.testing.contract_schedules",
     "everlog.testing.contract_streams",
     "everlog.testing.contract_values",
+    "everlog.testing.contract_waits",
     "everlog.testing.contract_workers",
 )
 
@@ -53,6 +54,7 @@ from everlog.testing.contract_places import PlaceContract  # noqa: E402 - see ab
 from everlog.testing.contract_schedules import ScheduleContract  # noqa: E402 - see above
 from everlog.testing.contract_streams import StreamContract  # noqa: E402 - see above
 from everlog.testing.contract_values import ValueContract  # noqa: E402 - see above
+from everlog.testing.contract_waits import WaitContract  # noqa: E402 - see above
 from everlog.testing.contract_workers import WorkerContract  # noqa: E402 - see above
 
 
@@ -95,6 +97,10 @@ class StoreConformance(
 
 class ValuesConformance(_Conformance, ValueContract):
     """What a store promises that keeps values: `SupportsValues`."""
+
+
+class WaitsConformance(_Conformance, WaitContract):
+    """What a store promises that lists waits, and lets inboxes be read: `SupportsWaits`, `SupportsInboxes`."""
 
 
 class StreamsConformance(_Conformance, StreamContract):

@@ -20,6 +20,7 @@ from everlog.store import (
     FoundValue,
     Head,
     InboxRow,
+    ListedWait,
     PlaceRow,
     QueueCounts,
     QueueLimits,
@@ -32,10 +33,13 @@ from everlog.store import (
     StreamPage,
     StreamQuestion,
     SupportsDeletion,
+    SupportsInboxes,
     SupportsQueues,
     SupportsStreams,
     SupportsValues,
+    SupportsWaits,
     ValueRow,
+    WaitQuery,
     WorkerRow,
     WorkflowQuery,
 )
@@ -106,6 +110,20 @@ class FaultyStore:
     def unread(self, worker: str, *, after: int = 0) -> Sequence[InboxRow]:
         """Pass on."""
         return self._living().unread(worker, after=after)
+
+    def list_waits(self, query: WaitQuery) -> Sequence[ListedWait]:
+        """Pass on."""
+        return self._with_waits().list_waits(query)
+
+    def signing_key(self, proposed: str) -> str:
+        """Pass on."""
+        return self._with_waits().signing_key(proposed)
+
+    def inbox(self, workflow_id: str) -> Sequence[InboxRow]:
+        """Pass on, to a store that can."""
+        store = self._living()
+        assert isinstance(store, SupportsInboxes), f"{type(store).__name__} lets nobody read inboxes"
+        return store.inbox(workflow_id)
 
     def values(self, workflow_id: str) -> Sequence[ValueRow]:
         """Pass on."""
@@ -236,6 +254,12 @@ class FaultyStore:
         store = self._living()
         if not isinstance(store, SupportsValues):
             raise TypeError(f"{store!r} keeps no values, so there are none to ask for")
+        return store
+
+    def _with_waits(self) -> SupportsWaits:
+        store = self._living()
+        if not isinstance(store, SupportsWaits):
+            raise TypeError(f"{store!r} lists no waits, so there are none to ask for")
         return store
 
     def _with_streams(self) -> SupportsStreams:

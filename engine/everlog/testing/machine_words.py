@@ -92,6 +92,10 @@ class Intent(msgspec.Struct, frozen=True):
     items: Sequence[Emitted] = ()
     placed: Placed | None = None
     """Where the workflow is put, if its state allows that."""
+    waits: int = 0
+    """So many of its events, the first ones, open waits that are listed."""
+    closes: frozenset[int] = frozenset()
+    """Which of its listed waits are closed."""
 
 
 sent = st.builds(
@@ -147,6 +151,8 @@ intents = st.builds(
     st.frozensets(st.sampled_from(VALUES)),
     st.lists(emitted, max_size=3, unique_by=lambda one: one.stream),
     st.none() | places,
+    st.sampled_from((0, 0, 1, 2)),
+    st.frozensets(st.integers(0, 3)),
 )
 limits = st.builds(
     QueueLimits,

@@ -25,15 +25,17 @@ from everlog.store import (
     StreamQuestion,
     StreamRow,
     SupportsDeletion,
-    SupportsQueues,
     SupportsStreams,
     SupportsValues,
+    SupportsWaits,
     ValueRow,
+    WaitQuery,
+    WaitRow,
     WorkerRow,
     WorkflowQuery,
 )
-from everlog.testing import machine_queues
 from everlog.testing import machine_words as words
+from everlog.testing.comparing import content_of
 from everlog.testing.machine_queues import QueueRules, without_second_keys
 from everlog.testing.machine_stores import plain
 from everlog.testing.machine_words import (
@@ -284,12 +286,28 @@ class StoreMachine(QueueRules, ScheduleRules):
             if isinstance(store, SupportsStreams):
                 assert plain(store.read_streams(questions, limit=limit)) == expected, name
 
+    @rule(
+        topic=st.none() | st.sampled_from(TOPICS),
+        workflow_id=st.none() | st.sampled_from(IDS),
+        last=st.none() | st.integers(0, 5),
+        limit=st.integers(1, 3),
+    )
+    def list_waits(self, topic: str | None, workflow_id: str | None, last: int | None, limit: int) -> None:
+        """List a page of waits, from the beginning or after one of them."""
+        listed = self.model.list_waits(WaitQuery())
+        one = None if last is None or last >= len(listed) else listed[last]
+        after = None if one is None else (one.wait.opened_at, one.workflow_id, one.wait.seq)
+        query = WaitQuery(topic=topic, workflow_id=workflow_id, after=after, limit=limit)
+        for name, store in self.stores.items():
+            if isinstance(store, SupportsWaits):
+                assert plain(store.list_waits(query)) == plain(self.model.list_waits(query)), name
+
     @invariant()
     def all_agree(self) -> None:
         """Compare everything that can be read."""
-        expected = _content(self.model)
+        expected = content_of(self.model, IDS, WORKERS)
         for name, store in self.stores.items():
-            found = _content(store)
+            found = content_of(store, IDS, WORKERS)
             for part, value in found.items():
                 assert expected[part] == value, (name, part)
 
@@ -351,7 +369,17 @@ class StoreMachine(QueueRules, ScheduleRules):
             ],
             items=[self._row(workflow_id, emitted) for emitted in intent.items],
             place=place,
+            waits=[self._wait(seq + one) for one in range(1, min(intent.waits, intent.events) + 1)],
+            closes=self._closes(workflow_id, intent.closes),
         )
+
+    def _wait(self, seq: int) -> WaitRow:
+        topic = TOPICS[seq % 2]
+        return WaitRow(seq=seq, operation=f"recv#{seq}", topic=topic, title="May I?", opened_at=self.time // 50)
+
+    def _closes(self, workflow_id: str, places: frozenset[int]) -> list[int]:
+        listed = self.model.list_waits(WaitQuery(workflow_id=workflow_id))
+        return [one.wait.seq for place, one in enumerate(listed) if place in places]
 
     def _row(self, workflow_id: str, emitted: Emitted) -> StreamRow:
         """Give a row that continues its stream, or its last one again."""
@@ -396,22 +424,3 @@ def _with_rows(store: Store, batch: Batch, places: Sequence[frozenset[int]]) -> 
         items = commit.items if isinstance(store, SupportsStreams) else ()
         commits.append(replace(commit, consumed=consumed, items=items))
     return replace(batch, commits=commits)
-
-
-def _content(store: Store) -> dict[str, object]:
-    """Everything that can be read of a store, in comparable form."""
-    content: dict[str, object] = {
-        "heads": plain(store.heads(IDS)),
-        "listing": plain(store.workflows(WorkflowQuery())),
-        "histories": {workflow_id: plain(store.read(workflow_id)) for workflow_id in IDS},
-        "unread": {worker: plain(store.unread(worker)) for worker in WORKERS},
-        # Whether a worker is gone depends on the process, not on the database.
-        "workers": sorted(plain(replace(worker, gone=False)) for worker in store.workers()),
-    }
-    if isinstance(store, SupportsValues):
-        content["values"] = {workflow_id: plain(store.values(workflow_id)) for workflow_id in IDS}
-    if isinstance(store, SupportsStreams):
-        content["streams"] = {workflow_id: plain(store.streams(workflow_id)) for workflow_id in IDS}
-    if isinstance(store, SupportsQueues):
-        content |= machine_queues.content(store)
-    return content

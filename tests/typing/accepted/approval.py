@@ -27,8 +27,14 @@ async def mail(to: str, text: str) -> None: ...
 
 @workflow
 async def claim(employee: str, cents: int) -> str:
+    await everlog.set_value("state", "waiting for approval")
     decision = await everlog.recv(
-        "decision", type=Decision, timeout=timedelta(days=7), default=Decision("reject", by="clock")
+        "decision",
+        type=Decision,
+        timeout=timedelta(days=7),
+        default=Decision("reject", by="clock"),
+        title=f"{employee} asks for {cents / 100:.2f}",
+        metadata={"team": "finance"},
     )
     if decision.verdict == "reject":
         await mail(employee, f"Rejected by {decision.by}. {decision.note}")
@@ -38,14 +44,17 @@ async def claim(employee: str, cents: int) -> str:
 
 async def inbox(client: Client) -> None:
     """What the web page of the finance team does; it needs no workflow code."""
-    async for status in client.workflows(name="claim"):
-        await client.send(status.id, "decision", Decision("approve", by="ann"), key="decision")
+    async for wait in client.waits(topic="decision"):
+        assert wait.title == "bob asks for 42.00", wait.deadline
+        await client.answer(wait.token, Decision("approve", by="ann"))
 
 
 async def main(url: str) -> list[str]:
     async with Engine(url) as engine:
         handle = await engine.start(claim, "bob", 4200)
-        await inbox(engine)
+        assert await handle.get_value("state", type=str) == "waiting for approval"
+        async with Client(url) as client:
+            await inbox(client)
         return [await handle.result()]
 
 

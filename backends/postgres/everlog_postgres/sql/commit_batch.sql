@@ -369,6 +369,32 @@ emitted AS (
     ON CONFLICT (workflow_id, stream, first_offset) DO NOTHING
 ),
 
+listed AS (
+    INSERT INTO everlog.waits (workflow_id, seq, operation, topic, title, opened_at, due_at, metadata, schema)
+    SELECT *
+    FROM unnest(
+        %(wait_ids)s,
+        %(wait_seqs)s,
+        %(wait_operations)s,
+        %(wait_topics)s,
+        %(wait_titles)s,
+        %(wait_times)s,
+        %(wait_dues)s,
+        %(wait_metadata)s,
+        %(wait_schemas)s
+    ) AS wait (workflow_id, seq, operation, topic, title, opened_at, due_at, metadata, schema)
+    WHERE (wait.workflow_id IN (SELECT workflow_id FROM moved)) IS TRUE
+    ON CONFLICT (workflow_id, seq) DO NOTHING
+),
+
+unlisted AS (
+    DELETE FROM everlog.waits
+    USING unnest(%(closed_ids)s, %(closed_seqs)s) AS closed (workflow_id, seq)
+    WHERE waits.workflow_id = closed.workflow_id
+        AND waits.seq = closed.seq
+        AND (closed.workflow_id IN (SELECT workflow_id FROM moved)) IS TRUE
+),
+
 -- An end gives up the place in a queue, and so does who is put into one: it has another then.
 left_queue AS (
     DELETE FROM everlog.queue_places

@@ -1,0 +1,2 @@
+-- A secret of the database.
+SELECT value FROM secrets WHERE name = :name

@@ -1,0 +1,276 @@
+"""Continuing as new together with queues, schedules, asks and waits: what goes on into the next life, and what not."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import everlog
+from everlog import (
+    AskRefused,
+    Engine,
+    Handle,
+    NotFound,
+    Queue,
+    Request,
+    Schedule,
+    WorkflowCancelled,
+    WorkflowFailed,
+    step,
+    workflow,
+)
+from tests.support import events_of, in_state, on_both_stores, projections_fit, run, until
+
+narrow = Queue("lives.narrow", concurrency=1)
+SEEN: list[Any] = []
+TICKS: list[tuple[str, int, datetime]] = []
+FAILING: set[str] = set()
+
+
+@pytest.fixture(autouse=True)
+def nothing_seen() -> None:
+    SEEN.clear()
+    TICKS.clear()
+    FAILING.clear()
+
+
+@step(name="lives.note")
+async def note(what: str, seconds: float) -> None:
+    SEEN.append(what)
+    await asyncio.sleep(seconds)
+    if what in FAILING:
+        raise ValueError(what)
+
+
+@workflow(name="lives.laps")
+async def laps(name: str, left: int) -> str | None:
+    await note(f"{name} {left}", 5)
+    if left:
+        everlog.continue_as_new(last_lap if left == 1 else laps, name, left - 1)
+    return everlog.current().queue
+
+
+@workflow(name="lives.last_lap")
+async def last_lap(name: str, left: int) -> str | None:
+    return await laps.fn(name, left)
+
+
+@on_both_stores
+def test_a_queued_workflow_keeps_its_slot_from_life_to_life(kind: str, tmp_path: Path) -> None:
+    async def program(engine: Engine) -> None:
+        first = await engine.start(laps.options(id="first", queue=narrow), "first", 2)
+        await until(lambda: bool(SEEN))
+        second = await engine.start(laps.options(queue=narrow), "second", 0)
+        assert await first.result() == "lives.narrow"
+        assert await second.result() == "lives.narrow"
+        assert SEEN == ["first 2", "first 1", "first 0", "second 0"]
+        assert len(await events_of(engine, "first", "workflow_continued")) == 2
+        assert (await engine.queue(narrow).counts()).admitted == 0
+        projections_fit(engine.store, "first")
+
+    run(program, kind=kind, folder=tmp_path)
+
+
+@on_both_stores
+def test_a_later_life_that_is_retried_stands_in_its_queue_again_and_under_its_new_name(
+    kind: str, tmp_path: Path
+) -> None:
+    async def program(engine: Engine) -> None:
+        FAILING.add("first 0")
+        first = await engine.start(laps.options(id="first", queue=narrow), "first", 1)
+        with pytest.raises(WorkflowFailed):
+            await first.result()
+        other = await engine.start(laps.options(queue=narrow), "other", 0)
+        await until(lambda: "other 0" in SEEN)
+        await first.retry()
+        status = await first.status()
+        assert (status.state, status.name, status.queue) == ("queued", "lives.last_lap", "lives.narrow")
+        FAILING.clear()
+        await other.result()
+        assert await first.result() == "lives.narrow"
+        assert SEEN == ["first 1", "first 0", "other 0", "first 0"]
+        projections_fit(engine.store, "first")
+
+    run(program, kind=kind, folder=tmp_path)
+
+
+@on_both_stores
+def test_a_later_life_is_still_the_workflow_that_was_started(kind: str, tmp_path: Path) -> None:
+    """Its id and its dedup_key name it, whatever it continues as."""
+
+    async def program(engine: Engine) -> None:
+        keyed = laps.options(id="first", queue=narrow, dedup_key="k")
+        first = await engine.start(keyed, "first", 1)
+        await until(lambda: "first 0" in SEEN)
+        assert (await engine.start(keyed, "first", 1)).id == "first"
+        assert (await engine.start(laps.options(queue=narrow, dedup_key="k"), "other", 0)).id == "first"
+        await first.result()
+        assert (await engine.start(keyed, "first", 1)).id == "first"
+        assert SEEN == ["first 1", "first 0"]
+
+    run(program, kind=kind, folder=tmp_path)
+
+
+@workflow(name="lives.ticking", schedule=Schedule(every=20))
+async def ticking(life: int = 1) -> None:
+    current = everlog.current()
+    TICKS.append((current.workflow_id, life, current.tick))
+    if life < 3:
+        everlog.continue_as_new(ticking, life + 1)
+
+
+@on_both_stores
+def test_all_lives_of_a_scheduled_workflow_have_its_tick(kind: str, tmp_path: Path) -> None:
+    async def program(engine: Engine) -> None:
+        await asyncio.sleep(50)
+        ticks: dict[str, list[tuple[int, datetime]]] = {}
+        for workflow_id, life, tick in TICKS:
+            ticks.setdefault(workflow_id, []).append((life, tick))
+        assert len(ticks) >= 2
+        for seen in ticks.values():
+            assert [life for life, _ in seen] == [1, 2, 3]
+            assert len({tick for _, tick in seen}) == 1
+        assert len({seen[0][1] for seen in ticks.values()}) == len(ticks)
+
+    run(program, kind=kind, folder=tmp_path, workflows=[ticking])
+
+
+@workflow(name="lives.clerk")
+async def clerk(life: int, keeps: bool) -> str:
+    """Takes one ask in a life; where it keeps the first it never answers that."""
+    request = await everlog.recv("question", type=Request[int])
+    SEEN.append((life, request.value))
+    if not (keeps and life == 1):
+        await request.reply(request.value * 10)
+    if life < 3:
+        everlog.continue_as_new(clerk, life + 1, keeps)
+    return "closed"
+
+
+@on_both_stores
+def test_an_unread_ask_is_for_the_next_life(kind: str, tmp_path: Path) -> None:
+    async def program(engine: Engine) -> None:
+        handle = await engine.start(clerk.options(id="clerk"), 1, False)
+        asked = [engine.ask("clerk", "question", number, type=int, timeout=60) for number in (1, 2, 3)]
+        assert sorted(await asyncio.gather(*asked)) == [10, 20, 30]
+        assert await handle.result() == "closed"
+        assert [life for life, _ in SEEN] == [1, 2, 3]
+        projections_fit(engine.store, "clerk")
+
+    run(program, kind=kind, folder=tmp_path)
+
+
+@workflow(name="lives.asks")
+async def asks(to: str) -> str:
+    try:
+        return str(await everlog.ask(to, "question", 1, type=int, timeout=60))
+    except AskRefused as refused:
+        return refused.reason
+
+
+@on_both_stores
+def test_an_ask_that_was_taken_and_not_answered_is_refused_where_the_life_ends(kind: str, tmp_path: Path) -> None:
+    async def program(engine: Engine) -> None:
+        await engine.start(clerk.options(id="clerk"), 1, True)
+        with pytest.raises(AskRefused, match="continued as new without an answer"):
+            await engine.ask("clerk", "question", 1, timeout=60)
+        assert await engine.run(asks, "clerk") == "10", "the second life answers"
+        (refused,) = await events_of(engine, "clerk", "request_refused")
+        (continued, _) = await events_of(engine, "clerk", "workflow_continued")
+        assert refused.seq < continued.seq
+        projections_fit(engine.store, "clerk")
+
+    run(program, kind=kind, folder=tmp_path)
+
+
+@workflow(name="lives.impatient")
+async def impatient(to: str, life: int) -> str:
+    """Goes on as new while what it asked is not answered."""
+    asking = asyncio.create_task(asks.fn(to))
+    await asyncio.sleep(5)
+    if life == 1:
+        everlog.continue_as_new(impatient, to, 2)
+    return await asking
+
+
+@on_both_stores
+def test_an_answer_to_an_earlier_life_is_for_nobody(kind: str, tmp_path: Path) -> None:
+    async def program(engine: Engine) -> None:
+        await engine.start(slow_clerk.options(id="slow"))
+        asking = await engine.start(impatient.options(id="impatient"), "slow", 1)
+        assert await asking.result() == "2"
+        assert len(await events_of(engine, "impatient", "message_received")) == 1
+        projections_fit(engine.store, "impatient")
+
+    run(program, kind=kind, folder=tmp_path)
+
+
+@workflow(name="lives.slow_clerk")
+async def slow_clerk() -> None:
+    for number in (1, 2):
+        request = await everlog.recv("question", type=Request[int])
+        await asyncio.sleep(7)
+        await request.reply(number)
+
+
+@on_both_stores
+def test_an_ask_waits_where_the_workflow_is_enqueued_and_is_refused_where_it_is_cancelled_there(
+    kind: str, tmp_path: Path
+) -> None:
+    async def program(engine: Engine) -> None:
+        first = await engine.start(laps.options(queue=narrow), "first", 1)
+        await until(lambda: bool(SEEN))
+        answers = await engine.start(clerk.options(id="answers", queue=narrow), 3, False)
+        never = await engine.start(clerk.options(id="never", queue=narrow), 3, False)
+        asked = asyncio.create_task(engine.ask("answers", "question", 4, type=int, timeout=60))
+        refused = asyncio.create_task(engine.ask("never", "question", 5, type=int, timeout=60))
+        ordered = await engine.start(asks, "never")
+        await asyncio.sleep(2)
+        assert not asked.done()
+        assert not refused.done()
+        await never.cancel()
+        with pytest.raises(AskRefused, match="ended"):
+            await refused
+        assert "ended" in await ordered.result()
+        with pytest.raises(WorkflowCancelled):
+            await never.result()
+        await first.result()
+        assert await asked == 40
+        assert await answers.result() == "closed"
+        projections_fit(engine.store, "never")
+
+    run(program, kind=kind, folder=tmp_path)
+
+
+@workflow(name="lives.approvals")
+async def approvals(life: int) -> str:
+    """Lists a wait, and goes on as new while it is open."""
+    waiting = asyncio.create_task(everlog.recv("approval", type=str, title=f"May I, in life {life}?"))
+    await asyncio.sleep(5)
+    if life == 1:
+        everlog.continue_as_new(approvals, 2)
+    return await waiting
+
+
+@on_both_stores
+def test_a_listed_wait_is_closed_with_its_life(kind: str, tmp_path: Path) -> None:
+    async def program(engine: Engine) -> None:
+        handle: Handle[str] = await engine.start(approvals.options(id="approvals"), 1)
+        await asyncio.sleep(2)
+        (old,) = await engine.waits()
+        await asyncio.sleep(5)
+        (new,) = await engine.waits()
+        assert (old.title, new.title) == ("May I, in life 1?", "May I, in life 2?")
+        with pytest.raises(NotFound):
+            await engine.answer(old.token, "too late")
+        await engine.answer(new.token, "yes")
+        assert await handle.result() == "yes"
+        assert await engine.waits() == []
+        await in_state(handle, "completed")
+        projections_fit(engine.store, "approvals")
+
+    run(program, kind=kind, folder=tmp_path)
