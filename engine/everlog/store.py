@@ -27,11 +27,16 @@ without NUL or lone surrogates, at most 512 characters; payloads are JSON text i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Literal, Protocol, runtime_checkable
 
 from msgspec import Struct
 
+from everlog.core.attributes import AttributeChange as AttributeChange
+from everlog.core.attributes import Attributes as Attributes
+from everlog.core.attributes import AttributeValue as AttributeValue
+from everlog.core.finding import WorkflowCount as WorkflowCount
+from everlog.core.finding import WorkflowQuery as WorkflowQuery
 from everlog.core.heads import ENDED as ENDED
 from everlog.core.heads import InboxRow as InboxRow
 from everlog.core.heads import State as State
@@ -77,7 +82,8 @@ class NewMessage(Struct, frozen=True, gc=False, kw_only=True):
 class NewWorkflow(Struct, frozen=True, gc=False, kw_only=True):
     """A workflow to be created with its first events (seq 1, 2, ...).
 
-    With a `token` it is held by `worker` from the start, otherwise it is unheld.
+    With a `token` it is held by `worker` from the start, otherwise it is unheld. `attributes` are for finding it, in
+    the normal form of `everlog.core.attributes`; a store that is no `SupportsFinding` has no use for them.
     """
 
     workflow_id: str
@@ -86,6 +92,7 @@ class NewWorkflow(Struct, frozen=True, gc=False, kw_only=True):
     events: Sequence[EventRow]
     token: str | None = None
     worker: str | None = None
+    attributes: Attributes = {}
 
 
 class Commit(Struct, frozen=True, gc=False, kw_only=True):
@@ -103,6 +110,7 @@ class Commit(Struct, frozen=True, gc=False, kw_only=True):
     `values` replace those of their names; a store that is no `SupportsValues` has no use for them. `items` are appended
     to streams, and given only to a `SupportsStreams`: each continues its stream where that ends, save one that was
     written before, when the answer to this same commit was lost: it is left as it is.
+    `attributes` change those of the workflow, name by name; None takes one away.
     """
 
     workflow_id: str
@@ -117,6 +125,7 @@ class Commit(Struct, frozen=True, gc=False, kw_only=True):
     messages: Sequence[NewMessage] = ()
     values: Sequence[ValueRow] = ()
     items: Sequence[StreamRow] = ()
+    attributes: AttributeChange = {}
     release: bool = False
     progress: bool = True
     build: str | None = None
@@ -253,15 +262,6 @@ class WorkerRow(Struct, frozen=True, gc=False, kw_only=True):
     gone: bool = False
 
 
-class WorkflowQuery(Struct, frozen=True, gc=False, kw_only=True):
-    """A page of heads, newest creation first. `before` is the last id of the page before."""
-
-    states: Sequence[State] | None = None
-    names: Sequence[str] | None = None
-    before: str | None = None
-    limit: int = 100
-
-
 class Store(Protocol):
     """Everything the engine asks of a database."""
 
@@ -295,7 +295,7 @@ class Store(Protocol):
         ...
 
     def workflows(self, query: WorkflowQuery) -> Sequence[Head]:
-        """Give one page of heads, newest first."""
+        """Give the page of heads that is asked for."""
         ...
 
     def unread(self, worker: str, *, after: int = 0) -> Sequence[InboxRow]:
@@ -373,6 +373,19 @@ class SupportsStreams(Protocol):
 
         So where the workflow has ended and no row is given, none follows.
         """
+        ...
+
+
+@runtime_checkable
+class SupportsFinding(Protocol):
+    """A store that keeps attributes beside the log, finds workflows by them, and counts workflows."""
+
+    def attributes(self, workflow_ids: Sequence[str]) -> Sequence[Mapping[str, AttributeValue]]:
+        """Give the attributes of each id, in order of their names; none for an unknown id."""
+        ...
+
+    def counts(self, query: WorkflowQuery) -> Sequence[WorkflowCount]:
+        """Count all that fit, on whichever page, in order of name and state; nothing is said of none."""
         ...
 
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 APPLICATION_ID: Final = 0x45564C47
 """Marks a file as ours, in its header: "EVLG"."""
 
-MIGRATIONS: Final = ("0001_initial", "0002_values_and_streams")
+MIGRATIONS: Final = ("0001_initial", "0002_values_and_streams", "0007_attributes")
 """All that were ever made, in order. The header's `user_version` says how many a file has had."""
 
 

@@ -12,8 +12,10 @@ from typing import Literal, NamedTuple, cast
 
 import msgspec
 
+from everlog.core.attributes import rows_of
 from everlog.store import (
     ENDED,
+    AttributeChange,
     Batch,
     BatchOutcome,
     ChildExists,
@@ -83,6 +85,8 @@ class Plan:
         self.keys: list[Row] = []
         self.values: list[Row] = []
         self.items: list[Row] = []
+        self.dropped: list[Row] = []
+        self.attributes: list[Row] = []
         self._mail = mail
         self._last_number = last_number
         self._now = now
@@ -115,6 +119,8 @@ class Plan:
         )
         self.heads[new.workflow_id] = head
         self.created.append(msgspec.structs.astuple(head)[:10])
+        if new.attributes:
+            self._keep(head, new.attributes)
         return DONE
 
     def _commit(self, commit: Commit) -> CommitOutcome:
@@ -140,6 +146,9 @@ class Plan:
                 self._deliver(message)
         if commit.values or commit.items:
             self._publish(head.number, commit)
+        if commit.attributes:
+            self.dropped.extend((head.number, name) for name in commit.attributes)
+            self._keep(head, commit.attributes)
         size = self._append(head.number, commit.events)
         runs_on = commit.token is not None and commit.state == "running" and _goes_on(commit) and head.runs()
         head.seq += len(commit.events)
@@ -205,6 +214,10 @@ class Plan:
             place = (number, row.stream, row.offset, row.count, row.kind)
             self.items.append((*place, row.written_at, row.operation, row.attempt, row.payload.decode()))
 
+    def _keep(self, head: HeadRecord, attributes: AttributeChange) -> None:
+        for name, place, text in rows_of(attributes):
+            self.attributes.append((head.number, name, text, place, head.created_at))
+
     def _append(self, number: int, events: Sequence[EventRow]) -> int:
         """Plan rows of the log, and give the bytes of their payloads."""
         size = 0
@@ -238,7 +251,7 @@ def running_on(commits: Sequence[Commit], known: Mapping[str, HeadRecord]) -> Ru
             return None
         if commit.state != "running" or commit.messages or commit.consumed or commit.creates or not _goes_on(commit):
             return None
-        if commit.values or commit.items:
+        if commit.values or commit.items or commit.attributes:
             return None
         number, seq, size = head.number, commit.seq, 0
         for event in commit.events:
