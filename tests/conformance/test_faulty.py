@@ -9,13 +9,20 @@ from everlog.errors import StoreUnavailable
 from everlog.memory import MemoryStore
 from everlog.runtime.backends import open_store
 from everlog.store import Commit, Done, Store
-from everlog.testing import Crash, FaultyStore, StoreConformance, StreamsConformance, ValuesConformance
+from everlog.testing import (
+    Crash,
+    FaultyStore,
+    FindingConformance,
+    StoreConformance,
+    StreamsConformance,
+    ValuesConformance,
+)
 from everlog.testing.faults import Fault
 from everlog.testing.making import commit, create, events, head, held, new
 from tests.postgres import needs_postgres, new_schema
 
 
-class TestWithoutFaults(StoreConformance, ValuesConformance, StreamsConformance):
+class TestWithoutFaults(StoreConformance, FindingConformance, ValuesConformance, StreamsConformance):
     @pytest.fixture
     def store(self) -> FaultyStore:
         return FaultyStore(MemoryStore())

@@ -3,10 +3,16 @@
 import pytest
 
 from everlog.memory import MemoryStore
-from everlog.testing import DeletionConformance, StoreConformance, StreamsConformance, ValuesConformance
+from everlog.testing import (
+    DeletionConformance,
+    FindingConformance,
+    StoreConformance,
+    StreamsConformance,
+    ValuesConformance,
+)
 
 
-class TestMemory(StoreConformance, ValuesConformance, StreamsConformance, DeletionConformance):
+class TestMemory(StoreConformance, FindingConformance, ValuesConformance, StreamsConformance, DeletionConformance):
     @pytest.fixture
     def store(self) -> MemoryStore:
         return MemoryStore()

@@ -4,7 +4,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from everlog.testing import DeletionConformance, StoreConformance, StreamsConformance, ValuesConformance
+from everlog.testing import (
+    DeletionConformance,
+    FindingConformance,
+    StoreConformance,
+    StreamsConformance,
+    ValuesConformance,
+)
 from everlog_postgres import open_store
 from everlog_postgres.store import PostgresStore
 from everlog_postgres.urls import parse
@@ -13,7 +19,7 @@ from tests.postgres import needs_postgres, new_schema, with_options
 
 
 @needs_postgres
-class TestPostgres(StoreConformance, ValuesConformance, StreamsConformance, DeletionConformance):
+class TestPostgres(StoreConformance, FindingConformance, ValuesConformance, StreamsConformance, DeletionConformance):
     @pytest.fixture
     def url(self) -> str:
         return new_schema()

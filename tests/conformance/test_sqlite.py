@@ -5,11 +5,17 @@ from pathlib import Path
 
 import pytest
 
-from everlog.testing import DeletionConformance, StoreConformance, StreamsConformance, ValuesConformance
+from everlog.testing import (
+    DeletionConformance,
+    FindingConformance,
+    StoreConformance,
+    StreamsConformance,
+    ValuesConformance,
+)
 from everlog_sqlite import SqliteStore, open_store
 
 
-class TestSqliteFile(StoreConformance, ValuesConformance, StreamsConformance, DeletionConformance):
+class TestSqliteFile(StoreConformance, FindingConformance, ValuesConformance, StreamsConformance, DeletionConformance):
     @pytest.fixture
     def store(self, tmp_path: Path) -> Iterator[SqliteStore]:
         store = open_store(f"sqlite:///{tmp_path}/test.db", durability="process")
@@ -23,7 +29,7 @@ class TestSqliteFile(StoreConformance, ValuesConformance, StreamsConformance, De
         peer.close()
 
 
-class TestSqliteInMemory(StoreConformance, ValuesConformance, StreamsConformance):
+class TestSqliteInMemory(StoreConformance, FindingConformance, ValuesConformance, StreamsConformance):
     @pytest.fixture
     def store(self) -> Iterator[SqliteStore]:
         store = open_store("sqlite:///:memory:")

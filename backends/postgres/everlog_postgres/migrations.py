@@ -18,7 +18,7 @@ from everlog_postgres.distribution import distribute_tables, require_citus
 from everlog_postgres.driver_errors import translate
 from everlog_postgres.statements import in_schema, load, one_by_one
 
-MIGRATIONS: Final = ("0001_initial", "0002_values_and_streams")
+MIGRATIONS: Final = ("0001_initial", "0002_values_and_streams", "0007_attributes")
 """All that were ever made, in order."""
 
 _DISTRIBUTED: Final = (0, "distributed")

@@ -24,6 +24,7 @@ from everlog.store import (
     WorkerRow,
 )
 from everlog_postgres.arrays import bigints, bools, encoded_texts, slices, texts
+from everlog_postgres.attributes import attribute_columns
 from everlog_postgres.connection import Rows
 from everlog_postgres.published import item_columns, value_columns
 from everlog_postgres.segments import Segment
@@ -222,6 +223,7 @@ def batch(segment: Segment, repeated: Mapping[str, set[int]], *, now: int) -> di
     given.update(events(segment))
     given.update(value_columns(segment.commits))
     given.update(item_columns(segment.commits))
+    given.update(attribute_columns(_born(segment), segment.commits))
     return given
 
 
@@ -313,8 +315,7 @@ def _messages(segment: Segment, repeated: Mapping[str, set[int]]) -> dict[str, o
 
 def events(segment: Segment) -> dict[str, object]:
     """Give the columns of the events."""
-    news = [*segment.creates, *(new for _, _, new in segment.births())]
-    rows = [(new.workflow_id, event) for new in news for event in new.events]
+    rows = [(new.workflow_id, event) for new in _born(segment) for event in new.events]
     rows.extend((commit.workflow_id, event) for commit in segment.commits for event in commit.events)
     return {
         "event_ids": texts([workflow_id for workflow_id, _ in rows]),
@@ -323,6 +324,10 @@ def events(segment: Segment) -> dict[str, object]:
         "event_times": bigints([event.recorded_at for _, event in rows]),
         "event_payloads": encoded_texts([event.payload for _, event in rows]),
     }
+
+
+def _born(segment: Segment) -> list[NewWorkflow]:
+    return [*segment.creates, *(new for _, _, new in segment.births())]
 
 
 def _size(events: Sequence[EventRow]) -> int:
@@ -395,6 +400,17 @@ def size_of(row: Sequence[Any]) -> int:
     """Give the payload bytes of the history of one row of find_heads."""
     size: int = row[4]
     return size
+
+
+def that_fit(rows: Sequence[Sequence[Any]], max_bytes: int) -> list[Sequence[Any]]:
+    """Choose the heads for whose histories there is room together; the first is always one of them."""
+    chosen: list[Sequence[Any]] = []
+    left = max_bytes
+    for row in rows:
+        if not chosen or size_of(row) <= left:
+            chosen.append(row)
+            left -= size_of(row)
+    return chosen
 
 
 def histories(rows: Rows) -> dict[str, list[EventRow]]:

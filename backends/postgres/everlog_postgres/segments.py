@@ -78,7 +78,7 @@ def lone_advance(batch: Batch) -> Commit | None:
 def _runs_on(commit: Commit) -> bool:
     goes_on = commit.state == "running" and commit.wake_at is None and not commit.topics and not commit.release
     explains = commit.build is not None or commit.why is not None
-    touches = commit.consumed or commit.messages or commit.creates or commit.values or commit.items
+    touches = commit.consumed or commit.messages or commit.creates or commit.values or commit.items or commit.attributes
     return goes_on and not explains and not touches and commit.token is not None
 
 

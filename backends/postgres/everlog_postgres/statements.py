@@ -20,6 +20,7 @@ _DELETE_THE_REST: Final = (
     "delete_message_keys",
     "delete_published_values",
     "delete_stream_rows",
+    "delete_attributes",
 )
 """What removes all that is kept of a workflow beside its head."""
 
@@ -33,6 +34,11 @@ def load(name: str) -> str:
 def in_schema(sql: str, schema: str) -> str:
     """Give the text of a statement for the tables of another schema."""
     return sql.replace(_WRITTEN_FOR, f'"{schema}".')
+
+
+def both_ways(sql: bytes) -> dict[bool, bytes]:
+    """Give the statement of a listing for the newest first, under True, and for the oldest first."""
+    return {True: sql, False: sql.replace(b" DESC", b" ASC")}
 
 
 def one_by_one(sql: str) -> list[str]:
@@ -65,6 +71,8 @@ class DistributedStatements:
         self.open_inboxes: Final = load_here("open_inboxes")
         self.set_values: Final = load_here("set_values")
         self.append_to_streams: Final = load_here("append_to_streams")
+        self.drop_attributes: Final = load_here("drop_attributes")
+        self.keep_attributes: Final = load_here("keep_attributes")
         self.note: Final = load_here("note")
         self.find_ready: Final = load_here("find_ready")
         self.find_due: Final = load_here("find_due")
@@ -108,7 +116,11 @@ class Statements:
         self.next_due: Final = load_here("next_due")
         self.read_history: Final = load_here("read_history")
         self.find_heads: Final = load_here("find_heads")
-        self.list_workflows: Final = load_here("list_workflows")
+        self.list_workflows: Final = both_ways(load_here("list_workflows"))
+        self.find_by_attribute: Final = both_ways(load_here("find_by_attribute"))
+        self.count_workflows: Final = load_here("count_workflows")
+        self.count_values: Final = load_here("count_values")
+        self.list_attributes: Final = load_here("list_attributes")
         self.unread: Final = load_here("unread")
         self.unread_since: Final = load_here("unread_since")
         self.list_values: Final = load_here("list_values")

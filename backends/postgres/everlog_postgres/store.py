@@ -17,6 +17,7 @@ from everlog.errors import CorruptLog, EverlogError, StoreUnavailable
 from everlog.store import (
     ENDED,
     WORKER_DIED,
+    Attributes,
     Batch,
     BatchOutcome,
     Busy,
@@ -38,6 +39,7 @@ from everlog.store import (
     StreamQuestion,
     ValueRow,
     WorkerRow,
+    WorkflowCount,
     WorkflowQuery,
     check_batch,
 )
@@ -48,6 +50,7 @@ from everlog_postgres.clock import ServerClock
 from everlog_postgres.commits import Commits
 from everlog_postgres.connection import Connection, Durability, Question, Rows
 from everlog_postgres.distributed import Distributed
+from everlog_postgres.listings import Listings
 from everlog_postgres.migrations import distribute, migrate
 from everlog_postgres.publications import DistributedPublications, Publications
 from everlog_postgres.records import Numbering, Outcomes
@@ -107,6 +110,7 @@ class PostgresStore:
         """What gives back the claims whose answers were lost."""
         self._connection.on_connect = self._on_connect
         self._publications = Publications(self._connection, self._sql)
+        self._listings = Listings(self._connection, self._sql)
         self._distributed: Distributed | None = None
         """What works otherwise where the tables are distributed; None where they are not."""
         try:
@@ -262,7 +266,7 @@ class PostgresStore:
         """Take in transactions of their own, then read: so what is read is younger than the tokens."""
         try:
             rows = distributed.claim(request, names, self.now(), _CANDIDATES)
-            whole = [row[0] for row in _that_fit(rows, request.max_bytes)]
+            whole = [row[0] for row in records.that_fit(rows, request.max_bytes)]
             events, inbox, ((due,),) = distributed.read_claimed(names, [row[0] for row in rows], whole)
         except EverlogError:
             ours = {"worker": request.worker, "tokens": texts(request.tokens)}
@@ -307,7 +311,7 @@ class PostgresStore:
 
     def _read_those_that_fit(self, request: ClaimRequest, rows: Sequence[Sequence[Any]]) -> Rows:
         """Read the histories for which there is room, of a claim whose histories were too much together."""
-        tokens = [str(records.head(row).token) for row in _that_fit(rows, request.max_bytes)]
+        tokens = [str(records.head(row).token) for row in records.that_fit(rows, request.max_bytes)]
         question = {"worker": request.worker, "tokens": texts(tokens), "max_bytes": _ALL_BYTES}
         try:
             return self._connection.ask(Question(self._sql.read_histories, question))[0]
@@ -339,14 +343,16 @@ class PostgresStore:
         return [by_id.get(workflow_id) for workflow_id in workflow_ids]
 
     def workflows(self, query: WorkflowQuery) -> Sequence[Head]:
-        """Give one page of heads, newest first; those created at the same time by descending id."""
-        question = {
-            "before": query.before,
-            "states": None if query.states is None else texts(query.states),
-            "names": None if query.names is None else texts(query.names),
-            "limit": query.limit,
-        }
-        return [records.head(row) for row in self._connection.ask(Question(self._sql.list_workflows, question))[0]]
+        """Give the page of heads that is asked for."""
+        return self._listings.page(query, distributed=self._distributed is not None)
+
+    def attributes(self, workflow_ids: Sequence[str]) -> Sequence[Attributes]:
+        """Give the attributes of each id, in order of their names."""
+        return self._listings.attributes(workflow_ids)
+
+    def counts(self, query: WorkflowQuery) -> Sequence[WorkflowCount]:
+        """Count all that fit, in order of name and state."""
+        return self._listings.counts(query)
 
     def unread(self, worker: str, *, after: int = 0) -> Sequence[InboxRow]:
         """Give the unread messages with `row` > `after` of all workflows that this worker holds, in order of `row`.
@@ -482,17 +488,6 @@ class PushingStore(PostgresStore):
         """Let go of the database, and end the thread."""
         self._wakeups.close()
         super().close()
-
-
-def _that_fit(rows: Sequence[Sequence[Any]], max_bytes: int) -> list[Sequence[Any]]:
-    """Choose the heads for whose histories there is room together; the first is always one of them."""
-    chosen: list[Sequence[Any]] = []
-    left = max_bytes
-    for row in rows:
-        if not chosen or records.size_of(row) <= left:
-            chosen.append(row)
-            left -= records.size_of(row)
-    return chosen
 
 
 def _whole(head: Head, history: list[EventRow]) -> list[EventRow]:

@@ -35,7 +35,7 @@ def page(connection: Connection, query: WorkflowQuery) -> list[Head]:
             asked |= {"name": name, "texts": array(sought.there[name]), **_others(sought, without=name)}
             text = connection.value(sql.FIND_BY_ATTRIBUTE[query.newest_first], asked)
         else:
-            text = connection.value(sql.LIST_WORKFLOWS[query.newest_first], asked)
+            text = connection.value(sql.LIST_WORKFLOWS[query.newest_first], asked | _others(sought))
     found = records.heads(text)
     found.sort(key=lambda head: (head.created_at, head.workflow_id), reverse=query.newest_first)
     return [head.head() for head in found]
@@ -57,7 +57,9 @@ def counts(connection: Connection, query: WorkflowQuery) -> list[WorkflowCount]:
         return []
     everywhere = msgspec.structs.replace(query, after=None)
     text = connection.value(sql.COUNT_WORKFLOWS, {**_conditions(everywhere, sought), **_others(sought)})
-    return [WorkflowCount(name=name, state=state, count=count) for name, state, count in sorted(read_json(_counts, text))]
+    return [
+        WorkflowCount(name=name, state=state, count=count) for name, state, count in sorted(read_json(_counts, text))
+    ]
 
 
 def _first(connection: Connection, sought: Sought) -> str:

@@ -93,7 +93,9 @@ def _read(text: str) -> Scalar:
     try:
         return _scalars.decode(text)
     except MsgspecError as error:
-        raise CorruptLog(f"this is no value of an attribute that Everlog wrote: {text[:120]!r}; restore a backup") from error
+        raise CorruptLog(
+            f"this is no value of an attribute that Everlog wrote: {text[:120]!r}; restore a backup"
+        ) from error
 
 
 def _checked_name(name: object, what: str) -> str:

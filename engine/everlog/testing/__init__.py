@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from everlog.testing.calls import watch_calls
     from everlog.testing.conformance import (
         DeletionConformance,
+        FindingConformance,
         StoreConformance,
         StreamsConformance,
         ValuesConformance,
@@ -23,6 +24,7 @@ __all__ = [
     "Crash",
     "DeletionConformance",
     "FaultyStore",
+    "FindingConformance",
     "StoreConformance",
     "StoreMachine",
     "StreamsConformance",
@@ -34,6 +36,7 @@ _MODULES = {
     "Crash": "everlog.testing.faults",
     "DeletionConformance": "everlog.testing.conformance",
     "FaultyStore": "everlog.testing.faults",
+    "FindingConformance": "everlog.testing.conformance",
     "StoreConformance": "everlog.testing.conformance",
     "StoreMachine": "everlog.testing.store_machine",
     "StreamsConformance": "everlog.testing.conformance",

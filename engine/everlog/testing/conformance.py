@@ -15,7 +15,8 @@ A backend adopts it in ten lines:
             yield another
             another.close()
 
-`ValuesConformance` and `StreamsConformance` are adopted in the same way, by stores that keep values and streams.
+`ValuesConformance`, `StreamsConformance` and `FindingConformance` are adopted in the same way, by stores that keep
+values, streams and attributes.
 """
 
 from __future__ import annotations
@@ -29,6 +30,7 @@ pytest.register_assert_rewrite(
     "everlog.testing.contract_children",
     "everlog.testing.contract_claims",
     "everlog.testing.contract_commits",
+    "everlog.testing.contract_finding",
     "everlog.testing.contract_messages",
     "everlog.testing.contract_outside",
     "everlog.testing.contract_streams",
@@ -39,6 +41,7 @@ pytest.register_assert_rewrite(
 from everlog.testing.contract_children import ChildrenContract  # noqa: E402 - see above
 from everlog.testing.contract_claims import ClaimContract  # noqa: E402 - see above
 from everlog.testing.contract_commits import CommitContract  # noqa: E402 - see above
+from everlog.testing.contract_finding import FindingContract  # noqa: E402 - see above
 from everlog.testing.contract_messages import MessageContract  # noqa: E402 - see above
 from everlog.testing.contract_outside import DeletionConformance as DeletionConformance  # noqa: E402 - see above
 from everlog.testing.contract_outside import OutsideContract  # noqa: E402 - see above
@@ -79,6 +82,10 @@ class StoreConformance(
 
 class ValuesConformance(_Conformance, ValueContract):
     """What a store promises that keeps values: `SupportsValues`."""
+
+
+class FindingConformance(_Conformance, FindingContract):
+    """What a store promises that finds by attributes: `SupportsFinding`."""
 
 
 class StreamsConformance(_Conformance, StreamContract):

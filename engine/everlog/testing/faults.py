@@ -9,6 +9,7 @@ import msgspec
 
 from everlog.errors import StoreUnavailable
 from everlog.store import (
+    Attributes,
     Batch,
     BatchOutcome,
     ClaimAnswer,
@@ -22,10 +23,12 @@ from everlog.store import (
     StreamPage,
     StreamQuestion,
     SupportsDeletion,
+    SupportsFinding,
     SupportsStreams,
     SupportsValues,
     ValueRow,
     WorkerRow,
+    WorkflowCount,
     WorkflowQuery,
 )
 
@@ -105,6 +108,14 @@ class FaultyStore:
         """Pass on."""
         return self._with_streams().read_streams(questions, limit=limit)
 
+    def attributes(self, workflow_ids: Sequence[str]) -> Sequence[Attributes]:
+        """Pass on."""
+        return self._with_finding().attributes(workflow_ids)
+
+    def counts(self, query: WorkflowQuery) -> Sequence[WorkflowCount]:
+        """Pass on."""
+        return self._with_finding().counts(query)
+
     def changes(self) -> int:
         """Pass on."""
         return self._living().changes()
@@ -145,6 +156,12 @@ class FaultyStore:
         store = self._living()
         if not isinstance(store, SupportsValues):
             raise TypeError(f"{store!r} keeps no values, so there are none to ask for")
+        return store
+
+    def _with_finding(self) -> SupportsFinding:
+        store = self._living()
+        if not isinstance(store, SupportsFinding):
+            raise TypeError(f"{store!r} keeps no attributes, so there are none to ask for")
         return store
 
     def _with_streams(self) -> SupportsStreams:

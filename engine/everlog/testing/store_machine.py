@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import msgspec
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from hypothesis.stateful import initialize, invariant, rule
 from msgspec.structs import replace
 
 from everlog.memory import MemoryStore
@@ -29,14 +29,15 @@ from everlog.store import (
     StreamQuestion,
     StreamRow,
     SupportsDeletion,
+    SupportsFinding,
     SupportsStreams,
     SupportsValues,
     ValueRow,
     WorkerRow,
     WorkflowQuery,
 )
+from everlog.testing.finding_machine import IDS, FindingRules
 
-IDS = tuple("abcdefghij")
 NAMES = ("checkout", "report")
 WORKERS = ("worker-1", "worker-2")
 TOPICS = ("news", "o'hara ☃")
@@ -134,7 +135,7 @@ _intent = st.builds(
 )
 
 
-class StoreMachine(RuleBasedStateMachine):
+class StoreMachine(FindingRules):
     """Subclass it, and give `open_stores`; its `TestCase` is the test."""
 
     def open_stores(self, clock: Callable[[], int]) -> Mapping[str, Store]:
@@ -316,18 +317,6 @@ class StoreMachine(RuleBasedStateMachine):
         for name, store in list(self.stores.items()):
             self.stores[name] = self.reopen(name, store, self._clock)
 
-    @rule(
-        states=st.none() | st.lists(st.sampled_from(STATES), unique=True),
-        names=st.none() | st.lists(st.sampled_from(NAMES), unique=True),
-        before=st.none() | st.sampled_from(IDS),
-        limit=st.integers(0, 4),
-    )
-    def list_page(self, states: list[State] | None, names: list[str] | None, before: str | None, limit: int) -> None:
-        """List a page."""
-        query = WorkflowQuery(states=states, names=names, before=before, limit=limit)
-        for name, store in self.stores.items():
-            assert _plain(store.workflows(query)) == _plain(self.model.workflows(query)), name
-
     @rule(workflow_id=st.sampled_from(IDS), after=st.integers(0, 4), limit=st.none() | st.integers(0, 3))
     def read_page(self, workflow_id: str, after: int, limit: int | None) -> None:
         """Read a part of a history."""
@@ -380,6 +369,7 @@ class StoreMachine(RuleBasedStateMachine):
             events=self._events(1, count),
             token=token,
             worker=worker,
+            attributes=self.attributes_of(workflow_id),
         )
 
     def _choose(self, intents: Sequence[_Intent], *, taken: set[str]) -> dict[str, _Intent]:
@@ -416,6 +406,7 @@ class StoreMachine(RuleBasedStateMachine):
                 for name in sorted(intent.values)
             ],
             items=[self._row(workflow_id, emitted) for emitted in intent.items],
+            attributes=self.change_of(workflow_id),
         )
 
     def _row(self, workflow_id: str, emitted: _Emitted) -> StreamRow:
@@ -479,6 +470,8 @@ def _content(store: Store) -> dict[str, object]:
     }
     if isinstance(store, SupportsValues):
         content["values"] = {workflow_id: _plain(store.values(workflow_id)) for workflow_id in IDS}
+    if isinstance(store, SupportsFinding):
+        content["attributes"] = _plain(store.attributes(IDS))
     if isinstance(store, SupportsStreams):
         content["streams"] = {workflow_id: _plain(store.streams(workflow_id)) for workflow_id in IDS}
     return content

@@ -164,7 +164,7 @@ moved AS (
         AND locked.holds
         AND (locked.workflow_id IN (SELECT clashing.parent FROM clashing)) IS FALSE
         AND (locked.workflow_id IN (SELECT failing.sender FROM failing)) IS FALSE
-    RETURNING heads.workflow_id, heads.ended_at, locked.had_ended
+    RETURNING heads.workflow_id, heads.created_at, heads.ended_at, locked.had_ended
 ),
 
 -- No ON CONFLICT here: if another has created this workflow since the statement began, the whole of it fails and is
@@ -307,6 +307,47 @@ emitted AS (
     ) AS item (workflow_id, stream, first_offset, count, kind, written_at, operation, attempt, payload)
     WHERE (item.workflow_id IN (SELECT workflow_id FROM moved)) IS TRUE
     ON CONFLICT (workflow_id, stream, first_offset) DO NOTHING
+),
+
+-- Attributes that are given anew, or taken away.
+dropped AS (
+    DELETE FROM everlog.attributes
+    USING unnest(%(dropped_ids)s, %(dropped_names)s) AS gone (workflow_id, name)
+    WHERE attributes.workflow_id = gone.workflow_id
+        AND attributes.name = gone.name
+        AND (gone.workflow_id IN (SELECT workflow_id FROM moved)) IS TRUE
+    RETURNING attributes.name
+),
+
+kept AS (
+    INSERT INTO everlog.attributes (workflow_id, name, value, place, created_at)
+    SELECT
+        attribute.workflow_id,
+        attribute.name,
+        attribute.value,
+        attribute.place,
+        coalesce(
+            attribute.created_at,
+            (SELECT moved.created_at FROM moved WHERE moved.workflow_id = attribute.workflow_id)
+        )
+    FROM unnest(
+        %(attribute_ids)s,
+        %(attribute_names)s,
+        %(attribute_values)s,
+        %(attribute_places)s,
+        %(attribute_ages)s
+    ) AS attribute (workflow_id, name, value, place, created_at)
+    WHERE (
+            attribute.workflow_id IN (
+                SELECT workflow_id FROM created
+                UNION ALL
+                SELECT workflow_id FROM born
+                UNION ALL
+                SELECT workflow_id FROM moved
+            )
+        ) IS TRUE
+        -- After the deletion: a value may stay while others of its name come and go.
+        AND (SELECT count(*) FROM dropped) >= 0
 ),
 
 noted AS (

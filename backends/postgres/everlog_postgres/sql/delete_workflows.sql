@@ -35,6 +35,12 @@ streams AS (
     WHERE stream_rows.workflow_id = removed.workflow_id
 ),
 
+attributes AS (
+    DELETE FROM everlog.attributes
+    USING removed
+    WHERE attributes.workflow_id = removed.workflow_id
+),
+
 noted AS (
     INSERT INTO everlog.writes (written_in)
     SELECT pg_current_xact_id()

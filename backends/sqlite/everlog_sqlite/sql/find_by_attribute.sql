@@ -1,5 +1,5 @@
--- The same of those that have one of some values of an attribute, and one of each of the others: for each value as many as
--- the page has places, along the index, so that the cost does not grow with how many there are.
+-- What list_workflows gives where an attribute is asked for: for each of its values as many as the page has places, along
+-- the index, so that the cost does not grow with how many there are.
 SELECT json_group_array(
     json_array(
         number,

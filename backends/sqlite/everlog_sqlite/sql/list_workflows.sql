@@ -1,5 +1,5 @@
--- One page of heads, newest creation first, in the form of find_heads; none of them with one of some attributes.
--- For the oldest first it is read from the other end: with ASC for DESC.
+-- One page of heads, newest creation first, in the form of find_heads: those that have one of the values of each of some
+-- attributes, and none of others. For the oldest first it is read from the other end: with ASC for DESC.
 SELECT json_group_array(
     json_array(
         number,
@@ -30,10 +30,22 @@ FROM (
         AND (:names IS NULL OR name IN (SELECT value FROM json_each(:names)))
         AND (:ended_from IS NULL OR ended_at >= :ended_from)
         AND (:ended_until IS NULL OR ended_at < :ended_until)
-        AND NOT EXISTS (
-            SELECT 1
-            FROM attributes AS absent
-            WHERE absent.workflow = heads.number AND absent.name IN (SELECT value FROM json_each(:absent))
+        AND number NOT IN (
+            SELECT absent.workflow
+            FROM json_each(:absent) AS missing
+            CROSS JOIN attributes AS absent ON absent.name = missing.value
+        )
+        AND (
+            :others_wanted = 0
+            OR number IN (
+                SELECT other.workflow
+                FROM json_each(:others) AS pair
+                CROSS JOIN attributes AS other
+                    ON other.name = json_extract(pair.value, '$[0]')
+                    AND other.value = json_extract(pair.value, '$[1]')
+                GROUP BY other.workflow
+                HAVING count(DISTINCT other.name) = :others_wanted
+            )
         )
     ORDER BY created_at DESC, workflow_id DESC
     LIMIT :limit
