@@ -55,9 +55,10 @@ from everlog.replay.primitives import (
 )
 from everlog.runtime.client import Client
 from everlog.runtime.engine import Engine
+from everlog.runtime.finding import WorkflowCounts, WorkflowFilters
 from everlog.runtime.handles import Handle
 from everlog.runtime.listing import Listing
-from everlog.runtime.status import HistoryEvent, WorkflowStatus
+from everlog.runtime.status import HistoryEvent, StepCounts, WorkflowStatus
 from everlog.runtime.streams import Stream, StreamItem, StreamReset
 
 __all__ = [
@@ -79,6 +80,7 @@ __all__ = [
     "RetryPolicy",
     "SchemaMismatch",
     "Step",
+    "StepCounts",
     "StepFailed",
     "StepInterrupted",
     "StepOptions",
@@ -93,8 +95,10 @@ __all__ = [
     "UsageError",
     "Workflow",
     "WorkflowCancelled",
+    "WorkflowCounts",
     "WorkflowError",
     "WorkflowFailed",
+    "WorkflowFilters",
     "WorkflowOptions",
     "WorkflowStatus",
     "WrongContext",

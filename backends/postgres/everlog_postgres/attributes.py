@@ -27,7 +27,7 @@ def attribute_columns(
 ) -> Mapping[str, object]:
     """Give the columns of attributes; those of workflows that were there have the `ages` that are known, or none."""
     changing = [commit for commit in commits if commit.attributes]
-    rows = [
+    rows: list[tuple[str, int | None, str, int, str]] = [
         (new.workflow_id, new.events[0].recorded_at, *row)
         for new in born
         if new.attributes

@@ -172,13 +172,12 @@ class SegmentWriter:
 
     def _attributes(self, went: Segment, ages: Mapping[str, int]) -> list[Question]:
         born = [*went.creates, *(new for _, _, new in went.births())]
-        if not any(one.attributes for one in (*born, *went.commits)):
+        changes = any(commit.attributes for commit in went.commits)
+        if not changes and not any(new.attributes for new in born):
             return []
         columns = attribute_columns(born, went.commits, ages)
         keep = Question(self._apart.keep_attributes, columns)
-        if not any(commit.attributes for commit in went.commits):
-            return [keep]
-        return [Question(self._apart.drop_attributes, columns), keep]
+        return [Question(self._apart.drop_attributes, columns), keep] if changes else [keep]
 
     def _follow_ups(self, went: Segment, messages: Sequence[NewMessage]) -> list[Question]:
         questions: list[Question] = []

@@ -45,8 +45,8 @@ def attributes(connection: Connection, workflow_ids: Sequence[str]) -> list[Attr
     """Give the attributes of each id, in order of their names."""
     found: dict[str, list[tuple[str, int, str]]] = {}
     text = connection.value(sql.LIST_ATTRIBUTES, {"workflow_ids": array(set(workflow_ids))})
-    for workflow_id, *row in read_json(_attributes, text):
-        found.setdefault(workflow_id, []).append((row[0], row[1], row[2]))
+    for workflow_id, name, place, value in read_json(_attributes, text):
+        found.setdefault(workflow_id, []).append((name, place, value))
     return [from_rows(found.get(workflow_id, ())) for workflow_id in workflow_ids]
 
 
@@ -57,17 +57,17 @@ def counts(connection: Connection, query: WorkflowQuery) -> list[WorkflowCount]:
         return []
     everywhere = msgspec.structs.replace(query, after=None)
     text = connection.value(sql.COUNT_WORKFLOWS, {**_conditions(everywhere, sought), **_others(sought)})
-    return [
-        WorkflowCount(name=name, state=state, count=count) for name, state, count in sorted(read_json(_counts, text))
-    ]
+    found = read_json(_counts, text)
+    return [WorkflowCount(name=name, state=state, count=count) for name, state, count in sorted(found)]
 
 
 def _first(connection: Connection, sought: Sought) -> str:
     """Choose the attribute whose rows are read; of the others it is only asked whether each of these has them."""
     if len(sought.there) == 1:
         return next(iter(sought.there))
-    found = connection.value(sql.COUNT_VALUES, {"pairs": array(sought.pairs()), "limit": MOST_COUNTED})
-    return rarest(sought, read_json(_values, found))
+    text = connection.value(sql.COUNT_VALUES, {"pairs": array(sought.pairs()), "limit": MOST_COUNTED})
+    found = read_json(_values, text)
+    return rarest(sought, found)
 
 
 def _others(sought: Sought, *, without: str | None = None) -> dict[str, object]:

@@ -97,6 +97,8 @@ def _what(event: AnyEvent) -> str:
             return "paused"
         case events.WorkflowResumed():
             return "resumed"
+        case events.AttributesChanged():
+            return "attributes changed"
         case events.WorkflowRewound():
             return "retried"
         case events.WorkflowCreated():
@@ -151,6 +153,8 @@ def _outcome(event: AnyEvent) -> str:
             return event.reason
         case events.WorkflowPaused() | events.WorkflowResumed():
             return ""
+        case events.AttributesChanged():
+            return msgspec.json.encode(event.attributes).decode()
         case events.WorkflowRewound():
             return f"goes on from seq {event.to}; what is between does not count"
         case events.WorkflowCreated():

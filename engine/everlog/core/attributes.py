@@ -1,4 +1,4 @@
-"""Attributes: what is said of a workflow to find it by. Names with JSON scalars, or with several; no tables, no queries.
+"""Attributes: what is said of a workflow to find it by. Names with JSON scalars, one or several; no tables, no queries.
 
 All that is given is brought into one *normal form*, in which two values are alike exactly where they are equal: numbers
 that are whole are integers, several values are a tuple in which none occurs twice. What is compared and indexed is the
@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, Final, cast
 
 from msgspec import MsgspecError, json
 
 from everlog.core.names import RESERVED
-from everlog.core.plain import is_dict
 from everlog.errors import CorruptLog, UsageError
 
 Scalar = str | int | float | bool
@@ -26,6 +26,7 @@ AttributeChange = Mapping[str, AttributeValue | None]
 GivenAttributes = Mapping[str, Scalar | Sequence[Scalar] | None]
 """What users give: a name with None, or with an empty list, is one that is not to be there."""
 
+NO_ATTRIBUTES: Final[Mapping[str, AttributeValue]] = MappingProxyType({})
 PARENT: Final = f"{RESERVED}parent"
 """The name under which stores are told who started a child."""
 
@@ -40,12 +41,10 @@ _scalars: Final[json.Decoder[Scalar]] = json.Decoder(Scalar)
 
 def checked(given: object, *, what: str) -> dict[str, AttributeValue | None]:
     """Give attributes in normal form, in order of their names; `UsageError` naming `what` for what can be none."""
-    if isinstance(given, Mapping) and not is_dict(given):
-        given = dict(cast("Mapping[object, object]", given))
-    if not is_dict(given):
+    if not isinstance(given, Mapping):
         raise UsageError(f"{what} must be a mapping of names to values, got {given!r}")
     found: dict[str, AttributeValue | None] = {}
-    for name, value in given.items():
+    for name, value in cast("Mapping[object, object]", given).items():
         found[_checked_name(name, what)] = _normal(value, f"{what}: {name!r}")
     if sum(len(texts_of(value)) for value in found.values() if value is not None) > MOST:
         raise UsageError(f"{what} must be at most {MOST} values, got more; they are for finding, not for data")
@@ -56,6 +55,18 @@ def changed(before: Attributes, change: AttributeChange) -> dict[str, AttributeV
     """Give the attributes after a change, in order of their names."""
     after = {**before, **change}
     return {name: value for name, value in sorted(after.items()) if value is not None}
+
+
+def kept(attributes: Attributes, parent: str | None) -> Attributes:
+    """Give what a store is told of a workflow: its attributes, and who started it."""
+    return attributes if parent is None else {**attributes, PARENT: parent}
+
+
+def taken_apart(kept: Attributes) -> tuple[dict[str, AttributeValue], str | None]:
+    """Give the attributes of a workflow, and who started it, of what a store was told."""
+    parent = kept.get(PARENT)
+    attributes = {name: value for name, value in kept.items() if name != PARENT}
+    return attributes, parent if isinstance(parent, str) else None
 
 
 def texts_of(value: AttributeValue) -> list[str]:
@@ -124,7 +135,8 @@ def _scalar(value: object, what: str) -> Scalar:
     kind = type(value)
     if kind not in (str, int, float, bool):
         raise UsageError(
-            f"{what} must be a string, a number, True or False, a list of such, or None, got {value!r} ({kind.__name__})"
+            f"{what} must be a string, a number, True or False, a list of such values, or None, got {value!r}"
+            f" ({kind.__name__})"
         )
     scalar = cast("Any", value)
     if kind is str:

@@ -5,9 +5,10 @@ with one of the three end events. Between them operations open and close. An ope
 (`step_started`, `timer_set`, `wait_started`) or by a failed attempt, and closed by its fact or its cancelled row;
 what began and ended between two commits has its fact alone. A child that was started is open until its end is heard of,
 which may be after the end of its parent, and then is never. What workflow code publishes, values and streams, opens
-nothing. `workflow_paused` and `workflow_resumed` may stand anywhere before the end; `cancel_requested` ends no pause,
-so the row that does stands before it. After the end nothing follows but `workflow_rewound`, which opens the
-history again: what was open at the row that it names is open anew, and its opening rows are written anew.
+nothing. `workflow_paused`, `workflow_resumed` and `attributes_changed` may stand anywhere before the end;
+`cancel_requested` ends no pause, so the row that does stands before it. After the end nothing follows but
+`workflow_rewound`, which opens the history again: what was open at the row that it names is open anew, and its opening
+rows are written anew.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Final, Literal, assert_never
 import msgspec
 
 from everlog.core import events
+from everlog.core.attributes import Attributes, changed
 from everlog.core.events import AnyEvent
 from everlog.core.failures import Failure
 
@@ -70,6 +72,8 @@ class WorkflowState(msgspec.Struct, frozen=True, kw_only=True):
 
     status: Status = "created"
     name: str = ""
+    parent: str | None = None
+    attributes: Attributes = {}
     seq: int = 0
     created_at: int = 0
     began_at: int | None = None
@@ -123,7 +127,15 @@ def evolve(state: WorkflowState, seq: int, at: int, event: AnyEvent) -> Workflow
     state = change(state, seq=seq)
     match event:
         case events.WorkflowCreated():
-            return change(state, name=event.name, created_at=at, timeout=event.timeout, deadline=event.deadline)
+            return change(
+                state,
+                name=event.name,
+                parent=event.parent,
+                attributes=event.attributes,
+                created_at=at,
+                timeout=event.timeout,
+                deadline=event.deadline,
+            )
         case events.WorkflowBegan():
             return change(
                 state,
@@ -163,6 +175,8 @@ def evolve(state: WorkflowState, seq: int, at: int, event: AnyEvent) -> Workflow
             return change(state, children=_note(dict(state.children), event, at))
         case events.SendFailed() | events.StartFailed():
             return state
+        case events.AttributesChanged():
+            return change(state, attributes=changed(state.attributes, event.attributes))
         case events.ValueSet() | events.ItemsEmitted() | events.StreamClosed():
             return _published(state, at, event)
         case (

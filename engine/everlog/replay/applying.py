@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from everlog.core import events
+from everlog.core.attributes import changed
 from everlog.core.events import AnyEvent, EndEvent, StepEvent
 from everlog.errors import EverlogError, InternalError
 from everlog.replay.divergence import CannotGoOn, divergence
@@ -148,6 +149,14 @@ def _published(execution: Execution, event: events.Publication) -> None:
         execution.published.sealed.add(event.stream)
 
 
+_FROM_OUTSIDE: Final = (
+    events.WorkflowPaused,
+    events.WorkflowResumed,
+    events.TerminateRequested,
+    events.AttributesChanged,
+)
+
+
 def check_none_is_missing(execution: Execution, recorded_at: int, event: AnyEvent) -> None:
     """Raise `CannotGoOn` where the row proves that what the code has published is not in the history.
 
@@ -156,7 +165,7 @@ def check_none_is_missing(execution: Execution, recorded_at: int, event: AnyEven
     """
     if isinstance(event, events.Publication) and not (isinstance(event, events.ValueSet) and event.attempt):
         return
-    if isinstance(event, events.WorkflowPaused | events.WorkflowResumed | events.TerminateRequested):
+    if isinstance(event, _FROM_OUTSIDE):
         return
     operation = next(iter(execution.published.pending.values()))
     is_fact = type(event) in events.FACTS
@@ -183,6 +192,10 @@ def _cancel_requested(execution: Execution, event: events.CancelRequested) -> No
 def _paused(execution: Execution, event: events.WorkflowPaused | events.WorkflowResumed) -> None:
     execution.paused = isinstance(event, events.WorkflowPaused)
     execution.ordered_at = event.asked_at
+
+
+def _attributes_changed(execution: Execution, event: events.AttributesChanged) -> None:
+    execution.attributes = changed(execution.attributes, event.attributes)
 
 
 def _rewound(execution: Execution, event: events.WorkflowRewound) -> None:
@@ -292,6 +305,7 @@ APPLY: Final[dict[type[Any], Callable[[Execution, Any], None]]] = {
     events.TerminateRequested: terminate,
     events.WorkflowPaused: _paused,
     events.WorkflowResumed: _paused,
+    events.AttributesChanged: _attributes_changed,
     events.WorkflowRewound: _rewound,
     events.WorkflowCompleted: _ended,
     events.WorkflowFailed: _ended,

@@ -7,6 +7,8 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
+from everlog.core.attributes import NO_ATTRIBUTES, Attributes
+
 
 class Outlet(Protocol):
     """Takes what the attempts of one workflow publish."""
@@ -45,6 +47,10 @@ class Attempt(Struct, eq=False):
     over: bool = False
     """Whether its outcome is known, or nobody wants it: what it publishes now comes too late."""
     cancelled: bool = False
+    attributes: Attributes = NO_ATTRIBUTES
+    """Those of the workflow when the attempt began."""
+    parent: str | None = None
+    """The workflow that started the workflow."""
     client: Any = None
     """The engine that runs it; None where it runs apart from the engine's loop."""
     post: Callable[..., Coroutine[Any, Any, None]] | None = None

@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import MutableMapping
 from datetime import datetime
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
+from everlog.core.attributes import NO_ATTRIBUTES, Attributes
 from everlog.core.durations import as_datetime
 
 if TYPE_CHECKING:
@@ -19,7 +21,9 @@ log: Final = logging.getLogger("everlog.workflow")
 class Current:
     """What the running workflow or step is; of a step `step` is the name, and None where it is workflow code.
 
-    `workflow_id` and `name` are those of the workflow, `started_at` is when it began, and `tick` the time for which it
+    `workflow_id`, `name` and `attributes` are those of the workflow, `parent_id` is the id of the one that started it,
+    None if none did. What others change of the attributes is seen from the next fact on, and by steps when an attempt
+    begins. `started_at` is when it began, and `tick` the time for which it
     was planned: the same, where nobody planned another. At `deadline` it is cancelled; None: never. In a step `attempt`
     is 1 at first, `key` what the call was given, and `cancelled` turns True for a thread that should end. In workflow
     code `replaying` is True while what happened before happens again, and while it is dropped from memory; `logger` is
@@ -29,12 +33,14 @@ class Current:
 
     __slots__ = (
         "attempt",
+        "attributes",
         "cancelled",
         "deadline",
         "history_length",
         "key",
         "logger",
         "name",
+        "parent_id",
         "parking",
         "replaying",
         "started_at",
@@ -46,6 +52,8 @@ class Current:
         self.workflow_id: str
         self.name: str
         self.started_at: datetime
+        self.attributes: Attributes = NO_ATTRIBUTES
+        self.parent_id: str | None = None
         self.history_length = 0
         self.deadline: datetime | None = None
         self.step: str | None = None
@@ -57,6 +65,8 @@ class Current:
         if execution is not None:
             self.workflow_id, self.name = execution.workflow_id, execution.definition.name
             self.started_at = as_datetime(execution.began_at)
+            self.attributes = MappingProxyType(execution.attributes)
+            self.parent_id = execution.created.parent
             self.history_length = execution.seq
             self.deadline = None if execution.deadline is None else as_datetime(execution.deadline.due_at)
             self.parking = execution.torn_down
@@ -64,6 +74,8 @@ class Current:
         elif attempt is not None:
             self.workflow_id, self.name = attempt.workflow_id, attempt.name
             self.started_at = as_datetime(attempt.started_at)
+            self.attributes = MappingProxyType(attempt.attributes)
+            self.parent_id = attempt.parent
             self.deadline = None if attempt.deadline is None else as_datetime(attempt.deadline)
             self.step, self.attempt, self.key = attempt.step, attempt.number, attempt.key
             self.cancelled = attempt.cancelled

@@ -23,6 +23,7 @@ from typing import (
     overload,
 )
 
+from everlog.core.attributes import NO_ATTRIBUTES, Attributes, GivenAttributes, changed, checked
 from everlog.core.durations import Duration
 from everlog.core.events import WhenParentEnds
 from everlog.core.names import check_id, check_name
@@ -52,6 +53,7 @@ T = TypeVar("T")
 S = TypeVar("S")
 T_co = TypeVar("T_co", covariant=True)
 Self = TypeVar("Self", bound="Definition[..., Any]")
+W = TypeVar("W", bound="AnyWorkflow[..., Any]")
 
 log: Final = logging.getLogger("everlog")
 
@@ -286,11 +288,13 @@ class AnyWorkflow(Definition[P, T_co]):
         name: str | None = None,
         timeout: Duration | None = None,
         unrecorded: Sequence[str] = (),
+        attributes: GivenAttributes = NO_ATTRIBUTES,
         is_here: bool = True,
     ) -> None:
         super().__init__(function, name, "workflow", unrecorded)
         self.id: str | None = None
         self.key: str | None = None
+        self.attributes: Attributes = changed({}, checked(attributes, what=f"attributes of workflow {self.name}"))
         self.when_parent_ends: WhenParentEnds = "cancel"
         self.timeout = checked_timeout(timeout)
         self.is_here = is_here
@@ -298,7 +302,7 @@ class AnyWorkflow(Definition[P, T_co]):
         if is_here:
             register_workflow(self)
 
-    def _with(self: Self, options: WorkflowOptions) -> Self:
+    def _with(self: W, options: WorkflowOptions) -> W:
         unknown = options.keys() - WorkflowOptions.__annotations__.keys()
         if unknown:
             raise InvalidDefinition(
@@ -311,6 +315,9 @@ class AnyWorkflow(Definition[P, T_co]):
             check_name(changes["key"], "the key of a workflow")
         if "timeout" in changes:
             changes["timeout"] = checked_timeout(changes["timeout"])
+        if "attributes" in changes:
+            given = checked(changes["attributes"], what=f"attributes of workflow {self.name}")
+            changes["attributes"] = changed(self.attributes, given)
         check_what_becomes(options)
         return self.changed(**changes)
 
@@ -459,6 +466,8 @@ def workflow(fn: Any = None, /, **defaults: Any) -> Any:
     A plain function calls plain steps as they are, and waits for everything else by way of `everlog.sync`.
     `name` is its name in the log, by default the qualified name of the function; old histories are found by it.
     After `timeout` (seconds or timedelta), from its first start and sleeps included, it is cancelled.
+    `attributes` are for finding it: strings, numbers, truth values or lists of these by name. Options change them name
+    by name, None takes one away; children have none of those of their parents.
     The parameters named in `unrecorded` are in no input: they always take their defaults, and must have some.
     Raises `InvalidDefinition` for what cannot be a workflow.
     """

@@ -15,6 +15,7 @@ from typing import Final
 from msgspec import Raw, Struct
 
 from everlog.core import events
+from everlog.core.attributes import NO_ATTRIBUTES, AttributeChange
 from everlog.core.durations import as_datetime
 from everlog.core.events import ABSENT, AnyEvent
 from everlog.core.failures import Failure
@@ -61,6 +62,7 @@ class Draft(Struct, kw_only=True):
     topics: Sequence[str]
     progress: bool
     """Whether a fact, or the end, is among the rows."""
+    attributes: AttributeChange = NO_ATTRIBUTES
 
 
 def draft(
@@ -130,7 +132,10 @@ def _in_order(
 
 def _after_order(execution: Execution, obeyed: Obeyed, recorded_at: int) -> Draft:
     drafted = _drafted(execution, list(obeyed.rows), recorded_at, obeyed.consumed, progress=False)
-    if obeyed.rows:
+    if obeyed.rows and isinstance(obeyed.rows[-1], events.AttributesChanged):
+        drafted.attributes = obeyed.rows[-1].attributes
+        drafted.state, drafted.wake_at, drafted.topics = PAUSED if execution.paused else RUNNING
+    elif obeyed.rows:
         rest = _REST_AFTER.get(type(obeyed.rows[-1]), RUNNING)
         drafted.state, drafted.wake_at, drafted.topics = rest
         drafted.progress = rest is not PAUSED

@@ -18,6 +18,7 @@ from typing import Any, Final
 from msgspec import Struct, field
 
 from everlog.core import events
+from everlog.core.attributes import Attributes
 from everlog.core.codec import Codec, Mismatch
 from everlog.core.events import AnyEvent, EndEvent
 from everlog.core.failures import Failure, describe, rebuild
@@ -109,6 +110,7 @@ class Execution:
         self.cancel_request: events.CancelRequested | None = None
         self.cancel_requests: list[int] = []
         """The seqs of all requests."""
+        self.attributes: Attributes = created.attributes
         self.given_deadline = created.deadline
         """The deadline of what started or reopened it."""
         self.deadline: DeadlineOperation | None = None

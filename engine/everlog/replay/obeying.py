@@ -14,6 +14,7 @@ from typing import Final
 from msgspec import Struct, json
 
 from everlog.core import events, orders
+from everlog.core.attributes import AttributeValue
 from everlog.core.events import AnyEvent
 from everlog.core.heads import InboxRow
 from everlog.replay.execution import Execution
@@ -36,11 +37,18 @@ def obey(execution: Execution, inbox: Sequence[InboxRow]) -> Obeyed | None:
             return Obeyed(rows=(), consumed=[message.row])
         if message.topic == orders.TERMINATE:
             return Obeyed(rows=_terminated(execution, message), consumed=[message.row])
+        if message.topic == orders.ATTRIBUTES:
+            change = _change(message.payload)
+            row = events.AttributesChanged(by=message.source, number=message.number, attributes=change)
+            return Obeyed(rows=[row], consumed=[message.row])
     for message in controls:
         obeyed = _pausing(execution, message)
         if obeyed is not None:
             return obeyed
     return None
+
+
+_change: Final = json.Decoder(dict[str, AttributeValue | None]).decode
 
 
 def reason_of(message: InboxRow) -> str:

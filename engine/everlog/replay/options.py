@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypedDict
 
+from everlog.core.attributes import GivenAttributes
 from everlog.core.durations import Duration
 from everlog.core.events import WhenParentEnds
 from everlog.core.retry import RetryPolicy
@@ -36,13 +37,16 @@ class WorkflowDefaults(TypedDict, total=False):
     name: str
     timeout: Duration | None
     unrecorded: Sequence[str]
+    attributes: GivenAttributes
 
 
 class WorkflowOptions(TypedDict, total=False):
-    """What `workflow.options` takes: an `id`, which names the workflow in the whole database, a `timeout`, and for a
-    child also a `key`, which names its start within the parent, and what becomes of it when the parent ends."""
+    """What `workflow.options` takes: an `id`, which names the workflow in the whole database, a `timeout`, `attributes`
+    beside those it has, and for a child also a `key`, which names its start within the parent, and what becomes of it
+    when the parent ends."""
 
     id: str
     timeout: Duration | None
+    attributes: GivenAttributes
     key: str
     when_parent_ends: WhenParentEnds

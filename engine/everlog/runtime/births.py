@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from msgspec import Raw, Struct
 from msgspec.json import encode
 
+from everlog.core.attributes import Attributes, kept
 from everlog.core.codec import digest
 from everlog.core.events import WhenParentEnds, WorkflowCreated, encode_event, type_of
 from everlog.host import Host
@@ -33,7 +34,9 @@ def birth(workflow_id: str, created: WorkflowCreated, now: int, host: Host, work
     rows = [EventRow(1, type_of(created), now, encode_event(created))]
     definition = None if worker is None else worker.settings.workflows().get(created.name)
     if worker is None or definition is None or not worker.reserve(definition):
-        queued = NewWorkflow(workflow_id=workflow_id, name=created.name, state="queued", events=rows)
+        queued = NewWorkflow(
+            workflow_id=workflow_id, name=created.name, state="queued", events=rows, attributes=_kept(created)
+        )
         return Birth(queued, lambda done: worker.look_around() if worker is not None and done else None)
     began = beginning(worker.environment)
     rows.append(EventRow(2, type_of(began), now, encode_event(began)))
@@ -45,6 +48,7 @@ def birth(workflow_id: str, created: WorkflowCreated, now: int, host: Host, work
         events=rows,
         token=token,
         worker=worker.settings.worker,
+        attributes=_kept(created),
     )
 
     def settle(done: bool) -> None:
@@ -53,6 +57,10 @@ def birth(workflow_id: str, created: WorkflowCreated, now: int, host: Host, work
             worker.adopt(workflow_id, token, [(1, now, created), (2, now, began)], definition)
 
     return Birth(held, settle)
+
+
+def _kept(created: WorkflowCreated) -> Attributes:
+    return kept(created.attributes, created.parent)
 
 
 def births_of(drafted: Draft, host: Host, worker: Worker) -> Sequence[Birth]:
@@ -73,6 +81,7 @@ def created_by(operation: StartOperation) -> WorkflowCreated:
         parent=parent.workflow_id,
         parent_operation=operation.identity,
         timeout=operation.definition.timeout,
+        attributes=dict(operation.definition.attributes),
         deadline=_deadline_of(operation),
     )
 

@@ -6,8 +6,9 @@ import signal
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from threading import Event, current_thread, main_thread
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Generic, Literal, ParamSpec, Self, TypeVar, final, overload
+from typing import TYPE_CHECKING, Any, Final, Generic, Literal, ParamSpec, Self, TypeVar, Unpack, final, overload
 
+from everlog.core.attributes import GivenAttributes
 from everlog.core.codec import ANY, Codec
 from everlog.core.durations import Duration
 from everlog.errors import UsageError, WrongContext
@@ -19,10 +20,11 @@ from everlog.replay.definitions import AnyWorkflow, Definition
 from everlog.replay.strands import Strand
 from everlog.runtime import client, engine, handles, inner, listing, streams
 from everlog.runtime.backends import Durability
+from everlog.runtime.finding import WorkflowCounts, WorkflowFilters
 from everlog.runtime.portal import Portal, refuse_where_nobody_may_block
 from everlog.runtime.status import HistoryEvent, WorkflowStatus
 from everlog.runtime.streams import StreamItem, StreamReset
-from everlog.store import State, Store
+from everlog.store import Store
 
 if TYPE_CHECKING:
     from typing_extensions import TypeForm
@@ -100,9 +102,17 @@ class Client:
         """
         self._portal.call(lambda: self._client.send(to, topic, message, key=key))
 
-    def workflows(self, *, state: State | None = None, name: str | None = None) -> Listing[WorkflowStatus]:
-        """Give the workflows, newest first, of one state or name where those are given."""
-        return Listing(self._portal, self._client.workflows(state=state, name=name))
+    def workflows(self, *, newest_first: bool = True, **filters: Unpack[WorkflowFilters]) -> Listing[WorkflowStatus]:
+        """Give the workflows that fit all filters, in the order of their creation; see `WorkflowFilters`.
+
+        Page after page is asked for: one that is created or deleted meanwhile moves no other from page to page.
+        `UsageError` for a filter that there is not, or what can be none.
+        """
+        return Listing(self._portal, self._client.workflows(newest_first=newest_first, **filters))
+
+    def counts(self, **filters: Unpack[WorkflowFilters]) -> WorkflowCounts:
+        """Count the workflows that fit all filters, by name and state, in the database; see `WorkflowFilters`."""
+        return self._portal.call(lambda: self._client.counts(**filters))
 
     def cancel(self, *ids: str) -> list[str]:
         """Ask workflows to stop; give the ids of those that had not ended."""
@@ -278,6 +288,14 @@ class Handle(Generic[T_co]):
         stays done; what came after stays in the history, and does not count.
         """
         self._portal.call(self._handle.retry)
+
+    def update(self, *, attributes: GivenAttributes) -> None:
+        """Change the attributes of the workflow, name by name; None takes one away. When this returns, it is recorded.
+
+        Raises `UsageError` where the workflow has ended: it keeps those that it had. Who holds it records the change
+        between two facts, so that its code sees it there in each replay.
+        """
+        self._portal.call(lambda: self._handle.update(attributes=attributes))
 
     def delete(self) -> None:
         """Remove the workflow, with its history. Raises `UsageError` where it has not ended: end it first."""

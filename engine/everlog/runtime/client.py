@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, ParamSpec, Self, TypeVar, overload
+from typing import Any, ParamSpec, Self, TypeVar, Unpack, overload
 
 import msgspec
 
 from everlog.core import events
 from everlog.core.codec import ANY, SELF, Codec, JsonCodec
 from everlog.core.events import EndEvent
-from everlog.core.heads import STATES
 from everlog.core.names import check_id, check_name, check_topic, time_ordered_id
 from everlog.errors import EverlogError, NotFound, StoreUnavailable, UsageError, WrongContext
 from everlog.host import Host, SystemHost
@@ -27,20 +26,21 @@ from everlog.runtime.backends import Durability, open_store
 from everlog.runtime.births import birth
 from everlog.runtime.committer import PendingCreate, PendingPost
 from everlog.runtime.controls import Controls
+from everlog.runtime.finding import WorkflowCounts, WorkflowFilters, counts_in, query_of
+from everlog.runtime.finding import page as page_of
 from everlog.runtime.handles import Handle
 from everlog.runtime.inputs import different_start
 from everlog.runtime.listing import Listing
 from everlog.runtime.outside import outside, refuse_in_workflow
 from everlog.runtime.readers import Reader
 from everlog.runtime.shell import Shell
-from everlog.runtime.status import WorkflowStatus, status_of
+from everlog.runtime.status import WorkflowStatus
 from everlog.store import (
     CreateOutcome,
     Done,
     Exists,
     NewMessage,
     PostOutcome,
-    State,
     Store,
     Undeliverable,
     WorkflowQuery,
@@ -169,6 +169,7 @@ class Client:
             seed=self.host.token(),
             instance=recorded_instance(definition, self.codec),
             timeout=definition.timeout,
+            attributes=dict(definition.attributes),
         )
         outcome = await self._asked(partial(self._create, workflow_id, created))
         if isinstance(outcome, Exists):
@@ -205,26 +206,25 @@ class Client:
         await self._post(self._message(to, check_topic(topic), payload, key=key))
 
     @outside
-    def workflows(self, *, state: State | None = None, name: str | None = None) -> Listing[WorkflowStatus]:
-        """Give the workflows, newest first, of one state or name where those are given.
+    def workflows(self, *, newest_first: bool = True, **filters: Unpack[WorkflowFilters]) -> Listing[WorkflowStatus]:
+        """Give the workflows that fit all filters, in the order of their creation; see `WorkflowFilters`.
 
-        `UsageError` for a state that there is not.
+        `async for` asks for page after page: one that is created or deleted meanwhile moves no other from page to page.
+        `UsageError` for a filter that there is not, or what can be none.
         """
-        if state is not None and state not in STATES:
-            raise UsageError(f"there is no state {state!r}: a workflow is {', '.join(STATES[:-1])} or {STATES[-1]}")
+        first = query_of(filters, newest_first=newest_first, limit=PAGE)
 
         async def page(mark: object) -> tuple[list[WorkflowStatus], object]:
-            query = WorkflowQuery(
-                states=None if state is None else [state],
-                names=None if name is None else [name],
-                before=mark if isinstance(mark, str) else None,
-                limit=PAGE,
-            )
-            heads = await self.ask(partial(self.store.workflows, query))
-            now = self.host.wall()
-            return [status_of(head, None, now) for head in heads], heads[-1].workflow_id if len(heads) == PAGE else None
+            query = mark if isinstance(mark, WorkflowQuery) else first
+            return await self.ask(partial(page_of, self.store, query))
 
         return Listing(page)
+
+    @outside
+    async def counts(self, **filters: Unpack[WorkflowFilters]) -> WorkflowCounts:
+        """Count the workflows that fit all filters, by name and state, in the database; see `WorkflowFilters`."""
+        query = query_of(filters)
+        return await self.ask(partial(counts_in, self.store, query))
 
     @outside
     async def cancel(self, *ids: str) -> list[str]:
@@ -305,9 +305,11 @@ class Client:
             raise found
         return found
 
-    async def post_control(self, workflow_id: str, topic: str, payload: bytes) -> None:
-        """Put an order into the inbox of a workflow."""
-        await self._post(self._message(workflow_id, topic, payload, control=True))
+    async def post_control(self, workflow_id: str, topic: str, payload: bytes) -> int:
+        """Put an order into the inbox of a workflow, and give the number of the message."""
+        message = self._message(workflow_id, topic, payload, control=True)
+        await self._post(message)
+        return message.number
 
     def wrote(self, workflow_id: str, end: EndEvent | None) -> None:
         """On the engine's thread: take note of what was written to a workflow that nobody holds."""

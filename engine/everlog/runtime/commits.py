@@ -8,9 +8,11 @@ from typing import Final
 import msgspec
 
 from everlog.core import events
+from everlog.core.attributes import NO_ATTRIBUTES
 from everlog.core.events import (
     TAGS,
     AnyEvent,
+    AttributesChanged,
     EndEvent,
     WhenParentEnds,
     encode_event,
@@ -54,6 +56,7 @@ def commit_of(resident: Resident, drafted: Draft, creates: Sequence[NewWorkflow]
         messages=_messages(resident, drafted, rows) if drafted.sends or drafted.state in ENDED else (),
         values=_values(drafted, rows) if drafted.published else (),
         items=() if placed is None else placed.rows,
+        attributes=drafted.attributes,
         release=release,
         progress=drafted.progress,
         why=_summary(drafted.rows[-1]) if drafted.state in _EXPLAINED else None,
@@ -88,21 +91,30 @@ def state_commit(workflow_id: str, token: str, seq: int, state: State, *, releas
 
 
 def outside_commit(head: Head, history: Sequence[Stored], events: Sequence[AnyEvent], state: State, now: int) -> Commit:
-    """Give the commit that writes events from outside, on a head as it was seen: the workflow is not run here."""
+    """Give the commit that writes events from outside, on a head as it was seen: the workflow is not run here.
+
+    Where the state stays, all that the head says of what it waits for does.
+    """
     at = max([now, *(recorded_at for _, recorded_at, _ in history[-1:])])
     rows = [
         EventRow(head.seq + position, type_of(event), at, encode_event(event))
         for position, event in enumerate(events, start=1)
     ]
     end = events[-1]
+    stays = state == head.state
     return Commit(
         workflow_id=head.workflow_id,
         token=head.token,
         seq=head.seq,
         state=state,
         events=rows,
+        wake_at=head.wake_at if stays else None,
+        topics=head.topics if stays else (),
         messages=_farewells(head, history, end, rows[-1].seq) if isinstance(end, EndEvent) else (),
-        why=_summary(end) if state in _EXPLAINED else None,
+        attributes=end.attributes if isinstance(end, AttributesChanged) else NO_ATTRIBUTES,
+        progress=not stays,
+        build=head.build if stays else None,
+        why=head.why if stays else _summary(end) if state in _EXPLAINED else None,
     )
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Final
 
 from msgspec import json
 
 from everlog.core import events, orders
+from everlog.core.attributes import AttributeChange
 from everlog.core.events import AnyEvent, EndEvent, decode_event
 from everlog.core.heads import State
 from everlog.core.names import check_id, check_reason
@@ -21,6 +22,7 @@ from everlog.core.rewinding import Stored, folded
 from everlog.core.state import WorkflowState
 from everlog.errors import NotFound, StoreUnavailable, UsageError
 from everlog.runtime.commits import closing, outside_commit
+from everlog.runtime.readers import ChangeReader, has_ended
 from everlog.runtime.reopening import reopening
 from everlog.store import ENDED, Batch, Busy, Done, EventRow, Head, Store, SupportsDeletion
 
@@ -130,6 +132,27 @@ class Controls:
             return reopening(seen.history, seen.folded, by=self._client.name, asked_at=seen.now, now=seen.now)
 
         return await self._write(workflow_id, change)
+
+    async def change_attributes(self, workflow_id: str, change: AttributeChange) -> None:
+        """Change the attributes of a workflow; when this returns, that is recorded. `UsageError` where it has ended."""
+        seq = 0
+
+        def write(seen: Seen) -> tuple[list[AnyEvent], State] | None:
+            nonlocal seq
+            seq = seen.head.seq
+            if seen.head.state in ENDED:
+                raise has_ended(workflow_id)
+            if seen.head.token is not None and _is_alive(self._client.store, seen):
+                return None
+            return [events.AttributesChanged(by=self._client.name, attributes=dict(change))], seen.head.state
+
+        if await self._write(workflow_id, write):
+            return
+        try:
+            number = await self._client.post_control(workflow_id, orders.ATTRIBUTES, json.encode(change))
+        except NotFound as error:
+            raise has_ended(workflow_id) from error
+        await self._client.wait_for(partial(ChangeReader, workflow_id, self._client.name, number, seq))
 
     async def delete(self, workflow_id: str) -> bool:
         """Remove a workflow that has ended; False where it has not."""

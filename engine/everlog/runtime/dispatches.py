@@ -40,6 +40,8 @@ class Dispatches:
                 deadline,
                 outlet,
                 one.repeats,
+                attributes=execution.attributes,
+                parent=execution.created.parent,
             )
             self._gathered.append(Dispatch(resident, one, attempt))
 

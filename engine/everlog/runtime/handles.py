@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from everlog.core import events
+from everlog.core.attributes import GivenAttributes, checked
 from everlog.core.codec import ANY
 from everlog.core.durations import SECOND, Duration, microseconds
 from everlog.core.events import EndEvent
@@ -167,6 +168,16 @@ class Handle(Generic[T_co]):
         stays done; what came after stays in the history, and does not count.
         """
         await self._client.controls.retry(self._id)
+
+    @outside
+    async def update(self, *, attributes: GivenAttributes) -> None:
+        """Change the attributes of the workflow, name by name; None takes one away. When this returns, it is recorded.
+
+        Raises `UsageError` where the workflow has ended: it keeps those that it had. Who holds it records the change
+        between two facts, so that its code sees it there in each replay.
+        """
+        change = checked(attributes, what=f"attributes of workflow {self._id!r}")
+        await self._client.controls.change_attributes(self._id, change)
 
     @outside
     async def delete(self) -> None:

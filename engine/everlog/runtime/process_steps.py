@@ -11,6 +11,7 @@ from typing import Any, Final
 
 import msgspec
 
+from everlog.core.attributes import AttributeValue
 from everlog.core.codec import Codec, JsonCodec
 from everlog.core.failures import Failure, describe, rebuild
 from everlog.core.signature import Signature
@@ -35,6 +36,8 @@ class _Ask(msgspec.Struct, frozen=True, kw_only=True):
     workflow_name: str
     started_at: int
     deadline: int | None
+    attributes: dict[str, AttributeValue]
+    parent: str | None
     step: str
     identity: str
     key: str | None
@@ -69,6 +72,8 @@ def request_of(step: AnyStep[..., Any], attempt: Attempt, input: bytes, codec: C
         workflow_name=attempt.name,
         started_at=attempt.started_at,
         deadline=attempt.deadline,
+        attributes=dict(attempt.attributes),
+        parent=attempt.parent,
         step=step.name,
         identity=attempt.identity,
         key=attempt.key,
@@ -121,6 +126,8 @@ def run_here(request: bytes, say: Say) -> bytes:
             ask.started_at,
             ask.deadline,
             SayingOutlet(say),
+            attributes=ask.attributes,
+            parent=ask.parent,
         )
         attempt_variable.set(attempt)
         function = find(ask.module, ask.qualified)

@@ -362,7 +362,7 @@ class Worker:
         if drafted.consumed:
             taken = set(drafted.consumed)
             resident.inbox = [row for row in resident.inbox if row.row not in taken]
-        if drafted.published or drafted.parts:
+        if drafted.published or drafted.parts or drafted.attributes:
             self.outputs.written(resident, drafted)
         execution = resident.execution
         execution.now = recorded_at = drafted.recorded_at

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule
+from msgspec.structs import replace
 
 from everlog.core.attributes import AttributeChange, Attributes, changed, checked, sought
 from everlog.core.finding import Place
@@ -17,7 +18,7 @@ IDS = tuple("abcdefghij")
 WORKFLOW_NAMES = ("checkout", "report")
 NAMES = ("tenant", "Tenant", "o'hara ☃")
 VALUES = ("x", "X", "", 'say "☃"\n', 1, "1", True, 1.5, -3, [1, True], ["x", "y", 1], ["x"])
-SOUGHT = ("x", "y", 1, 1.0, True, ["X", 1.5], [], ["x", "y", 1, -3])
+SOUGHT: tuple[object, ...] = ("x", "y", 1, 1.0, True, ["X", 1.5], [], ["x", "y", 1, -3])
 
 _given = st.dictionaries(st.sampled_from(NAMES), st.none() | st.sampled_from(VALUES), max_size=3)
 _asked = st.dictionaries(st.sampled_from(NAMES), st.none() | st.sampled_from(SOUGHT), max_size=2)
@@ -72,17 +73,16 @@ class FindingRules(RuleBasedStateMachine):
         """Ask for a page, and how many there are. Times are chosen among those of the workflows that are there."""
         heads = [head for head in self.model.heads(IDS) if head is not None]
         times = sorted({time for head in heads for time in (head.created_at, head.ended_at) if time is not None}) or [0]
-        question = {
-            "created_from": None if created is None else _one(times, created[0]),
-            "created_until": None if created is None else _one(times, created[1]),
-            "ended_from": None if ended is None else _one(times, ended[0]),
-            "ended_until": None if ended is None else _one(times, ended[1]) + 1,
-            "after": self._place(times, after),
-        }
-        plain = {name: getattr(query, name) for name in ("states", "names", "id_prefix", "newest_first", "limit")}
         for name, store in self.stores.items():
-            attributes = sought(asked, what="attributes") if isinstance(store, SupportsFinding) else {}
-            full = WorkflowQuery(**plain, **question, attributes=attributes)
+            full = replace(
+                query,
+                created_from=None if created is None else _one(times, created[0]),
+                created_until=None if created is None else _one(times, created[1]),
+                ended_from=None if ended is None else _one(times, ended[0]),
+                ended_until=None if ended is None else _one(times, ended[1]) + 1,
+                attributes=sought(asked, what="attributes") if isinstance(store, SupportsFinding) else {},
+                after=self._place(times, after),
+            )
             assert list(store.workflows(full)) == list(self.model.workflows(full)), name
             if isinstance(store, SupportsFinding):
                 assert list(store.counts(full)) == list(self.model.counts(full)), name

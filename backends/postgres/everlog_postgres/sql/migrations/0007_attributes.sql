@@ -9,8 +9,9 @@ CREATE TABLE everlog.attributes (
     value text COLLATE "C" NOT NULL,
     place bigint NOT NULL,
     created_at bigint NOT NULL,
-    CONSTRAINT a_value_is_there_once PRIMARY KEY (workflow_id, name, value),
+    CONSTRAINT one_value_per_place PRIMARY KEY (workflow_id, name, place),
     CONSTRAINT places_are_counted_from_0 CHECK (place >= 0)
 );
 
-CREATE INDEX attributes_by_value ON everlog.attributes (name, value, created_at, workflow_id);
+-- Without the id, which would make rows of the longest texts too long for an index.
+CREATE INDEX attributes_by_value ON everlog.attributes (name, value, created_at);

@@ -9,8 +9,8 @@ CREATE TABLE attributes (
     value TEXT NOT NULL COLLATE BINARY,
     place INTEGER NOT NULL,
     created_at INTEGER NOT NULL,
-    CONSTRAINT a_value_is_there_once PRIMARY KEY (workflow, name, value),
+    CONSTRAINT one_value_per_place PRIMARY KEY (workflow, name, place),
     CONSTRAINT places_are_counted_from_0 CHECK (place >= 0)
 ) WITHOUT ROWID;
 
-CREATE INDEX attributes_by_value ON attributes (name, value, created_at, workflow);
+CREATE INDEX attributes_by_value ON attributes (name, value, created_at);
