@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import pytest
 
 from everlog import Client, Engine, Handle, HistoryEvent
+from everlog.core.attributes import kept
 from everlog.core.events import ItemsEmitted, decode_event
 from everlog.core.names import CHILD_ENDED
 from everlog.errors import StoreUnavailable
@@ -24,6 +25,7 @@ from everlog.store import (
     Store,
     StreamQuestion,
     StreamRow,
+    SupportsFinding,
     SupportsStreams,
     SupportsValues,
 )
@@ -232,6 +234,8 @@ def projections_fit(store: Store, workflow_id: str) -> None:
     assert [row.seq for row in rows] == list(range(1, head.seq + 1))
     folded = folded_history(rows)
     assert (head.name, head.created_at, head.ended_at) == (folded.name, folded.created_at, folded.ended_at)
+    if isinstance(store, SupportsFinding):
+        assert store.attributes([workflow_id]) == [kept(folded.attributes, folded.parent)]
     assert (head.state in ENDED) == (folded.status in ENDED)
     if head.state in ENDED:
         assert head.state == folded.status

@@ -19,7 +19,17 @@ from tests.postgres import administrator, new_schema
 LONG: Final = os.environ.get("EVERLOG_LONG") == "1"
 Kind = Literal["memory", "sqlite", "postgres"]
 
-_TABLES: Final = ("events", "heads", "inbox", "message_keys", "published_values", "stream_rows", "workers", "writes")
+_TABLES: Final = (
+    "attributes",
+    "events",
+    "heads",
+    "inbox",
+    "message_keys",
+    "published_values",
+    "stream_rows",
+    "workers",
+    "writes",
+)
 
 
 class Database:

@@ -50,6 +50,7 @@ EXAMPLES: list[AnyEvent] = [
     events.TerminateRequested(by="somebody"),
     events.WorkflowPaused(by="somebody", asked_at=1),
     events.WorkflowResumed(by="somebody", asked_at=1),
+    events.AttributesChanged(by="somebody", attributes={"tenant": "acme", "tags": ("x", 1, 1.5, True), "n": None}),
     events.WorkflowRewound(to=2, by="somebody", asked_at=1),
     events.WorkflowCompleted(result=NULL),
     events.WorkflowFailed(error=ERROR),

@@ -147,7 +147,7 @@ class Plan:
         if commit.values or commit.items:
             self._publish(head.number, commit)
         if commit.attributes:
-            self.dropped.extend((head.number, name) for name in commit.attributes)
+            self.dropped.extend((head.workflow_id, name) for name in commit.attributes)
             self._keep(head, commit.attributes)
         size = self._append(head.number, commit.events)
         runs_on = commit.token is not None and commit.state == "running" and _goes_on(commit) and head.runs()
@@ -216,7 +216,7 @@ class Plan:
 
     def _keep(self, head: HeadRecord, attributes: AttributeChange) -> None:
         for name, place, text in rows_of(attributes):
-            self.attributes.append((head.number, name, text, place, head.created_at))
+            self.attributes.append((head.workflow_id, name, text, place, head.created_at))
 
     def _append(self, number: int, events: Sequence[EventRow]) -> int:
         """Plan rows of the log, and give the bytes of their payloads."""

@@ -23,7 +23,7 @@ from typing import (
     overload,
 )
 
-from everlog.core.attributes import NO_ATTRIBUTES, Attributes, GivenAttributes, changed, checked
+from everlog.core.attributes import NO_ATTRIBUTES, GivenAttributes
 from everlog.core.durations import Duration
 from everlog.core.events import WhenParentEnds
 from everlog.core.names import check_id, check_name
@@ -37,6 +37,7 @@ from everlog.replay.functions import (
     binding_of,
     check_defaults,
     check_what_becomes,
+    checked_attributes,
     checked_policy,
     checked_timeout,
     is_async,
@@ -294,7 +295,7 @@ class AnyWorkflow(Definition[P, T_co]):
         super().__init__(function, name, "workflow", unrecorded)
         self.id: str | None = None
         self.key: str | None = None
-        self.attributes: Attributes = changed({}, checked(attributes, what=f"attributes of workflow {self.name}"))
+        self.attributes = checked_attributes({}, attributes, self.name)
         self.when_parent_ends: WhenParentEnds = "cancel"
         self.timeout = checked_timeout(timeout)
         self.is_here = is_here
@@ -316,8 +317,7 @@ class AnyWorkflow(Definition[P, T_co]):
         if "timeout" in changes:
             changes["timeout"] = checked_timeout(changes["timeout"])
         if "attributes" in changes:
-            given = checked(changes["attributes"], what=f"attributes of workflow {self.name}")
-            changes["attributes"] = changed(self.attributes, given)
+            changes["attributes"] = checked_attributes(self.attributes, changes["attributes"], self.name)
         check_what_becomes(options)
         return self.changed(**changes)
 
@@ -466,8 +466,7 @@ def workflow(fn: Any = None, /, **defaults: Any) -> Any:
     A plain function calls plain steps as they are, and waits for everything else by way of `everlog.sync`.
     `name` is its name in the log, by default the qualified name of the function; old histories are found by it.
     After `timeout` (seconds or timedelta), from its first start and sleeps included, it is cancelled.
-    `attributes` are for finding it: strings, numbers, truth values or lists of these by name. Options change them name
-    by name, None takes one away; children have none of those of their parents.
+    `attributes`, values or lists of values by name, are for finding it; options change them name by name.
     The parameters named in `unrecorded` are in no input: they always take their defaults, and must have some.
     Raises `InvalidDefinition` for what cannot be a workflow.
     """

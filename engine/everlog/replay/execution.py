@@ -18,7 +18,6 @@ from typing import Any, Final
 from msgspec import Struct, field
 
 from everlog.core import events
-from everlog.core.attributes import Attributes
 from everlog.core.codec import Codec, Mismatch
 from everlog.core.events import AnyEvent, EndEvent
 from everlog.core.failures import Failure, describe, rebuild
@@ -110,8 +109,7 @@ class Execution:
         self.cancel_request: events.CancelRequested | None = None
         self.cancel_requests: list[int] = []
         """The seqs of all requests."""
-        self.attributes: Attributes = created.attributes
-        self.given_deadline = created.deadline
+        self.attributes, self.given_deadline = created.attributes, created.deadline
         """The deadline of what started or reopened it."""
         self.deadline: DeadlineOperation | None = None
         self.ordered_at = self.rewound_at = 0

@@ -1,5 +1,4 @@
 -- The attributes of these workflows.
-SELECT json_group_array(json_array(heads.workflow_id, attributes.name, attributes.place, attributes.value))
-FROM json_each(:workflow_ids) AS wanted
-CROSS JOIN heads ON heads.workflow_id = wanted.value
-CROSS JOIN attributes ON attributes.workflow = heads.number
+SELECT json_group_array(json_array(workflow_id, name, place, value))
+FROM attributes
+WHERE workflow_id IN (SELECT value FROM json_each(:workflow_ids))

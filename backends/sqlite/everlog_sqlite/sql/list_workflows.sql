@@ -30,20 +30,20 @@ FROM (
         AND (:names IS NULL OR name IN (SELECT value FROM json_each(:names)))
         AND (:ended_from IS NULL OR ended_at >= :ended_from)
         AND (:ended_until IS NULL OR ended_at < :ended_until)
-        AND number NOT IN (
-            SELECT absent.workflow
+        AND workflow_id NOT IN (
+            SELECT absent.workflow_id
             FROM json_each(:absent) AS missing
             CROSS JOIN attributes AS absent ON absent.name = missing.value
         )
         AND (
             :others_wanted = 0
-            OR number IN (
-                SELECT other.workflow
+            OR workflow_id IN (
+                SELECT other.workflow_id
                 FROM json_each(:others) AS pair
                 CROSS JOIN attributes AS other
                     ON other.name = json_extract(pair.value, '$[0]')
                     AND other.value = json_extract(pair.value, '$[1]')
-                GROUP BY other.workflow
+                GROUP BY other.workflow_id
                 HAVING count(DISTINCT other.name) = :others_wanted
             )
         )
