@@ -116,7 +116,8 @@ def test_postgres_does_so_also_with_a_plan_for_whatever_is_asked(postgres: Postg
     for _ in range(8):
         postgres.workflows(QUERIES["common"])
     rows = driver.execute(
-        "SELECT name, cardinality(parameter_types) FROM pg_prepared_statements WHERE statement LIKE '%attributes AS fit%'"
+        "SELECT name, cardinality(parameter_types) FROM pg_prepared_statements"
+        " WHERE statement LIKE '%attributes AS fit%'"
     ).fetchall()
     assert rows
     driver.execute("SET plan_cache_mode = force_generic_plan")
@@ -149,7 +150,7 @@ def test_sqlite_reads_little_more_than_the_page(sqlite: SqliteStore, asked: str)
     ]
     assert tables == []
     assert any(
-        "fit USING" in plan and "attributes_by_value (name=? AND value=? AND created_at>?" in plan for plan in plans
+        "fit USING" in plan and "attributes_by_value (name=? AND value=? AND (created_at," in plan for plan in plans
     )
 
     thousands = 0
@@ -162,4 +163,4 @@ def test_sqlite_reads_little_more_than_the_page(sqlite: SqliteStore, asked: str)
     driver.set_progress_handler(count, 1000)
     sqlite.workflows(QUERIES[asked])
     driver.set_progress_handler(None, 0)
-    assert thousands < 60, "instructions of SQLite's machine: some hundreds for each row of the page"
+    assert thousands < 30, "instructions of SQLite's machine: some hundreds for each row of the page"
