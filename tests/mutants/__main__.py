@@ -3,7 +3,7 @@
     make mutants
     python -m tests.mutants release-forgotten last-due     # these only
 
-Not a part of `make test`: it takes minutes. The mutants are in `of_writing`, `of_reading` and `of_finding` beside this file.
+Not a part of `make test`: it takes minutes. The mutants are in the modules `of_...` beside this file.
 """
 
 from __future__ import annotations
