@@ -3,23 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
 
 from everlog.core.attributes import rows_of
 from everlog.store import Commit, NewWorkflow
 from everlog_postgres.arrays import bigints, texts
-
-_NO_BIGINTS: Final = bigints([])
-_NO_TEXTS: Final = texts([])
-_NO_ATTRIBUTES: Final[Mapping[str, object]] = {
-    "dropped_ids": _NO_TEXTS,
-    "dropped_names": _NO_TEXTS,
-    "attribute_ids": _NO_TEXTS,
-    "attribute_names": _NO_TEXTS,
-    "attribute_values": _NO_TEXTS,
-    "attribute_places": _NO_BIGINTS,
-    "attribute_ages": _NO_BIGINTS,
-}
 
 
 def attribute_columns(
@@ -33,8 +20,6 @@ def attribute_columns(
         if new.attributes
         for row in rows_of(new.attributes)
     ]
-    if not changing and not rows:
-        return _NO_ATTRIBUTES
     known = ages or {}
     rows.extend(
         (commit.workflow_id, known.get(commit.workflow_id), *row)

@@ -8,6 +8,7 @@ from typing import Final
 from everlog.store import Commit
 from everlog_postgres import records
 from everlog_postgres.arrays import bigints, texts
+from everlog_postgres.attributes import attribute_columns
 from everlog_postgres.connection import Connection, Question, Rows
 from everlog_postgres.segments import Delivered, Segment, repeats_itself, repetitions
 from everlog_postgres.statements import Statements
@@ -42,8 +43,11 @@ class Commits:
     def _question(self, segment: Segment, repeated: Mapping[str, set[int]], now: int) -> Question:
         if segment.runs_on():
             return Question(self._sql.advance_heads, records.advance(segment), self._sql.prepared_advance_heads)
-        parameters = records.batch(segment, repeated, now=now)
-        return Question(self._sql.commit_batch, parameters, self._sql.prepared_commit_batch)
+        parameters, sql = records.batch(segment, repeated, now=now), self._sql
+        if segment.has_attributes():
+            parameters |= attribute_columns(segment.born(), segment.commits)
+            return Question(sql.commit_batch_with_attributes, parameters, sql.prepared_commit_batch_with_attributes)
+        return Question(sql.commit_batch, parameters, sql.prepared_commit_batch)
 
     def _find_repetitions(self, commit: Commit) -> set[int]:
         messages = commit.messages

@@ -171,12 +171,11 @@ class SegmentWriter:
         ]
 
     def _attributes(self, went: Segment, ages: Mapping[str, int]) -> list[Question]:
-        born = [*went.creates, *(new for _, _, new in went.births())]
-        changes = any(commit.attributes for commit in went.commits)
-        if not changes and not any(new.attributes for new in born):
+        if not went.has_attributes():
             return []
-        columns = attribute_columns(born, went.commits, ages)
+        columns = attribute_columns(went.born(), went.commits, ages)
         keep = Question(self._apart.keep_attributes, columns)
+        changes = any(commit.attributes for commit in went.commits)
         return [Question(self._apart.drop_attributes, columns), keep] if changes else [keep]
 
     def _follow_ups(self, went: Segment, messages: Sequence[NewMessage]) -> list[Question]:

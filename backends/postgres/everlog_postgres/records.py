@@ -24,7 +24,6 @@ from everlog.store import (
     WorkerRow,
 )
 from everlog_postgres.arrays import bigints, bools, encoded_texts, slices, texts
-from everlog_postgres.attributes import attribute_columns
 from everlog_postgres.connection import Rows
 from everlog_postgres.published import item_columns, value_columns
 from everlog_postgres.segments import Segment
@@ -223,7 +222,6 @@ def batch(segment: Segment, repeated: Mapping[str, set[int]], *, now: int) -> di
     given.update(events(segment))
     given.update(value_columns(segment.commits))
     given.update(item_columns(segment.commits))
-    given.update(attribute_columns(_born(segment), segment.commits))
     return given
 
 
@@ -315,7 +313,7 @@ def _messages(segment: Segment, repeated: Mapping[str, set[int]]) -> dict[str, o
 
 def events(segment: Segment) -> dict[str, object]:
     """Give the columns of the events."""
-    rows = [(new.workflow_id, event) for new in _born(segment) for event in new.events]
+    rows = [(new.workflow_id, event) for new in segment.born() for event in new.events]
     rows.extend((commit.workflow_id, event) for commit in segment.commits for event in commit.events)
     return {
         "event_ids": texts([workflow_id for workflow_id, _ in rows]),
@@ -324,10 +322,6 @@ def events(segment: Segment) -> dict[str, object]:
         "event_times": bigints([event.recorded_at for _, event in rows]),
         "event_payloads": encoded_texts([event.payload for _, event in rows]),
     }
-
-
-def _born(segment: Segment) -> list[NewWorkflow]:
-    return [*segment.creates, *(new for _, _, new in segment.births())]
 
 
 def _size(events: Sequence[EventRow]) -> int:

@@ -40,6 +40,14 @@ class Segment:
             for index, new in enumerate(commit.creates):
                 yield commit.workflow_id, index, new
 
+    def born(self) -> list[NewWorkflow]:
+        """Give all that it creates, by itself and by its commits."""
+        return [*self.creates, *(new for _, _, new in self.births())]
+
+    def has_attributes(self) -> bool:
+        """Say whether any of what it creates or commits says something of attributes."""
+        return any(commit.attributes for commit in self.commits) or any(new.attributes for new in self.born())
+
     def takes(self, message: NewMessage) -> bool:
         """Say whether the message's destination and identity are as the statement will see them."""
         if message.destination in self.created or message.destination in self.ended:

@@ -36,6 +36,14 @@ def in_schema(sql: str, schema: str) -> str:
     return sql.replace(_WRITTEN_FOR, f'"{schema}".')
 
 
+_OF_ATTRIBUTES: Final = re.compile(rb"^-- Attributes.*?(?=^noted AS)", re.MULTILINE | re.DOTALL)
+
+
+def without_attributes(commit_batch: bytes) -> bytes:
+    """Give commit_batch for a batch that has none: each part of it costs, also where it has nothing to do."""
+    return _OF_ATTRIBUTES.sub(b"", commit_batch)
+
+
 def both_ways(sql: bytes) -> dict[bool, bytes]:
     """Give the statement of a listing for the newest first, under True, and for the oldest first."""
     return {True: sql, False: sql.replace(b" DESC", b" ASC")}
@@ -103,10 +111,12 @@ class Statements:
         self.schema: Final = schema
         self.advance_head: Final = load_here("advance_head")
         self.advance_heads: Final = load_here("advance_heads")
-        self.commit_batch: Final = load_here("commit_batch")
+        self.commit_batch_with_attributes: Final = load_here("commit_batch")
+        self.commit_batch: Final = without_attributes(self.commit_batch_with_attributes)
         self.prepared_advance_head: Final = PreparedStatement(self.advance_head)
         self.prepared_advance_heads: Final = PreparedStatement(self.advance_heads)
         self.prepared_commit_batch: Final = PreparedStatement(self.commit_batch)
+        self.prepared_commit_batch_with_attributes: Final = PreparedStatement(self.commit_batch_with_attributes)
         self.find_delivered: Final = load_here("find_delivered")
         self.take_heads: Final = load_here("take_heads")
         self.take_head: Final = load_here("take_head")

@@ -309,7 +309,7 @@ emitted AS (
     ON CONFLICT (workflow_id, stream, first_offset) DO NOTHING
 ),
 
--- Attributes that are given anew, or taken away.
+-- Attributes that are given anew, or taken away. From here to `noted` the statement is left out where there are none.
 dropped AS (
     DELETE FROM everlog.attributes
     USING unnest(%(dropped_ids)s, %(dropped_names)s) AS gone (workflow_id, name)
