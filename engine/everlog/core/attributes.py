@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from types import MappingProxyType
 from typing import Any, Final, cast
 
 from msgspec import MsgspecError, json
@@ -26,7 +25,7 @@ AttributeChange = Mapping[str, AttributeValue | None]
 GivenAttributes = Mapping[str, Scalar | Sequence[Scalar] | None]
 """What users give: a name with None, or with an empty list, is one that is not to be there."""
 
-NO_ATTRIBUTES: Final[Mapping[str, AttributeValue]] = MappingProxyType({})
+NO_ATTRIBUTES: Final[Mapping[str, AttributeValue]] = {}  # a plain dict: stores encode what they are given
 PARENT: Final = f"{RESERVED}parent"
 """The name under which stores are told who started a child."""
 
