@@ -33,11 +33,13 @@ def obey(execution: Execution, inbox: Sequence[InboxRow]) -> Obeyed | None:
     """Give what comes of the first order that is to be obeyed now; None where there is none."""
     controls = [message for message in inbox if message.control]
     for message in controls:
-        if message.arrived_at < execution.rewound_at:
+        # Whoever changes attributes was told if the workflow ended before, and waits in all other cases.
+        is_change = message.topic == orders.ATTRIBUTES
+        if message.arrived_at < (execution.children.reopened_at if is_change else execution.rewound_at):
             return Obeyed(rows=(), consumed=[message.row])
         if message.topic == orders.TERMINATE:
             return Obeyed(rows=_terminated(execution, message), consumed=[message.row])
-        if message.topic == orders.ATTRIBUTES:
+        if is_change:
             change = _change(message.payload)
             row = events.AttributesChanged(by=message.source, number=message.number, attributes=change)
             return Obeyed(rows=[row], consumed=[message.row])
