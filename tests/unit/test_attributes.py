@@ -359,6 +359,29 @@ def test_workflow_code_changes_no_attributes() -> None:
     run(program)
 
 
+@workflow(name="attributes.asks")
+async def asks(workflow_id: str) -> dict[str, Any]:
+    status = await everlog.handle(workflow_id).status()
+    await asyncio.sleep(30)  # dropped from memory: what follows is of the history
+    completed = None if status.steps is None else status.steps.completed
+    return {"attributes": dict(status.attributes), "parent": status.parent_id, "completed": completed}
+
+
+def test_a_status_that_workflow_code_asked_for_is_recorded_with_all_of_it() -> None:
+    async def program(engine: Engine) -> None:
+        await engine.run(family.options(id="f", attributes={"n": [1, 1.5, True, "x"], "one": 2.5}))
+        told = await engine.run(asks, "f")
+        assert told["attributes"] == {"kind": "family", "n": (1, 1.5, True, "x"), "one": 2.5}
+        assert [type(one) for one in told["attributes"]["n"]] == [int, float, bool, str]
+        assert told["parent"] is None
+        assert told["completed"] == 2
+        (born,) = await engine.workflows(parent="f")
+        assert (await engine.run(asks, born.id))["parent"] == "f"
+
+    SEEN.clear()
+    run(program)
+
+
 @workflow(name="attributes.writes")
 async def writes() -> list[str]:
     attributes: Any = everlog.current().attributes

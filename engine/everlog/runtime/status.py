@@ -43,9 +43,10 @@ class WorkflowStatus(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: datetime | None
     history_length: int
     worker: str | None
-    parent_id: str | None
-    attributes: Attributes
-    steps: StepCounts | None
+    # What came later has a default: statuses that workflows asked for are in their histories.
+    parent_id: str | None = None
+    attributes: Attributes = {}
+    steps: StepCounts | None = None
 
 
 class HistoryEvent(msgspec.Struct, frozen=True, kw_only=True):
