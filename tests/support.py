@@ -12,6 +12,7 @@ import pytest
 
 from everlog import Client, Engine, Handle, HistoryEvent
 from everlog.core.asks import ANSWER, answer_topic
+from everlog.core.attributes import kept
 from everlog.core.events import ItemsEmitted, decode_event
 from everlog.core.names import CHILD_ENDED
 from everlog.errors import StoreUnavailable
@@ -25,6 +26,7 @@ from everlog.store import (
     Store,
     StreamQuestion,
     StreamRow,
+    SupportsFinding,
     SupportsStreams,
     SupportsValues,
     SupportsWaits,
@@ -237,6 +239,8 @@ def projections_fit(store: Store, workflow_id: str) -> None:
     folded = folded_history(rows)
     assert (head.name, head.created_at, head.ended_at) == (folded.name, folded.created_at, folded.ended_at)
     assert head.first_seq == (folded.continued_seq or 1)
+    if isinstance(store, SupportsFinding):
+        assert store.attributes([workflow_id]) == [kept(folded.attributes, folded.parent)]
     assert (head.state in ENDED) == (folded.status in ENDED)
     if head.state in ENDED:
         assert folded.requests == {}, "what was asked and not answered is refused at the end"
@@ -254,6 +258,6 @@ def projections_fit(store: Store, workflow_id: str) -> None:
         topics = [topic for topic in head.topics if topic in listed or not topic.startswith(ANSWER)]
         assert topics == sorted(waits | listed | awaited)
     if isinstance(store, SupportsWaits):
-        kept = [one.wait for one in store.list_waits(WaitQuery(workflow_id=workflow_id, limit=1000))]
+        listed_waits = [one.wait for one in store.list_waits(WaitQuery(workflow_id=workflow_id, limit=1000))]
         said = [one.listed for one in folded.open.values() if one.listed is not None]
-        assert kept == sorted(said, key=lambda wait: (wait.opened_at, wait.seq))
+        assert listed_waits == sorted(said, key=lambda wait: (wait.opened_at, wait.seq))

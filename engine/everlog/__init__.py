@@ -62,11 +62,12 @@ from everlog.replay.queues import Queue, RateLimit
 from everlog.replay.requests import Request
 from everlog.runtime.client import Client
 from everlog.runtime.engine import Engine
+from everlog.runtime.finding import WorkflowCounts, WorkflowFilters
 from everlog.runtime.handles import Handle
 from everlog.runtime.listing import Listing
 from everlog.runtime.queue_handles import QueueCounts, QueueHandle, QueueStatus
 from everlog.runtime.schedules import ScheduleHandle, ScheduleStatus
-from everlog.runtime.status import HistoryEvent, WorkflowStatus
+from everlog.runtime.status import HistoryEvent, StepCounts, WorkflowStatus
 from everlog.runtime.streams import Stream, StreamItem, StreamReset
 from everlog.runtime.waits import Wait
 
@@ -100,6 +101,7 @@ __all__ = [
     "ScheduleStatus",
     "SchemaMismatch",
     "Step",
+    "StepCounts",
     "StepFailed",
     "StepInterrupted",
     "StepOptions",
@@ -115,8 +117,10 @@ __all__ = [
     "Wait",
     "Workflow",
     "WorkflowCancelled",
+    "WorkflowCounts",
     "WorkflowError",
     "WorkflowFailed",
+    "WorkflowFilters",
     "WorkflowOptions",
     "WorkflowStatus",
     "WrongContext",

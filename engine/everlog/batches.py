@@ -7,6 +7,7 @@ from typing import Literal
 
 from msgspec import Struct
 
+from everlog.core.attributes import AttributeChange, Attributes
 from everlog.core.heads import State
 from everlog.core.published import StreamRow, ValueRow
 from everlog.core.queues import Place
@@ -45,6 +46,8 @@ class NewWorkflow(Struct, frozen=True, gc=False, kw_only=True):
 
     With a `token` it is held by `worker` from the start, otherwise it is unheld. One in state `enqueued` has a `place`,
     and no token; no other state has one. `wake_at` is for the state `waiting`: it begins no earlier than that.
+    `attributes` are for finding it, in the normal form of `everlog.core.attributes`; a store that is no
+    `SupportsFinding` has no use for them.
     """
 
     workflow_id: str
@@ -55,6 +58,7 @@ class NewWorkflow(Struct, frozen=True, gc=False, kw_only=True):
     worker: str | None = None
     place: Place | None = None
     wake_at: int | None = None
+    attributes: Attributes = {}
 
 
 class Commit(Struct, frozen=True, gc=False, kw_only=True):
@@ -79,6 +83,7 @@ class Commit(Struct, frozen=True, gc=False, kw_only=True):
     `place` puts the workflow into a queue, or moves it there, behind those that are equal to it, with the state
     `enqueued` or `paused`, and gives back the slot that it had. Without one, a workflow that is not ended keeps its
     place, and its slot unless its state becomes `enqueued`; an end gives both back. Who has no place is not admitted.
+    `attributes` change those of the workflow, name by name; None takes one away.
     """
 
     workflow_id: str
@@ -96,6 +101,7 @@ class Commit(Struct, frozen=True, gc=False, kw_only=True):
     waits: Sequence[WaitRow] = ()
     closes: Sequence[int] = ()
     place: Place | None = None
+    attributes: AttributeChange = {}
     release: bool = False
     progress: bool = True
     build: str | None = None

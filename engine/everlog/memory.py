@@ -13,6 +13,8 @@ from typing import Literal
 from msgspec.structs import replace
 
 from everlog import store
+from everlog.core.attributes import changed
+from everlog.core.finding import counts_of, fits, page_of
 from everlog.errors import NotFound, StoreUnavailable
 from everlog.memory_queues import MemoryQueues
 from everlog.memory_workflows import Workflow, given, is_asked_for, runnable_since
@@ -81,6 +83,7 @@ class MemoryStore:
         )
         self._last_number += 1
         self._workflows[new.workflow_id] = workflow = Workflow(self._last_number, head, new.events)
+        workflow.attributes = changed({}, new.attributes)
         self._move(workflow, head)
         if new.place is not None:
             self._queues.put(new.workflow_id, new.place)
@@ -117,6 +120,8 @@ class MemoryStore:
         workflow.waits.update((wait.seq, wait) for wait in commit.waits)
         for item in commit.items:
             _append(workflow.streams.setdefault(item.stream, []), item)
+        if commit.attributes:
+            workflow.attributes = changed(workflow.attributes, commit.attributes)
         self._move_on(workflow, commit)
         return store.Done()
 
@@ -238,20 +243,23 @@ class MemoryStore:
             return [workflow.head if workflow is not None else None for workflow in found]
 
     def workflows(self, query: store.WorkflowQuery) -> Sequence[store.Head]:
-        """Give one page of heads, newest first; those created at the same time by descending id."""
+        """Give the page of heads that is asked for; `everlog.core.finding` says which that is."""
         with self._locked():
-            heads = [workflow.head for workflow in self._workflows.values()]
-            last = self._workflows.get(query.before) if query.before is not None else None
-        if query.before is not None and last is None:
-            return []
-        page = [
-            head
-            for head in sorted(heads, key=_age, reverse=True)
-            if (last is None or _age(head) < _age(last.head))
-            and (query.states is None or head.state in query.states)
-            and (query.names is None or head.name in query.names)
-        ]
-        return page[: query.limit]
+            return page_of(query, self._fitting(query))
+
+    def attributes(self, workflow_ids: Sequence[str]) -> Sequence[store.Attributes]:
+        """Give the attributes of each id, in order of their names."""
+        with self._locked():
+            found = [self._workflows.get(workflow_id) for workflow_id in workflow_ids]
+            return [{} if workflow is None else workflow.attributes for workflow in found]
+
+    def counts(self, query: store.WorkflowQuery) -> Sequence[store.WorkflowCount]:
+        """Count all that fit, in order of name and state."""
+        with self._locked():
+            return counts_of(self._fitting(query))
+
+    def _fitting(self, query: store.WorkflowQuery) -> list[store.Head]:
+        return [one.head for one in self._workflows.values() if fits(query, one.head, one.attributes)]
 
     def unread(self, worker: str, *, after: int = 0) -> Sequence[store.InboxRow]:
         with self._locked():
@@ -547,7 +555,3 @@ def _append(rows: list[store.StreamRow], row: store.StreamRow) -> None:
     """Append to a stream. What lies before its end was written by an earlier sending of the same commit."""
     if row.offset == _length(rows):
         rows.append(row)
-
-
-def _age(head: store.Head) -> tuple[int, str]:
-    return head.created_at, head.workflow_id

@@ -18,6 +18,7 @@ class Workflow:
         self.senders: set[tuple[str, int]] = set()  # (source, number) of what is in the inbox
         self.keys: set[str] = set()  # of all messages that ever were
         self.values: dict[str, store.ValueRow] = {}
+        self.attributes: store.Attributes = {}
         self.waits: dict[int, store.WaitRow] = {}
         self.streams: dict[str, list[store.StreamRow]] = {}
 

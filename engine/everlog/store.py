@@ -30,7 +30,7 @@ without NUL or lone surrogates, at most 512 characters; payloads are JSON text i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, Protocol, runtime_checkable
 
 from msgspec import Struct
@@ -55,6 +55,11 @@ from everlog.batches import PostOutcome as PostOutcome
 from everlog.batches import Refused as Refused
 from everlog.batches import Undeliverable as Undeliverable
 from everlog.batches import check_batch as check_batch
+from everlog.core.attributes import AttributeChange as AttributeChange
+from everlog.core.attributes import Attributes as Attributes
+from everlog.core.attributes import AttributeValue as AttributeValue
+from everlog.core.finding import WorkflowCount as WorkflowCount
+from everlog.core.finding import WorkflowQuery as WorkflowQuery
 from everlog.core.heads import ENDED as ENDED
 from everlog.core.heads import InboxRow as InboxRow
 from everlog.core.heads import State as State
@@ -147,15 +152,6 @@ class WorkerRow(Struct, frozen=True, gc=False, kw_only=True):
     gone: bool = False
 
 
-class WorkflowQuery(Struct, frozen=True, gc=False, kw_only=True):
-    """A page of heads, newest creation first. `before` is the last id of the page before."""
-
-    states: Sequence[State] | None = None
-    names: Sequence[str] | None = None
-    before: str | None = None
-    limit: int = 100
-
-
 class Store(Protocol):
     """Everything the engine asks of a database."""
 
@@ -189,7 +185,7 @@ class Store(Protocol):
         ...
 
     def workflows(self, query: WorkflowQuery) -> Sequence[Head]:
-        """Give one page of heads, newest first."""
+        """Give the page of heads that is asked for."""
         ...
 
     def unread(self, worker: str, *, after: int = 0) -> Sequence[InboxRow]:
@@ -357,6 +353,19 @@ class SupportsInboxes(Protocol):
 
     def inbox(self, workflow_id: str) -> Sequence[InboxRow]:
         """Give the unread messages of a workflow in order, whoever holds it; their `row`s are not for `consumed`."""
+        ...
+
+
+@runtime_checkable
+class SupportsFinding(Protocol):
+    """A store that keeps attributes beside the log, finds workflows by them, and counts workflows."""
+
+    def attributes(self, workflow_ids: Sequence[str]) -> Sequence[Mapping[str, AttributeValue]]:
+        """Give the attributes of each id, in order of their names; none for an unknown id."""
+        ...
+
+    def counts(self, query: WorkflowQuery) -> Sequence[WorkflowCount]:
+        """Count all that fit, on whichever page, in order of name and state; nothing is said of none."""
         ...
 
 

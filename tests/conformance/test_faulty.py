@@ -12,6 +12,7 @@ from everlog.store import Commit, Done, Store
 from everlog.testing import (
     Crash,
     FaultyStore,
+    FindingConformance,
     QueuesConformance,
     SchedulesConformance,
     StoreConformance,
@@ -42,6 +43,7 @@ class TestWithoutFaults(
     ValuesConformance,
     StreamsConformance,
     WaitsConformance,
+    FindingConformance,
     QueuesConformance,
     SchedulesConformance,
 ):

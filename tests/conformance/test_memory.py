@@ -5,6 +5,7 @@ import pytest
 from everlog.memory import MemoryStore
 from everlog.testing import (
     DeletionConformance,
+    FindingConformance,
     QueuesConformance,
     SchedulesConformance,
     StoreConformance,
@@ -19,6 +20,7 @@ class TestMemory(
     ValuesConformance,
     StreamsConformance,
     WaitsConformance,
+    FindingConformance,
     QueuesConformance,
     DeletionConformance,
     SchedulesConformance,

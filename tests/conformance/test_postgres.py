@@ -6,6 +6,7 @@ import pytest
 
 from everlog.testing import (
     DeletionConformance,
+    FindingConformance,
     QueuesConformance,
     SchedulesConformance,
     StoreConformance,
@@ -25,6 +26,7 @@ class OnPostgres(
     ValuesConformance,
     StreamsConformance,
     WaitsConformance,
+    FindingConformance,
     DeletionConformance,
     SchedulesConformance,
 ):

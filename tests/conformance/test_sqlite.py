@@ -7,6 +7,7 @@ import pytest
 
 from everlog.testing import (
     DeletionConformance,
+    FindingConformance,
     QueuesConformance,
     SchedulesConformance,
     StoreConformance,
@@ -22,6 +23,7 @@ class TestSqliteFile(
     ValuesConformance,
     StreamsConformance,
     WaitsConformance,
+    FindingConformance,
     QueuesConformance,
     DeletionConformance,
     SchedulesConformance,
@@ -44,6 +46,7 @@ class TestSqliteInMemory(
     ValuesConformance,
     StreamsConformance,
     WaitsConformance,
+    FindingConformance,
     QueuesConformance,
     SchedulesConformance,
 ):

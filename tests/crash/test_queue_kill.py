@@ -132,10 +132,10 @@ def check_once(url: str, count: int) -> None:
     """Check that each document is one workflow, and that its step is recorded once."""
 
     def look(store: Store) -> None:
-        before: str | None = None
+        after: tuple[int, str] | None = None
         found = 0
-        while page := store.workflows(WorkflowQuery(names=["document"], before=before, limit=1000)):
-            before = page[-1].workflow_id
+        while page := store.workflows(WorkflowQuery(names=["document"], after=after, limit=1000)):
+            after = page[-1].created_at, page[-1].workflow_id
             found += len(page)
             for head in page:
                 assert head.state == "completed"

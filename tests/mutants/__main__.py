@@ -3,7 +3,7 @@
     make mutants
     python -m tests.mutants release-forgotten last-due     # these only
 
-Not a part of `make test`: it takes minutes. The mutants are in `of_writing` and `of_reading` beside this file.
+Not a part of `make test`: it takes minutes. The mutants are in the modules `of_...` beside this file.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 from tests.mutants.making import Mutant, copy_backend
+from tests.mutants.of_finding import FINDING
 from tests.mutants.of_reading import READING
 from tests.mutants.of_writing import WRITING
 
@@ -58,7 +59,7 @@ def failing_test(mutant: Mutant | None) -> str | None:
 
 def main(names: list[str]) -> int:
     """Print a line for each mutant; 1 if too few were caught."""
-    mutants = [mutant for mutant in [*WRITING, *READING] if not names or mutant.name in names]
+    mutants = [mutant for mutant in [*WRITING, *READING, *FINDING] if not names or mutant.name in names]
     if not mutants:
         print(f"no mutant is named {', '.join(names)}", file=sys.stderr)
         return 2

@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, Phase, settings
 
 import everlog_sqlite
 from everlog.store import Store
-from everlog.testing import DeletionConformance, StoreConformance, StoreMachine
+from everlog.testing import DeletionConformance, FindingConformance, StoreConformance, StoreMachine
 from everlog_sqlite import SqliteStore, open_store
 
 
@@ -21,7 +21,7 @@ def test_it_is_the_copy_that_is_tested() -> None:
     assert Path(everlog_sqlite.__file__).is_relative_to(os.environ["EVERLOG_MUTANT"])
 
 
-class TestClass(StoreConformance, DeletionConformance):
+class TestClass(StoreConformance, FindingConformance, DeletionConformance):
     @pytest.fixture
     def store(self, tmp_path: Path) -> Iterator[SqliteStore]:
         store = open_store(f"sqlite:///{tmp_path}/test.db", durability="process")

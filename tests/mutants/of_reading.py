@@ -14,6 +14,7 @@ RUNNABLE = "sql/find_runnable.sql"
 UNHELD = "sql/find_unheld.sql"
 DUE = "sql/next_due.sql"
 LIST = "sql/list_workflows.sql"
+LISTINGS = "listings.py"
 FREE = "sql/free_heads.sql"
 
 CLAIMS = [
@@ -252,7 +253,7 @@ READERS = [
     ),
     Mutant(
         "page-begins-with-the-last",
-        "`before` is the last id of the page before, and not on this one",
+        "`after` is the last place of the page before, and not on this one",
         LIST,
         "(created_at, workflow_id) < (",
         "(created_at, workflow_id) <= (",
@@ -261,8 +262,8 @@ READERS = [
         "page-skips-the-same-age",
         "pages leave none out, also of one age",
         LIST,
-        "(created_at, workflow_id) < (SELECT created_at, workflow_id FROM",
-        "created_at < (SELECT created_at FROM",
+        "(created_at, workflow_id) < (:high_time, :high_id)",
+        "created_at < :high_time",
     ),
     Mutant(
         "oldest-page-first",
@@ -274,8 +275,8 @@ READERS = [
     Mutant(
         "page-upside-down",
         "a page is newest first",
-        STORE,
-        "found.sort(key=lambda head: (head.created_at, head.workflow_id), reverse=True)",
+        LISTINGS,
+        "found.sort(key=lambda head: (head.created_at, head.workflow_id), reverse=query.newest_first)",
         "found.sort(key=lambda head: (head.created_at, head.workflow_id))",
     ),
     Mutant(
@@ -288,7 +289,7 @@ READERS = [
     Mutant(
         "no-states-are-all-states",
         "a listing of no states is empty",
-        STORE,
+        LISTINGS,
         "None if query.states is None else array(query.states)",
         "array(query.states) if query.states else None",
     ),

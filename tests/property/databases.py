@@ -20,6 +20,7 @@ LONG: Final = os.environ.get("EVERLOG_LONG") == "1"
 Kind = Literal["memory", "sqlite", "postgres"]
 
 _TABLES: Final = (
+    "attributes",
     "events",
     "heads",
     "inbox",

@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import everlog
-from everlog import AskRefused, Engine, NotFound, Request, RetryPolicy, step, workflow
+from everlog import AskRefused, Engine, NotFound, Request, RetryPolicy, UsageError, step, workflow
+from everlog.core.attributes import GivenAttributes
 from tests.property.databases import LONG, Database
 from tests.property.recording import MEMORY
 from tests.support import PausableHost, kill, opened, projections_fit, published_fits, simulate
@@ -73,8 +74,13 @@ async def follows(plan: Plan) -> int:
 
 PLANS = st.lists(st.lists(st.lists(st.sampled_from(PARTS), min_size=1, max_size=3), max_size=4), min_size=1, max_size=3)
 OUTSIDE = st.lists(
-    st.tuples(st.sampled_from(["send", "send", "ask", "answer", "cancel", "kill"]), st.floats(0, 3)), max_size=8
+    st.tuples(
+        st.sampled_from(["send", "send", "ask", "answer", "cancel", "kill", "update", "update", "retry"]),
+        st.floats(0, 3),
+    ),
+    max_size=8,
 )
+CHANGES: list[GivenAttributes] = [{"n": 1}, {"n": 2, "tags": ["a", 1]}, {"tags": None, "o'hara ☃": True}]
 
 
 @given(seed=st.integers(0, 2**32), plans=PLANS, outside=OUTSIDE)
@@ -101,7 +107,7 @@ def check_heads(database: Database, seed: int, plans: list[Plan], outside: list[
         engine = await opened(Engine(store, host=host.sibling(), workflows=[follows], lease=2))
         ids = [f"flow-{number}" for number in range(len(plans))]
         for workflow_id, plan in zip(ids, plans, strict=True):
-            await engine.start(follows.options(id=workflow_id), plan)
+            await engine.start(follows.options(id=workflow_id, attributes={"plan": workflow_id, "n": 0}), plan)
         for number, (what, pause) in enumerate([*outside, ("look", 1.0), ("look", 30.0)]):
             await asyncio.sleep(pause)
             for workflow_id in ids:
@@ -120,6 +126,11 @@ def check_heads(database: Database, seed: int, plans: list[Plan], outside: list[
                         await engine.answer(wait.token, number)
             elif what == "cancel":
                 await engine.cancel(workflow_id)
+            elif what == "retry":
+                await engine.retry(workflow_id)
+            elif what == "update":
+                with suppress(UsageError):  # it has ended
+                    await engine.handle(workflow_id).update(attributes=CHANGES[number % len(CHANGES)])
             elif what == "kill":
                 kill(engine)
                 engine = await opened(Engine(store, host=host.sibling(), workflows=[follows], lease=2))

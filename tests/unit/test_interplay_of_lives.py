@@ -18,11 +18,14 @@ from everlog import (
     Queue,
     Request,
     Schedule,
+    UsageError,
     WorkflowCancelled,
     WorkflowFailed,
     step,
     workflow,
 )
+from everlog.core.orders import ATTRIBUTES, PAUSE, RESUME
+from everlog.store import SupportsFinding
 from tests.support import events_of, in_state, on_both_stores, projections_fit, run, until
 
 narrow = Queue("lives.narrow", concurrency=1)
@@ -274,3 +277,121 @@ def test_a_listed_wait_is_closed_with_its_life(kind: str, tmp_path: Path) -> Non
         projections_fit(engine.store, "approvals")
 
     run(program, kind=kind, folder=tmp_path)
+
+
+@workflow(name="lives.labelled", attributes={"kind": "laps"}, schedule=Schedule(every=20))
+async def labelled(left: int = 1) -> dict[str, Any]:
+    await asyncio.sleep(5)
+    if left:
+        everlog.continue_as_new(labelled, left - 1)
+    return dict(everlog.current().attributes)
+
+
+async def ids_with(engine: Engine, **attributes: Any) -> list[str]:
+    return [one.id for one in await engine.workflows(attributes=attributes, newest_first=False)]
+
+
+@on_both_stores
+def test_attributes_go_on_from_life_to_life(kind: str, tmp_path: Path) -> None:
+    async def program(engine: Engine) -> None:
+        handle = await engine.start(labelled.options(id="labelled", attributes={"tenant": "acme"}), 1)
+        await handle.update(attributes={"tenant": "umbrella", "urgent": True})
+        assert await handle.result() == {"kind": "laps", "tenant": "umbrella", "urgent": True}
+        status = await handle.status()
+        assert status.attributes == {"kind": "laps", "tenant": "umbrella", "urgent": True}
+        assert await ids_with(engine, tenant="umbrella") == ["labelled"]
+        assert await ids_with(engine, tenant="acme") == []
+        projections_fit(engine.store, "labelled")
+
+    run(program, kind=kind, folder=tmp_path)
+
+
+@on_both_stores
+def test_what_a_schedule_starts_has_the_attributes_of_its_workflow(kind: str, tmp_path: Path) -> None:
+    async def program(engine: Engine) -> None:
+        given = labelled.options(attributes={"tenant": "acme"})
+        await engine.create_schedule("of-acme", Schedule(every=20), given, 0)
+        await asyncio.sleep(30)
+        (declared,) = [one for one in await ids_with(engine, kind="laps") if one.startswith("lives.labelled@")]
+        assert (await engine.handle(declared).status()).attributes == {"kind": "laps"}
+        (made,) = await ids_with(engine, tenant="acme")
+        assert made.startswith("of-acme@")
+        assert await engine.handle(made).result() == {"kind": "laps", "tenant": "acme"}
+
+    run(program, kind=kind, folder=tmp_path, workflows=[labelled])
+
+
+@on_both_stores
+def test_what_is_enqueued_or_delayed_is_found_and_updated_where_it_stands(kind: str, tmp_path: Path) -> None:
+    async def program(engine: Engine) -> None:
+        first = await engine.start(laps.options(queue=narrow), "first", 0)
+        await until(lambda: bool(SEEN))
+        stands = await engine.start(laps.options(id="stands", queue=narrow, attributes={"n": 1}), "stands", 0)
+        later = await engine.start(laps.options(id="later", delay=100, attributes={"n": 1}), "later", 0)
+        assert await ids_with(engine, n=1) == ["stands", "later"]
+        for states, expected in (
+            ("queued", ["stands"]),
+            ("delayed", ["later"]),
+            (["queued", "delayed"], ["stands", "later"]),
+        ):
+            assert [one.id for one in await engine.workflows(state=states, newest_first=False)] == expected
+        await stands.update(attributes={"n": 2})
+        await later.update(attributes={"n": 2, "moved": True}, delay=10)
+        assert await ids_with(engine, n=2) == ["stands", "later"]
+        assert [(await one.status()).state for one in (stands, later)] == ["queued", "delayed"]
+        counts = await engine.counts()
+        assert (counts.by_state["queued"], counts.total) == (1, 3)
+        with pytest.raises(UsageError, match="cannot be counted apart"):
+            await engine.counts(state="delayed")
+        await later.update(priority=1, queue=narrow, attributes={"moved": None})
+        assert (await later.status()).attributes == {"n": 2}
+        await first.result()
+        assert await stands.result() == await later.result() == "lives.narrow"
+        with pytest.raises(UsageError, match="has ended"):
+            await later.update(attributes={"n": 3}, priority=2)
+        with pytest.raises(UsageError, match="nothing to change"):
+            await later.update()
+        assert SEEN == ["first 0", "stands 0", "later 0"]
+        for one in ("stands", "later"):
+            projections_fit(engine.store, one)
+
+    run(program, kind=kind, folder=tmp_path)
+
+
+@on_both_stores
+def test_an_order_to_change_attributes_is_obeyed_where_the_workflow_stands(kind: str, tmp_path: Path) -> None:
+    """As it is given where somebody holds the workflow for a moment; a void one is none from before its end."""
+
+    async def program(engine: Engine) -> None:
+        await engine.queue(narrow).pause()
+        stands = await engine.start(laps.options(id="stands", queue=narrow), "stands", 0)
+        for order, payload in ((ATTRIBUTES, b'{"n":1}'), (PAUSE, b'""'), (ATTRIBUTES, b'{"m":2}'), (RESUME, b'""')):
+            await engine.post_control("stands", order, payload)
+        await until(lambda: "m" in attributes_of(engine))
+        assert attributes_of(engine) == {"n": 1, "m": 2}
+        assert (await stands.status()).state == "queued"
+        assert SEEN == []
+        await stands.cancel()
+        await stands.retry()
+        assert (await stands.status()).attributes == {"n": 1, "m": 2}
+        assert (await stands.status()).state == "queued"
+        projections_fit(engine.store, "stands")
+
+    def attributes_of(engine: Engine) -> dict[str, Any]:
+        store = engine.store
+        assert isinstance(store, SupportsFinding)
+        return dict(store.attributes(["stands"])[0])
+
+    run(program, kind=kind, folder=tmp_path)
+
+
+def test_attributes_are_not_given_to_what_continues() -> None:
+    @workflow(name="lives.relabels")
+    async def relabels() -> None:
+        everlog.continue_as_new(labelled.options(attributes={"kind": "another"}), 0)
+
+    async def program(engine: Engine) -> None:
+        with pytest.raises(WorkflowFailed, match="keeps its attributes"):
+            await engine.run(relabels)
+
+    run(program)

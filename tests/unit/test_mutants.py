@@ -3,10 +3,11 @@
 import pytest
 
 from tests.mutants.making import Mutant, mutated
+from tests.mutants.of_finding import FINDING
 from tests.mutants.of_reading import READING
 from tests.mutants.of_writing import WRITING
 
-MUTANTS = [*WRITING, *READING]
+MUTANTS = [*WRITING, *READING, *FINDING]
 
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)

@@ -52,6 +52,7 @@ EXAMPLES: list[AnyEvent] = [
     events.TerminateRequested(by="somebody"),
     events.WorkflowPaused(by="somebody", asked_at=1),
     events.WorkflowResumed(by="somebody", asked_at=1),
+    events.AttributesChanged(by="somebody", attributes={"tenant": "acme", "tags": ("x", 1, 1.5, True), "n": None}),
     events.WorkflowRewound(to=2, by="somebody", asked_at=1),
     events.WorkflowPlaced(by="somebody", place=events.QueuePlace(queue="mail", priority=1)),
     events.InputReplaced(by="somebody", input=NULL, place=events.QueuePlace(queue="mail", due_at=1)),

@@ -8,6 +8,7 @@ from typing import Final, NamedTuple
 from everlog.store import Commit
 from everlog_postgres import queue_records, records
 from everlog_postgres.arrays import bigints, texts
+from everlog_postgres.attributes import attribute_columns
 from everlog_postgres.connection import Ask, Connection, Question, Rows
 from everlog_postgres.deduplicating import NOTHING_DECIDED, Decided, Duplicates
 from everlog_postgres.segments import Delivered, Segment, repeats_itself, repetitions
@@ -22,6 +23,15 @@ class Written(NamedTuple):
     segment: Segment
     rows: Rows
     decided: Decided = NOTHING_DECIDED
+
+
+def batch_question(sql: Statements, segment: Segment, repeated: Mapping[str, set[int]], now: int) -> Question:
+    """Give the statement that writes a segment, whatever is in it."""
+    parameters = records.batch(segment, repeated, now=now)
+    if segment.has_attributes():
+        parameters |= attribute_columns(segment.born(), segment.commits)
+        return Question(sql.commit_batch_with_attributes, parameters, sql.prepared_commit_batch_with_attributes)
+    return Question(sql.commit_batch, parameters, sql.prepared_commit_batch)
 
 
 class Commits:
@@ -75,8 +85,7 @@ class Commits:
     def _question(self, segment: Segment, repeated: Mapping[str, set[int]], now: int) -> Question:
         if segment.runs_on():
             return Question(self._sql.advance_heads, records.advance(segment), self._sql.prepared_advance_heads)
-        parameters = records.batch(segment, repeated, now=now)
-        return Question(self._sql.commit_batch, parameters, self._sql.prepared_commit_batch)
+        return batch_question(self._sql, segment, repeated, now)
 
     def _find_repetitions(self, commit: Commit) -> set[int]:
         messages = commit.messages

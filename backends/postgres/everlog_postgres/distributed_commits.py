@@ -14,6 +14,7 @@ from typing import Final
 from everlog.store import ENDED, Commit, NewMessage
 from everlog_postgres import published, records
 from everlog_postgres.arrays import bigints, bools, encoded_texts, texts
+from everlog_postgres.attributes import attribute_columns
 from everlog_postgres.connection import Ask, Question, Rows
 from everlog_postgres.segments import Delivered, Segment, repeats_itself, repetitions
 from everlog_postgres.statements import DistributedStatements, Statements
@@ -91,18 +92,18 @@ class SegmentWriter:
             for commit in segment.commits
             if (obstacle := seen.obstacle(commit)) is not None
         }
-        moved = self._move([one for one in segment.commits if one.workflow_id in free], failing)
+        ages = self._move([one for one in segment.commits if one.workflow_id in free], failing)
         holding = self._holding([one for one in segment.commits if one.workflow_id in failing])
         for place, commit in enumerate(segment.commits, start=1):
             if commit.workflow_id in holding:
                 answers.append(("commit", place, *failing[commit.workflow_id]))
-            elif commit.workflow_id not in moved:
+            elif commit.workflow_id not in ages:
                 answers.append(("commit", place, "refused" if commit.workflow_id in free else "busy", 0))
         went = Segment()
         went.creates = [new for new in segment.creates if new.workflow_id in created]
-        went.commits = [commit for commit in segment.commits if commit.workflow_id in moved]
+        went.commits = [commit for commit in segment.commits if commit.workflow_id in ages]
         answers.extend(_failures(segment, seen))
-        answers.extend(self._follow(segment, went, seen))
+        answers.extend(self._follow(segment, went, seen, ages))
         return answers
 
     def _create_and_look(self, segment: Segment) -> tuple[set[str], _Seen]:
@@ -118,12 +119,13 @@ class SegmentWriter:
         seen.keys = {(row[0], row[1]) for row in answers.get("keys", ())}
         return {row[0] for row in answers.get("created", ())}, seen
 
-    def _move(self, commits: Sequence[Commit], failing: Mapping[str, tuple[str, int]]) -> set[str]:
+    def _move(self, commits: Sequence[Commit], failing: Mapping[str, tuple[str, int]]) -> dict[str, int]:
+        """Move what can be moved; give when each of these was created."""
         moving = [commit for commit in commits if commit.workflow_id not in failing]
         if not moving:
-            return set()
+            return {}
         columns = {**records.fence(moving), **records.moves(moving, self._now)}
-        return {workflow_id for (workflow_id,) in self._ask(Question(self._apart.move_heads, columns))[0]}
+        return dict(self._ask(Question(self._apart.move_heads, columns))[0])
 
     def _holding(self, commits: Sequence[Commit]) -> set[str]:
         """Give those whose heads bear their tokens and seqs: nothing of them is written, so nothing is locked."""
@@ -138,7 +140,7 @@ class SegmentWriter:
             and (head.token, head.seq) == (commit.token, commit.seq)
         }
 
-    def _follow(self, segment: Segment, went: Segment, seen: _Seen) -> Rows:
+    def _follow(self, segment: Segment, went: Segment, seen: _Seen, ages: Mapping[str, int]) -> Rows:
         """Write what belongs to the heads that moved or were created, and the posts; give the posts' failures."""
         seen.take_out(went.commits)
         messages = [
@@ -150,7 +152,7 @@ class SegmentWriter:
         messages.extend(
             message for message in segment.posts if seen.reason(message) is None and not seen.was_delivered(message)
         )
-        questions = self._follow_ups(went, messages)
+        questions = [*self._attributes(went, ages), *self._follow_ups(went, messages)]
         answers = self._ask(*questions) if questions else []
         delivered = {(row[0], row[1], row[2]) for row in answers[-1]} if messages else set[_Name]()
         self.wrote = self.wrote or bool(went.creates or went.commits or delivered)
@@ -167,6 +169,14 @@ class SegmentWriter:
             for index, message in enumerate(segment.posts)
             if _name(message) not in delivered
         ]
+
+    def _attributes(self, went: Segment, ages: Mapping[str, int]) -> list[Question]:
+        if not went.has_attributes():
+            return []
+        columns = attribute_columns(went.born(), went.commits, ages)
+        keep = Question(self._apart.keep_attributes, columns)
+        changes = any(commit.attributes for commit in went.commits)
+        return [Question(self._apart.drop_attributes, columns), keep] if changes else [keep]
 
     def _follow_ups(self, went: Segment, messages: Sequence[NewMessage]) -> list[Question]:
         questions: list[Question] = []

@@ -14,7 +14,16 @@ from everlog.errors import SchemaMismatch, UsageError
 from everlog_postgres.connection import Driver
 from everlog_postgres.statements import in_schema, load, one_by_one
 
-BY_WORKFLOW: Final = ("heads", "events", "inbox", "message_keys", "published_values", "stream_rows", "waits")
+BY_WORKFLOW: Final = (
+    "heads",
+    "events",
+    "inbox",
+    "message_keys",
+    "published_values",
+    "stream_rows",
+    "waits",
+    "attributes",
+)
 """The tables that are distributed; the first is what the others lie beside."""
 
 ON_THE_COORDINATOR: Final = (

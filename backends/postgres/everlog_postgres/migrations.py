@@ -25,6 +25,7 @@ MIGRATIONS: Final = (
     "0004_waits",
     "0005_schedules",
     "0006_continued",
+    "0007_attributes",
 )
 """All that were ever made, in order."""
 

@@ -332,8 +332,7 @@ def _messages(segment: Segment, repeated: Mapping[str, set[int]]) -> dict[str, o
 
 def events(segment: Segment) -> dict[str, object]:
     """Give the columns of the events."""
-    news = [*segment.creates, *(new for _, _, new in segment.births())]
-    rows = [(new.workflow_id, event) for new in news for event in new.events]
+    rows = [(new.workflow_id, event) for new in segment.born() for event in new.events]
     rows.extend((commit.workflow_id, event) for commit in segment.commits for event in commit.events)
     return {
         "event_ids": texts([workflow_id for workflow_id, _ in rows]),

@@ -12,8 +12,8 @@ from typing import Final
 from everlog.errors import StoreUnavailable
 from everlog.store import Batch, Done, NewWorkflow, Refused, check_batch
 from everlog.store_schedules import DueSchedules, ScheduleRow, ScheduleWrite
-from everlog_postgres import records
 from everlog_postgres.arrays import bigints, encoded_texts, texts
+from everlog_postgres.commits import batch_question
 from everlog_postgres.connection import Ask, Connection, Question, Rows
 from everlog_postgres.distributed import Distributed
 from everlog_postgres.segments import segments
@@ -98,7 +98,7 @@ class ScheduleTable:
             if self._distributed is not None:
                 self._distributed.write_within(ask, segment, self.now())
             else:
-                ask(Question(self._sql.commit_batch, records.batch(segment, {}, now=self.now())))
+                ask(batch_question(self._sql, segment, {}, self.now()))
 
 
 def _columns(rows: Sequence[ScheduleRow]) -> dict[str, object]:

@@ -45,10 +45,19 @@ class Segment:
             for index, new in enumerate(commit.creates):
                 yield commit.workflow_id, index, new
 
+    def born(self) -> list[NewWorkflow]:
+        """Give all that it creates, by itself and by its commits."""
+        return [*self.creates, *(new for _, _, new in self.births())]
+
+    def has_attributes(self) -> bool:
+        """Say whether any of what it creates or commits says something of attributes."""
+        return any(commit.attributes for commit in self.commits) or any(new.attributes for new in self.born())
+
     def puts(self) -> bool:
         """Say whether somebody is put into a queue."""
-        news = [*self.creates, *(new for _, _, new in self.births())]
-        return any(new.place is not None for new in news) or any(commit.place is not None for commit in self.commits)
+        return any(new.place is not None for new in self.born()) or any(
+            commit.place is not None for commit in self.commits
+        )
 
     def has_keys(self) -> bool:
         """Say whether somebody is put into a queue with a key that another may have."""
@@ -109,7 +118,7 @@ def _runs_on(commit: Commit) -> bool:
     goes_on = commit.state == "running" and commit.wake_at is None and not commit.topics and not commit.release
     explains = commit.build is not None or commit.why is not None or commit.first_seq is not None
     touches = commit.consumed or commit.messages or commit.creates or commit.values or commit.items or commit.place
-    lists = commit.waits or commit.closes
+    lists = commit.waits or commit.closes or commit.attributes
     return goes_on and not explains and not touches and not lists and commit.token is not None
 
 

@@ -21,6 +21,7 @@ _DELETE_THE_REST: Final = (
     "delete_published_values",
     "delete_stream_rows",
     "delete_waits",
+    "delete_attributes",
 )
 """What removes all that is kept of a workflow beside its head."""
 
@@ -34,6 +35,19 @@ def load(name: str) -> str:
 def in_schema(sql: str, schema: str) -> str:
     """Give the text of a statement for the tables of another schema."""
     return sql.replace(_WRITTEN_FOR, f'"{schema}".')
+
+
+_OF_ATTRIBUTES: Final = re.compile(rb"^-- Attributes.*?(?=^noted AS)", re.MULTILINE | re.DOTALL)
+
+
+def without_attributes(commit_batch: bytes) -> bytes:
+    """Give commit_batch for a batch that has none: each part of it costs, also where it has nothing to do."""
+    return _OF_ATTRIBUTES.sub(b"", commit_batch)
+
+
+def both_ways(sql: bytes) -> dict[bool, bytes]:
+    """Give the statement of a listing for the newest first, under True, and for the oldest first."""
+    return {True: sql, False: sql.replace(b" DESC", b" ASC")}
 
 
 def one_by_one(sql: str) -> list[str]:
@@ -68,6 +82,8 @@ class DistributedStatements:
         self.append_to_streams: Final = load_here("append_to_streams")
         self.open_waits: Final = load_here("open_waits")
         self.close_waits: Final = load_here("close_waits")
+        self.drop_attributes: Final = load_here("drop_attributes")
+        self.keep_attributes: Final = load_here("keep_attributes")
         self.note: Final = load_here("note")
         self.find_ready: Final = load_here("find_ready")
         self.find_due: Final = load_here("find_due")
@@ -130,10 +146,12 @@ class Statements:
         self.schema: Final = schema
         self.advance_head: Final = load_here("advance_head")
         self.advance_heads: Final = load_here("advance_heads")
-        self.commit_batch: Final = load_here("commit_batch")
+        self.commit_batch_with_attributes: Final = load_here("commit_batch")
+        self.commit_batch: Final = without_attributes(self.commit_batch_with_attributes)
         self.prepared_advance_head: Final = PreparedStatement(self.advance_head)
         self.prepared_advance_heads: Final = PreparedStatement(self.advance_heads)
         self.prepared_commit_batch: Final = PreparedStatement(self.commit_batch)
+        self.prepared_commit_batch_with_attributes: Final = PreparedStatement(self.commit_batch_with_attributes)
         self.find_delivered: Final = load_here("find_delivered")
         self.take_heads: Final = load_here("take_heads")
         self.take_head: Final = load_here("take_head")
@@ -143,7 +161,11 @@ class Statements:
         self.next_due: Final = load_here("next_due")
         self.read_history: Final = load_here("read_history")
         self.find_heads: Final = load_here("find_heads")
-        self.list_workflows: Final = load_here("list_workflows")
+        self.list_workflows: Final = both_ways(load_here("list_workflows"))
+        self.find_by_attribute: Final = both_ways(load_here("find_by_attribute"))
+        self.count_workflows: Final = load_here("count_workflows")
+        self.count_values: Final = load_here("count_values")
+        self.list_attributes: Final = load_here("list_attributes")
         self.read_inbox: Final = load_here("read_inbox")
         self.unread: Final = load_here("unread")
         self.unread_since: Final = load_here("unread_since")

@@ -17,6 +17,7 @@ from everlog.store import (
     ENDED,
     WORKER_DIED,
     AdmitRequest,
+    Attributes,
     Batch,
     BatchOutcome,
     Busy,
@@ -38,6 +39,7 @@ from everlog.store import (
     SlotAnswer,
     SlotWanted,
     WorkerRow,
+    WorkflowCount,
     WorkflowQuery,
     check_batch,
 )
@@ -51,6 +53,7 @@ from everlog_postgres.commits import Commits, Written
 from everlog_postgres.connection import Connection, Durability, Question, Rows
 from everlog_postgres.deduplicating import in_order
 from everlog_postgres.distributed import Distributed
+from everlog_postgres.listings import Listings
 from everlog_postgres.migrations import distribute, migrate
 from everlog_postgres.publications import DistributedPublications, Publications, Readable
 from everlog_postgres.queues import Queues
@@ -108,6 +111,7 @@ class PostgresStore(Readable, ScheduleTable):
         """The worker whose inboxes were read last, the greatest number it was given, and the snapshot of that."""
         self._connection.on_connect = self._on_connect
         self._publications = Publications(self._connection, self._sql)
+        self._listings = Listings(self._connection, self._sql)
         self._distributed: Distributed | None = None
         """What works otherwise where the tables are distributed; None where they are not."""
         try:
@@ -318,14 +322,16 @@ class PostgresStore(Readable, ScheduleTable):
         return [by_id.get(workflow_id) for workflow_id in workflow_ids]
 
     def workflows(self, query: WorkflowQuery) -> Sequence[Head]:
-        """Give one page of heads, newest first; those created at the same time by descending id."""
-        question = {
-            "before": query.before,
-            "states": None if query.states is None else texts(query.states),
-            "names": None if query.names is None else texts(query.names),
-            "limit": query.limit,
-        }
-        return [records.head(row) for row in self._connection.ask(Question(self._sql.list_workflows, question))[0]]
+        """Give the page of heads that is asked for."""
+        return self._listings.page(query, distributed=self._distributed is not None)
+
+    def attributes(self, workflow_ids: Sequence[str]) -> Sequence[Attributes]:
+        """Give the attributes of each id, in order of their names."""
+        return self._listings.attributes(workflow_ids)
+
+    def counts(self, query: WorkflowQuery) -> Sequence[WorkflowCount]:
+        """Count all that fit, in order of name and state."""
+        return self._listings.counts(query)
 
     def unread(self, worker: str, *, after: int = 0) -> Sequence[InboxRow]:
         """Give the unread messages with `row` > `after` of all workflows that this worker holds, in order of `row`.

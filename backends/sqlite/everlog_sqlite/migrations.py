@@ -23,6 +23,7 @@ MIGRATIONS: Final = (
     "0004_waits",
     "0005_schedules",
     "0006_continued",
+    "0007_attributes",
 )
 """All that were ever made, in order. The header's `user_version` says how many a file has had."""
 

@@ -12,8 +12,10 @@ from typing import Literal, NamedTuple
 
 import msgspec
 
+from everlog.core.attributes import rows_of
 from everlog.store import (
     ENDED,
+    AttributeChange,
     Batch,
     BatchOutcome,
     ChildDeduplicated,
@@ -126,6 +128,8 @@ class Plan:
         self.put: list[Row] = []
         self.waits: list[Row] = []
         self.closed_waits: list[Row] = []
+        self.dropped: list[Row] = []
+        self.attributes: list[Row] = []
         self._mail = mail
         self._keys = keys
         self._last_number = last_number
@@ -166,6 +170,8 @@ class Plan:
         self.created.append((*msgspec.structs.astuple(head)[:11], head.queue))
         if new.place is not None:
             self._put(head, new.place)
+        if new.attributes:
+            self._keep(head, new.attributes)
         return DONE
 
     def _commit(self, commit: Commit) -> CommitOutcome:
@@ -196,6 +202,9 @@ class Plan:
             self._publish(head.number, commit)
         if commit.waits or commit.closes:
             self._list(head.number, commit)
+        if commit.attributes:
+            self.dropped.extend((head.workflow_id, name) for name in commit.attributes)
+            self._keep(head, commit.attributes)
         size = self._append(head.number, commit.events)
         if commit.first_seq is not None:
             size = sum(len(event.payload) for event in commit.events if event.seq >= commit.first_seq)
@@ -306,6 +315,10 @@ class Plan:
             said = (wait.operation, wait.topic, wait.title, wait.opened_at, wait.due_at)
             self.waits.append((number, wait.seq, *said, *texts))
 
+    def _keep(self, head: HeadRecord, attributes: AttributeChange) -> None:
+        for name, place, text in rows_of(attributes):
+            self.attributes.append((head.workflow_id, name, text, place, head.created_at))
+
     def _append(self, number: int, events: Sequence[EventRow]) -> int:
         """Plan rows of the log, and give the bytes of their payloads."""
         size = 0
@@ -347,6 +360,7 @@ def running_on(commits: Sequence[Commit], known: Mapping[str, HeadRecord]) -> Ru
             or commit.items
             or commit.waits
             or commit.closes
+            or commit.attributes
             or commit.place is not None
             or commit.first_seq is not None
             or commit.name is not None

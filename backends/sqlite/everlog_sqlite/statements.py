@@ -20,6 +20,11 @@ def load(name: str) -> str:
     return files("everlog_sqlite").joinpath("sql", f"{name}.sql").read_text(encoding="utf-8")
 
 
+def both_ways(sql: str) -> dict[bool, str]:
+    """Give the statement of a listing for the newest first, under True, and for the oldest first."""
+    return {True: sql, False: sql.replace(" DESC", " ASC")}
+
+
 class RowsStatement:
     """A statement over many rows, written for one: `VALUES (?, ?)`.
 
@@ -66,6 +71,8 @@ WRITE_VALUES: Final = RowsStatement("write_values")
 APPEND_TO_STREAMS: Final = RowsStatement("append_to_streams")
 OPEN_WAITS: Final = RowsStatement("open_waits")
 CLOSE_WAITS: Final = load("close_waits")
+DROP_ATTRIBUTES: Final = load("drop_attributes")
+INSERT_ATTRIBUTES: Final = RowsStatement("insert_attributes")
 FIND_RUNNABLE: Final = load("find_runnable")
 FIND_UNHELD: Final = load("find_unheld")
 TAKE_HEADS: Final = RowsStatement("take_heads")
@@ -74,7 +81,11 @@ READ_HISTORIES: Final = load("read_histories")
 READ_INBOXES: Final = load("read_inboxes")
 NEXT_DUE: Final = load("next_due")
 READ_HISTORY: Final = load("read_history")
-LIST_WORKFLOWS: Final = load("list_workflows")
+LIST_WORKFLOWS: Final = both_ways(load("list_workflows"))
+FIND_BY_ATTRIBUTE: Final = both_ways(load("find_by_attribute"))
+COUNT_WORKFLOWS: Final = load("count_workflows")
+COUNT_VALUES: Final = load("count_values")
+LIST_ATTRIBUTES: Final = load("list_attributes")
 UNREAD: Final = load("unread")
 LIST_WAITS: Final = load("list_waits")
 KEEP_SECRET: Final = load("keep_secret")
@@ -126,6 +137,7 @@ DELETE_WORKFLOWS: Final = tuple(
         "delete_values",
         "delete_streams",
         "delete_waits",
+        "delete_attributes",
         "delete_heads",
     )
 )

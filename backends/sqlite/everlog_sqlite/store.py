@@ -18,6 +18,7 @@ from everlog.errors import CorruptLog, InternalError, UsageError
 from everlog.store import (
     WORKER_DIED,
     AdmitRequest,
+    Attributes,
     Batch,
     BatchOutcome,
     ClaimAnswer,
@@ -43,10 +44,11 @@ from everlog.store import (
     ValueRow,
     WaitQuery,
     WorkerRow,
+    WorkflowCount,
     WorkflowQuery,
     check_batch,
 )
-from everlog_sqlite import published, records
+from everlog_sqlite import listings, published, records
 from everlog_sqlite import statements as sql
 from everlog_sqlite.admissions import Admissions
 from everlog_sqlite.changes import Changes
@@ -250,6 +252,10 @@ class SqliteStore(ScheduleTable):
             sql.PUT_INTO_QUEUES.run(connection, plan.put)
         if plan.stood:
             connection.execute(sql.STAND_IN_QUEUES, {"moved": array(plan.stood), "now": plan.now})
+        if plan.dropped:
+            connection.execute(sql.DROP_ATTRIBUTES, {"dropped": array(plan.dropped)})
+        if plan.attributes:
+            sql.INSERT_ATTRIBUTES.run(connection, plan.attributes)
         for numbers, closed in ((plan.reopened, 0), (plan.ended, 1)):
             if numbers:
                 connection.execute(sql.CLOSE_INBOXES, {"workflows": array(numbers), "closed": closed})
@@ -358,16 +364,16 @@ class SqliteStore(ScheduleTable):
         return [by_id.get(workflow_id) for workflow_id in workflow_ids]
 
     def workflows(self, query: WorkflowQuery) -> Sequence[Head]:
-        """Give one page of heads, newest first; those created at the same time by descending id."""
-        question = {
-            "before": query.before,
-            "states": None if query.states is None else array(query.states),
-            "names": None if query.names is None else array(query.names),
-            "limit": query.limit,
-        }
-        found = records.heads(self._connection.value(sql.LIST_WORKFLOWS, question))
-        found.sort(key=lambda head: (head.created_at, head.workflow_id), reverse=True)
-        return [head.head() for head in found]
+        """Give the page of heads that is asked for."""
+        return listings.page(self._connection, query)
+
+    def attributes(self, workflow_ids: Sequence[str]) -> Sequence[Attributes]:
+        """Give the attributes of each id, in order of their names."""
+        return listings.attributes(self._connection, workflow_ids)
+
+    def counts(self, query: WorkflowQuery) -> Sequence[WorkflowCount]:
+        """Count all that fit, in order of name and state."""
+        return listings.counts(self._connection, query)
 
     def unread(self, worker: str, *, after: int = 0) -> Sequence[InboxRow]:
         """Give the unread messages with `row` > `after` of all workflows that this worker holds, in order of `row`."""

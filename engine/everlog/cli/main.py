@@ -6,10 +6,11 @@ import argparse
 import os
 import platform
 import sys
-from collections.abc import Sequence
-from typing import Final, Protocol
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any, Final, Protocol
 
-from everlog.cli.listing import list_workflows
+from everlog.cli.listing import asked, count_workflows, list_workflows
 from everlog.cli.log import print_log
 from everlog.cli.migrate import migrate
 from everlog.cli.places import DEFAULT, VARIABLE
@@ -17,6 +18,7 @@ from everlog.cli.schedules import list_schedules
 from everlog.cli.show import show_workflow
 from everlog.core.version import VERSION
 from everlog.errors import EverlogError, InternalError
+from everlog.runtime.finding import countable, query_of, shown_states
 from everlog.runtime.status import SHOWN
 
 WRONG: Final = 2
@@ -77,9 +79,18 @@ def _run(chosen: argparse.Namespace) -> int:
                 )
             )
         case "ls":
-            list_workflows(
-                chosen.db or chosen.url, state=chosen.state, name=chosen.name, limit=chosen.limit, as_json=chosen.json
-            )
+            filters = {
+                "state": chosen.state,
+                "name": chosen.name,
+                "id_prefix": chosen.id_prefix,
+                "parent": chosen.parent,
+                "created_after": chosen.created_after,
+                "created_before": chosen.created_before,
+                "ended_after": chosen.ended_after,
+                "ended_before": chosen.ended_before,
+                "attributes": asked(chosen.attribute),
+            }
+            _list(chosen, filters)
         case "migrate":
             migrate(chosen.db or chosen.url, citus=chosen.citus)
         case "schedules":
@@ -89,6 +100,15 @@ def _run(chosen: argparse.Namespace) -> int:
         case _:
             print_log(chosen.id, chosen.db, as_json=chosen.json)
     return 0
+
+
+def _list(chosen: argparse.Namespace, filters: Mapping[str, Any]) -> None:
+    place = chosen.db or chosen.url
+    if chosen.count:
+        count_workflows(place, countable(filters), as_json=chosen.json)
+        return
+    query = query_of(filters, newest_first=not chosen.oldest_first)
+    list_workflows(place, query, shown_states(filters), limit=chosen.limit, as_json=chosen.json)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -134,8 +154,25 @@ def _add_ls(commands: Commands) -> None:
     ls = commands.add_parser("ls", help="list workflows, newest first", description="List workflows, newest first.")
     ls.add_argument("url", nargs="?", help=f"the database: {_PLACE}")
     ls.add_argument("--db", help="the same, as in the other commands")
-    ls.add_argument("--state", choices=SHOWN, help="only those in this state")
-    ls.add_argument("--name", help="only those of this workflow function")
+    ls.add_argument("--state", action="append", choices=SHOWN, help="only those in this state, or these")
+    ls.add_argument("--name", action="append", help="only those of this workflow function, or these")
+    ls.add_argument(
+        "--attribute",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="only those with this attribute; of one name that is given twice, those with either value",
+    )
+    ls.add_argument("--parent", metavar="ID", help="only those that this workflow started")
+    ls.add_argument("--id-prefix", metavar="TEXT", help="only those whose ids begin so")
+    for event in ("created", "ended"):
+        for side in ("after", "before"):
+            moment = "at this time or later" if side == "after" else "before this time"
+            ls.add_argument(
+                f"--{event}-{side}", type=_moment, metavar="TIME", help=f"only those {event} {moment} (ISO 8601, UTC)"
+            )
+    ls.add_argument("--oldest-first", action="store_true", help="the other way round")
+    ls.add_argument("--count", action="store_true", help="print how many there are, by name and state")
     ls.add_argument("--limit", type=_count, default=100, help="at most so many (default: 100; 0: all)")
     ls.add_argument("--json", action="store_true", help="one JSON object per line")
 
@@ -175,6 +212,14 @@ def _add_migrate(commands: Commands) -> None:
         help="also distribute the tables over the servers of a Citus cluster, whose coordinator the URL names; engines"
         " on them must be closed meanwhile",
     )
+
+
+def _moment(text: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"expected a time such as 2026-11-21T09:30, got {text!r}") from None
+    return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
 
 
 def _count(text: str) -> int:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import shlex
 from collections.abc import Sequence
 
+import msgspec
+
 from everlog.cli.places import head_of, opened, store_url
 from everlog.cli.text import moment, paragraph, table
 from everlog.cli.timeline import Entry, Stored, summary, timeline
@@ -60,6 +62,10 @@ def _heading(head: Head, folded: WorkflowState, workers: Sequence[WorkerRow], no
         *paragraph("created", f"{moment(head.created_at)}{ended} UTC, {spoken(max(0, until - head.created_at))}"),
         *paragraph("events", f"{head.seq}: {steps}, {messages}{_since(head)}"),
     ]
+    if folded.parent is not None:
+        lines += paragraph("parent", folded.parent)
+    if folded.attributes:
+        lines += paragraph("attribute", msgspec.json.encode(folded.attributes).decode())
     if head.worker is not None:
         lines += paragraph("worker", f"{head.worker} ({'running' if _alive(head, workers, now) else 'gone'})")
     return lines

@@ -101,6 +101,8 @@ def _what(event: AnyEvent) -> str:
             return "paused"
         case events.WorkflowResumed():
             return "resumed"
+        case events.AttributesChanged():
+            return "attributes changed"
         case events.WorkflowRewound():
             return "retried"
         case events.WorkflowContinued():
@@ -168,6 +170,8 @@ def _outcome(event: AnyEvent) -> str:  # long: a case for each event
             return event.reason
         case events.WorkflowPaused() | events.WorkflowResumed():
             return ""
+        case events.AttributesChanged():
+            return msgspec.json.encode(event.attributes).decode()
         case events.WorkflowRewound():
             return f"goes on from seq {event.to}; what is between does not count"
         case events.WorkflowContinued():

@@ -14,6 +14,7 @@ from typing import Final, Literal, get_args
 import msgspec
 from msgspec import Raw
 
+from everlog.core.attributes import AttributeValue
 from everlog.core.failures import Failure
 from everlog.core.upcast import upcast
 from everlog.errors import CorruptLog
@@ -76,6 +77,8 @@ class WorkflowCreated(Event, frozen=True, gc=False, kw_only=True, tag="workflow_
     """The time for which a schedule planned it."""
     tick_offset: int = 0
     """By how many seconds the schedule's local time was ahead of UTC then."""
+    attributes: dict[str, AttributeValue] = {}
+    """What is said of it to find it by, in normal form."""
 
 
 class InputReplaced(Event, frozen=True, gc=False, kw_only=True, tag="input_replaced"):
@@ -98,7 +101,7 @@ class WorkflowPlaced(Event, frozen=True, gc=False, kw_only=True, tag="workflow_p
 
 
 class WorkflowBegan(Event, frozen=True, gc=False, kw_only=True, tag="workflow_began"):
-    """The first fact, written by the first holder, seq 2 unless it was paused before: log time starts here."""
+    """The first fact, written by the first holder, seq 2 unless others wrote to it before: log time starts here."""
 
     format: int
     everlog: str
@@ -378,6 +381,17 @@ class WorkflowResumed(Event, frozen=True, gc=False, kw_only=True, tag="workflow_
     asked_at: int
 
 
+class AttributesChanged(Event, frozen=True, gc=False, kw_only=True, tag="attributes_changed"):
+    """Somebody changed the attributes, name by name; None takes one away. Not a fact, and not undone by a rewinding.
+
+    `number` is that of the message by which who held it was asked, and 0 where nobody did.
+    """
+
+    by: str
+    attributes: dict[str, AttributeValue | None]
+    number: int = 0
+
+
 class WorkflowRewound(Event, frozen=True, gc=False, kw_only=True, tag="workflow_rewound"):
     """Follows an end, or a moment at which it was stuck: the workflow goes on from seq `to`. Not a fact.
 
@@ -507,6 +521,7 @@ AnyEvent = (
     | TerminateRequested
     | WorkflowPaused
     | WorkflowResumed
+    | AttributesChanged
     | WorkflowRewound
     | WorkflowContinued
     | WorkflowCompleted

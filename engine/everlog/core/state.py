@@ -6,13 +6,13 @@ with one of the three end events. Between them operations open and close. An ope
 what began and ended between two commits has its fact alone. A child that was started is open until its end is heard of,
 which may be after the end of its parent, and then is never. What workflow code publishes, values and streams, opens
 nothing. An ask is open from the `message_received` that took it until it is answered or refused, which the end does
-at the latest. `workflow_paused` and `workflow_resumed` may stand anywhere before the end; `cancel_requested` ends no
-pause, so the row that does stands before it. `workflow_placed` and `input_replaced` stand where the workflow does not
-run: before it began, the former also after a rewinding. `workflow_continued` stands where an end could, and
-`workflow_began` follows as after `workflow_created`: what was open is closed, and asks that were taken are refused, but
-children, values and streams go on, and so does the slot of a queue. After the end nothing follows but
-`workflow_rewound`, which opens the history again: what was open at the row that it names is open anew, and its opening
-rows are written anew.
+at the latest. `workflow_paused`, `workflow_resumed` and `attributes_changed` may stand anywhere before the end;
+`cancel_requested` ends no pause, so the row that does stands before it. `workflow_placed` and `input_replaced` stand
+where the workflow does not run: before it began, the former also after a rewinding. `workflow_continued` stands where
+an end could, and `workflow_began` follows as after `workflow_created`: what was open is closed, and asks that were
+taken are refused, but children, values and streams go on, and so does the slot of a queue. After the end nothing
+follows but `workflow_rewound`, which opens the history again: what was open at the row that it names is open anew, and
+its opening rows are written anew.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import Final, Literal, assert_never
 import msgspec
 
 from everlog.core import asks, events
+from everlog.core.attributes import Attributes, changed
 from everlog.core.events import AnyEvent
 from everlog.core.failures import Failure
 from everlog.core.waits import WaitRow
@@ -90,6 +91,8 @@ class WorkflowState(msgspec.Struct, frozen=True, kw_only=True):
 
     status: Status = "created"
     name: str = ""
+    parent: str | None = None
+    attributes: Attributes = {}
     seq: int = 0
     created_at: int = 0
     began_at: int | None = None
@@ -162,7 +165,15 @@ def evolve(state: WorkflowState, seq: int, at: int, event: AnyEvent) -> Workflow
     state = change(state, seq=seq, enqueued=state.enqueued and isinstance(event, _OF_PLACES))
     match event:
         case events.WorkflowCreated():
-            state = change(state, name=event.name, created_at=at, timeout=event.timeout, deadline=event.deadline)
+            state = change(
+                state,
+                name=event.name,
+                parent=event.parent,
+                attributes=event.attributes,
+                created_at=at,
+                timeout=event.timeout,
+                deadline=event.deadline,
+            )
             return _placed(state, event.place, event.begins_at)
         case events.InputReplaced():
             return _placed(state, event.place, None)
@@ -213,6 +224,8 @@ def evolve(state: WorkflowState, seq: int, at: int, event: AnyEvent) -> Workflow
             return state
         case events.RequestAnswered() | events.RequestRefused():
             return _replied(state, at, event)
+        case events.AttributesChanged():
+            return change(state, attributes=changed(state.attributes, event.attributes))
         case events.ValueSet() | events.ItemsEmitted() | events.StreamClosed():
             return _published(state, at, event)
         case (
@@ -240,6 +253,7 @@ _OF_PLACES: Final = (
     events.WorkflowPlaced,
     events.WorkflowPaused,
     events.WorkflowResumed,
+    events.AttributesChanged,
 )
 
 
@@ -348,6 +362,8 @@ def _rewound(state: WorkflowState, event: events.WorkflowRewound) -> WorkflowSta
 def _continued(state: WorkflowState, at: int, event: events.WorkflowContinued) -> WorkflowState:
     return WorkflowState(
         name=event.created.name,
+        parent=event.created.parent,
+        attributes=event.created.attributes,
         seq=state.seq,
         created_at=state.created_at,
         continued_seq=state.seq,

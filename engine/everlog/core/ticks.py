@@ -10,6 +10,7 @@ import msgspec
 from msgspec import Raw, Struct
 from msgspec.structs import replace
 
+from everlog.core.attributes import AttributeValue
 from everlog.core.durations import SECOND, as_datetime
 from everlog.core.events import ABSENT, QueuePlace
 from everlog.core.names import LONGEST
@@ -41,6 +42,8 @@ class StoredSchedule(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The object whose method the workflow is, where that is recorded as a value."""
     timeout: int | None = None
     """The timeout of each workflow, in microseconds."""
+    attributes: dict[str, AttributeValue] = {}
+    """Those of each workflow, in normal form."""
     place: QueuePlace | None = None
     """Where each workflow stands until it is admitted; due when it was planned."""
     declared: str | None = None

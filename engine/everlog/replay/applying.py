@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from everlog.core import events
+from everlog.core.attributes import changed
 from everlog.core.events import AnyEvent, EndEvent, StepEvent
 from everlog.errors import EverlogError, InternalError
 from everlog.replay.continuing import take_up
@@ -193,6 +194,15 @@ def _published(execution: Execution, event: events.Publication) -> None:
         execution.published.sealed.add(event.stream)
 
 
+_FROM_OUTSIDE: Final = (
+    events.WorkflowPaused,
+    events.WorkflowResumed,
+    events.TerminateRequested,
+    events.AttributesChanged,
+    events.WorkflowPlaced,
+)
+
+
 def check_none_is_missing(execution: Execution, recorded_at: int, event: AnyEvent) -> None:
     """Raise `CannotGoOn` where the row proves that what the code has published is not in the history.
 
@@ -201,8 +211,7 @@ def check_none_is_missing(execution: Execution, recorded_at: int, event: AnyEven
     """
     if isinstance(event, events.Publication) and not (isinstance(event, events.ValueSet) and event.attempt):
         return
-    of_others = events.WorkflowPaused | events.WorkflowResumed | events.TerminateRequested | events.WorkflowPlaced
-    if isinstance(event, of_others):
+    if isinstance(event, _FROM_OUTSIDE):
         return
     operation = next(iter(execution.published.pending.values()))
     is_fact = type(event) in events.FACTS
@@ -236,6 +245,10 @@ def _placed(execution: Execution, event: events.WorkflowPlaced | events.InputRep
 def _paused(execution: Execution, event: events.WorkflowPaused | events.WorkflowResumed) -> None:
     execution.paused = isinstance(event, events.WorkflowPaused)
     execution.ordered_at = event.asked_at
+
+
+def _attributes_changed(execution: Execution, event: events.AttributesChanged) -> None:
+    execution.attributes = changed(execution.attributes, event.attributes)
 
 
 def _rewound(execution: Execution, event: events.WorkflowRewound) -> None:
@@ -355,6 +368,7 @@ APPLY: Final[dict[type[Any], Callable[[Execution, Any], None]]] = {
     events.TerminateRequested: terminate,
     events.WorkflowPaused: _paused,
     events.WorkflowResumed: _paused,
+    events.AttributesChanged: _attributes_changed,
     events.WorkflowRewound: _rewound,
     events.WorkflowContinued: _continued,
     events.WorkflowCompleted: _ended,

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 
 from msgspec import Struct
 
+from everlog.core.attributes import NO_ATTRIBUTES, Attributes
+
 
 class Outlet(Protocol):
     """Takes what the attempts of one workflow publish."""
@@ -50,6 +52,10 @@ class Attempt(Struct, eq=False):
     cancelled: bool = False
     queue: str | None = None
     """The queue that admitted the workflow."""
+    attributes: Attributes = NO_ATTRIBUTES
+    """Those of the workflow when the attempt began."""
+    parent: str | None = None
+    """The workflow that started the workflow."""
     client: Any = None
     """The engine that runs it; None where it runs apart from the engine's loop."""
     post: Callable[..., Coroutine[Any, Any, None]] | None = None

@@ -25,6 +25,7 @@ from everlog.replay.divergence import TornDown
 from everlog.replay.instances import recorded_instance, startable
 from everlog.replay.operations import Phase
 from everlog.replay.quarantine import refuse_operation
+from everlog.replay.registry import registered_workflows
 from everlog.replay.sizes import LARGE, check_size
 from everlog.replay.starting import check_passed
 
@@ -65,6 +66,12 @@ def continuing(
         raise UsageError(
             f"a workflow that continues as new keeps its id, here {execution.workflow_id!r}; leave out id= and key=, "
             "or start another workflow"
+        )
+    known = registered_workflows().get(definition.name)
+    if known is not None and definition.attributes != known.attributes:
+        raise UsageError(
+            f"workflow {execution.workflow_id!r} keeps its attributes when it continues as new; leave out attributes=, "
+            "and change them by the handle of an engine: await handle.update(attributes=...)"
         )
     return Continuing(definition, _creation(execution, startable(definition), args, kwargs))
 
@@ -118,6 +125,7 @@ def carrying(execution: Execution, event: WorkflowContinued, returned: Sequence[
         created=structs.replace(
             event.created,
             deadline=deadline.due_at if deadline is not None and is_open else None,
+            attributes=dict(execution.attributes),
             place=execution.place,
             begins_at=None,
         ),

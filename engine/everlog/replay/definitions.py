@@ -23,6 +23,7 @@ from typing import (
     overload,
 )
 
+from everlog.core.attributes import NO_ATTRIBUTES, GivenAttributes
 from everlog.core.durations import Duration
 from everlog.core.events import WhenParentEnds
 from everlog.core.names import check_id, check_name
@@ -37,6 +38,7 @@ from everlog.replay.functions import (
     binding_of,
     check_defaults,
     check_what_becomes,
+    checked_attributes,
     checked_policy,
     checked_schedule,
     checked_timeout,
@@ -295,11 +297,13 @@ class AnyWorkflow(Definition[P, T_co]):
         schedule: Schedule | None = None,
         unrecorded: Sequence[str] = (),
         queue: Queue | str | None = None,
+        attributes: GivenAttributes = NO_ATTRIBUTES,
         is_here: bool = True,
     ) -> None:
         super().__init__(function, name, "workflow", unrecorded)
         self.id: str | None = None
         self.key: str | None = None
+        self.attributes = checked_attributes({}, attributes, self.name)
         self.when_parent_ends: WhenParentEnds = "cancel"
         self.timeout = checked_timeout(timeout)
         self.placing = placing_of(AT_ONCE, {"queue": queue})
@@ -322,6 +326,8 @@ class AnyWorkflow(Definition[P, T_co]):
             check_name(changes["key"], "the key of a workflow")
         if "timeout" in changes:
             changes["timeout"] = checked_timeout(changes["timeout"])
+        if "attributes" in changes:
+            changes["attributes"] = checked_attributes(self.attributes, changes["attributes"], self.name)
         check_what_becomes(options)
         return self.changed(placing=placing_of(self.placing, options), **changes)
 
@@ -470,6 +476,7 @@ def workflow(fn: Any = None, /, **defaults: Any) -> Any:
     A plain function calls plain steps as they are, and waits for everything else by way of `everlog.sync`.
     `name` is its name in the log, by default the qualified name of the function; old histories are found by it.
     After `timeout` (seconds or timedelta), from its first start and sleeps included, it is cancelled.
+    `attributes`, values or lists of values by name, are for finding it; options change them name by name.
     The parameters named in `unrecorded` are in no input: they always take their defaults, and must have some.
     Its starts stand in `queue`, unless they are given another, or None. With a `schedule` engines start it again and
     again; all its parameters must have defaults then.

@@ -16,6 +16,7 @@ from msgspec import Raw, Struct, field
 
 from everlog.core import events
 from everlog.core.asks import AGAIN, ANSWER, REPLY, answer_topic
+from everlog.core.attributes import NO_ATTRIBUTES, AttributeChange
 from everlog.core.durations import as_datetime
 from everlog.core.events import ABSENT, AnyEvent, WorkflowContinued
 from everlog.core.failures import Failure
@@ -75,6 +76,7 @@ class Draft(Struct, kw_only=True):
     """Whether all else is as it is by default: the usual draft, of which nobody need ask more."""
     continues: WorkflowContinued | None = None
     """The row with which the workflow continues as new, where there is one: the last."""
+    attributes: AttributeChange = NO_ATTRIBUTES
 
 
 def draft(
@@ -178,7 +180,10 @@ def _in_order(
 
 def _after_order(execution: Execution, obeyed: Obeyed, recorded_at: int) -> Draft:
     drafted = _drafted(execution, list(obeyed.rows), recorded_at, obeyed.consumed, progress=False)
-    if obeyed.rows:
+    if obeyed.rows and isinstance(obeyed.rows[-1], events.AttributesChanged):
+        drafted.attributes = obeyed.rows[-1].attributes
+        drafted.state, drafted.wake_at, drafted.topics = PAUSED if execution.paused else RUNNING
+    elif obeyed.rows:
         rest = _REST_AFTER.get(type(obeyed.rows[-1]), RUNNING)
         drafted.state, drafted.wake_at, drafted.topics = rest
         drafted.progress = rest is not PAUSED

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import Raw, structs
 
 from everlog.core import events
+from everlog.core.attributes import changed
 from everlog.core.events import AnyEvent, EndEvent
 from everlog.core.failures import describe
 from everlog.core.names import another_id
@@ -152,6 +153,9 @@ def rewind(execution: Execution, recorded_at: int, event: events.WorkflowRewound
         timeout is None or event.deadline is None or event.deadline < recorded_at + timeout
     )
     _set_deadline(execution, event.deadline, inherited=inherited)
+    for _, _, row in void:
+        if isinstance(row, events.AttributesChanged):  # what others said of it holds, whatever became of its code
+            execution.attributes = changed(execution.attributes, row.attributes)
     execution.children.rewound(event, execution.seq, void)
     execution.requests.rewound(void)
     _carry(execution, void)

@@ -122,7 +122,7 @@ class Execution:
         self.cancel_request: events.CancelRequested | None = None
         self.cancel_requests: list[int] = []
         """The seqs of all requests."""
-        self.given_deadline = created.deadline
+        self.attributes, self.given_deadline = created.attributes, created.deadline
         """The deadline of what started or reopened it."""
         self.deadline: DeadlineOperation | None = None
         self.ordered_at = self.rewound_at = 0

@@ -7,6 +7,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, get_args
 
+from everlog.core.attributes import Attributes, AttributeValue, GivenAttributes, changed, checked
 from everlog.core.durations import Duration, microseconds
 from everlog.core.events import WhenParentEnds
 from everlog.core.names import check_name
@@ -70,6 +71,11 @@ def checked_schedule(schedule: Any, function: Callable[..., Any], name: str) -> 
                 f" {parameter.name!r} needs a default; or give the schedule the arguments: engine.create_schedule(...)"
             )
     return schedule
+
+
+def checked_attributes(before: Attributes, given: GivenAttributes, name: str) -> dict[str, AttributeValue]:
+    """Give the attributes of a workflow that had others before."""
+    return changed(before, checked(given, what=f"attributes of workflow {name}"))
 
 
 def check_what_becomes(options: Mapping[str, object]) -> None:

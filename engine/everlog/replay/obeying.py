@@ -14,6 +14,7 @@ from typing import Final
 from msgspec import Struct, json
 
 from everlog.core import events, orders
+from everlog.core.attributes import AttributeValue
 from everlog.core.events import AnyEvent
 from everlog.core.heads import InboxRow
 from everlog.replay.execution import Execution
@@ -33,16 +34,28 @@ class Obeyed(Struct, frozen=True, kw_only=True):
 def obey(execution: Execution, inbox: Inbox) -> Obeyed | None:
     """Give what comes of the first order that is to be obeyed now; None where there is none."""
     for message in inbox.orders:
-        if message.arrived_at < execution.rewound_at:
+        # Whoever changes attributes was told if the workflow ended before, and waits in all other cases.
+        is_change = message.topic == orders.ATTRIBUTES
+        if message.arrived_at < (execution.children.reopened_at if is_change else execution.rewound_at):
             return Obeyed(rows=(), consumed=[message.row])
         if message.topic == orders.TERMINATE:
             consumed = [message.row]
             return Obeyed(rows=_terminated(execution, message, inbox, consumed), consumed=consumed)
+        if is_change:
+            return Obeyed(rows=[attributes_changed(message)], consumed=[message.row])
     for message in inbox.orders:
         obeyed = _pausing(execution, message)
         if obeyed is not None:
             return obeyed
     return None
+
+
+_change: Final = json.Decoder(dict[str, AttributeValue | None]).decode
+
+
+def attributes_changed(message: InboxRow) -> events.AttributesChanged:
+    """Give the row that obeys an order to change attributes."""
+    return events.AttributesChanged(by=message.source, number=message.number, attributes=_change(message.payload))
 
 
 def reason_of(message: InboxRow) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypedDict
 
+from everlog.core.attributes import GivenAttributes
 from everlog.core.durations import Duration
 from everlog.core.events import WhenParentEnds
 from everlog.core.retry import RetryPolicy
@@ -42,11 +43,13 @@ class WorkflowDefaults(TypedDict, total=False):
     schedule: Schedule | None
     unrecorded: Sequence[str]
     queue: Queue | str | None
+    attributes: GivenAttributes
 
 
 class WorkflowOptions(TypedDict, total=False):
-    """What `workflow.options` takes: an `id`, which names the workflow in the whole database, a `timeout`, and for a
-    child also a `key`, which names its start within the parent, and what becomes of it when the parent ends.
+    """What `workflow.options` takes: an `id`, which names the workflow in the whole database, a `timeout`, `attributes`
+    beside those it has, and for a child also a `key`, which names its start within the parent, and what becomes of it
+    when the parent ends.
 
     A `delay` is the least time before it begins. In a `queue` the lower `priority` goes first, 0 where none is given;
     the `partition`s of a queue take turns; and of those that have not ended at most one has a `dedup_key`: another
@@ -57,6 +60,7 @@ class WorkflowOptions(TypedDict, total=False):
 
     id: str
     timeout: Duration | None
+    attributes: GivenAttributes
     key: str
     when_parent_ends: WhenParentEnds
     queue: Queue | str | None

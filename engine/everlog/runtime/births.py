@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from msgspec import Raw, Struct
 from msgspec.json import encode
 
+from everlog.core.attributes import Attributes, kept
 from everlog.core.codec import digest
 from everlog.core.events import WhenParentEnds, WorkflowCreated, encode_event, type_of
 from everlog.host import Host
@@ -49,7 +50,9 @@ def birth(
         return _later(workflow_id, created, rows, worker, takes_key=takes_key)
     definition = None if worker is None else worker.settings.workflows().get(created.name)
     if worker is None or definition is None or not worker.reserve(definition):
-        queued = NewWorkflow(workflow_id=workflow_id, name=created.name, state="queued", events=rows)
+        queued = NewWorkflow(
+            workflow_id=workflow_id, name=created.name, state="queued", events=rows, attributes=_kept(created)
+        )
         return Birth(queued, lambda done: worker.look_around() if worker is not None and done else None)
     began = beginning(worker.environment)
     rows.append(EventRow(2, type_of(began), now, encode_event(began)))
@@ -61,6 +64,7 @@ def birth(
         events=rows,
         token=token,
         worker=worker.settings.worker,
+        attributes=_kept(created),
     )
 
     def settle(done: bool) -> None:
@@ -82,6 +86,7 @@ def _later(
         events=rows,
         place=place,
         wake_at=created.begins_at,
+        attributes=_kept(created),
     )
 
     def settle(done: bool) -> None:
@@ -92,6 +97,10 @@ def _later(
                 worker.admission.wanted = True
 
     return Birth(new, settle)
+
+
+def _kept(created: WorkflowCreated) -> Attributes:
+    return kept(created.attributes, created.parent)
 
 
 def births_of(drafted: Draft, host: Host, worker: Worker) -> Sequence[Birth]:
@@ -120,6 +129,7 @@ def created_by(operation: StartOperation) -> WorkflowCreated:
         parent=parent.workflow_id,
         parent_operation=operation.identity,
         timeout=operation.definition.timeout,
+        attributes=dict(operation.definition.attributes),
         deadline=_deadline_of(operation),
     )
 

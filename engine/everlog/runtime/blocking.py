@@ -9,6 +9,7 @@ from threading import Event, current_thread, main_thread
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Generic, Literal, ParamSpec, Self, TypeVar, Unpack, final, overload
 
+from everlog.core.attributes import GivenAttributes
 from everlog.core.codec import ANY, Codec
 from everlog.core.durations import Duration
 from everlog.core.schedules import Schedule
@@ -22,10 +23,11 @@ from everlog.replay.queues import Queue
 from everlog.replay.strands import Strand
 from everlog.runtime import client, engine, handles, inner, listing, queue_handles, schedules, streams
 from everlog.runtime.backends import Durability
+from everlog.runtime.finding import WorkflowCounts, WorkflowFilters
 from everlog.runtime.portal import Portal, refuse_where_nobody_may_block
 from everlog.runtime.queue_handles import QueueChanges, QueueCounts, QueueStatus
 from everlog.runtime.schedules import ScheduleStatus
-from everlog.runtime.status import HistoryEvent, ShownState, WorkflowStatus
+from everlog.runtime.status import HistoryEvent, WorkflowStatus
 from everlog.runtime.streams import StreamItem, StreamReset
 from everlog.runtime.waits import Wait
 from everlog.store import Store
@@ -123,9 +125,17 @@ class Client:
         """
         return self._portal.call(lambda: self._client.ask(to, topic, message, type=type, timeout=timeout, key=key))
 
-    def workflows(self, *, state: ShownState | None = None, name: str | None = None) -> Listing[WorkflowStatus]:
-        """Give the workflows, newest first, of one state or name where those are given."""
-        return Listing(self._portal, self._client.workflows(state=state, name=name))
+    def workflows(self, *, newest_first: bool = True, **filters: Unpack[WorkflowFilters]) -> Listing[WorkflowStatus]:
+        """Give the workflows that fit all filters, in the order of their creation; see `WorkflowFilters`.
+
+        Page after page is asked for: one that is created or deleted meanwhile moves no other from page to page.
+        `UsageError` for a filter that there is not, or what can be none.
+        """
+        return Listing(self._portal, self._client.workflows(newest_first=newest_first, **filters))
+
+    def counts(self, **filters: Unpack[WorkflowFilters]) -> WorkflowCounts:
+        """Count the workflows that fit all filters, by name and state, in the database; see `WorkflowFilters`."""
+        return self._portal.call(lambda: self._client.counts(**filters))
 
     def waits(self, *, topic: str | None = None, workflow_id: str | None = None) -> Listing[Wait]:
         """Give what workflows wait for that has a title (`recv(topic, title=...)`), the longest first.
@@ -365,16 +375,22 @@ class Handle(Generic[T_co]):
     def update(
         self,
         *,
+        attributes: GivenAttributes | None = None,
         priority: int | None = None,
         delay: Duration | None = None,
         queue: Queue | str | None = None,
     ) -> None:
-        """Move a workflow that has not begun: to another priority, another queue, or to a time `delay` from now.
+        """Change the attributes of the workflow, and move it where it has not begun. When this returns, it is recorded.
 
-        What is left out stays. One that failed or was cancelled, was retried and was not admitted since has not begun
-        in this sense. Raises `UsageError` where it has begun, or has ended.
+        What is left out stays; all that is given is done, or nothing. Attributes are changed name by name; None takes
+        one away. Who holds the workflow records that between two facts, so that its code sees it there in each replay.
+        One that has not begun can be given another priority, another queue, or a time `delay` from now; one that failed
+        or was cancelled, was retried and was not admitted since has not begun in this sense. Raises `UsageError` where
+        the workflow has ended: it keeps the attributes that it had; and where it is to be moved and has begun.
         """
-        self._portal.call(lambda: self._handle.update(priority=priority, delay=delay, queue=queue))
+        self._portal.call(
+            lambda: self._handle.update(attributes=attributes, priority=priority, delay=delay, queue=queue)
+        )
 
     def delete(self) -> None:
         """Remove the workflow, with its history. Raises `UsageError` where it has not ended: end it first."""

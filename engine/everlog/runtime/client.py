@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, Self, TypeVar, Unpack, overload
 
 import msgspec
 
@@ -31,6 +31,8 @@ from everlog.runtime.backends import Durability, open_store
 from everlog.runtime.committer import PendingPost
 from everlog.runtime.controls import Controls
 from everlog.runtime.creations import Creations
+from everlog.runtime.finding import WorkflowCounts, WorkflowFilters, countable, counts_in, query_of, shown_states
+from everlog.runtime.finding import page as page_of
 from everlog.runtime.handles import Handle
 from everlog.runtime.listing import Listing
 from everlog.runtime.outside import outside, refuse_in_workflow
@@ -40,7 +42,7 @@ from everlog.runtime.readers import Reader
 from everlog.runtime.residents import Resident
 from everlog.runtime.schedules import ScheduleHandle, ScheduleStatus
 from everlog.runtime.shell import Shell
-from everlog.runtime.status import SHOWN, ShownState, WorkflowStatus, states_of, statuses_of
+from everlog.runtime.status import WorkflowStatus
 from everlog.runtime.waits import Wait, answer, list_waits
 from everlog.store import (
     NewMessage,
@@ -180,6 +182,7 @@ class Client:
             seed=self.host.token(),
             instance=recorded_instance(definition, self.codec),
             timeout=definition.timeout,
+            attributes=dict(definition.attributes),
         )
         workflow_id = await self._creations.create(workflow_id, created, definition)
         return Handle(self, workflow_id, definition.signature.result_type)
@@ -234,25 +237,25 @@ class Client:
         return await ask(self, to, topic, message, type, timeout, key)
 
     @outside
-    def workflows(self, *, state: ShownState | None = None, name: str | None = None) -> Listing[WorkflowStatus]:
-        """Give the workflows, newest first, of one state or name where those are given.
+    def workflows(self, *, newest_first: bool = True, **filters: Unpack[WorkflowFilters]) -> Listing[WorkflowStatus]:
+        """Give the workflows that fit all filters, in the order of their creation; see `WorkflowFilters`.
 
-        `UsageError` for a state that there is not.
+        `async for` asks for page after page: one that is created or deleted meanwhile moves no other from page to page.
+        `UsageError` for a filter that there is not, or what can be none.
         """
-        if state is not None and state not in SHOWN:
-            raise UsageError(f"there is no state {state!r}: a workflow is {', '.join(SHOWN[:-1])} or {SHOWN[-1]}")
+        first, shown = query_of(filters, newest_first=newest_first, limit=PAGE), shown_states(filters)
 
         async def page(mark: object) -> tuple[list[WorkflowStatus], object]:
-            query = WorkflowQuery(
-                states=None if state is None else states_of(state),
-                names=None if name is None else [name],
-                before=mark if isinstance(mark, str) else None,
-                limit=PAGE,
-            )
-            found, mark = await self.on_thread(partial(_page, self.store, query))
-            return [one for one in found if state in (None, one.state)], mark
+            query = mark if isinstance(mark, WorkflowQuery) else first
+            return await self.on_thread(partial(page_of, self.store, query, shown))
 
         return Listing(page)
+
+    @outside
+    async def counts(self, **filters: Unpack[WorkflowFilters]) -> WorkflowCounts:
+        """Count the workflows that fit all filters, by name and state, in the database; see `WorkflowFilters`."""
+        query = countable(filters)
+        return await self.on_thread(partial(counts_in, self.store, query))
 
     @outside
     def waits(self, *, topic: str | None = None, workflow_id: str | None = None) -> Listing[Wait]:
@@ -390,9 +393,11 @@ class Client:
         worker = self._open_shell_here().worker
         return None if worker is None else worker.residents.get(workflow_id)
 
-    async def post_control(self, workflow_id: str, topic: str, payload: bytes) -> None:
-        """Put an order into the inbox of a workflow."""
-        await self.post(self.message(workflow_id, topic, payload, control=True))
+    async def post_control(self, workflow_id: str, topic: str, payload: bytes) -> int:
+        """Put an order into the inbox of a workflow, and give the number of the message."""
+        message = self.message(workflow_id, topic, payload, control=True)
+        await self.post(message)
+        return message.number
 
     async def create(self, workflow_id: str, created: events.WorkflowCreated) -> None:
         """Create a workflow, where there is none of that id."""
@@ -515,11 +520,6 @@ class Client:
     def _forget(self, shell: Shell, forget: list[Callable[[], None]]) -> None:
         if not shell.closed:
             shell.submit(partial(_run_all, forget))
-
-
-def _page(store: Store, query: WorkflowQuery) -> tuple[list[WorkflowStatus], str | None]:
-    heads = store.workflows(query)
-    return statuses_of(store, heads), heads[-1].workflow_id if len(heads) == query.limit else None
 
 
 def _run_all(functions: Sequence[Callable[[], None]]) -> None:

@@ -9,9 +9,11 @@ import msgspec
 
 from everlog.core import events
 from everlog.core.asks import ASK, ask_topic
+from everlog.core.attributes import AttributeValue
 from everlog.core.events import (
     TAGS,
     AnyEvent,
+    AttributesChanged,
     EndEvent,
     ReplyEvent,
     WhenParentEnds,
@@ -74,6 +76,7 @@ def commit_of(resident: Resident, drafted: Draft, creates: Sequence[NewWorkflow]
         items=() if placed is None else placed.rows,
         waits=list(_listed(drafted.rows, rows)) if execution.waits.lists else (),
         closes=list(_unlisted(execution, drafted.rows)) if execution.waits.lists else (),
+        attributes=drafted.attributes,
         release=release,
         progress=drafted.progress,
         why=_summary(drafted.rows[-1]) if drafted.state in _EXPLAINED else None,
@@ -121,7 +124,10 @@ def state_commit(workflow_id: str, token: str, seq: int, state: State, *, releas
 def outside_commit(
     head: Head, history: Sequence[Stored], written: Sequence[AnyEvent], state: State, now: int
 ) -> Commit:
-    """Give the commit that writes events from outside, on a head as it was seen: the workflow is not run here."""
+    """Give the commit that writes events from outside, on a head as it was seen: the workflow is not run here.
+
+    Where the state stays, and the place, all that the head says of what it waits for does.
+    """
     at = max([now, *(recorded_at for _, recorded_at, _ in history[-1:])])
     rows = [
         EventRow(head.seq + position, type_of(event), at, encode_event(event))
@@ -131,19 +137,34 @@ def outside_commit(
     answers, values = replies_of(head.workflow_id, written, rows, told_in(history))
     reopens = isinstance(end, EndEvent | WorkflowRewound)
     open_before = fold(history).open.values() if reopens else ()
+    stays = state == head.state and not any(isinstance(event, events.PlacingEvent) for event in written)
+    begins_at = _begins_at(history, written) if state == "waiting" and not stays else None
     return Commit(
         workflow_id=head.workflow_id,
         token=head.token,
         seq=head.seq,
         state=state,
         events=rows,
-        wake_at=_begins_at(history, written) if state == "waiting" else None,
+        wake_at=head.wake_at if stays else begins_at,
+        topics=head.topics if stays else (),
         place=_new_place(written),
         messages=[*_farewells(head, history, end, rows[-1].seq), *answers] if isinstance(end, EndEvent) else answers,
         values=values,
         closes=[one.listed.seq for one in open_before if one.listed is not None],
-        why=_summary(end) if end is not None and state in _EXPLAINED else None,
+        attributes=_attributes(written),
+        progress=not stays,
+        build=head.build if stays else None,
+        why=head.why if stays else _summary(end) if end is not None and state in _EXPLAINED else None,
     )
+
+
+def _attributes(written: Sequence[AnyEvent]) -> dict[str, AttributeValue | None]:
+    """Give what these events change of attributes."""
+    change: dict[str, AttributeValue | None] = {}
+    for event in written:
+        if isinstance(event, AttributesChanged):
+            change.update(event.attributes)
+    return change
 
 
 def _new_place(written: Sequence[AnyEvent]) -> Place | None:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Final
 
 from msgspec import json
 
 from everlog.core import events, orders
+from everlog.core.attributes import AttributeChange
 from everlog.core.durations import Duration
 from everlog.core.events import AnyEvent, EndEvent, decode_event
 from everlog.core.heads import State
@@ -21,10 +22,11 @@ from everlog.core.names import check_id, check_reason
 from everlog.core.rewinding import Stored, folded
 from everlog.core.state import WorkflowState
 from everlog.errors import Duplicate, NotFound, StoreUnavailable, UsageError
-from everlog.replay.placing import AT_ONCE, placing_of
+from everlog.replay.placing import AT_ONCE, Placing, placing_of
 from everlog.replay.queues import Queue
 from everlog.runtime.commits import closing, outside_commit
 from everlog.runtime.moving import moved
+from everlog.runtime.readers import ChangeReader, has_ended
 from everlog.runtime.reopening import reopening
 from everlog.runtime.standing import is_standing
 from everlog.store import (
@@ -155,13 +157,25 @@ class Controls:
 
         return await self._write(workflow_id, change)
 
-    async def move(
-        self, workflow_id: str, priority: int | None, delay: Duration | None, queue: Queue | str | None
+    async def update(
+        self,
+        workflow_id: str,
+        attributes: AttributeChange | None,
+        *,
+        priority: int | None,
+        delay: Duration | None,
+        queue: Queue | str | None,
     ) -> None:
-        """Give a workflow that has not begun another place."""
+        """Change a workflow as `Handle.update` promises."""
         wanted = placing_of(AT_ONCE, _given(priority=priority, delay=delay, queue=queue))
-        if wanted == AT_ONCE:
-            raise UsageError("update() was given nothing to change; give it priority=, delay= or queue=")
+        if wanted != AT_ONCE:
+            await self._move(workflow_id, wanted, attributes)
+        elif attributes is not None:
+            await self._change_attributes(workflow_id, attributes)
+        else:
+            raise UsageError("update() was given nothing to change; give it attributes=, priority=, delay= or queue=")
+
+    async def _move(self, workflow_id: str, wanted: Placing, attributes: AttributeChange | None) -> None:
         if wanted.queue is not None:
             await self._client.queue_controls.know(wanted.queue)
 
@@ -173,11 +187,34 @@ class Controls:
             placed = moved(seen.folded, wanted, by=self._client.name, now=seen.now)
             if seen.head.token is not None or placed is None:
                 raise UsageError(f"workflow {workflow_id!r} has begun, so that it is in no queue any more")
+            rows: list[AnyEvent] = [placed]
+            if attributes is not None:
+                rows.append(events.AttributesChanged(by=self._client.name, attributes=dict(attributes)))
             if seen.head.state == "paused":
-                return [placed], "paused"
-            return [placed], "waiting" if placed.place is None else "enqueued"
+                return rows, "paused"
+            return rows, "waiting" if placed.place is None else "enqueued"
 
         await self._write(workflow_id, change)
+
+    async def _change_attributes(self, workflow_id: str, change: AttributeChange) -> None:
+        seq = 0
+
+        def write(seen: Seen) -> tuple[list[AnyEvent], State] | None:
+            nonlocal seq
+            seq = seen.head.seq
+            if seen.head.state in ENDED:
+                raise has_ended(workflow_id)
+            if seen.head.token is not None and _is_alive(self._client.store, seen):
+                return None
+            return [events.AttributesChanged(by=self._client.name, attributes=dict(change))], seen.head.state
+
+        if await self._write(workflow_id, write):
+            return
+        try:
+            number = await self._client.post_control(workflow_id, orders.ATTRIBUTES, json.encode(change))
+        except NotFound as error:
+            raise has_ended(workflow_id) from error
+        await self._client.wait_for(partial(ChangeReader, workflow_id, self._client.name, number, seq))
 
     async def delete(self, workflow_id: str) -> bool:
         """Remove a workflow that has ended; False where it has not."""

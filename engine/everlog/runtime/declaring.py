@@ -80,7 +80,7 @@ class Declarations:
         check_schedule_name(name)
         timing = one.schedule.timing
         place = scheduled_place(one)
-        declared = digest(json.encode([timing, one.timeout, place]))
+        declared = digest(json.encode([timing, one.timeout, place, *([one.attributes] if one.attributes else [])]))
         if before is None:
             after = StoredSchedule(
                 workflow=name, input=Raw(b"{}"), timing=timing, created_at=now, next_tick=timing.after(now)
@@ -97,6 +97,7 @@ class Declarations:
             input=Raw(one.signature.encode(self._codec, (), {}, what=f"input of workflow {name}")),
             instance=ABSENT,
             timeout=one.timeout,
+            attributes=dict(one.attributes),
             place=place,
             declared=declared,
         )

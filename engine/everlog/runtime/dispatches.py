@@ -41,6 +41,8 @@ class Dispatches:
                 outlet,
                 one.repeats,
                 queue=execution.queue,
+                attributes=execution.attributes,
+                parent=execution.created.parent,
             )
             self._gathered.append(Dispatch(resident, one, attempt))
 

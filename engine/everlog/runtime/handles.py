@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from everlog.core import events
+from everlog.core.attributes import GivenAttributes, checked
 from everlog.core.codec import ANY
 from everlog.core.durations import SECOND, Duration, microseconds
 from everlog.core.events import EndEvent
@@ -186,16 +187,21 @@ class Handle(Generic[T_co]):
     async def update(
         self,
         *,
+        attributes: GivenAttributes | None = None,
         priority: int | None = None,
         delay: Duration | None = None,
         queue: Queue | str | None = None,
     ) -> None:
-        """Move a workflow that has not begun: to another priority, another queue, or to a time `delay` from now.
+        """Change the attributes of the workflow, and move it where it has not begun. When this returns, it is recorded.
 
-        What is left out stays. One that failed or was cancelled, was retried and was not admitted since has not begun
-        in this sense. Raises `UsageError` where it has begun, or has ended.
+        What is left out stays; all that is given is done, or nothing. Attributes are changed name by name; None takes
+        one away. Who holds the workflow records that between two facts, so that its code sees it there in each replay.
+        One that has not begun can be given another priority, another queue, or a time `delay` from now; one that failed
+        or was cancelled, was retried and was not admitted since has not begun in this sense. Raises `UsageError` where
+        the workflow has ended: it keeps the attributes that it had; and where it is to be moved and has begun.
         """
-        await self._client.controls.move(self._id, priority, delay, queue)
+        change = None if attributes is None else checked(attributes, what=f"attributes of workflow {self._id!r}")
+        await self._client.controls.update(self._id, change, priority=priority, delay=delay, queue=queue)
 
     @outside
     async def delete(self) -> None:

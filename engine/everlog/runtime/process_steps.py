@@ -12,6 +12,7 @@ from typing import Any, Final
 
 import msgspec
 
+from everlog.core.attributes import AttributeValue
 from everlog.core.codec import Codec, JsonCodec
 from everlog.core.failures import Failure, describe, rebuild
 from everlog.core.signature import Signature
@@ -37,6 +38,8 @@ class _Ask(msgspec.Struct, frozen=True, kw_only=True):
     started_at: int
     deadline: int | None
     tick: str | None
+    attributes: dict[str, AttributeValue]
+    parent: str | None
     step: str
     identity: str
     key: str | None
@@ -72,6 +75,8 @@ def request_of(step: AnyStep[..., Any], attempt: Attempt, input: bytes, codec: C
         started_at=attempt.started_at,
         deadline=attempt.deadline,
         tick=None if attempt.tick is None else attempt.tick.isoformat(),
+        attributes=dict(attempt.attributes),
+        parent=attempt.parent,
         step=step.name,
         identity=attempt.identity,
         key=attempt.key,
@@ -125,6 +130,8 @@ def run_here(request: bytes, say: Say) -> bytes:
             ask.deadline,
             None if ask.tick is None else datetime.fromisoformat(ask.tick),
             SayingOutlet(say),
+            attributes=ask.attributes,
+            parent=ask.parent,
         )
         attempt_variable.set(attempt)
         function = find(ask.module, ask.qualified)

@@ -1,19 +1,21 @@
-"""Readers: who waits for a value to be set or for items of a stream, and when to look again. On the engine's thread.
+"""Readers: who waits for a value, for items of a stream or for a change to be recorded, and when to look again.
 
-Nobody looks by himself. What this engine writes is looked for at once; what others write when the store tells that
-somebody wrote. All who wait are answered from one question for the values and one for the streams.
+On the engine's thread. Nobody looks by himself. What this engine writes is looked for at once; what others write when
+the store tells that somebody wrote. All who wait are answered from one question for the values and one for the streams.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from msgspec import Struct
 
+from everlog.core.events import TAGS, AttributesChanged, EndEvent, decode_event
 from everlog.errors import EverlogError, NotFound, StoreUnavailable, UsageError
 from everlog.store import (
     ENDED,
+    EventRow,
     FoundValue,
     Store,
     StreamPage,
@@ -69,7 +71,35 @@ class StreamReader(Struct, eq=False):
         return True
 
 
-Reader = ValueReader | StreamReader
+class ChangeReader(Struct, eq=False):
+    """Waits until who holds a workflow has recorded a change of its attributes, or the workflow has ended."""
+
+    workflow_id: str
+    by: str
+    number: int
+    seq: int
+    """Up to where its history was read."""
+    answer: Answer
+
+    def take(self, rows: Sequence[EventRow] | None) -> bool:
+        """Answer, if this is an answer: None, or an error."""
+        if rows is None:
+            self.answer(unknown(self.workflow_id))
+            return True
+        for row in rows:
+            self.seq = row.seq
+            event = decode_event(row.payload) if row.type in _ANSWERS else None
+            if isinstance(event, AttributesChanged) and (event.by, event.number) == (self.by, self.number):
+                self.answer(None)
+                return True
+            if isinstance(event, EndEvent):
+                self.answer(has_ended(self.workflow_id))
+                return True
+        return False
+
+
+_ANSWERS: Final = frozenset(TAGS[kind] for kind in (AttributesChanged, *get_args(EndEvent)))
+Reader = ValueReader | StreamReader | ChangeReader
 
 
 class Readers:
@@ -113,12 +143,20 @@ class Readers:
             some = list(self._due)[:MOST_AT_ONCE]
             self._ask([one for one in some if isinstance(one, ValueReader)], self._find_values)
             self._ask([one for one in some if isinstance(one, StreamReader)], self._read_streams)
+            self._ask([one for one in some if isinstance(one, ChangeReader)], self._read_on)
 
     def _find_values(self, readers: Sequence[Any]) -> Iterable[FoundValue]:
         return values_of(self._store).find_values([(one.workflow_id, one.name) for one in readers])
 
     def _read_streams(self, readers: Sequence[Any]) -> Iterable[StreamPage]:
         return streams_of(self._store).read_streams([one.question for one in readers], limit=PAGE)
+
+    def _read_on(self, readers: Sequence[Any]) -> Iterable[Sequence[EventRow] | None]:
+        heads = self._store.heads([one.workflow_id for one in readers])
+        return [
+            None if head is None else self._store.read(one.workflow_id, after=one.seq)
+            for one, head in zip(readers, heads, strict=True)
+        ]
 
     def _ask(self, readers: Sequence[Any], ask: Callable[[Sequence[Any]], Iterable[Any]]) -> None:
         if not readers:
@@ -152,6 +190,11 @@ class Readers:
 def unknown(workflow_id: str) -> NotFound:
     """Give the error for a workflow that is not there."""
     return NotFound(f"there is no workflow {workflow_id!r} in this store")
+
+
+def has_ended(workflow_id: str) -> UsageError:
+    """Give the error of whoever would change the attributes of a workflow that has ended."""
+    return UsageError(f"workflow {workflow_id!r} has ended, and keeps the attributes that it had")
 
 
 def values_of(store: Store) -> SupportsValues:

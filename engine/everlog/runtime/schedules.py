@@ -208,6 +208,7 @@ async def create_schedule(
         next_tick=None,
         instance=recorded_instance(definition, client.codec),
         timeout=definition.timeout,
+        attributes=dict(definition.attributes),
         place=scheduled_place(definition),
     )
     if definition.placing.queue is not None:
@@ -246,6 +247,8 @@ def _must_be_same(
         differing = (recorded[:200].decode(errors="replace"), given[:200].decode(errors="replace"))
     elif found.timeout != wanted.timeout:
         differing = (f"timeout {found.timeout} us", f"timeout {wanted.timeout} us")
+    elif found.attributes != wanted.attributes:
+        differing = (f"attributes {found.attributes}", f"attributes {wanted.attributes}")
     elif found.place != wanted.place:
         differing = (repr(found.place), repr(wanted.place))
     else:

@@ -13,11 +13,11 @@ from typing import Final
 import msgspec
 
 from everlog.core import events, orders
-from everlog.core.events import AnyEvent
+from everlog.core.events import AnyEvent, EndEvent
 from everlog.core.heads import ENDED, InboxRow, State
 from everlog.core.rewinding import folded
 from everlog.core.state import WorkflowState
-from everlog.replay.obeying import reason_of
+from everlog.replay.obeying import attributes_changed, reason_of
 from everlog.runtime.commits import closing, is_ask, outside_commit
 from everlog.runtime.residents import History
 from everlog.store import Claimed, Commit, Head
@@ -59,16 +59,21 @@ def obedient_commit(claimed: Claimed, history: History, now: int) -> Commit:
 
 def _valid(controls: Sequence[InboxRow], history: History) -> list[InboxRow]:
     """Give the orders that were not overtaken: by a later one, or by an end that they were meant for."""
-    rewound_at = ordered_at = 0
+    rewound_at = reopened_at = ordered_at = 0
+    before: AnyEvent | None = None
     for _, _, event in history:
         if isinstance(event, events.WorkflowRewound):
             rewound_at = event.asked_at
+            reopened_at = rewound_at if isinstance(before, EndEvent) else reopened_at
         elif isinstance(event, events.WorkflowPaused | events.WorkflowResumed):
             ordered_at = event.asked_at
+        before = event
     valid: list[InboxRow] = []
     for message in controls:
         of_pausing = message.topic in (orders.PAUSE, orders.RESUME)
-        if message.arrived_at >= max(rewound_at, ordered_at if of_pausing else 0):
+        # Whoever changes attributes was told if it ended before, and waits in all other cases.
+        void_before = reopened_at if message.topic == orders.ATTRIBUTES else rewound_at
+        if message.arrived_at >= max(void_before, ordered_at if of_pausing else 0):
             valid.append(message)
     return valid
 
@@ -80,6 +85,8 @@ def _rows(head: Head, state: WorkflowState, controls: Sequence[InboxRow], asked:
         match message.topic:
             case orders.TERMINATE | orders.CANCEL:
                 return [*rows, *_ending(head, state, message, asked)]
+            case orders.ATTRIBUTES:
+                rows.append(attributes_changed(message))
             case orders.PAUSE if not paused:
                 rows.append(events.WorkflowPaused(by=message.source, asked_at=message.arrived_at))
                 paused = True
@@ -104,9 +111,9 @@ def _ending(head: Head, state: WorkflowState, message: InboxRow, asked: Sequence
 
 
 def _state_after(before: State, state: WorkflowState, rows: Sequence[AnyEvent]) -> State:
-    if not rows:
+    last = next((row for row in reversed(rows) if not isinstance(row, events.AttributesChanged)), None)
+    if last is None:
         return before
-    last = rows[-1]
     if isinstance(last, events.WorkflowCancelled):
         return "cancelled"
     if isinstance(last, events.WorkflowPaused):

@@ -8,12 +8,13 @@ from typing import Any, Final, Literal, get_args
 
 import msgspec
 
+from everlog.core.attributes import NO_ATTRIBUTES, Attributes, kept, taken_apart
 from everlog.core.durations import as_datetime
 from everlog.core.events import decode_event
 from everlog.core.explain import why, why_enqueued
 from everlog.core.rewinding import folded
 from everlog.core.state import WorkflowState
-from everlog.store import EventRow, Head, State, Store, SupportsQueues
+from everlog.store import EventRow, Head, State, Store, SupportsFinding, SupportsQueues
 
 ShownState = Literal[
     "queued", "delayed", "running", "waiting", "paused", "stuck", "completed", "failed", "cancelled"
@@ -23,12 +24,23 @@ ShownState = Literal[
 SHOWN: Final[tuple[ShownState, ...]] = get_args(ShownState)
 
 
+class StepCounts(msgspec.Struct, frozen=True, kw_only=True):
+    """How many steps of a workflow completed, how many failed for good, and how many are not over."""
+
+    completed: int
+    failed: int
+    open: int
+
+
 class WorkflowStatus(msgspec.Struct, frozen=True, kw_only=True):
     """Where a workflow is. `why` is a sentence; `error` says what is wrong where it failed or is stuck.
 
     `state` is one of queued, delayed, running, waiting, paused, stuck, completed, failed, cancelled. `queue` is the
     last one that it was put into, `history_length` the number of events since it last continued as new, or of all,
-    `worker` the one that holds it, None where nobody does. Histories hold statuses: a new field has a default.
+    `worker` the one that holds it, None where nobody does. `attributes` are empty in listings of a store that keeps
+    none, and `parent_id`, the workflow that started it, is None there. `steps` counts what the history has of them
+    since it last continued as new; a listing, which reads no histories, gives None. Histories hold statuses: a new
+    field has a default.
     """
 
     id: str
@@ -41,6 +53,10 @@ class WorkflowStatus(msgspec.Struct, frozen=True, kw_only=True):
     ended_at: datetime | None
     history_length: int
     worker: str | None
+    # What came later has a default: statuses that workflows asked for are in their histories.
+    parent_id: str | None = None
+    attributes: Attributes = {}
+    steps: StepCounts | None = None
 
 
 class HistoryEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,7 +71,10 @@ class HistoryEvent(msgspec.Struct, frozen=True, kw_only=True):
 def full_status(store: Store, head: Head) -> WorkflowStatus:
     """Give the status of a head; `why` says what it waits for. Reads its history, and what its queue is like."""
     now, folded = store.now(), folded_history(store.read(head.workflow_id, after=head.first_seq - 1))
-    return _status(head, shown_state(head, folded, now), full_reason(store, head, folded, now))
+    unfinished = sum(one.kind == "step" for one in folded.open.values())
+    steps = StepCounts(completed=folded.steps_completed, failed=folded.steps_failed, open=unfinished)
+    attributes = kept(folded.attributes, folded.parent)
+    return _status(head, shown_state(head, folded, now), full_reason(store, head, folded, now), attributes, steps)
 
 
 def full_reason(store: Store, head: Head, folded: WorkflowState, now: int) -> str:
@@ -87,13 +106,16 @@ def statuses_of(store: Store, heads: Sequence[Head]) -> list[WorkflowStatus]:
     if enqueued and isinstance(store, SupportsQueues):
         rows = store.places(enqueued)
         due_at = {row.workflow_id: row.place.due_at for row in rows if row is not None}
+    kept_of: Sequence[Attributes] = [NO_ATTRIBUTES] * len(heads)
+    if isinstance(store, SupportsFinding) and heads:
+        kept_of = store.attributes([head.workflow_id for head in heads])
     found: list[WorkflowStatus] = []
-    for head in heads:
+    for head, attributes in zip(heads, kept_of, strict=True):
         if head.state == "enqueued":
             state: ShownState = "delayed" if due_at.get(head.workflow_id, 0) > now else "queued"
         else:
             state = "delayed" if head.state == "waiting" and head.seq == 1 else head.state
-        found.append(_status(head, state, head.why or state))
+        found.append(_status(head, state, head.why or state, attributes))
     return found
 
 
@@ -108,7 +130,10 @@ def states_of(shown: ShownState) -> list[State]:
             return [shown]
 
 
-def _status(head: Head, state: ShownState, reason: str) -> WorkflowStatus:
+def _status(
+    head: Head, state: ShownState, reason: str, found: Attributes, steps: StepCounts | None = None
+) -> WorkflowStatus:
+    attributes, parent = taken_apart(found)
     return WorkflowStatus(
         id=head.workflow_id,
         name=head.name,
@@ -120,6 +145,9 @@ def _status(head: Head, state: ShownState, reason: str) -> WorkflowStatus:
         ended_at=None if head.ended_at is None else as_datetime(head.ended_at),
         history_length=head.seq - head.first_seq + 1,
         worker=head.worker,
+        parent_id=parent,
+        attributes=attributes,
+        steps=steps,
     )
 
 

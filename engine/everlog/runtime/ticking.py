@@ -113,6 +113,7 @@ def created_by(stored: StoredSchedule, tick: int, host: Host) -> WorkflowCreated
         seed=host.token(),
         instance=stored.instance,
         timeout=stored.timeout,
+        attributes=stored.attributes,
         place=None if stored.place is None else replace(stored.place, due_at=tick),
         tick=tick,
         tick_offset=stored.timing.offset(tick),

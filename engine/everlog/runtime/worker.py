@@ -373,7 +373,7 @@ class Worker:
             resident.head = RUNNING
         else:
             resident.note(drafted)
-            if drafted.published or drafted.parts:
+            if drafted.published or drafted.parts or drafted.attributes:
                 self.outputs.written(resident, drafted)
             if drafted.continues is not None:
                 succeed(resident, drafted, self)

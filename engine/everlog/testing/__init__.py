@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from everlog.testing.calls import watch_calls
     from everlog.testing.conformance import (
         DeletionConformance,
+        FindingConformance,
         QueuesConformance,
         SchedulesConformance,
         StoreConformance,
@@ -26,6 +27,7 @@ __all__ = [
     "Crash",
     "DeletionConformance",
     "FaultyStore",
+    "FindingConformance",
     "QueuesConformance",
     "SchedulesConformance",
     "StoreConformance",
@@ -40,6 +42,7 @@ _MODULES = {
     "Crash": "everlog.testing.faults",
     "DeletionConformance": "everlog.testing.conformance",
     "FaultyStore": "everlog.testing.faults",
+    "FindingConformance": "everlog.testing.conformance",
     "QueuesConformance": "everlog.testing.conformance",
     "SchedulesConformance": "everlog.testing.conformance",
     "StoreConformance": "everlog.testing.conformance",

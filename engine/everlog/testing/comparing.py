@@ -8,6 +8,7 @@ from msgspec.structs import replace
 
 from everlog.store import (
     Store,
+    SupportsFinding,
     SupportsInboxes,
     SupportsQueues,
     SupportsStreams,
@@ -32,6 +33,8 @@ def content_of(store: Store, ids: Sequence[str], workers: Sequence[str]) -> dict
     }
     if isinstance(store, SupportsValues):
         content["values"] = {workflow_id: plain(store.values(workflow_id)) for workflow_id in ids}
+    if isinstance(store, SupportsFinding):
+        content["attributes"] = plain(store.attributes(ids))
     if isinstance(store, SupportsStreams):
         content["streams"] = {workflow_id: plain(store.streams(workflow_id)) for workflow_id in ids}
     if isinstance(store, SupportsWaits):

@@ -15,8 +15,9 @@ A backend adopts it in ten lines:
             yield another
             another.close()
 
-`ValuesConformance`, `StreamsConformance`, `WaitsConformance`, `QueuesConformance` and `SchedulesConformance` are
-adopted in the same way, by stores that keep values, streams and schedules, list waits, and that have queues.
+`ValuesConformance`, `StreamsConformance`, `WaitsConformance`, `FindingConformance`, `QueuesConformance` and
+`SchedulesConformance` are adopted in the same way, by stores that keep values, streams, attributes and schedules, list
+waits, and that have queues.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ pytest.register_assert_rewrite(
     "everlog.testing.contract_claims",
     "everlog.testing.contract_commits",
     "everlog.testing.contract_continuing",
+    "everlog.testing.contract_finding",
     "everlog.testing.contract_messages",
     "everlog.testing.contract_outside",
     "everlog.testing.contract_places",
@@ -47,6 +49,7 @@ from everlog.testing.contract_children import ChildrenContract  # noqa: E402 - s
 from everlog.testing.contract_claims import ClaimContract  # noqa: E402 - see above
 from everlog.testing.contract_commits import CommitContract  # noqa: E402 - see above
 from everlog.testing.contract_continuing import ContinuingContract  # noqa: E402 - see above
+from everlog.testing.contract_finding import FindingContract  # noqa: E402 - see above
 from everlog.testing.contract_messages import MessageContract  # noqa: E402 - see above
 from everlog.testing.contract_outside import DeletionConformance as DeletionConformance  # noqa: E402 - see above
 from everlog.testing.contract_outside import OutsideContract  # noqa: E402 - see above
@@ -101,6 +104,10 @@ class ValuesConformance(_Conformance, ValueContract):
 
 class WaitsConformance(_Conformance, WaitContract):
     """What a store promises that lists waits, and lets inboxes be read: `SupportsWaits`, `SupportsInboxes`."""
+
+
+class FindingConformance(_Conformance, FindingContract):
+    """What a store promises that finds by attributes: `SupportsFinding`."""
 
 
 class StreamsConformance(_Conformance, StreamContract):

@@ -208,11 +208,44 @@ class WorkerContract:
         for age, workflow_id in enumerate(ids):
             _create_at(store, workflow_id, BEGINNING + age)
         pages: list[list[str]] = []
-        before: str | None = None
+        after: tuple[int, str] | None = None
         for _ in range(4):
-            pages.append([one.workflow_id for one in store.workflows(WorkflowQuery(before=before, limit=3))])
-            before = pages[-1][-1] if pages[-1] else before
+            page = store.workflows(WorkflowQuery(after=after, limit=3))
+            pages.append([one.workflow_id for one in page])
+            after = (page[-1].created_at, page[-1].workflow_id) if page else after
         assert pages == [ids[6:3:-1], ids[3:0:-1], ids[:1], []]
+
+    def test_a_listing_can_begin_with_the_oldest(self, store: Store) -> None:
+        for age, workflow_id in enumerate(("b", "a", "d", "c")):
+            _create_at(store, workflow_id, BEGINNING + age // 2)
+        first = store.workflows(WorkflowQuery(newest_first=False, limit=3))
+        assert [one.workflow_id for one in first] == ["a", "b", "c"]
+        after = (first[-1].created_at, first[-1].workflow_id)
+        rest = store.workflows(WorkflowQuery(newest_first=False, limit=3, after=after))
+        assert [one.workflow_id for one in rest] == ["d"]
+
+    def test_a_page_follows_one_whose_last_is_gone(self, store: Store) -> None:
+        for age, workflow_id in enumerate(("a", "b", "c")):
+            _create_at(store, workflow_id, BEGINNING + 2 * age)
+        assert _listed(store, WorkflowQuery(after=(BEGINNING + 3, "gone"))) == {"a", "b"}
+        assert _listed(store, WorkflowQuery(after=(BEGINNING + 3, "gone"), newest_first=False)) == {"c"}
+
+    def test_a_listing_can_be_of_some_ids_and_times(self, store: Store) -> None:
+        ids = ("order", "order-1", "order-2", "orders", "ordeq", "Order-1", "order-\U0010ffff", "order-\U0010ffffx")
+        for age, workflow_id in enumerate(ids):
+            _create_at(store, workflow_id, BEGINNING + age)
+        assert _listed(store, WorkflowQuery(id_prefix="order-")) == {"order-1", "order-2", *ids[6:]}
+        assert _listed(store, WorkflowQuery(id_prefix="order-\U0010ffff")) == set(ids[6:])
+        assert _listed(store, WorkflowQuery(id_prefix="order")) == set(ids) - {"ordeq", "Order-1"}
+        between = WorkflowQuery(created_from=BEGINNING + 1, created_until=BEGINNING + 3)
+        assert _listed(store, between) == {"order-1", "order-2"}
+        ended(store, "old")
+        end = head(store, "old").ended_at
+        assert end is not None
+        assert _listed(store, WorkflowQuery(ended_from=end)) == {"old"}
+        assert _listed(store, WorkflowQuery(ended_until=end + 1)) == {"old"}
+        assert _listed(store, WorkflowQuery(ended_from=end + 1)) == set()
+        assert _listed(store, WorkflowQuery(ended_until=end)) == set()
 
     def test_pages_of_workflows_of_the_same_age_leave_none_out(self, store: Store) -> None:
         ids = {f"order-{number}" for number in range(7)}
@@ -220,7 +253,8 @@ class WorkerContract:
             _create_at(store, workflow_id, BEGINNING)
         found: list[str] = []
         for _ in range(4):
-            page = store.workflows(WorkflowQuery(before=found[-1] if found else None, limit=2))
+            after = (BEGINNING, found[-1]) if found else None
+            page = store.workflows(WorkflowQuery(after=after, limit=2))
             found.extend(one.workflow_id for one in page)
         assert len(found) == 7
         assert set(found) == ids

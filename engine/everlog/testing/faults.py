@@ -10,6 +10,7 @@ import msgspec
 from everlog.errors import StoreUnavailable
 from everlog.store import (
     AdmitRequest,
+    Attributes,
     Batch,
     BatchOutcome,
     ClaimAnswer,
@@ -33,6 +34,7 @@ from everlog.store import (
     StreamPage,
     StreamQuestion,
     SupportsDeletion,
+    SupportsFinding,
     SupportsInboxes,
     SupportsQueues,
     SupportsStreams,
@@ -41,6 +43,7 @@ from everlog.store import (
     ValueRow,
     WaitQuery,
     WorkerRow,
+    WorkflowCount,
     WorkflowQuery,
 )
 from everlog.store_schedules import DueSchedules, ScheduleRow, ScheduleWrite, SupportsSchedules
@@ -140,6 +143,14 @@ class FaultyStore:
     def read_streams(self, questions: Sequence[StreamQuestion], *, limit: int) -> Sequence[StreamPage]:
         """Pass on."""
         return self._with_streams().read_streams(questions, limit=limit)
+
+    def attributes(self, workflow_ids: Sequence[str]) -> Sequence[Attributes]:
+        """Pass on."""
+        return self._with_finding().attributes(workflow_ids)
+
+    def counts(self, query: WorkflowQuery) -> Sequence[WorkflowCount]:
+        """Pass on."""
+        return self._with_finding().counts(query)
 
     def declare_queues(self, queues: Sequence[tuple[str, QueueLimits]]) -> None:
         """Pass on."""
@@ -260,6 +271,12 @@ class FaultyStore:
         store = self._living()
         if not isinstance(store, SupportsWaits):
             raise TypeError(f"{store!r} lists no waits, so there are none to ask for")
+        return store
+
+    def _with_finding(self) -> SupportsFinding:
+        store = self._living()
+        if not isinstance(store, SupportsFinding):
+            raise TypeError(f"{store!r} keeps no attributes, so there are none to ask for")
         return store
 
     def _with_streams(self) -> SupportsStreams:

@@ -32,10 +32,10 @@ from everlog.store import (
     WaitQuery,
     WaitRow,
     WorkerRow,
-    WorkflowQuery,
 )
 from everlog.testing import machine_words as words
 from everlog.testing.comparing import content_of
+from everlog.testing.finding_machine import FindingRules
 from everlog.testing.machine_queues import QueueRules, without_second_keys
 from everlog.testing.machine_stores import plain
 from everlog.testing.machine_words import (
@@ -56,7 +56,7 @@ from everlog.testing.machine_words import (
 from everlog.testing.schedule_rules import ScheduleRules
 
 
-class StoreMachine(QueueRules, ScheduleRules):
+class StoreMachine(QueueRules, ScheduleRules, FindingRules):
     """Subclass it, and give `open_stores`; its `TestCase` is the test."""
 
     @initialize()
@@ -243,18 +243,6 @@ class StoreMachine(QueueRules, ScheduleRules):
         for name, store in list(self.stores.items()):
             self.stores[name] = self.reopen(name, store, self.clock)
 
-    @rule(
-        states=st.none() | st.lists(st.sampled_from(STATES), unique=True),
-        names=st.none() | st.lists(st.sampled_from(NAMES), unique=True),
-        before=st.none() | st.sampled_from(IDS),
-        limit=st.integers(0, 4),
-    )
-    def list_page(self, states: list[State] | None, names: list[str] | None, before: str | None, limit: int) -> None:
-        """List a page."""
-        query = WorkflowQuery(states=states, names=names, before=before, limit=limit)
-        for name, store in self.stores.items():
-            assert plain(store.workflows(query)) == plain(self.model.workflows(query)), name
-
     @rule(workflow_id=st.sampled_from(IDS), after=st.integers(0, 4), limit=st.none() | st.integers(0, 3))
     def read_page(self, workflow_id: str, after: int, limit: int | None) -> None:
         """Read a part of a history."""
@@ -327,6 +315,7 @@ class StoreMachine(QueueRules, ScheduleRules):
             worker=None if token is None else drawn.worker,
             place=self.place(drawn.placed) if state == "enqueued" else None,
             wake_at=None if drawn.wake_in is None or state != "waiting" else self.time + drawn.wake_in,
+            attributes=self.attributes_of(drawn.workflow_id),
         )
 
     def _choose(self, intents: Sequence[Intent], *, taken: set[str]) -> dict[str, Intent]:
@@ -371,6 +360,7 @@ class StoreMachine(QueueRules, ScheduleRules):
             place=place,
             waits=[self._wait(seq + one) for one in range(1, min(intent.waits, intent.events) + 1)],
             closes=self._closes(workflow_id, intent.closes),
+            attributes=self.change_of(workflow_id),
         )
 
     def _wait(self, seq: int) -> WaitRow:

@@ -20,6 +20,7 @@ import msgspec
 from everlog.errors import CorruptLog, StoreUnavailable, UsageError
 from everlog.memory import MemoryStore
 from everlog.store import (
+    Attributes,
     Batch,
     BatchOutcome,
     ClaimAnswer,
@@ -33,6 +34,7 @@ from everlog.store import (
     StreamQuestion,
     ValueRow,
     WorkerRow,
+    WorkflowCount,
     WorkflowQuery,
 )
 from everlog_jsonl.lines import Deleted, Line, Registered, Renewed, Retired, Took, Wrote, decode, encode, repeat
@@ -175,9 +177,19 @@ class JsonLinesStore:
             return model.heads(workflow_ids)
 
     def workflows(self, query: WorkflowQuery) -> Sequence[Head]:
-        """Give one page of heads, newest first."""
+        """Give the page of heads that is asked for."""
         with self._alone() as model:
             return model.workflows(query)
+
+    def attributes(self, workflow_ids: Sequence[str]) -> Sequence[Attributes]:
+        """Give the attributes of each id, in order of their names."""
+        with self._alone() as model:
+            return model.attributes(workflow_ids)
+
+    def counts(self, query: WorkflowQuery) -> Sequence[WorkflowCount]:
+        """Count all that fit, in order of name and state."""
+        with self._alone() as model:
+            return model.counts(query)
 
     def unread(self, worker: str, *, after: int = 0) -> Sequence[InboxRow]:
         """Give the unread messages with `row` > `after` of all workflows that this worker holds, in order of `row`."""

@@ -15,6 +15,7 @@ from everlog.testing import (
     Crash,
     DeletionConformance,
     FaultyStore,
+    FindingConformance,
     StoreConformance,
     StoreMachine,
     StreamsConformance,
@@ -24,7 +25,7 @@ from everlog.testing.faults import Fault
 from everlog.testing.making import create, events, new
 
 
-class TestContract(StoreConformance, ValuesConformance, StreamsConformance, DeletionConformance):
+class TestContract(StoreConformance, ValuesConformance, StreamsConformance, FindingConformance, DeletionConformance):
     @pytest.fixture
     def store(self, tmp_path: Path) -> Iterator[JsonLinesStore]:
         store = open_store(f"jsonl:///{tmp_path}/test.jsonl", durability="process")

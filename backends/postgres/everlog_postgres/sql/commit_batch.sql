@@ -207,6 +207,7 @@ moved AS (
     RETURNING
         heads.workflow_id,
         heads.name,
+        heads.created_at,
         heads.ended_at,
         heads.state,
         heads.queue,
@@ -515,6 +516,47 @@ put AS (
     -- After what gives up places and keys.
     WHERE (SELECT count(*) FROM left_queue) >= 0 AND (SELECT count(*) FROM took_keys) >= 0
     ORDER BY placed.position
+),
+
+-- Attributes that are given anew, or taken away. From here to `noted` the statement is left out where there are none.
+dropped AS (
+    DELETE FROM everlog.attributes
+    USING unnest(%(dropped_ids)s, %(dropped_names)s) AS gone (workflow_id, name)
+    WHERE attributes.workflow_id = gone.workflow_id
+        AND attributes.name = gone.name
+        AND (gone.workflow_id IN (SELECT workflow_id FROM moved)) IS TRUE
+    RETURNING attributes.name
+),
+
+kept AS (
+    INSERT INTO everlog.attributes (workflow_id, name, value, place, created_at)
+    SELECT
+        attribute.workflow_id,
+        attribute.name,
+        attribute.value,
+        attribute.place,
+        coalesce(
+            attribute.created_at,
+            (SELECT moved.created_at FROM moved WHERE moved.workflow_id = attribute.workflow_id)
+        )
+    FROM unnest(
+        %(attribute_ids)s,
+        %(attribute_names)s,
+        %(attribute_values)s,
+        %(attribute_places)s,
+        %(attribute_ages)s
+    ) AS attribute (workflow_id, name, value, place, created_at)
+    WHERE (
+            attribute.workflow_id IN (
+                SELECT workflow_id FROM created
+                UNION ALL
+                SELECT workflow_id FROM born
+                UNION ALL
+                SELECT workflow_id FROM moved
+            )
+        ) IS TRUE
+        -- After the deletion: a value may stay while others of its name come and go.
+        AND (SELECT count(*) FROM dropped) >= 0
 ),
 
 noted AS (

@@ -41,6 +41,12 @@ open_waits AS (
     WHERE waits.workflow_id = removed.workflow_id
 ),
 
+attributes AS (
+    DELETE FROM everlog.attributes
+    USING removed
+    WHERE attributes.workflow_id = removed.workflow_id
+),
+
 noted AS (
     INSERT INTO everlog.writes (written_in)
     SELECT pg_current_xact_id()

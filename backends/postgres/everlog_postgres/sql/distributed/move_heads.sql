@@ -58,4 +58,4 @@ WHERE heads.workflow_id = given.workflow_id
     AND heads.workflow_id = ANY(%(ids)s)
     AND heads.token IS NOT DISTINCT FROM given.token
     AND heads.seq = given.seq
-RETURNING heads.workflow_id
+RETURNING heads.workflow_id, heads.created_at

@@ -1,0 +1,33 @@
+-- How many workflows there are that fit, by name and state.
+SELECT heads.name, heads.state, count(*)
+FROM everlog.heads
+WHERE (heads.created_at, heads.workflow_id) > (%(low_time)s::bigint, %(low_id)s::text)
+    AND (heads.created_at, heads.workflow_id) < (%(high_time)s::bigint, %(high_id)s::text)
+    AND heads.workflow_id >= %(id_from)s::text
+    AND (%(id_until)s::text IS NULL OR heads.workflow_id < %(id_until)s::text)
+    AND (%(states)s::text[] IS NULL OR heads.state = ANY(%(states)s::text[]))
+    AND (%(names)s::text[] IS NULL OR heads.name = ANY(%(names)s::text[]))
+    AND (%(ended_from)s::bigint IS NULL OR heads.ended_at >= %(ended_from)s::bigint)
+    AND (%(ended_until)s::bigint IS NULL OR heads.ended_at < %(ended_until)s::bigint)
+    AND (
+        cardinality(%(absent)s) = 0
+        OR heads.workflow_id NOT IN (
+            SELECT absent.workflow_id
+            FROM everlog.attributes AS absent
+            WHERE absent.name = ANY(%(absent)s)
+        )
+    )
+    AND (
+        %(others_wanted)s::bigint = 0
+        OR heads.workflow_id IN (
+            SELECT other.workflow_id
+            FROM everlog.attributes AS other
+            WHERE (other.name, other.value) IN (
+                SELECT *
+                FROM unnest(%(other_names)s, %(other_values)s) AS pair (name, value)
+            )
+            GROUP BY other.workflow_id
+            HAVING count(DISTINCT other.name) = %(others_wanted)s::bigint
+        )
+    )
+GROUP BY heads.name, heads.state

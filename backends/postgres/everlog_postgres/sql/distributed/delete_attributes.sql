@@ -1,0 +1,3 @@
+-- Remove the attributes of workflows whose heads were removed.
+DELETE FROM everlog.attributes
+WHERE attributes.workflow_id = ANY(%(removed)s)
