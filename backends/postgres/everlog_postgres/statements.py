@@ -139,7 +139,7 @@ class QueueStatements:
 class Statements:
     """All statements, for one schema."""
 
-    def __init__(self, schema: str) -> None:
+    def __init__(self, schema: str) -> None:  # long: a line for each statement
         def load_here(name: str) -> bytes:
             return in_schema(load(name), schema).encode()
 

@@ -66,7 +66,7 @@ def _began(event: AnyEvent, at: int) -> int:
     return at
 
 
-def _what(event: AnyEvent) -> str:
+def _what(event: AnyEvent) -> str:  # long: a case for each event
     match event:
         case events.StepStarted() | events.StepAttemptFailed() | events.StepCompleted() | events.StepFailed():
             return f"step {event.operation}"
