@@ -44,8 +44,8 @@ FINDING = [
         "attributes-change-on-the-short-way",
         "a commit that only changes attributes changes them",
         PLAN,
-        "if commit.values or commit.items or commit.attributes:",
-        "if commit.values or commit.items:",
+        "            or commit.attributes\n",
+        "",
     ),
     Mutant(
         "any-value-fits", "the value is what was asked for", FIND, "                AND fit.value = wanted.value\n", ""
