@@ -111,7 +111,7 @@ class Engine(Client):
 
     # -- opening and closing -----------------------------------------------------------------------------------------
 
-    async def _begin(self, shell: Shell) -> None:
+    async def _begin(self, shell: Shell) -> None:  # long: all that an engine is made of
         loop = asyncio.get_running_loop()
         name = f"worker-{self.host.token()[:16]}"
         build = current_build(self._known().values())
