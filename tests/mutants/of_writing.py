@@ -479,7 +479,7 @@ CREATIONS = [
     Mutant(
         "creations-on-remembered-heads",
         "heads that are remembered say nothing of what is created",
-        STORE,
+        PLAN,
         "        if commit.creates or commit.place is not None:\n",
         "        if commit.place is not None:\n",
     ),
