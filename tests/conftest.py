@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, settings
 
 from everlog.replay import registry
+
+if not hasattr(sys.modules["__main__"], "__file__"):
+    # Where several tests run at once each process is a program without a file, which is what tells a notebook.
+    sys.modules["__main__"].__file__ = pytest.__file__
 
 # A shared machine may stop for seconds at any moment, which says nothing about the code: no deadline, no such check.
 PATIENT = settings(deadline=None, derandomize=False, print_blob=True, suppress_health_check=[HealthCheck.too_slow])

@@ -17,8 +17,8 @@ from everlog.core.attributes import changed
 from everlog.core.finding import counts_of, fits, page_of
 from everlog.errors import NotFound, StoreUnavailable
 from everlog.memory_queues import MemoryQueues
+from everlog.memory_schedules import MemorySchedules
 from everlog.memory_workflows import Workflow, given, is_asked_for, runnable_since
-from everlog.store_schedules import DueSchedules, ScheduleRow, ScheduleWrite
 
 
 def open_store(url: str, *, clock: Callable[[], int] | None = None, **options: object) -> MemoryStore:
@@ -26,7 +26,7 @@ def open_store(url: str, *, clock: Callable[[], int] | None = None, **options: o
     return MemoryStore(clock)
 
 
-class MemoryStore:
+class MemoryStore(MemorySchedules):
     """A store in this process's memory. Several engines may share one; it is gone with the process.
 
     `clock` gives microseconds since 1970-01-01 UTC; without one it is the system's.
@@ -39,7 +39,7 @@ class MemoryStore:
         self._open: dict[str | None, dict[str, Workflow]] = defaultdict(dict)  # not ended, by worker; None: unheld
         self._workers: dict[str, store.WorkerRow] = {}
         self._queues = MemoryQueues()
-        self._schedules: dict[str, ScheduleRow] = {}
+        MemorySchedules.__init__(self)
         self._last_row = self._last_number = 0
         self._signing_key: str | None = None
         self._writes = 0
@@ -328,45 +328,6 @@ class MemoryStore:
         written = workflow.streams.get(question.stream, [])
         rows = [row for row in written if row.offset + row.count > question.start]
         return store.StreamPage(state=workflow.head.state, rows=rows[:limit])
-
-    def schedules(
-        self, names: Sequence[str] | None = None, *, after: str | None = None, limit: int = 100
-    ) -> Sequence[ScheduleRow]:
-        with self._locked():
-            chosen = sorted(self._schedules if names is None else self._schedules.keys() & set(names))
-            return [self._schedules[name] for name in chosen if after is None or name > after][:limit]
-
-    def due_schedules(self, workflows: Sequence[str], *, now: int, limit: int) -> DueSchedules:
-        with self._locked():
-            ticking = [
-                (row.due_at, name, row)
-                for name, row in self._schedules.items()
-                if row.due_at is not None and row.workflow in workflows
-            ]
-        due = [row for due_at, _, row in sorted(ticking, key=lambda entry: entry[:2]) if due_at <= now]
-        rest = [due_at for due_at, _, _ in ticking if due_at > now]
-        return DueSchedules(rows=due[:limit], next_due=min(rest, default=None))
-
-    def write_schedules(self, writes: Sequence[ScheduleWrite]) -> Sequence[store.Done | store.Refused]:
-        """Write schedules, each with what it creates, where their revisions are still there."""
-        store.check_batch(store.Batch(creates=[new for write in writes for new in write.creates]))
-        with self._locked():
-            outcomes = [self._write_schedule(write) for write in writes]
-        self._wake_others()
-        return outcomes
-
-    def _write_schedule(self, write: ScheduleWrite) -> store.Done | store.Refused:
-        found = self._schedules.get(write.name)
-        if (None if found is None else found.revision) != write.revision:
-            return store.Refused()
-        if write.row is not None:
-            self._schedules[write.name] = write.row
-        else:
-            self._schedules.pop(write.name, None)
-        for new in write.creates:
-            self._create(new)
-        self._writes += 1
-        return store.Done()
 
     def changes(self) -> int:
         """Give the number of writes so far, one's own included."""

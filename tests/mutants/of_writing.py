@@ -93,7 +93,7 @@ FENCES = [
     Mutant(
         "refused-from-memory",
         "what decides is the head in the database, also where another one is remembered",
-        STORE,
+        PLAN,
         "if head is None or head.token != commit.token or head.seq != commit.seq or commit.messages:",
         "if head is None or commit.messages:",
     ),
@@ -413,7 +413,7 @@ MESSAGES = [
     Mutant(
         "destinations-of-a-remembered-head",
         "messages of a commit go to other inboxes",
-        STORE,
+        PLAN,
         "head.seq != commit.seq or commit.messages:",
         "head.seq != commit.seq:",
     ),
@@ -479,7 +479,7 @@ CREATIONS = [
     Mutant(
         "creations-on-remembered-heads",
         "heads that are remembered say nothing of what is created",
-        STORE,
+        PLAN,
         "        if commit.creates or commit.place is not None:\n",
         "        if commit.place is not None:\n",
     ),

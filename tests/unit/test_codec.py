@@ -483,7 +483,7 @@ def test_a_type_that_was_met_at_the_end_of_the_stack_is_read_again_later() -> No
         except (NotEncodable, RecursionError):
             refusals += 1
         assert codec.encode(kind(1), kind) == b'{"a":1}'
-        with pytest.raises(NotEncodable, match="declared list"):
+        with pytest.raises(NotEncodable, match=r"declared .*list\[int\]"):  # in the order of who met the union first
             codec.encode(kind("x"), kind)
     assert refusals
 

@@ -265,7 +265,7 @@ def test_what_no_other_process_could_find_cannot_be_defined(monkeypatch: pytest.
         step(steps.plain, process="yes")  # type: ignore[call-overload]
     monkeypatch.setattr(steps.plain, "__module__", "__main__")
     main = sys.modules["__main__"]
-    monkeypatch.delattr(main, "__file__", raising=False)
+    monkeypatch.delattr(main, "__file__")
     monkeypatch.setattr(main, "__spec__", None)
     with pytest.raises(InvalidDefinition, match="notebook"):
         step(steps.plain, process=True)

@@ -341,6 +341,21 @@ class Running(NamedTuple):
             head.seq = advance[3]
 
 
+def remembered(batch: Batch, known: dict[str, HeadRecord]) -> dict[str, HeadRecord] | None:
+    """Give the heads of a batch that concerns only its own workflows, if all are remembered as it wants them."""
+    if batch.creates or batch.posts:
+        return None
+    heads: dict[str, HeadRecord] = {}
+    for commit in batch.commits:
+        head = known.get(commit.workflow_id)
+        if head is None or head.token != commit.token or head.seq != commit.seq or commit.messages:
+            return None
+        if commit.creates or commit.place is not None:
+            return None
+        heads[commit.workflow_id] = head
+    return heads
+
+
 def running_on(commits: Sequence[Commit], known: Mapping[str, HeadRecord]) -> Running | None:
     """Plan a batch whose heads are all remembered as it wants them; None where it is not so simple, or wrong."""
     heads: list[HeadRecord] = []

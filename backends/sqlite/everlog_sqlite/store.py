@@ -55,7 +55,7 @@ from everlog_sqlite.changes import Changes
 from everlog_sqlite.connection import Connection, Durability
 from everlog_sqlite.liveness import WorkerLocks
 from everlog_sqlite.migrations import migrate
-from everlog_sqlite.planning import DONE, Keys, Mail, Plan, Row, running_on
+from everlog_sqlite.planning import DONE, Keys, Mail, Plan, Row, remembered, running_on
 from everlog_sqlite.queues import Queues
 from everlog_sqlite.records import HeadRecord, array
 from everlog_sqlite.schedules import ScheduleTable
@@ -126,7 +126,7 @@ class SqliteStore(ScheduleTable):
                 return BatchOutcome(commits=[DONE] * len(batch.commits))
             check_batch(batch)
             known, self._known = self._known, {}  # forgotten, unless all goes well
-            heads = _remembered(batch, known)
+            heads = remembered(batch, known)
             outcome = self._write(batch, heads, known) if heads is not None else None
             if outcome is None:
                 outcome = self._write(batch, None, known)
@@ -508,21 +508,6 @@ class SqliteStore(ScheduleTable):
 
 class _HeadsMoved(Exception):
     """Not all heads were as they were planned on."""
-
-
-def _remembered(batch: Batch, known: dict[str, HeadRecord]) -> dict[str, HeadRecord] | None:
-    """Give the heads of a batch that concerns only its own workflows, if all are remembered as it wants them."""
-    if batch.creates or batch.posts:
-        return None
-    heads: dict[str, HeadRecord] = {}
-    for commit in batch.commits:
-        head = known.get(commit.workflow_id)
-        if head is None or head.token != commit.token or head.seq != commit.seq or commit.messages:
-            return None
-        if commit.creates or commit.place is not None:
-            return None
-        heads[commit.workflow_id] = head
-    return heads
 
 
 def _path(url: str) -> Path | None:

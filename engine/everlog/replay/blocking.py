@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from typing_extensions import TypeForm
 
     from everlog.replay.execution import Execution
-    from everlog.runtime.blocking import Handle
+    from everlog.runtime.blocking_handles import Handle
 
 P = ParamSpec("P")
 T = TypeVar("T")

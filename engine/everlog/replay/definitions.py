@@ -479,24 +479,20 @@ def workflow(fn: Any = None, /, **defaults: Any) -> Any:
     `attributes`, values or lists of values by name, are for finding it; options change them name by name.
     The parameters named in `unrecorded` are in no input: they always take their defaults, and must have some.
     Its starts stand in `queue`, unless they are given another, or None. With a `schedule` engines start it again and
-    again; all its parameters must have defaults then.
-    Raises `InvalidDefinition` for what cannot be a workflow.
+    again; all its parameters must have defaults then. Raises `InvalidDefinition` for what cannot be a workflow.
     """
     if fn is None:
         return functools.partial(workflow, **defaults)
     check_defaults(defaults, WorkflowDefaults, "workflow")
     function = _plain(fn, "workflow")
-    made: AnyWorkflow[..., Any] = (
-        Workflow(function, **defaults) if is_async(function) else SyncWorkflow(function, **defaults)
-    )
+    made: AnyWorkflow[..., Any] = (Workflow if is_async(function) else SyncWorkflow)(function, **defaults)
     made.binds = binding_of(fn)
     return made
 
 
 def _plain(function: Any, kind: str) -> Callable[..., Any]:
     if isinstance(function, staticmethod | classmethod):
-        wrapper: Any = cast("Any", function)
-        function = wrapper.__func__  # what is made of it binds in the same way
+        function = cast("Any", function).__func__  # what is made of it binds in the same way
     if isinstance(function, Definition):
         raise InvalidDefinition(f"{function!r} is defined already; it cannot be made a {kind}")
     if not callable(function):
@@ -508,5 +504,4 @@ def _plain(function: Any, kind: str) -> Callable[..., Any]:
     call: Any = function if inspect.isfunction(function) else getattr(function, "__call__", function)  # noqa: B004
     if any(inspect.isgeneratorfunction(one) or inspect.isasyncgenfunction(one) for one in (function, call)):
         raise InvalidDefinition(f"{function!r} is a generator, which cannot be a {kind}; return a list instead")
-    plain: Callable[..., Any] = function
-    return plain
+    return cast("Callable[..., Any]", function)

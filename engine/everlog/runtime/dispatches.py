@@ -10,6 +10,7 @@ from everlog.replay.attempts import Attempt
 from everlog.replay.drafting import take_dispatches
 from everlog.replay.operations import Phase
 from everlog.runtime.residents import Resident
+from everlog.runtime.slots import Slots
 from everlog.runtime.steps import Dispatch
 from everlog.store import Store
 
@@ -19,11 +20,13 @@ HAND_BACK_PAUSE: Final = SECOND
 class Dispatches:
     """What is to be begun."""
 
-    def __init__(self) -> None:
+    def __init__(self, slots: Slots) -> None:
+        self._slots = slots
         self._gathered: list[Dispatch] = []
 
     def gather(self, resident: Resident) -> None:
-        """Add the attempts of a workflow that may run now."""
+        """Add the attempts of a workflow that may run now; those with a limit wait for their slots first."""
+        self._slots.gather(resident)
         execution, outlet = resident.execution, resident.outlet
         name, began_at = execution.definition.name, execution.began_at
         deadline = None if execution.deadline is None else execution.deadline.due_at

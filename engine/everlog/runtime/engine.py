@@ -143,10 +143,14 @@ class Engine(Client):
         await self._in_thread(declarations.write)
         if isinstance(shell.store, SupportsSchedules):
             shell.ticker = Ticker(shell.store, self.host, worker)
+        await self._keep_lease(shell, worker, declarations)
+        self._remove_guards = install_guards(self._guards)
+
+    async def _keep_lease(self, shell: Shell, worker: Worker, declarations: Declarations) -> None:
         self._keeper = LeaseKeeper(
             shell.store,
             self.host,
-            worker=name,
+            worker=worker.settings.worker,
             lease=self._lease,
             silence=shell.silence,
             on_lease=lambda held: shell.submit(partial(_set_lease, worker, held)),
@@ -164,7 +168,6 @@ class Engine(Client):
             self.host.drive("everlog-lease", self._keeper),
             self.host.drive("everlog-watch", self._watcher),
         ]
-        self._remove_guards = install_guards(self._guards)
 
     async def _end(self, shell: Shell) -> None:
         worker = shell.worker

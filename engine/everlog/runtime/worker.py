@@ -88,11 +88,11 @@ class Worker:
         self._alarms = Alarms()
         self._resting = Resting()
         self._strand_room = StrandRoom()
-        self._dispatches = Dispatches()
         self._taking = Taking(store, committer, self.adopt, self._mark_stuck, self._obeyed, self._read_anew)
         self._book = book
         self.admission = Admission(book, host, settings.queues)
         self.slots = Slots(book, host)
+        self._dispatches = Dispatches(self.slots)
         self._lengths = Lengths()
         self.expected = 0
         """So many workflows are being created that will be held here."""
@@ -285,7 +285,8 @@ class Worker:
             look_for_answers(resident, self._store, now, self.read_inbox)
         drafted = draft(execution, now, resident.inbox, starting=self._starting)
         if drafted is None:
-            self._dispatch(resident)
+            if self._starting:
+                self._dispatches.gather(resident)
             if not self.draining and not execution.paused:
                 self._rest(resident, now)
             elif not any(operation.dispatched for operation in execution.steps.values()):
@@ -407,8 +408,8 @@ class Worker:
             for operation in execution.dropped_steps:
                 self.slots.ended(resident, operation)
             execution.dropped_steps.clear()
-        if execution.undispatched:
-            self._dispatch(resident)
+        if execution.undispatched and self._starting:
+            self._dispatches.gather(resident)
         if self.draining or resident.inbox or wants_draft(execution):
             self._dirty[resident] = None
         else:
@@ -416,11 +417,6 @@ class Worker:
 
     def _starts(self) -> bool:
         return self.may_start and not self.draining and self.holds_lease()
-
-    def _dispatch(self, resident: Resident) -> None:
-        if self._starting:
-            self.slots.gather(resident)
-            self._dispatches.gather(resident)
 
     def take_slots(self, now: int) -> None:
         """Take slots for the attempts that wait for some."""
