@@ -12,9 +12,10 @@ from everlog.store_schedules import DueSchedules, ScheduleRow, ScheduleWrite
 class MemorySchedules:
     """The part of `MemoryStore` that keeps schedules; the rest of it has the lock, and creates workflows."""
 
+    _writes: int
+
     def __init__(self) -> None:
         self._schedules: dict[str, ScheduleRow] = {}
-        self._writes = 0
 
     def _locked(self) -> AbstractContextManager[None]:
         raise NotImplementedError

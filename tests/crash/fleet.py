@@ -26,13 +26,17 @@ class Fleet:
     def start(self, *arguments: object) -> None:
         with open(self.folder / f"worker-{len(self.processes)}", "wb") as told:
             process = subprocess.Popen(
-                [sys.executable, str(self.program), self.url, *map(str, arguments)],
+                [sys.executable, "-u", str(self.program), self.url, *map(str, arguments)],
                 stdin=subprocess.PIPE,
                 stdout=told,
                 stderr=subprocess.STDOUT,
             )
         self.processes.append(process)
         self.living.append(process)
+
+    def file_of(self, process: subprocess.Popen[bytes]) -> Path:
+        """Give where that is kept which the process has said."""
+        return self.folder / f"worker-{self.processes.index(process)}"
 
     def held(self, pid: int) -> int:
         """Give how many workflows the workers of a process hold, or 1 while it has only a lease."""
@@ -56,6 +60,9 @@ class Fleet:
 
     def end(self) -> None:
         """Have those end that live, as a deployment does, and insist that they do so well."""
+        for process in self.living:
+            file = self.file_of(process)
+            self.wait_for(lambda file=file: touring.SERVING in file.read_text(), seconds=60)
         for process in self.living:
             process.send_signal(signal.SIGTERM)
         for process in self.living:

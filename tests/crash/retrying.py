@@ -133,7 +133,7 @@ FLOWS: dict[str, Callable[[], everlog.Workflow[[], object]]] = {
 
 async def main() -> None:
     url = DATABASE if "://" in DATABASE else f"sqlite:///{DATABASE}"
-    async with Engine(url, grace=GRACE) as engine:
+    async with Engine(url, grace=GRACE, lease=float(os.environ.get("LEASE", "10"))) as engine:
         note("open")
         try:
             handle = await engine.start(FLOWS[FLOW]().options(id=FLOW))

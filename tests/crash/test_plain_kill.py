@@ -11,7 +11,7 @@ from pathlib import Path
 from everlog import NotFound, sync
 
 PROGRAM = Path(__file__).with_name("plain.py")
-PATIENCE = 30.0
+PATIENCE = 120.0
 KILLS = 12
 
 

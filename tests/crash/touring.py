@@ -93,6 +93,8 @@ async def tour(total: int, rounds: int, pause: float, neighbour: str) -> int:
     return total
 
 
+SERVING: Final = "serving"
+"""What a worker prints when it may be told to end."""
 STEP: Final = 0.4
 """Seconds that a step of one who dawdles takes."""
 
@@ -197,6 +199,7 @@ async def _main() -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     settings = {"lease": float(sys.argv[2])} if len(sys.argv) > 2 else {}
     async with Engine(database, workflows=[tour, dawdle], **settings) as engine:
+        asyncio.get_running_loop().call_soon(print, SERVING)  # by then serve() listens for signals
         await engine.serve()
 
 
