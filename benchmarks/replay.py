@@ -11,7 +11,8 @@ from benchmarks.measuring import report
 from everlog import step, workflow
 from everlog.core import events
 from everlog.core.codec import JsonCodec
-from everlog.core.events import AnyEvent, decode_event, encode_event
+from everlog.core.event_codec import decode_event, encode_event
+from everlog.core.events import AnyEvent
 from everlog.replay.execution import Environment, Execution
 
 STEPS = 10_000

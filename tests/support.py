@@ -13,7 +13,8 @@ import pytest
 from everlog import Client, Engine, Handle, HistoryEvent
 from everlog.core.asks import ANSWER, answer_topic
 from everlog.core.attributes import kept
-from everlog.core.events import ItemsEmitted, decode_event
+from everlog.core.event_codec import decode_event
+from everlog.core.events import ItemsEmitted
 from everlog.core.names import CHILD_ENDED
 from everlog.errors import StoreUnavailable
 from everlog.host import Driver, Pump

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from everlog import Client, named
-from everlog.core.events import StepCompleted, decode_event
+from everlog.core.event_codec import decode_event
+from everlog.core.events import StepCompleted
 from everlog.store import Store, WorkflowQuery
 from tests.postgres import needs_postgres, new_schema
 

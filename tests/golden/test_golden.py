@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from everlog.core.events import decode_event, type_of
+from everlog.core.event_codec import decode_event, type_of
 from tests.golden.record import CHILDREN, STARTED
 from tests.property.replay_worker import Stirrer, replay
 

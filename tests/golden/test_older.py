@@ -19,7 +19,8 @@ import pytest
 
 from everlog import CorruptLog, send, step, workflow
 from everlog.core import upcast
-from everlog.core.events import StepCompleted, decode_event, encode_event
+from everlog.core.event_codec import decode_event, encode_event
+from everlog.core.events import StepCompleted
 from everlog.core.upcast import Body
 from everlog.replay.divergence import CannotGoOn
 from tests.property.replay_worker import Stirrer, replay

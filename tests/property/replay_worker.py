@@ -14,7 +14,8 @@ from random import Random
 from typing import Any
 
 from everlog.core.codec import JsonCodec
-from everlog.core.events import AnyEvent, WorkflowContinued, decode_event
+from everlog.core.event_codec import decode_event
+from everlog.core.events import AnyEvent, WorkflowContinued
 from everlog.core.rewinding import Stored, folded
 from everlog.replay.divergence import CannotGoOn
 from everlog.replay.drafting import take_dispatches

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 
-from everlog.core.events import WorkflowCompleted, decode_event
+from everlog.core.event_codec import decode_event
+from everlog.core.events import WorkflowCompleted
 from tests.property.databases import LONG, Database
 from tests.property.programs import Node, random_recipe, recipes
 from tests.property.recording import Replayer, record, record_seeds

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from everlog import AskRefused, Engine, Handle, NotFound
+from everlog.core.event_codec import decode_event
 from everlog.core.events import (
     ChildEnded,
     ChildStarted,
@@ -28,7 +29,6 @@ from everlog.core.events import (
     WorkflowCompleted,
     WorkflowContinued,
     WorkflowCreated,
-    decode_event,
 )
 from everlog.store import ENDED, Store, SupportsQueues
 from everlog.testing.faults import Fault, FaultyStore

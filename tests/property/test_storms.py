@@ -18,6 +18,7 @@ import pytest
 
 import everlog
 from everlog import Client, Engine, Handle, NotFound, WorkflowCancelled, WorkflowFailed, step, workflow
+from everlog.core.event_codec import decode_event, encode_event
 from everlog.core.events import (
     AnyEvent,
     CancelRequested,
@@ -27,8 +28,6 @@ from everlog.core.events import (
     StepFailed,
     TerminateRequested,
     WorkflowCompleted,
-    decode_event,
-    encode_event,
 )
 from everlog.core.rewinding import Lived
 from everlog.replay.publishing import elements

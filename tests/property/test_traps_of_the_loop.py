@@ -15,6 +15,7 @@ import everlog
 from everlog import Engine, WorkflowFailed, WrongContext, step, workflow
 from everlog.core import events
 from everlog.core.codec import JsonCodec
+from everlog.core.event_codec import decode_event
 from everlog.core.events import AnyEvent
 from everlog.core.heads import InboxRow
 from everlog.memory import MemoryStore
@@ -112,7 +113,7 @@ def run(*definitions: Any, during: Callable[[Engine], Any] | None = None) -> tup
 
 def operations(recorded: dict[str, Any], kind: type[Any]) -> list[str]:
     """Give the identities in the rows of one kind."""
-    rows = [events.decode_event(row[2].encode()) for row in recorded["rows"]]
+    rows = [decode_event(row[2].encode()) for row in recorded["rows"]]
     return [row.operation for row in rows if isinstance(row, kind)]
 
 

@@ -25,7 +25,8 @@ from everlog import (
     sync,
     workflow,
 )
-from everlog.core.events import ChildEnded, ChildStarted, MessageSent, StartFailed, decode_event
+from everlog.core.event_codec import decode_event
+from everlog.core.events import ChildEnded, ChildStarted, MessageSent, StartFailed
 from everlog.store import Batch, ClaimRequest, Commit, Store
 from everlog.testing.simulation import SimulatedHost
 from tests.support import kill, make_store, on_both_stores, opened, run, simulate, until

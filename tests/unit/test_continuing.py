@@ -21,7 +21,8 @@ from everlog import (
     sync,
     workflow,
 )
-from everlog.core.events import WorkflowContinued, decode_event
+from everlog.core.event_codec import decode_event
+from everlog.core.events import WorkflowContinued
 from everlog.core.rewinding import folded, since_continued
 from everlog.memory import MemoryStore
 from everlog.runtime import lengths, parking
@@ -510,7 +511,8 @@ def test_messages_whose_receipt_a_retry_took_back_are_carried_over_once_and_in_o
 
 async def rewind_to_the_beginning(store: Store, host: SimulatedHost) -> None:
     """Do what a retry does, but from seq 2 on, as if that were where the failure arose."""
-    from everlog.core.events import WorkflowRewound, encode_event
+    from everlog.core.event_codec import encode_event
+    from everlog.core.events import WorkflowRewound
     from everlog.store import Batch, Commit, Done, EventRow
 
     (head,) = store.heads(["one"])

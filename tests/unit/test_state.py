@@ -8,7 +8,9 @@ import msgspec
 import pytest
 
 from everlog.core import events
-from everlog.core.events import AnyEvent, decode_event, encode_event, type_of
+from everlog.core.event_codec import decode_event, encode_event, type_of
+from everlog.core.event_parts import CarriedChild, CarriedMessage, QueuePlace
+from everlog.core.events import AnyEvent
 from everlog.core.explain import why
 from everlog.core.failures import Failure
 from everlog.core.state import WorkflowState, evolve, fold
@@ -54,13 +56,13 @@ EXAMPLES: list[AnyEvent] = [
     events.WorkflowResumed(by="somebody", asked_at=1),
     events.AttributesChanged(by="somebody", attributes={"tenant": "acme", "tags": ("x", 1, 1.5, True), "n": None}),
     events.WorkflowRewound(to=2, by="somebody", asked_at=1),
-    events.WorkflowPlaced(by="somebody", place=events.QueuePlace(queue="mail", priority=1)),
-    events.InputReplaced(by="somebody", input=NULL, place=events.QueuePlace(queue="mail", due_at=1)),
+    events.WorkflowPlaced(by="somebody", place=QueuePlace(queue="mail", priority=1)),
+    events.InputReplaced(by="somebody", input=NULL, place=QueuePlace(queue="mail", due_at=1)),
     events.WorkflowContinued(
         created=CREATED,
         began_at=1,
-        children=(events.CarriedChild(child="order/pack", operation="pack", name="pack", since=1),),
-        messages=(events.CarriedMessage(source="c", number=1, topic="t", arrived_at=1, message=NULL),),
+        children=(CarriedChild(child="order/pack", operation="pack", name="pack", since=1),),
+        messages=(CarriedMessage(source="c", number=1, topic="t", arrived_at=1, message=NULL),),
         closed=("log",),
     ),
     events.WorkflowCompleted(result=NULL),

@@ -11,7 +11,7 @@ from everlog.cli.places import head_of, opened, store_url
 from everlog.cli.text import moment, paragraph, table
 from everlog.cli.timeline import Entry, Stored, summary, timeline
 from everlog.core.durations import SECOND, spoken
-from everlog.core.events import decode_event
+from everlog.core.event_codec import decode_event
 from everlog.core.failures import Failure
 from everlog.core.rewinding import folded
 from everlog.core.state import WorkflowState

@@ -10,7 +10,8 @@ import msgspec
 from everlog.core import events
 from everlog.core.asks import REPLY, spoken_topic
 from everlog.core.durations import as_datetime
-from everlog.core.events import ABSENT, AnyEvent
+from everlog.core.event_parts import ABSENT, LargeInput, QueuePlace
+from everlog.core.events import AnyEvent
 from everlog.core.failures import Failure
 
 Stored = tuple[int, int, AnyEvent]
@@ -188,7 +189,7 @@ def _outcome(event: AnyEvent) -> str:  # long: a case for each event
             assert_never(event)
 
 
-def _where(place: events.QueuePlace | None, begins_at: int | None) -> str:
+def _where(place: QueuePlace | None, begins_at: int | None) -> str:
     due_at = begins_at or 0 if place is None else place.due_at
     until = f"not before {as_datetime(due_at):%Y-%m-%d %H:%M:%S}" if due_at else ""
     return until if place is None else f"in queue {place.queue} with priority {place.priority}, {until}"
@@ -220,7 +221,7 @@ def _tried(attempt: int) -> str:
     return "" if attempt == 1 else f"at attempt {attempt}: "
 
 
-def _preview(large: events.LargeInput | None) -> str:
+def _preview(large: LargeInput | None) -> str:
     return "" if large is None else f"{large.preview} ..."
 
 

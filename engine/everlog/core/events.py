@@ -2,51 +2,23 @@
 
 A *fact* is an event that is delivered to the workflow; every other event opens or closes an operation and is only
 checked against the code. Tags and field names are stored for ever: a new field has a default, a changed meaning is
-a new type, and `everlog.core.upcast` turns old bodies into new ones before they are decoded here.
+a new type, and `everlog.core.upcast` turns old bodies into new ones before `everlog.core.event_codec` decodes them.
 Times are integer microseconds of the store's clock since 1970-01-01 UTC.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final, Literal, get_args
+from typing import Final
 
 import msgspec
 from msgspec import Raw
 
 from everlog.core.attributes import AttributeValue
+from everlog.core.event_parts import ABSENT, CarriedChild, CarriedMessage, LargeInput, QueuePlace, WhenParentEnds
 from everlog.core.failures import Failure
-from everlog.core.upcast import upcast
-from everlog.errors import CorruptLog
 
 FORMAT: Final = 1
 """The version of the scheduling rules and of the event bodies that a new history is written under."""
-
-
-ABSENT: Final = Raw()
-"""Stands for what another row carries, or none as a whole."""
-
-
-class LargeInput(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """Stands for a step input over the size that is kept whole."""
-
-    digest: str
-    size: int
-    preview: str
-
-
-WhenParentEnds = Literal["cancel", "terminate", "leave"]
-"""What becomes of a child that has not ended when its parent ends, or when the call that awaits it is given up."""
-
-
-class QueuePlace(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """Where a workflow stands in a queue; see `everlog.core.queues.Place`."""
-
-    queue: str
-    partition: str = ""
-    priority: int = 0
-    due_at: int = 0
-    dedup_key: str | None = None
 
 
 class Event(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, tag_field="type"):
@@ -407,35 +379,6 @@ class WorkflowRewound(Event, frozen=True, gc=False, kw_only=True, tag="workflow_
     """Where it stands until it is admitted again."""
 
 
-class CarriedChild(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """A child that goes on while its parent continues: what the parent knows of it from then on."""
-
-    child: str
-    operation: str
-    """The operation that started it, before."""
-    name: str
-    since: int
-    when_parent_ends: WhenParentEnds = "cancel"
-    asked: bool = False
-    """Whether it was asked to stop."""
-    ends_after: int = 0
-    """What tells of an end up to this seq of its history tells of one that it was brought back from."""
-    queue: str | None = None
-    """The queue in which it stands."""
-    needs_our_slot: bool = False
-    """Whether it may wait for a slot that its parent, or who waits for that, keeps."""
-
-
-class CarriedMessage(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
-    """A message that is unread and in no inbox any more: a retry took back that it was received."""
-
-    source: str
-    number: int
-    topic: str
-    arrived_at: int
-    message: Raw
-
-
 class WorkflowContinued(Event, frozen=True, gc=False, kw_only=True, tag="workflow_continued"):
     """The workflow goes on as if this row had created it: a replay begins here, with `workflow_began` as before.
 
@@ -555,29 +498,3 @@ FACTS: Final[frozenset[type[Event]]] = frozenset(
     }
 )
 """The events that are delivered to workflow code, one at a time, in log order."""
-
-TAGS: Final[dict[type[Event], str]] = {kind: str(kind.__struct_config__.tag) for kind in get_args(AnyEvent)}
-"""The tag under which events of each type are stored."""
-
-_decoder: Final = msgspec.json.Decoder(AnyEvent)
-
-
-def type_of(event: AnyEvent) -> str:
-    """Give the tag under which the event is stored."""
-    return TAGS[type(event)]
-
-
-encode_event: Final[Callable[[AnyEvent], bytes]] = msgspec.json.Encoder().encode
-"""Gives the event as one line of JSON, the form in which it is stored."""
-
-
-def decode_event(payload: bytes) -> AnyEvent:
-    """Rebuild an event of this or any earlier format; `CorruptLog` where the bytes are no event."""
-    try:
-        event: AnyEvent = _decoder.decode(upcast(payload))
-        return event
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise CorruptLog(
-            f"this is no event that Everlog can read: {payload[:120]!r} ({error}); if a newer version wrote it, "
-            "use that version"
-        ) from error

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 import msgspec
 
 from everlog.core import events
+from everlog.core.event_parts import CarriedMessage
 from everlog.core.events import AnyEvent, EndEvent
 from everlog.core.state import WorkflowState, fold
 
@@ -58,7 +59,7 @@ def folded(history: Sequence[Stored]) -> WorkflowState:
     return state
 
 
-Returned = events.MessageReceived | events.CarriedMessage
+Returned = events.MessageReceived | CarriedMessage
 """A message that is to be received again."""
 
 

@@ -24,6 +24,7 @@ import msgspec
 
 from everlog.core import asks, events
 from everlog.core.attributes import Attributes, changed
+from everlog.core.event_parts import CarriedChild, QueuePlace, WhenParentEnds
 from everlog.core.events import AnyEvent
 from everlog.core.failures import Failure
 from everlog.core.waits import WaitRow
@@ -64,7 +65,7 @@ class OpenChild(msgspec.Struct, frozen=True, kw_only=True):
     operation: str
     name: str
     since: int
-    when_parent_ends: events.WhenParentEnds
+    when_parent_ends: WhenParentEnds
     asked: bool = False
     """Whether it was asked to stop."""
 
@@ -117,7 +118,7 @@ class WorkflowState(msgspec.Struct, frozen=True, kw_only=True):
     streams: dict[str, OwnStream] = {}
     cancel_requested: bool = False
     paused_at: int | None = None
-    place: events.QueuePlace | None = None
+    place: QueuePlace | None = None
     """The last place that it had in a queue."""
     enqueued: bool = False
     """Whether nothing shows that it was admitted since it got its place."""
@@ -257,7 +258,7 @@ _OF_PLACES: Final = (
 )
 
 
-def _placed(state: WorkflowState, place: events.QueuePlace | None, begins_at: int | None) -> WorkflowState:
+def _placed(state: WorkflowState, place: QueuePlace | None, begins_at: int | None) -> WorkflowState:
     return msgspec.structs.replace(state, place=place, enqueued=place is not None, begins_at=begins_at)
 
 
@@ -380,7 +381,7 @@ def _continued(state: WorkflowState, at: int, event: events.WorkflowContinued) -
     )
 
 
-def _carried(one: events.CarriedChild) -> OpenChild:
+def _carried(one: CarriedChild) -> OpenChild:
     return OpenChild(
         child=one.child,
         operation=one.operation,

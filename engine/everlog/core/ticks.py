@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from everlog.core.attributes import AttributeValue
 from everlog.core.durations import SECOND, as_datetime
-from everlog.core.events import ABSENT, QueuePlace
+from everlog.core.event_parts import ABSENT, QueuePlace
 from everlog.core.names import LONGEST
 from everlog.core.timing import Timing
 from everlog.errors import CorruptLog

@@ -14,6 +14,7 @@ from msgspec import json
 
 from everlog.core import events
 from everlog.core.codec import SELF, JsonCodec, digest
+from everlog.core.event_parts import LargeInput
 from everlog.core.names import check_id, check_name, check_reason, check_topic
 from everlog.errors import WrongContext
 from everlog.replay.divergence import TornDown
@@ -67,7 +68,7 @@ def call_step(
     if signature.unrecorded:
         operation.passed = signature.passed_on(args, kwargs)
     if len(encoded) > execution.environment.whole_input:
-        operation.large_input = events.LargeInput(
+        operation.large_input = LargeInput(
             digest=digest(encoded), size=len(encoded), preview=encoded[:PREVIEW].decode(errors="replace")
         )
     return ask(execution, operation, _finish_step, name)

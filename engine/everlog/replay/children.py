@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Final
 from msgspec import json
 
 from everlog.core import events
-from everlog.core.events import EndEvent, WhenParentEnds, decode_event
+from everlog.core.event_codec import decode_event
+from everlog.core.event_parts import CarriedChild, WhenParentEnds
+from everlog.core.events import EndEvent
 from everlog.core.heads import InboxRow
 from everlog.core.orders import CANCEL, TERMINATE
 from everlog.core.rewinding import Stored
@@ -50,7 +52,7 @@ class Child:
         "when_parent_ends",
     )
 
-    def __init__(self, event: events.ChildStarted | events.CarriedChild, since: int) -> None:
+    def __init__(self, event: events.ChildStarted | CarriedChild, since: int) -> None:
         self.since = since
         self.id = event.child
         self.name = event.name
@@ -103,7 +105,7 @@ class Children:
                 self.uncertain[event.child] = child
         return self.known.get(event.child)
 
-    def carried(self, event: events.CarriedChild) -> None:
+    def carried(self, event: CarriedChild) -> None:
         """Take note of one that was started before the workflow continued as new."""
         self.known[event.child] = self.open[event.child] = child = Child(event, event.since)
         child.asked, child.ends_after = event.asked, event.ends_after

@@ -16,7 +16,8 @@ from msgspec import Raw, json, structs
 
 from everlog.core.asks import AGAIN, ANSWER, REPLY
 from everlog.core.codec import digest
-from everlog.core.events import CarriedChild, CarriedMessage, WorkflowContinued, WorkflowCreated
+from everlog.core.event_parts import CarriedChild, CarriedMessage
+from everlog.core.events import WorkflowContinued, WorkflowCreated
 from everlog.core.heads import InboxRow
 from everlog.core.names import CHILD_ENDED
 from everlog.errors import UsageError, WrongContext

@@ -25,7 +25,7 @@ from typing import (
 
 from everlog.core.attributes import NO_ATTRIBUTES, GivenAttributes
 from everlog.core.durations import Duration
-from everlog.core.events import WhenParentEnds
+from everlog.core.event_parts import WhenParentEnds
 from everlog.core.names import check_id, check_name
 from everlog.core.retry import RetryPolicy
 from everlog.core.schedules import Schedule

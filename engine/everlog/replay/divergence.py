@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from everlog.core.events import AnyEvent, encode_event, type_of
+from everlog.core.event_codec import encode_event, type_of
+from everlog.core.events import AnyEvent
 
 
 class CannotGoOn(BaseException):

@@ -16,7 +16,8 @@ from msgspec import Raw, Struct, field
 from everlog.core import events
 from everlog.core.asks import answer_topic
 from everlog.core.attributes import NO_ATTRIBUTES, AttributeChange
-from everlog.core.events import ABSENT, AnyEvent, WorkflowContinued
+from everlog.core.event_parts import ABSENT
+from everlog.core.events import AnyEvent, WorkflowContinued
 from everlog.core.failures import Failure
 from everlog.core.heads import State
 from everlog.core.orders import CANCEL

@@ -9,6 +9,7 @@ from msgspec import Raw, structs
 
 from everlog.core import events
 from everlog.core.attributes import changed
+from everlog.core.event_parts import ABSENT
 from everlog.core.events import AnyEvent, EndEvent
 from everlog.core.failures import describe
 from everlog.core.names import another_id
@@ -215,4 +216,4 @@ def take_carried(execution: Execution) -> list[AnyEvent]:
     return facts
 
 
-_NO_INPUT: Final[dict[str, Any]] = {"input": events.ABSENT, "large_input": None}
+_NO_INPUT: Final[dict[str, Any]] = {"input": ABSENT, "large_input": None}

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 from everlog.core.attributes import Attributes, AttributeValue, GivenAttributes, changed, checked
 from everlog.core.durations import Duration, microseconds
-from everlog.core.events import WhenParentEnds
+from everlog.core.event_parts import WhenParentEnds
 from everlog.core.names import check_name
 from everlog.core.retry import RetryPolicy
 from everlog.core.schedules import Schedule

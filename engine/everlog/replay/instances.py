@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from msgspec import Raw
 
 from everlog.core.codec import Codec
-from everlog.core.events import ABSENT
+from everlog.core.event_parts import ABSENT
 from everlog.core.names import check_name
 from everlog.errors import InvalidDefinition, NotEncodable, UsageError
 from everlog.replay.importable import is_interactive

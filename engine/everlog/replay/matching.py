@@ -6,7 +6,8 @@ import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from everlog.core.codec import SELF, Codec, canonical, digest
-from everlog.core.events import ChildStarted, LargeInput, StartFailed
+from everlog.core.event_parts import LargeInput
+from everlog.core.events import ChildStarted, StartFailed
 from everlog.core.signature import Signature
 from everlog.errors import EverlogError
 from everlog.replay.instances import runnable

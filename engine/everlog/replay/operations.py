@@ -15,7 +15,8 @@ from msgspec import Raw, Struct
 
 from everlog.core import events
 from everlog.core.asks import answer_topic, answered_again, spoken_topic
-from everlog.core.events import AnyEvent, LargeInput
+from everlog.core.event_parts import ABSENT, LargeInput
+from everlog.core.events import AnyEvent
 from everlog.core.failures import Failure
 from everlog.core.retry import RetryPolicy
 from everlog.replay.tasks import OperationFuture
@@ -187,8 +188,8 @@ class WaitOperation(Operation, eq=False, kw_only=True):
     """The workflow whose answer it waits for, if it does."""
     title: str | None = None
     """What people are asked, where it is listed for them."""
-    metadata: Raw = events.ABSENT
-    schema: Raw = events.ABSENT
+    metadata: Raw = ABSENT
+    schema: Raw = ABSENT
     declared: object = None
     """The type of the message, where it is listed."""
     opened_as: int = 0

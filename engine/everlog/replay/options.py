@@ -7,7 +7,7 @@ from typing import TypedDict
 
 from everlog.core.attributes import GivenAttributes
 from everlog.core.durations import Duration
-from everlog.core.events import WhenParentEnds
+from everlog.core.event_parts import WhenParentEnds
 from everlog.core.retry import RetryPolicy
 from everlog.core.schedules import Schedule
 from everlog.replay.placing import IfDuplicate

@@ -16,6 +16,7 @@ from msgspec import Raw, Struct, json
 
 from everlog.core import events
 from everlog.core.codec import SELF, Codec, canonical, digest
+from everlog.core.event_parts import LargeInput
 from everlog.core.events import AnyEvent, Publication
 from everlog.core.names import check_name, check_value_name
 from everlog.core.published import StreamKind
@@ -187,9 +188,7 @@ class EmitOperation(PublishOperation, eq=False, kw_only=True):
         given = {"operation": self.identity, "stream": self.target, "offset": 0, "count": len(self.payloads)}
         if len(items) <= whole:
             return events.ItemsEmitted(**given, items=Raw(items))  # type: ignore[arg-type]  # one dict of both kinds
-        large = events.LargeInput(
-            digest=digest(items), size=len(items), preview=items[:PREVIEW].decode(errors="replace")
-        )
+        large = LargeInput(digest=digest(items), size=len(items), preview=items[:PREVIEW].decode(errors="replace"))
         return events.ItemsEmitted(**given, large_items=large)  # type: ignore[arg-type]  # the same
 
     def parts(self, placed_at: int | None) -> Iterable[Part]:

@@ -10,6 +10,7 @@ from msgspec import Raw
 from everlog.core import events
 from everlog.core.asks import ask_topic
 from everlog.core.durations import Duration, microseconds
+from everlog.core.event_parts import ABSENT
 from everlog.core.names import check_name, check_topic
 from everlog.core.schemas import schema_of
 from everlog.errors import UsageError
@@ -82,7 +83,7 @@ def _listing(
         check_size(encoded, what, silent=execution.replaying)
     return {
         "title": check_name(title, "the title of a wait"),
-        "metadata": Raw(encoded) if encoded else events.ABSENT,
-        "schema": events.ABSENT if schema is None else Raw(schema),
+        "metadata": Raw(encoded) if encoded else ABSENT,
+        "schema": ABSENT if schema is None else Raw(schema),
         "declared": declared,
     }

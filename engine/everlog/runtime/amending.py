@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from everlog.core.events import WorkflowCreated, decode_event
+from everlog.core.event_codec import decode_event
+from everlog.core.events import WorkflowCreated
 from everlog.core.failures import describe
 from everlog.errors import CorruptLog, Duplicate, EverlogError, NotFound, StoreUnavailable
 from everlog.replay.drafting import Draft

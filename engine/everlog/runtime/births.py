@@ -10,7 +10,9 @@ from msgspec.json import encode
 
 from everlog.core.attributes import Attributes, kept
 from everlog.core.codec import digest
-from everlog.core.events import WhenParentEnds, WorkflowCreated, encode_event, type_of
+from everlog.core.event_codec import encode_event, type_of
+from everlog.core.event_parts import WhenParentEnds
+from everlog.core.events import WorkflowCreated
 from everlog.host import Host
 from everlog.replay.drafting import Draft, beginning
 from everlog.replay.execution import Execution

@@ -6,14 +6,8 @@ from typing import Any
 
 from msgspec import structs
 
-from everlog.core.events import (
-    InputReplaced,
-    WorkflowBegan,
-    WorkflowContinued,
-    WorkflowCreated,
-    WorkflowRewound,
-    decode_event,
-)
+from everlog.core.event_codec import decode_event
+from everlog.core.events import InputReplaced, WorkflowBegan, WorkflowContinued, WorkflowCreated, WorkflowRewound
 from everlog.core.rewinding import since_continued
 from everlog.errors import CorruptLog
 from everlog.replay.definitions import AnyWorkflow

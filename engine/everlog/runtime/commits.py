@@ -10,17 +10,9 @@ import msgspec
 from everlog.core import events
 from everlog.core.asks import ASK, ask_topic
 from everlog.core.attributes import AttributeValue
-from everlog.core.events import (
-    TAGS,
-    AnyEvent,
-    AttributesChanged,
-    EndEvent,
-    ReplyEvent,
-    WhenParentEnds,
-    WorkflowRewound,
-    encode_event,
-    type_of,
-)
+from everlog.core.event_codec import TAGS, encode_event, type_of
+from everlog.core.event_parts import WhenParentEnds
+from everlog.core.events import AnyEvent, AttributesChanged, EndEvent, ReplyEvent, WorkflowRewound
 from everlog.core.heads import ENDED, State
 from everlog.core.rewinding import Stored, folded
 from everlog.core.state import WorkflowState, fold, row_of

@@ -16,7 +16,8 @@ from msgspec import json
 from everlog.core import events, orders
 from everlog.core.attributes import AttributeChange
 from everlog.core.durations import Duration
-from everlog.core.events import AnyEvent, EndEvent, decode_event
+from everlog.core.event_codec import decode_event
+from everlog.core.events import AnyEvent, EndEvent
 from everlog.core.heads import State
 from everlog.core.names import check_id, check_reason
 from everlog.core.rewinding import Stored, folded

@@ -13,7 +13,7 @@ from msgspec import Raw, json
 from msgspec.structs import replace
 
 from everlog.core.codec import Codec, digest
-from everlog.core.events import ABSENT, QueuePlace
+from everlog.core.event_parts import ABSENT, QueuePlace
 from everlog.core.names import check_name
 from everlog.core.ticks import LONGEST_NAME, StoredSchedule, decode, with_timing
 from everlog.errors import UsageError

@@ -12,7 +12,8 @@ from enum import Enum, auto
 from msgspec import structs
 
 from everlog.core import events
-from everlog.core.events import WorkflowCreated, decode_event
+from everlog.core.event_codec import decode_event
+from everlog.core.events import WorkflowCreated
 from everlog.core.rewinding import Stored, folded
 from everlog.errors import Duplicate
 from everlog.replay.placing import Placing

@@ -6,7 +6,9 @@ from collections.abc import Iterable
 
 import msgspec
 
-from everlog.core.events import EndEvent, WhenParentEnds, WorkflowCreated, encode_event
+from everlog.core.event_codec import encode_event
+from everlog.core.event_parts import WhenParentEnds
+from everlog.core.events import EndEvent, WorkflowCreated
 from everlog.core.names import CHILD_ENDED
 from everlog.replay.children import ASKED_WITH
 from everlog.store import NewMessage

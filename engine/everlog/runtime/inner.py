@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, overload
 
 from everlog.core.codec import ANY
 from everlog.core.durations import SECOND, Duration, microseconds
-from everlog.core.events import EndEvent, decode_event, encode_event
+from everlog.core.event_codec import decode_event, encode_event
+from everlog.core.events import EndEvent
 from everlog.core.orders import CANCEL
 from everlog.errors import CorruptLog, EverlogError, WrongContext
 from everlog.replay import asking, requests, starting

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from msgspec import structs
 
-from everlog.core.events import QueuePlace, WorkflowCreated
+from everlog.core.event_parts import QueuePlace
+from everlog.core.events import WorkflowCreated
 from everlog.core.queues import Place
 from everlog.replay.placing import Placing
 

@@ -11,7 +11,8 @@ from typing import Any, Final, get_args
 
 from msgspec import Struct
 
-from everlog.core.events import TAGS, AttributesChanged, EndEvent, decode_event
+from everlog.core.event_codec import TAGS, decode_event
+from everlog.core.events import AttributesChanged, EndEvent
 from everlog.errors import EverlogError, NotFound, StoreUnavailable, UsageError
 from everlog.store import (
     ENDED,

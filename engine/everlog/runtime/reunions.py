@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from everlog.core import events
-from everlog.core.events import EndEvent, decode_event, encode_event
+from everlog.core.event_codec import decode_event, encode_event
+from everlog.core.events import EndEvent
 from everlog.core.heads import ENDED, InboxRow
 from everlog.core.names import CHILD_ENDED
 from everlog.core.rewinding import Lived, Stored, folded, since_continued

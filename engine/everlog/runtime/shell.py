@@ -16,7 +16,8 @@ from threading import get_ident
 from typing import Any, Final
 
 from everlog.core.durations import SECOND
-from everlog.core.events import EndEvent, decode_event
+from everlog.core.event_codec import decode_event
+from everlog.core.events import EndEvent
 from everlog.errors import CorruptLog, EverlogError, NotFound, StoreError, StoreUnavailable
 from everlog.host import Driver, Host
 from everlog.replay.execution import StepEnd

@@ -10,7 +10,7 @@ import msgspec
 
 from everlog.core.attributes import NO_ATTRIBUTES, Attributes, kept, taken_apart
 from everlog.core.durations import as_datetime
-from everlog.core.events import decode_event
+from everlog.core.event_codec import decode_event
 from everlog.core.explain import why, why_enqueued
 from everlog.core.rewinding import folded
 from everlog.core.state import WorkflowState

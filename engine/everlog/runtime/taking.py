@@ -9,7 +9,8 @@ from typing import Any, Final
 
 from msgspec import structs
 
-from everlog.core.events import EndEvent, decode_event
+from everlog.core.event_codec import decode_event
+from everlog.core.events import EndEvent
 from everlog.errors import CorruptLog, InternalError, StoreUnavailable
 from everlog.replay.definitions import AnyWorkflow
 from everlog.replay.inbox import Inbox
