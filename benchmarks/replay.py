@@ -13,7 +13,8 @@ from everlog.core import events
 from everlog.core.codec import JsonCodec
 from everlog.core.event_codec import decode_event, encode_event
 from everlog.core.events import AnyEvent
-from everlog.replay.execution import Environment, Execution
+from everlog.replay.environment import Environment
+from everlog.replay.execution import Execution
 
 STEPS = 10_000
 

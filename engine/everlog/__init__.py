@@ -25,15 +25,8 @@ from everlog.errors import (
     WrongContext,
 )
 from everlog.replay.current import Current
-from everlog.replay.definitions import (
-    Definition,
-    Step,
-    SyncStep,
-    SyncWorkflow,
-    Workflow,
-    step,
-    workflow,
-)
+from everlog.replay.definition import Definition
+from everlog.replay.definitions import Step, SyncStep, SyncWorkflow, Workflow, step, workflow
 from everlog.replay.guards import NondeterminismWarning
 from everlog.replay.instances import register
 from everlog.replay.named import named

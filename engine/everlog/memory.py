@@ -18,7 +18,7 @@ from everlog.core.finding import counts_of, fits, page_of
 from everlog.errors import NotFound, StoreUnavailable
 from everlog.memory_queues import MemoryQueues
 from everlog.memory_schedules import MemorySchedules
-from everlog.memory_workflows import Workflow, given, is_asked_for, runnable_since
+from everlog.memory_workflows import Workflow, given, is_asked_for, runnable_since, waits_of
 
 
 def open_store(url: str, *, clock: Callable[[], int] | None = None, **options: object) -> MemoryStore:
@@ -119,7 +119,7 @@ class MemoryStore(MemorySchedules):
             workflow.waits.pop(seq, None)
         workflow.waits.update((wait.seq, wait) for wait in commit.waits)
         for item in commit.items:
-            _append(workflow.streams.setdefault(item.stream, []), item)
+            workflow.append(item)
         if commit.attributes:
             workflow.attributes = changed(workflow.attributes, commit.attributes)
         self._move_on(workflow, commit)
@@ -273,20 +273,7 @@ class MemoryStore(MemorySchedules):
 
     def list_waits(self, query: store.WaitQuery) -> Sequence[store.ListedWait]:
         with self._locked():
-            listed = [
-                store.ListedWait(workflow_id, wait)
-                for workflow_id, workflow in self._workflows.items()
-                for wait in workflow.waits.values()
-            ]
-        page = [
-            one
-            for one in sorted(listed, key=_place_of_wait)
-            if (query.after is None or _place_of_wait(one) > query.after)
-            and (query.topic is None or one.wait.topic == query.topic)
-            and (query.workflow_id is None or one.workflow_id == query.workflow_id)
-            and (query.seq is None or one.wait.seq == query.seq)
-        ]
-        return page[: query.limit]
+            return waits_of(query, self._workflows.values())
 
     def signing_key(self, proposed: str) -> str:
         with self._locked():
@@ -311,23 +298,15 @@ class MemoryStore(MemorySchedules):
     def streams(self, workflow_id: str) -> Sequence[store.StreamEnd]:
         with self._locked():
             workflow = self._workflows.get(workflow_id)
-            written = {} if workflow is None else workflow.streams
-            return [
-                store.StreamEnd(stream=name, length=_length(written[name]), closed=written[name][-1].kind == "closed")
-                for name in sorted(written)
-            ]
+            return [] if workflow is None else workflow.stream_ends()
 
     def read_streams(self, questions: Sequence[store.StreamQuestion], *, limit: int) -> Sequence[store.StreamPage]:
         with self._locked():
-            return [self._read_stream(question, limit) for question in questions]
-
-    def _read_stream(self, question: store.StreamQuestion, limit: int) -> store.StreamPage:
-        workflow = self._workflows.get(question.workflow_id)
-        if workflow is None:
-            return store.StreamPage(state=None, rows=[])
-        written = workflow.streams.get(question.stream, [])
-        rows = [row for row in written if row.offset + row.count > question.start]
-        return store.StreamPage(state=workflow.head.state, rows=rows[:limit])
+            found = [(self._workflows.get(question.workflow_id), question) for question in questions]
+            return [
+                store.StreamPage(state=None, rows=[]) if workflow is None else workflow.read_stream(question, limit)
+                for workflow, question in found
+            ]
 
     def changes(self) -> int:
         """Give the number of writes so far, one's own included."""
@@ -502,17 +481,3 @@ class MemoryStore(MemorySchedules):
 
 def _system_clock() -> int:
     return time.time_ns() // 1000
-
-
-def _place_of_wait(listed: store.ListedWait) -> tuple[int, str, int]:
-    return listed.wait.opened_at, listed.workflow_id, listed.wait.seq
-
-
-def _length(rows: Sequence[store.StreamRow]) -> int:
-    return rows[-1].offset + rows[-1].count if rows else 0
-
-
-def _append(rows: list[store.StreamRow], row: store.StreamRow) -> None:
-    """Append to a stream. What lies before its end was written by an earlier sending of the same commit."""
-    if row.offset == _length(rows):
-        rows.append(row)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from everlog import store
 
@@ -21,6 +21,25 @@ class Workflow:
         self.attributes: store.Attributes = {}
         self.waits: dict[int, store.WaitRow] = {}
         self.streams: dict[str, list[store.StreamRow]] = {}
+
+    def append(self, row: store.StreamRow) -> None:
+        """Append to a stream. What lies before its end was written by an earlier sending of the same commit."""
+        written = self.streams.setdefault(row.stream, [])
+        if row.offset == _length(written):
+            written.append(row)
+
+    def stream_ends(self) -> Sequence[store.StreamEnd]:
+        """Give the streams, in order of their names."""
+        return [
+            store.StreamEnd(stream=name, length=_length(written), closed=written[-1].kind == "closed")
+            for name, written in sorted(self.streams.items())
+        ]
+
+    def read_stream(self, question: store.StreamQuestion, limit: int) -> store.StreamPage:
+        """Give up to `limit` rows of what is asked for."""
+        written = self.streams.get(question.stream, [])
+        rows = [row for row in written if row.offset + row.count > question.start]
+        return store.StreamPage(state=self.head.state, rows=rows[:limit])
 
 
 def is_asked_for(head: store.Head, request: store.ClaimRequest) -> bool:
@@ -54,3 +73,25 @@ def given(workflows: Sequence[Workflow], max_bytes: int) -> Sequence[store.Claim
         history, inbox = events if fits else [], list(workflow.inbox.values())
         answer.append(store.Claimed(head=workflow.head, history=history, inbox=inbox))
     return answer
+
+
+def waits_of(query: store.WaitQuery, workflows: Iterable[Workflow]) -> Sequence[store.ListedWait]:
+    """Give the page of listed waits that is asked for, the oldest first."""
+    listed = [store.ListedWait(one.head.workflow_id, wait) for one in workflows for wait in one.waits.values()]
+    page = [
+        one
+        for one in sorted(listed, key=_place_of_wait)
+        if (query.after is None or _place_of_wait(one) > query.after)
+        and (query.topic is None or one.wait.topic == query.topic)
+        and (query.workflow_id is None or one.workflow_id == query.workflow_id)
+        and (query.seq is None or one.wait.seq == query.seq)
+    ]
+    return page[: query.limit]
+
+
+def _place_of_wait(listed: store.ListedWait) -> tuple[int, str, int]:
+    return listed.wait.opened_at, listed.workflow_id, listed.wait.seq
+
+
+def _length(rows: Sequence[store.StreamRow]) -> int:
+    return rows[-1].offset + rows[-1].count if rows else 0

@@ -19,7 +19,8 @@ from everlog.core.events import AnyEvent, WorkflowContinued
 from everlog.core.rewinding import Stored, folded
 from everlog.replay.divergence import CannotGoOn
 from everlog.replay.drafting import take_dispatches
-from everlog.replay.execution import Environment, Execution
+from everlog.replay.environment import Environment
+from everlog.replay.execution import Execution
 from everlog.replay.registry import defining_packages, registered_workflows
 from everlog.runtime.claims import first_creation
 

@@ -20,7 +20,8 @@ from everlog.core.events import AnyEvent
 from everlog.core.heads import InboxRow
 from everlog.memory import MemoryStore
 from everlog.replay.drafting import draft
-from everlog.replay.execution import Environment, Execution, StepEnd
+from everlog.replay.environment import Environment, StepEnd
+from everlog.replay.execution import Execution
 from everlog.replay.inbox import Inbox
 from everlog.testing.simulation import SimulatedHost
 from tests.property.recording import Replayer, history

@@ -7,14 +7,13 @@ its head, and nobody is ever `Busy`. What costs time is the disk, once per commi
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import time_ns
 
 from msgspec.structs import replace
 
-from everlog.errors import CorruptLog, InternalError, UsageError
+from everlog.errors import CorruptLog, InternalError
 from everlog.store import (
     WORKER_DIED,
     AdmitRequest,
@@ -52,6 +51,7 @@ from everlog_sqlite import listings, published, records
 from everlog_sqlite import statements as sql
 from everlog_sqlite.admissions import Admissions
 from everlog_sqlite.changes import Changes
+from everlog_sqlite.checkpoints import Checkpoints
 from everlog_sqlite.connection import Connection, Durability
 from everlog_sqlite.liveness import WorkerLocks
 from everlog_sqlite.migrations import migrate
@@ -60,13 +60,9 @@ from everlog_sqlite.queues import Queues
 from everlog_sqlite.records import HeadRecord, array
 from everlog_sqlite.schedules import ScheduleTable
 from everlog_sqlite.taking import read_taken
+from everlog_sqlite.urls import path_of
 
 _REMEMBERED_HEADS = 20_000
-_CHECKPOINT_BYTES = 4_000_000
-_LONGEST_LOG = 16_000
-"""Pages in the write-ahead log beyond which writers wait until it begins anew: of the usual size, 64 MB."""
-_MOST_ROOM_BYTES = 256_000_000
-"""So much room the log may keep."""
 
 
 def open_store(
@@ -81,7 +77,7 @@ def open_store(
     With `durability="process"` a commit survives the death of the process, but not that of the machine. `clock` gives
     microseconds since 1970-01-01 UTC. Without `create` a file that is not there is a `StoreUnavailable`.
     """
-    return SqliteStore(_path(url), durability=durability, clock=clock, create=create)
+    return SqliteStore(path_of(url), durability=durability, clock=clock, create=create)
 
 
 class SqliteStore(ScheduleTable):
@@ -111,7 +107,7 @@ class SqliteStore(ScheduleTable):
         self._changes = Changes(self._connection)
         self._queues = Queues(self._connection, self.now)
         self._admissions = Admissions(self._connection, self.now)
-        self._checkpoints: Connection | None = None
+        self._checkpoints = None if path is None else Checkpoints(path)
         self._locks = WorkerLocks(None if path is None else path.with_name(f"{path.name}-workers"))
         self._known: dict[str, HeadRecord] = {}
 
@@ -474,51 +470,23 @@ class SqliteStore(ScheduleTable):
         return [head.workflow_id for head in ended]
 
     def maintain(self) -> None:
-        """Move a long write-ahead log into the file, on a connection of its own.
-
-        Usually without stopping anybody. A log that grew very long, since commits never paused for long enough to
-        begin it anew, begins anew while the writers wait: most of it has been moved by then. It keeps its room, up to
-        a bound, since disks are faster where they overwrite than where a file grows.
-        """
+        """Move a long write-ahead log into the file, on a connection of its own."""
         if self._connection.closed:
             self._connection.refuse_closed()
-        if self._path is None or self._log_bytes() < _CHECKPOINT_BYTES:
-            return
-        if self._checkpoints is None:
-            self._checkpoints = Connection(self._path, durability="full", create=False)
-        ((_, pages, _),) = self._checkpoints.rows("PRAGMA wal_checkpoint(PASSIVE)")
-        if self._log_bytes() > _MOST_ROOM_BYTES:
-            self._checkpoints.rows("PRAGMA wal_checkpoint(TRUNCATE)")
-        elif pages > _LONGEST_LOG:
-            self._checkpoints.rows("PRAGMA wal_checkpoint(RESTART)")
+        if self._checkpoints is not None:
+            self._checkpoints.maintain()
 
     def close(self) -> None:
         """Let go of the database and of the workers' locks, which shows that they are gone."""
-        for connection in (self._checkpoints, self._leases, self._connection):
-            if connection is not None:
-                connection.close()
+        if self._checkpoints is not None:
+            self._checkpoints.close()
+        self._leases.close()
+        self._connection.close()
         self._locks.close()
-
-    def _log_bytes(self) -> int:
-        try:
-            return os.stat(f"{self._path}-wal").st_size
-        except FileNotFoundError:
-            return 0
 
 
 class _HeadsMoved(Exception):
     """Not all heads were as they were planned on."""
-
-
-def _path(url: str) -> Path | None:
-    scheme, separator, name = url.partition(":///")
-    if scheme != "sqlite" or not separator or not name or "?" in name:
-        raise UsageError(
-            f"{url!r} is not the URL of a SQLite database: write sqlite:///relative.db, sqlite:////absolute.db or"
-            " sqlite:///:memory:, without options"
-        )
-    # Absolute, since the program may change its directory, and files beside the database are looked for later.
-    return None if name == ":memory:" else Path(name).absolute()
 
 
 def _system_clock() -> int:

@@ -20,7 +20,7 @@ from everlog.replay import asking, calling, publishing, receiving, requests, sta
 from everlog.replay.asking import NO_DEFAULT
 from everlog.replay.compensations import SyncCompensations
 from everlog.replay.context import active, attempt
-from everlog.replay.definitions import Definition
+from everlog.replay.definition import Definition
 from everlog.replay.functions import is_async
 from everlog.replay.operations import Site
 from everlog.replay.primitives import handle_of, publishing_attempt, sleeping_time, time_until

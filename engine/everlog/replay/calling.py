@@ -7,7 +7,8 @@ from typing import Any, cast
 
 from everlog.errors import UsageError, WrongContext
 from everlog.replay import asking, starting
-from everlog.replay.definitions import AnyStep, AnyWorkflow, Definition
+from everlog.replay.definition import Definition
+from everlog.replay.definitions import AnyStep, AnyWorkflow
 from everlog.replay.execution import Execution
 from everlog.replay.instances import unwrapped
 from everlog.replay.operations import Site

@@ -16,7 +16,8 @@ from everlog.errors import WrongContext
 from everlog.replay import asking, calling, starting
 from everlog.replay.context import active, undoing
 from everlog.replay.continuing import current_task
-from everlog.replay.definitions import AnyWorkflow, Definition
+from everlog.replay.definition import Definition
+from everlog.replay.definitions import AnyWorkflow
 from everlog.replay.divergence import CannotGoOn
 from everlog.replay.execution import Execution
 from everlog.replay.operations import Site

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 import inspect
 import logging
 from collections.abc import Callable, Coroutine, Sequence
-from types import CodeType, MethodType
 from typing import (
     TYPE_CHECKING,
     Any,
     Concatenate,
     Final,
-    Generic,
     ParamSpec,
     Protocol,
     TypeVar,
     Unpack,
-    cast,
     final,
     overload,
 )
@@ -29,12 +25,11 @@ from everlog.core.event_parts import WhenParentEnds
 from everlog.core.names import check_id, check_name
 from everlog.core.retry import RetryPolicy
 from everlog.core.schedules import Schedule
-from everlog.core.signature import Signature, check_unrecorded
 from everlog.errors import InvalidDefinition, WrongContext
 from everlog.replay import asking, starting
 from everlog.replay.context import active
+from everlog.replay.definition import Definition, plain_function
 from everlog.replay.functions import (
-    Binds,
     binding_of,
     check_defaults,
     check_what_becomes,
@@ -43,14 +38,13 @@ from everlog.replay.functions import (
     checked_schedule,
     checked_timeout,
     is_async,
-    name_of,
     names_of,
 )
 from everlog.replay.importable import check_importable
 from everlog.replay.options import StepDefaults, StepOptions, WorkflowDefaults, WorkflowOptions
 from everlog.replay.placing import AT_ONCE, OPTIONS, checked_queue, placing_of
 from everlog.replay.queues import Queue
-from everlog.replay.registry import note_package, register_workflow
+from everlog.replay.registry import register_workflow
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -61,76 +55,6 @@ Self = TypeVar("Self", bound="Definition[..., Any]")
 OwnWorkflow = TypeVar("OwnWorkflow", bound="AnyWorkflow[..., Any]")
 
 log: Final = logging.getLogger("everlog")
-
-
-class Definition(Generic[P, T_co]):
-    """What `start` and `call` take: a function with a name in the log."""
-
-    __wrapped__: Callable[..., Any]
-    __code__: CodeType
-    __name__: str
-    __qualname__: str
-
-    def __init__(
-        self, function: Callable[..., Any], name: str | None, kind: str, unrecorded: Sequence[str] = ()
-    ) -> None:
-        self._function = function
-        note_package(function)
-        self.name: str = name_of(function, name, kind)
-        needs_defaults, of = kind == "workflow", f"{kind} {self.name}"
-        unrecorded = check_unrecorded(function, unrecorded, of, needs_defaults=needs_defaults)
-        self.signature = Signature(function, unrecorded=unrecorded)
-        self.bound: tuple[object, ...] = ()
-        """The object whose method it is, or the class; empty for a function."""
-        self.unbound: Definition[..., Any] | None = None
-        """The same as it was before it was bound to an object; None for what is not bound."""
-        self.owner: type | None = None
-        """The class in whose body it stands."""
-        self.binds: Binds = "instance"
-        self._as_method: tuple[Signature, inspect.Signature] | None = None
-        self.__wrapped__ = function
-        for attribute in (*functools.WRAPPER_ASSIGNMENTS, "__code__", "__defaults__", "__kwdefaults__"):
-            if hasattr(function, attribute):
-                setattr(self, attribute, getattr(function, attribute))
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.name}>"
-
-    def where(self) -> str:
-        """Give file and line of the function."""
-        code = getattr(self._function, "__code__", None)
-        return f"{code.co_filename}:{code.co_firstlineno}" if code else repr(self._function)
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self.owner = self.owner or owner
-
-    def changed(self: Self, **changes: Any) -> Self:
-        """Give a copy with other attributes."""
-        changed = copy.copy(self)
-        for name, value in changes.items():
-            setattr(changed, name, value)
-        return changed
-
-    def bound_to(self: Self, instance: object) -> Self:
-        """Give it as the method of an object, or of a class; a function bound to None is as it was."""
-        if instance is None:
-            return self
-        if self._as_method is None:
-            shown = inspect.signature(self._function)
-            shown = shown.replace(parameters=list(shown.parameters.values())[1:])
-            self._as_method = self.signature.without_first(), shown
-        signature, shown = self._as_method
-        return self.changed(bound=(instance,), unbound=self, signature=signature, __signature__=shown)
-
-    def _got(self: Self, instance: object, owner: type) -> Self:
-        """What `__get__` gives."""
-        if self.binds == "nothing":
-            return self
-        return self.bound_to(owner if self.binds == "class" else instance)
-
-    def bare(self) -> Callable[..., Any]:
-        """Give the function itself, bound as this is."""
-        return MethodType(self._function, self.bound[0]) if self.bound else self._function
 
 
 class AnyStep(Definition[P, T_co]):
@@ -457,7 +381,7 @@ def step(fn: Any = None, /, **defaults: Any) -> Any:
     if fn is None:
         return functools.partial(step, **defaults)
     check_defaults(defaults, StepDefaults, "step")
-    function = _plain(fn, "step")
+    function = plain_function(fn, "step")
     made: AnyStep[..., Any] = Step(function, **defaults) if is_async(function) else SyncStep(function, **defaults)
     made.binds = binding_of(fn)
     return made
@@ -484,24 +408,7 @@ def workflow(fn: Any = None, /, **defaults: Any) -> Any:
     if fn is None:
         return functools.partial(workflow, **defaults)
     check_defaults(defaults, WorkflowDefaults, "workflow")
-    function = _plain(fn, "workflow")
+    function = plain_function(fn, "workflow")
     made: AnyWorkflow[..., Any] = (Workflow if is_async(function) else SyncWorkflow)(function, **defaults)
     made.binds = binding_of(fn)
     return made
-
-
-def _plain(function: Any, kind: str) -> Callable[..., Any]:
-    if isinstance(function, staticmethod | classmethod):
-        function = cast("Any", function).__func__  # what is made of it binds in the same way
-    if isinstance(function, Definition):
-        raise InvalidDefinition(f"{function!r} is defined already; it cannot be made a {kind}")
-    if not callable(function):
-        right = f"; write @{kind}(name={function!r})" if isinstance(function, str) else ""
-        raise InvalidDefinition(f"only a function can be a {kind}, got {function!r}{right}")
-    if isinstance(function, type):
-        raise InvalidDefinition(f"{function!r} is a class, which cannot be a {kind}; write a function that makes one")
-    # The attribute itself is wanted, not whether it is callable.
-    call: Any = function if inspect.isfunction(function) else getattr(function, "__call__", function)  # noqa: B004
-    if any(inspect.isgeneratorfunction(one) or inspect.isasyncgenfunction(one) for one in (function, call)):
-        raise InvalidDefinition(f"{function!r} is a generator, which cannot be a {kind}; return a list instead")
-    return cast("Callable[..., Any]", function)

@@ -24,7 +24,8 @@ from everlog.core.orders import CANCEL
 from everlog.replay.arriving import arrivals
 from everlog.replay.continuing import carrying
 from everlog.replay.endings import take_carried
-from everlog.replay.execution import Environment, Execution, StepEnd
+from everlog.replay.environment import Environment, StepEnd
+from everlog.replay.execution import Execution
 from everlog.replay.inbox import Inbox
 from everlog.replay.obeying import Obeyed, obey, reason_of
 from everlog.replay.operations import (

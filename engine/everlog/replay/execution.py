@@ -16,16 +16,13 @@ from functools import partial
 from random import Random
 from typing import Any, Final
 
-from msgspec import Struct, field
-
 from everlog.core import events
-from everlog.core.codec import Codec, Mismatch
+from everlog.core.codec import Mismatch
 from everlog.core.durations import as_local
 from everlog.core.events import FACTS, AnyEvent, EndEvent
 from everlog.core.failures import Failure, describe, rebuild
 from everlog.core.rewinding import Lived
 from everlog.errors import InternalError, StepInterrupted, WrongContext
-from everlog.host import Job, unlimited_pool
 from everlog.replay import asking
 from everlog.replay.applying import APPLY, check_none_is_missing
 from everlog.replay.branches import Branch, keyed
@@ -35,9 +32,9 @@ from everlog.replay.context import active
 from everlog.replay.definitions import AnyWorkflow, SyncWorkflow
 from everlog.replay.divergence import CannotGoOn, TornDown
 from everlog.replay.endings import Carried, begin_deadline, finish, rewind
+from everlog.replay.environment import Environment, StepEnd
 from everlog.replay.loop import TimerHandle, WorkflowLoop
 from everlog.replay.operations import (
-    NOT_KEPT,
     AskingOperation,
     DeadlineOperation,
     EndOperation,
@@ -62,33 +59,6 @@ from everlog.replay.tasks import OperationFuture, WorkflowTask
 from everlog.replay.threads import refuse_own_threads
 
 log: Final = logging.getLogger("everlog")
-
-
-class Environment(Struct, frozen=True, kw_only=True):
-    """What an execution needs from around it, as values."""
-
-    codec: Codec
-    may_import: Callable[[str], bool]
-    """Tells whether exceptions of a top-level package may be rebuilt."""
-    everlog: str = ""
-    python: str = ""
-    build: str = ""
-    worker: str = ""
-    whole_input: int = 65_536
-    """Step inputs of more bytes are recorded as digest, size and preview."""
-    run_strand: Callable[[Job], None] = field(default_factory=lambda: unlimited_pool().submit)
-    """Runs blocking code at once in a thread that is its own until it returns."""
-
-
-class StepEnd(Struct, frozen=True, kw_only=True, gc=False):
-    """How one attempt ended: with a result, with a failure, or with a failure and another attempt to come."""
-
-    started_at: int
-    result: bytes | None = None
-    value: object = NOT_KEPT
-    """The result itself, where to rebuild it from what is recorded would give the very same."""
-    failure: Failure | None = None
-    retry_at: int | None = None
 
 
 class Execution:

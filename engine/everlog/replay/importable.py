@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from everlog.errors import InvalidDefinition, WrongContext
 
 if TYPE_CHECKING:
-    from everlog.replay.definitions import Definition
+    from everlog.replay.definition import Definition
 
 _FIX = "write it as a function of a module"
 

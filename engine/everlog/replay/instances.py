@@ -22,7 +22,7 @@ from everlog.errors import InvalidDefinition, NotEncodable, UsageError
 from everlog.replay.importable import is_interactive
 
 if TYPE_CHECKING:
-    from everlog.replay.definitions import Definition
+    from everlog.replay.definition import Definition
 
 S = TypeVar("S")
 D = TypeVar("D", bound="Definition[..., Any]")

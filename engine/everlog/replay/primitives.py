@@ -19,7 +19,7 @@ from everlog.replay.asking import NO_DEFAULT
 from everlog.replay.compensations import Compensations
 from everlog.replay.context import active, attempt
 from everlog.replay.current import Current
-from everlog.replay.definitions import Definition
+from everlog.replay.definition import Definition
 from everlog.replay.queues import Queue, enqueuing
 from everlog.replay.tasks import WorkflowTask
 

@@ -12,7 +12,7 @@ from everlog.core.queues import QueueLimits, Rate
 from everlog.errors import UsageError
 
 if TYPE_CHECKING:
-    from everlog.replay.definitions import Definition
+    from everlog.replay.definition import Definition
     from everlog.runtime.handles import Handle
 
 P = ParamSpec("P")

@@ -9,7 +9,7 @@ from everlog.core.events import WorkflowCreated
 from everlog.core.failures import describe
 from everlog.errors import CorruptLog, Duplicate, EverlogError, NotFound, StoreUnavailable
 from everlog.replay.drafting import Draft
-from everlog.replay.execution import Environment
+from everlog.replay.environment import Environment
 from everlog.replay.redrafting import not_created, undeliverable
 from everlog.runtime.births import created_by
 from everlog.runtime.claims import first_creation

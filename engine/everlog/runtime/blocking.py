@@ -13,7 +13,8 @@ from everlog.core.durations import Duration
 from everlog.core.schedules import Schedule
 from everlog.errors import UsageError
 from everlog.host import Host
-from everlog.replay.definitions import AnyWorkflow, Definition
+from everlog.replay.definition import Definition
+from everlog.replay.definitions import AnyWorkflow
 from everlog.replay.queues import Queue
 from everlog.runtime import client, engine, listing
 from everlog.runtime.backends import Durability

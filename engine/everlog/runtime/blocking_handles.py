@@ -15,7 +15,7 @@ from everlog.host import SystemHost
 from everlog.replay import starting
 from everlog.replay.asking import NO_DEFAULT
 from everlog.replay.context import active
-from everlog.replay.definitions import Definition
+from everlog.replay.definition import Definition
 from everlog.replay.queues import Queue
 from everlog.replay.strands import Strand
 from everlog.runtime import handles, inner, listing, queue_handles, schedules, streams

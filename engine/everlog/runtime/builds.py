@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
 
-from everlog.replay.definitions import Definition
+from everlog.replay.definition import Definition
 
 VARIABLE: Final = "EVERLOG_BUILD"
 

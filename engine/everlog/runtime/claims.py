@@ -11,7 +11,8 @@ from everlog.core.events import InputReplaced, WorkflowBegan, WorkflowContinued,
 from everlog.core.rewinding import since_continued
 from everlog.errors import CorruptLog
 from everlog.replay.definitions import AnyWorkflow
-from everlog.replay.execution import Environment, Execution
+from everlog.replay.environment import Environment
+from everlog.replay.execution import Execution
 from everlog.runtime.residents import History
 from everlog.store import Claimed, Head, Store
 

@@ -18,7 +18,7 @@ from everlog.core.schedules import Schedule
 from everlog.errors import EverlogError, NotFound, StoreUnavailable, UsageError, WrongContext
 from everlog.host import Host, SystemHost
 from everlog.replay.calling import startable_of
-from everlog.replay.definitions import Definition
+from everlog.replay.definition import Definition
 from everlog.replay.instances import recorded_instance, startable
 from everlog.replay.placing import check_placing, checked_queue
 from everlog.replay.queues import Queue

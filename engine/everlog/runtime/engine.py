@@ -18,8 +18,9 @@ from everlog.core.numbers import check_count
 from everlog.core.version import VERSION
 from everlog.errors import StoreError, UsageError
 from everlog.host import Driver, Host
-from everlog.replay.definitions import AnyWorkflow, Definition
-from everlog.replay.execution import Environment
+from everlog.replay.definition import Definition
+from everlog.replay.definitions import AnyWorkflow
+from everlog.replay.environment import Environment
 from everlog.replay.guards import install_guards
 from everlog.replay.instances import hosted, runnable, unwrapped
 from everlog.replay.placing import checked_queue

@@ -11,7 +11,7 @@ from everlog.core.numbers import check_count
 from everlog.core.queues import Rate
 from everlog.errors import UsageError
 from everlog.replay.calling import startable_of
-from everlog.replay.definitions import Definition
+from everlog.replay.definition import Definition
 from everlog.replay.queues import Queue, RateLimit, rate_of
 from everlog.runtime.outside import outside
 

@@ -20,7 +20,8 @@ from everlog.core.schedules import Schedule
 from everlog.core.ticks import StoredSchedule, decode, due_at, extra_id, resumed, tick_id, with_timing
 from everlog.errors import IdInUse, NotFound, UsageError
 from everlog.replay.calling import startable_of
-from everlog.replay.definitions import AnyWorkflow, Definition
+from everlog.replay.definition import Definition
+from everlog.replay.definitions import AnyWorkflow
 from everlog.replay.instances import recorded_instance, startable
 from everlog.replay.matching import same_arguments, same_object
 from everlog.replay.sizes import check_size

@@ -20,7 +20,7 @@ from everlog.core.event_codec import decode_event
 from everlog.core.events import EndEvent
 from everlog.errors import CorruptLog, EverlogError, NotFound, StoreError, StoreUnavailable
 from everlog.host import Driver, Host
-from everlog.replay.execution import StepEnd
+from everlog.replay.environment import StepEnd
 from everlog.replay.generators import GeneratorsHeld
 from everlog.runtime.committer import Committer
 from everlog.runtime.queue_book import QueueBook

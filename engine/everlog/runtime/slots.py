@@ -11,7 +11,7 @@ from everlog.core.failures import describe
 from everlog.core.queues import SlotWanted
 from everlog.errors import EverlogError, NotFound, UsageError
 from everlog.host import Host
-from everlog.replay.execution import StepEnd
+from everlog.replay.environment import StepEnd
 from everlog.replay.operations import Phase, StepOperation
 from everlog.replay.queues import Queue
 from everlog.replay.starting import would_never_end

@@ -21,7 +21,7 @@ from everlog.processes import ProcessDied, ProcessPool, Request
 from everlog.replay.attempts import Attempt
 from everlog.replay.context import attempt as attempt_variable
 from everlog.replay.definitions import Step
-from everlog.replay.execution import StepEnd
+from everlog.replay.environment import StepEnd
 from everlog.replay.operations import NOT_KEPT, StepOperation
 from everlog.replay.sizes import LARGE, check_size
 from everlog.runtime.process_steps import failure_of, request_of, result_of, run_here

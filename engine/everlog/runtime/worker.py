@@ -18,7 +18,7 @@ from everlog.host import Host
 from everlog.replay.definitions import AnyWorkflow
 from everlog.replay.divergence import CannotGoOn
 from everlog.replay.drafting import Draft, draft, wants_draft
-from everlog.replay.execution import Environment, StepEnd
+from everlog.replay.environment import Environment, StepEnd
 from everlog.replay.inbox import Inbox
 from everlog.replay.quarantine import was_kept_aside
 from everlog.replay.rests import RUNNING, SETTLE, attention_at, head_state
