@@ -8,10 +8,11 @@ the engine is full, those that have rested longest go at once.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Final
+from typing import Final, Literal
 
 from everlog.core.durations import SECOND
-from everlog.replay.rests import RUNNING, attention_at, head_state
+from everlog.replay.quarantine import was_kept_aside
+from everlog.replay.rests import RUNNING, SETTLE, attention_at, head_state
 from everlog.runtime.residents import NEVER, Resident
 
 PARK_AFTER: Final = SECOND
@@ -32,6 +33,17 @@ class Resting:
     def begin(self, resident: Resident, now: int) -> int:
         """Take note that a workflow is at rest; give since when it has been."""
         return self._since.setdefault(resident, now)
+
+    def next_step(self, resident: Resident, now: int, *, crowded: bool) -> Literal["hand back", "settle"] | float:
+        """Say what is next for a workflow that only waits, or when to ask again; `crowded`: others want its threads."""
+        since = self.begin(resident, now)
+        if crowded and is_worth_parking(resident, now):
+            return "hand back"
+        if head_state(resident.execution) != resident.head:
+            return "settle" if now >= since + SETTLE else since + SETTLE
+        if not is_worth_parking(resident, now) or was_kept_aside(resident.execution):
+            return NEVER
+        return "hand back" if now >= since + PARK_AFTER else since + PARK_AFTER
 
     def end(self, resident: Resident) -> None:
         """Take note that something has happened to it."""

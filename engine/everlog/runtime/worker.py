@@ -20,7 +20,6 @@ from everlog.replay.divergence import CannotGoOn
 from everlog.replay.drafting import Draft, draft, wants_draft
 from everlog.replay.environment import Environment, StepEnd
 from everlog.replay.inbox import Inbox
-from everlog.replay.quarantine import was_kept_aside
 from everlog.replay.rests import RUNNING, SETTLE, attention_at, head_state
 from everlog.runtime.admission import Admission
 from everlog.runtime.alarms import Alarms
@@ -33,7 +32,7 @@ from everlog.runtime.dispatches import Dispatches, given_back, take_back
 from everlog.runtime.lengths import Lengths
 from everlog.runtime.lives import begin_next, succeed
 from everlog.runtime.outputs import Outputs
-from everlog.runtime.parking import PARK_AFTER, Resting, is_worth_parking, may_expire
+from everlog.runtime.parking import Resting, may_expire
 from everlog.runtime.preparing import can_prepare, prepare
 from everlog.runtime.queue_book import QueueBook
 from everlog.runtime.replies import look_for_answers
@@ -303,22 +302,15 @@ class Worker:
         if execution.steps and not execution.due and resident.alarm_at <= now + SETTLE:
             return  # a step is running, and it is looked at again as soon as need be
         at = attention_at(execution)
-        rest = head_state(execution)
-        if rest is not RUNNING:
-            since = self._resting.begin(resident, now)
-            if self._strand_room.is_crowded_by(resident) and is_worth_parking(resident, now):
+        if head_state(execution) is not RUNNING:
+            step = self._resting.next_step(resident, now, crowded=self._strand_room.is_crowded_by(resident))
+            if step == "hand back":
                 self._hand_back(resident, now)
                 return
-            if rest != resident.head:
-                at = min(at, since + SETTLE)
-                if now >= at:
-                    self._settle(resident, now)
-                    return
-            elif is_worth_parking(resident, now) and not was_kept_aside(execution):
-                if now >= since + PARK_AFTER:
-                    self._hand_back(resident, now)
-                    return
-                at = min(at, since + PARK_AFTER)
+            if step == "settle":
+                self._settle(resident, now)
+                return
+            at = min(at, step)
         if at <= now and not self._starting:
             at = now + SETTLE  # its row is not to be written before it may begin
         self._alarms.set(resident, at)
