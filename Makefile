@@ -20,7 +20,7 @@ TESTING := $(VENV)/.installed-test
 DEVELOPMENT := $(VENV)/.installed-dev
 BENCHMARKING := $(VENV)/.installed-bench
 
-.PHONY: help demo demo-postgres test check test-versions test-one-version test-long mutants bench bench-postgres bench-faults clean distclean
+.PHONY: help demo demo-postgres test check test-versions test-one-version test-long mutants bench bench-postgres bench-faults bench-latencies clean distclean
 
 help: ## print this
 	@awk -F ' *## *' '/^[a-z-]+:.*##/ { sub(/:.*/, "", $$1); printf "make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -66,6 +66,9 @@ bench: $(BENCHMARKING) ## the benchmarks
 
 bench-postgres: $(BENCHMARKING) ## the benchmarks on Postgres
 	$(BIN)/python -m benchmarks.postgres
+
+bench-latencies: $(DEVELOPMENT) ## how long it takes until a workflow begins and a message is received
+	$(BIN)/python -m benchmarks.latencies
 
 bench-faults: $(DEVELOPMENT) ## the speed on Postgres before and after faults of the server (takes twenty minutes)
 	$(BIN)/python -m benchmarks.faults
