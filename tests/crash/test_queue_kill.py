@@ -146,6 +146,6 @@ def check_once(url: str, count: int) -> None:
 
     async def main() -> None:
         async with Client(url) as client:
-            await client.ask(lambda: look(client.store))
+            await client.on_thread(lambda: look(client.store))
 
     asyncio.run(main())

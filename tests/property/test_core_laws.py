@@ -11,7 +11,8 @@ from msgspec.structs import asdict
 
 from everlog import RetryPolicy
 from everlog.core import events
-from everlog.core.events import AnyEvent
+from everlog.core.event_parts import CarriedChild, CarriedMessage
+from everlog.core.events import AnyEvent, WorkflowCreated
 from everlog.core.failures import Failure
 from everlog.core.retry import next_delay
 from everlog.core.state import EMPTY, WorkflowState, evolve, fold
@@ -53,6 +54,15 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "sent_as": st.none() | st.integers(1, 9),
     "answer": st.just(Raw(b"1")),
     "rewind_to": st.none() | st.integers(1, 12),
+    "attributes": st.dictionaries(st.sampled_from(["tenant", "tags"]), st.sampled_from(["acme", 1, ("a", "b")])),
+    "created": st.builds(WorkflowCreated, name=st.just("flow"), input=st.just(Raw(b"1")), seed=st.just("0")),
+    "began_at": TIMES,
+    "children": st.just(()) | st.just((CarriedChild(child="x/a", operation="a", name="flow", since=BEGINNING),)),
+    "messages": st.just(())
+    | st.just((CarriedMessage(source="x", number=1, topic="y", arrived_at=BEGINNING, message=Raw(b"1")),)),
+    "closed": st.just(()) | st.just(("x",)),
+    "told": st.just(()) | st.just((("x", 1),)),
+    "inherited": st.booleans(),
 }
 
 

@@ -45,9 +45,9 @@ def parking_at_every_wait() -> Generator[list[str]]:
             super()._hand_back(resident, now)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(worker_module, "PARK_AFTER", 0)
         patch.setattr(worker_module, "SETTLE", 0)
-        patch.setattr(parking, "REPLAYS", 0)
+        for name in ("PARK_AFTER", "SETTLE", "REPLAYS"):
+            patch.setattr(parking, name, 0)
         patch.setattr("everlog.runtime.engine.Worker", Noting)
         yield ids
 

@@ -14,7 +14,7 @@ import pytest
 from everlog.errors import CorruptLog, InternalError, SchemaMismatch, StoreUnavailable, UsageError
 from everlog.store import Batch, Commit, Done, EventRow, SupportsMaintenance
 from everlog.testing.making import claim, commit, create, event, events, head, held, message, new, post, worker
-from everlog_sqlite import SqliteStore, connection, migrations, open_store, statements
+from everlog_sqlite import SqliteStore, checkpoints, connection, migrations, open_store, statements
 
 Open = Callable[..., SqliteStore]
 
@@ -571,8 +571,6 @@ def test_leases_are_renewed_in_time_beside_a_committer_that_never_pauses(opened:
 def test_the_write_ahead_log_is_moved_into_the_file_off_the_commit_path(
     opened: Open, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from everlog_sqlite import store as module
-
     store = opened(durability="process")
     assert isinstance(store, SupportsMaintenance)
     token = held(store, "order")
@@ -588,7 +586,7 @@ def test_the_write_ahead_log_is_moved_into_the_file_off_the_commit_path(
     assert path.stat().st_size > before + 5_000_000
     post(store, message("order"))
     assert len(store.read("order")) == 61
-    monkeypatch.setattr(module, "_MOST_ROOM_BYTES", 1_000_000)
+    monkeypatch.setattr(checkpoints, "_MOST_ROOM_BYTES", 1_000_000)
     store.maintain()
     assert log.stat().st_size == 0
 
@@ -596,8 +594,6 @@ def test_the_write_ahead_log_is_moved_into_the_file_off_the_commit_path(
 def test_a_very_long_log_begins_anew_in_the_room_that_it_has(
     opened: Open, path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from everlog_sqlite import store as module
-
     store = opened(durability="process")
     assert isinstance(store, SupportsMaintenance)
     token = held(store, "order")
@@ -611,7 +607,7 @@ def test_a_very_long_log_begins_anew_in_the_room_that_it_has(
     append(range(1, 61))
     log = path.with_name(f"{path.name}-wal")
     room = log.stat().st_size
-    monkeypatch.setattr(module, "_LONGEST_LOG", 1_000)
+    monkeypatch.setattr(checkpoints, "_LONGEST_LOG", 1_000)
     store.maintain()
     append(range(61, 120))
     assert log.stat().st_size == room
