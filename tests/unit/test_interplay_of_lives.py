@@ -190,6 +190,40 @@ def test_an_ask_that_was_taken_and_not_answered_is_refused_where_the_life_ends(k
     run(program, kind=kind, folder=tmp_path)
 
 
+@workflow(name="lives.cashier")
+async def cashier(life: int) -> str:
+    """Answers while it goes down, or in the next life."""
+    if life == 1:
+        try:
+            await note("charge", 1)
+        except ValueError:
+            await (await everlog.recv("question", type=Request[int])).reply(1)
+            raise
+        everlog.continue_as_new(cashier, 2)
+    request = await everlog.recv("question", type=Request[int])
+    await request.reply(2)
+    return "closed"
+
+
+@on_both_stores
+def test_who_was_answered_before_a_retry_is_not_answered_again_by_a_later_life(kind: str, tmp_path: Path) -> None:
+    async def program(engine: Engine) -> None:
+        FAILING.add("charge")
+        handle = await engine.start(cashier.options(id="cashier"), 1)
+        assert await engine.ask("cashier", "question", 7, type=int, timeout=60, key="k") == 1
+        with pytest.raises(WorkflowFailed):
+            await handle.result()
+        FAILING.clear()
+        await handle.retry()
+        assert await handle.result() == "closed"
+        assert len(await events_of(engine, "cashier", "workflow_continued")) == 1
+        assert len(await events_of(engine, "cashier", "request_answered")) == 2
+        assert await engine.ask("cashier", "question", 7, type=int, timeout=60, key="k") == 1
+        projections_fit(engine.store, "cashier")
+
+    run(program, kind=kind, folder=tmp_path)
+
+
 @workflow(name="lives.impatient")
 async def impatient(to: str, life: int) -> str:
     """Goes on as new while what it asked is not answered."""
