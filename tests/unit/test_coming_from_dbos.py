@@ -608,6 +608,30 @@ def test_cron_has_seconds_time_zones_and_arguments(kind: str, tmp_path: Path) ->
     run(program, kind=kind, folder=tmp_path, workflows=[reports])
 
 
+async def delays(host: SimulatedHost, kind: str, folder: Path) -> dict[str, float]:
+    """Have two engines make ticks for a while, and give by how much each was late."""
+    folder.mkdir()
+    store = make_store(host, kind, folder)
+    async with (
+        Engine(store, host=host.sibling(), workflows=[reports]) as engine,
+        Engine(store, host=host.sibling(), workflows=[reports]),
+    ):
+        await engine.create_schedule("often", Schedule(every=5, jitter=4), reports, channel="#noise")
+        await asyncio.sleep(21)
+        await engine.schedule("often").delete()
+        return {one.id: one.created_at.timestamp() % 5 for one in await engine.workflows()}
+
+
+@on_both_stores
+def test_all_engines_delay_a_tick_alike(kind: str, tmp_path: Path) -> None:
+    first = simulate(lambda host: delays(host, kind, tmp_path / "first"), seed=1)
+    second = simulate(lambda host: delays(host, kind, tmp_path / "second"), seed=2)
+    both = first.keys() & second.keys()
+    assert len(both) >= 3
+    assert all(abs(first[one] - second[one]) < 0.5 for one in both)
+    assert max(first.values()) - min(first.values()) > 0.5, "and other ticks by another time"
+
+
 # -- management
 
 
