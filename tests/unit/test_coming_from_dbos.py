@@ -610,7 +610,6 @@ def test_cron_has_seconds_time_zones_and_arguments(kind: str, tmp_path: Path) ->
 
 async def delays(host: SimulatedHost, kind: str, folder: Path) -> dict[str, float]:
     """Have two engines make ticks for a while, and give by how much each was late."""
-    folder.mkdir()
     store = make_store(host, kind, folder)
     async with (
         Engine(store, host=host.sibling(), workflows=[reports]) as engine,
@@ -624,8 +623,11 @@ async def delays(host: SimulatedHost, kind: str, folder: Path) -> dict[str, floa
 
 @on_both_stores
 def test_all_engines_delay_a_tick_alike(kind: str, tmp_path: Path) -> None:
-    first = simulate(lambda host: delays(host, kind, tmp_path / "first"), seed=1)
-    second = simulate(lambda host: delays(host, kind, tmp_path / "second"), seed=2)
+    folders = [tmp_path / "first", tmp_path / "second"]
+    for folder in folders:
+        folder.mkdir()
+    first = simulate(lambda host: delays(host, kind, folders[0]), seed=1)
+    second = simulate(lambda host: delays(host, kind, folders[1]), seed=2)
     both = first.keys() & second.keys()
     assert len(both) >= 3
     assert all(abs(first[one] - second[one]) < 0.5 for one in both)
