@@ -460,6 +460,42 @@ def test_a_deadline_is_that_of_the_children_too(kind: str, tmp_path: Path) -> No
     run(program, kind=kind, folder=tmp_path, workflows=[outlasts, has_a_child_that_outlasts])
 
 
+# -- messages
+
+
+@step(retry=RetryPolicy(max_attempts=3, first_delay=1))
+async def announces(to: str) -> None:
+    await everlog.send(to, "news", "without a key")
+    await everlog.send(to, "news", "with a key", key="news")
+    CALLS.append("sent")
+    if len(CALLS) < 3:
+        raise ConnectionError("after it was sent")
+
+
+@workflow
+async def announces_to(to: str) -> None:
+    await announces(to)
+
+
+@workflow
+async def hears() -> list[str]:
+    heard = []
+    while (news := await everlog.recv("news", type=str, timeout=20, default="")) != "":
+        heard.append(news)
+    return heard
+
+
+@on_both_stores
+def test_a_step_that_runs_again_sends_once_what_has_a_key(kind: str, tmp_path: Path) -> None:
+    async def program(engine: Engine) -> None:
+        listener = await engine.start(hears)
+        await engine.run(announces_to, listener.id)
+        heard = await listener.result()
+        assert (heard.count("without a key"), heard.count("with a key")) == (3, 1)
+
+    run(program, kind=kind, folder=tmp_path, workflows=[hears, announces_to])
+
+
 # -- processes
 
 
@@ -650,6 +686,29 @@ def test_what_ended_long_ago_is_found_and_deleted(kind: str, tmp_path: Path) -> 
         assert [one.id for one in await engine.workflows()] == ["new"]
 
     run(program, kind=kind, folder=tmp_path, workflows=[charges])
+
+
+@on_both_stores
+def test_a_status_says_why_and_a_result_is_waited_for_from_anywhere(kind: str, tmp_path: Path) -> None:
+    async def program(host: SimulatedHost) -> None:
+        store = make_store(host, kind, tmp_path)
+        async with (
+            Engine(store, host=host.sibling(), workflows=[hears]) as engine,
+            Client(store, host=host.sibling()) as client,
+        ):
+            await engine.start(hears.options(id="listener"))
+            handle = client.handle("listener", hears)
+            await in_state(handle, "waiting")
+            assert "'news'" in (await handle.status()).why
+            with pytest.raises(TimeoutError):
+                await handle.result(timeout=5)
+            await handle.send("news", "the last")
+            assert await handle.result() == ["the last"]
+            status = await handle.status()
+            assert (status.state, status.name) == ("completed", "hears")
+            assert status.ended_at is not None
+
+    simulate(program)
 
 
 @on_both_stores
