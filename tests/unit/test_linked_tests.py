@@ -27,6 +27,8 @@ STORES = {"memory", "sqlite", "postgres"}
 LINK = re.compile(r"\]\[(test_\w+)\]")
 FILE = re.compile(r"^\[(test_\w+)\]: (\S+)$", re.MULTILINE)
 ELSEWHERE = re.compile(r"in \[[^\]]+\]\([^)]+\)")
+OPTIONS = "--import-mode=importlib -m 'not long and not versions'"
+"""As in pyproject.toml, but for `-q`, which would say it once too often."""
 PATIENCE = 300
 
 each_page = pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
@@ -58,7 +60,7 @@ def stores_of_tests() -> dict[tuple[Path, str], set[str]]:
     """On which stores pytest runs each test of the files that the pages name, by what stands in its brackets."""
     paths = sorted({path for page in PAGES for path in files(page).values()})
     listing = subprocess.run(
-        [sys.executable, "-m", "pytest", "--collect-only", "-q", "-o", "addopts=--import-mode=importlib", *paths],
+        [sys.executable, "-m", "pytest", "--collect-only", "-q", "-o", f"addopts={OPTIONS}", *paths],
         cwd=ROOT,
         capture_output=True,
         text=True,
