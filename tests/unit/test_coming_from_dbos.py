@@ -160,6 +160,40 @@ def test_which_errors_are_tried_again_is_said_by_their_types(kind: str, tmp_path
     run(program, kind=kind, folder=tmp_path, workflows=[reserves])
 
 
+@step(retry=RetryPolicy(max_attempts=4, first_delay=2, backoff=1, jitter=0))
+async def answers_late() -> int:
+    attempt = everlog.current().attempt
+    CALLS.append(attempt)
+    if attempt < 3:
+        raise ConnectionError("nobody answers")
+    await asyncio.sleep(5)
+    return attempt
+
+
+@workflow
+async def asks_for_long() -> int:
+    return await answers_late()
+
+
+@on_both_stores
+def test_attempts_outlive_the_process(kind: str, tmp_path: Path) -> None:
+    """The one that was cut short is run again, since a crash is no attempt; those before it are not."""
+
+    async def program(host: SimulatedHost) -> None:
+        store = make_store(host, kind, tmp_path)
+        engine = await opened(Engine(store, host=host.sibling(), workflows=[asks_for_long], lease=3))
+        await engine.start(asks_for_long.options(id="late"))
+        await until(lambda: CALLS == [1, 2, 3])
+        await asyncio.sleep(1)
+        kill(engine)
+        await asyncio.sleep(5)
+        async with Engine(store, host=host.sibling(), workflows=[asks_for_long], lease=3) as engine:
+            assert await engine.handle("late").result() == 3
+        assert CALLS == [1, 2, 3, 3]
+
+    simulate(program)
+
+
 @step(timeout=5, retry=RetryPolicy(max_attempts=2, first_delay=1))
 async def hangs_once() -> str:
     CALLS.append(everlog.current().attempt)
