@@ -571,7 +571,7 @@ def test_a_replay_reads_the_history_once_however_long(
             handle = await engine.start(many_steps.options(id="long"), 200)
             await in_state(handle, "waiting")
         asked: list[str] = []
-        for name in ("read", "claim", "commit"):
+        for name in ("read", "commit"):
             method = getattr(store, name)
 
             def counted(*args: Any, _name: str = name, _method: Any = method, **kwargs: Any) -> Any:
@@ -583,8 +583,8 @@ def test_a_replay_reads_the_history_once_however_long(
             asked.clear()
             await engine.send("long", "go", None)
             assert await engine.handle("long").result() == sum(range(200))
-        assert asked.count("read") <= 3
-        assert asked.count("commit") <= 10
+        assert 1 <= asked.count("read") <= 3
+        assert 1 <= asked.count("commit") <= 10
 
     simulate(program)
 
