@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ import pytest
 import everlog
 from everlog import Current, Engine, RetryPolicy, step, workflow
 from everlog.testing.simulation import SimulatedHost
-from tests.support import make_store, run, simulate
+from tests.support import make_store, on_both_stores, run, simulate
 
 SEEN: list[Any] = []
 TRIES: list[int] = []
@@ -90,9 +91,10 @@ async def log_in_a_step() -> None:
     everlog.current().logger.info("in the step")
 
 
-def test_the_logger_says_nothing_twice(caplog: pytest.LogCaptureFixture) -> None:
+@on_both_stores
+def test_the_logger_says_nothing_twice(kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def program(host: SimulatedHost) -> None:
-        store = make_store(host)
+        store = make_store(host, kind, tmp_path)
         async with Engine(store, host=host.sibling(), workflows=[logs]) as engine:
             await engine.start(logs.options(id="one"), ends=False)
             await asyncio.sleep(5)

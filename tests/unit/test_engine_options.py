@@ -14,7 +14,7 @@ from everlog import Engine, step, workflow
 from everlog.core.codec import ANY, JsonCodec
 from everlog.core.durations import SECOND
 from everlog.testing.simulation import SimulatedHost
-from tests.support import make_store, run, simulate
+from tests.support import make_store, on_both_stores, run, simulate
 
 PATIENCE = 30
 RUNNING: list[int] = [0, 0]
@@ -98,7 +98,8 @@ async def listens() -> int:
     return await everlog.recv("topic", type=int)
 
 
-def test_codec_writes_and_reads_every_payload() -> None:
+@on_both_stores
+def test_codec_writes_and_reads_every_payload(kind: str, tmp_path: Path) -> None:
     async def program(engine: Engine) -> None:
         other = await engine.start(listens.options(id="other"))
         handle = await engine.start(uses_every_payload, 3)
@@ -111,4 +112,4 @@ def test_codec_writes_and_reads_every_payload() -> None:
         assert len(payloads) >= 8
         assert all("spelled" in payload for payload in payloads)
 
-    run(program, workflows=[uses_every_payload, listens], codec=Spelled())
+    run(program, kind=kind, folder=tmp_path, workflows=[uses_every_payload, listens], codec=Spelled())

@@ -438,8 +438,9 @@ async def is_poison() -> None:
     await kills()
 
 
+@on_both_stores
 def test_five_takeovers_without_a_new_fact_make_a_workflow_stuck_and_name_the_step(
-    monkeypatch: pytest.MonkeyPatch,
+    kind: str, tmp_path: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EVERLOG_BUILD", "one")
 
@@ -462,7 +463,7 @@ def test_five_takeovers_without_a_new_fact_make_a_workflow_stuck_and_name_the_st
         return most
 
     async def program(host: SimulatedHost) -> None:
-        store = make_store(host)
+        store = make_store(host, kind, tmp_path)
         async with everlog.Client(store, host=host.sibling()) as client:
             handle = await client.start(is_poison)
             assert await deaths(host, store, 10) == 5
