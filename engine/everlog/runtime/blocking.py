@@ -14,7 +14,6 @@ from everlog.core.schedules import Schedule
 from everlog.errors import UsageError
 from everlog.host import Host
 from everlog.replay.definition import Definition
-from everlog.replay.definitions import AnyWorkflow
 from everlog.replay.queues import Queue
 from everlog.runtime import client, engine, listing
 from everlog.runtime.backends import Durability
@@ -222,7 +221,7 @@ class Engine(Client):
         url: str | Store,
         /,
         *,
-        workflows: Iterable[AnyWorkflow[..., Any]] | None = None,
+        workflows: Iterable[Definition[..., Any]] | None = None,
         queues: Iterable[Queue | str] | None = None,
         concurrency: int = 1000,
         step_threads: int = 64,
