@@ -78,7 +78,8 @@ class OpenTransaction:
     @contextmanager
     def _within(self) -> Generator[None]:
         """Hold the write lock, and have all of what is done inside done, or nothing."""
-        name = self._connection.name
+        name, driver = self._connection.name, self._connection.driver
+        given, driver.text_factory = driver.text_factory, str
         try:
             self._require_our_file()
             self._require_transaction()
@@ -107,6 +108,8 @@ class OpenTransaction:
                 ) from error
             raise_translated(error, name)
             raise
+        finally:
+            driver.text_factory = given
 
     def _execute(self, statement: str) -> None:
         self._connection.execute(statement)

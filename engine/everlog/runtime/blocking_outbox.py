@@ -30,8 +30,8 @@ class Outbox:
         """Start a workflow when you commit, and give its handle, which is good from then on.
 
         As `Client.start`: with an id it starts once, also together with starts that were committed before.
-        `if_duplicate="replace"` is refused: it would hold another workflow until you commit. A queue must be known to
-        the database.
+        `if_duplicate="replace"` is refused: it would hold another workflow until you commit. A queue that is given as
+        an object is declared beside your transaction, as soon as the database lets this client.
         """
         return Handle(self._portal, at_once(self._outbox.start(fn, *args, **kwargs)))
 

@@ -299,6 +299,15 @@ class Client(Connection):
             check_name(key, "the key of a message")
         return payload
 
+    def need_queue(self, queue: Queue) -> None:
+        """Have a queue declared soon, without waiting for it; from any thread."""
+        shell = self._open_shell()
+        shell.submit(partial(shell.book.need, queue))
+
+    def expects_queue(self, name: str) -> bool:
+        """Tell whether a queue was there when that was last looked for, or is declared soon; from any thread."""
+        return self._open_shell().book.expects(name)
+
     def wrote_schedule(self) -> None:
         """On the engine's thread: take note that a schedule was written."""
         shell = self._open_shell_here()

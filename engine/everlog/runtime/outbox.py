@@ -24,8 +24,8 @@ from everlog.runtime.handles import Handle
 from everlog.runtime.inputs import different_start
 from everlog.runtime.outside import outside
 from everlog.runtime.places import in_place
+from everlog.runtime.queue_book import unknown_queue
 from everlog.runtime.sentences import not_posted
-from everlog.runtime.slots import name_of
 from everlog.store import Batch, Deduplicated, EventRow, Exists, Head, NewMessage, Undeliverable
 from everlog.store_outbox import OpenTransaction, SupportsOutbox
 
@@ -58,8 +58,8 @@ class Outbox:
         """Start a workflow when you commit, and give its handle, which is good from then on.
 
         As `Client.start`: with an id it starts once, also together with starts that were committed before.
-        `if_duplicate="replace"` is refused: it would hold another workflow until you commit. A queue must be known to
-        the database.
+        `if_duplicate="replace"` is refused: it would hold another workflow until you commit. A queue that is given as
+        an object is declared beside your transaction, as soon as the database lets this client.
         """
         workflow_id, created, definition = self._client.start_of(fn, args, kwargs)
         return Handle(
@@ -100,8 +100,10 @@ class Outbox:
                 " would hold the workflow that it replaces until you commit; start it by the engine after the commit,"
                 " or choose 'return' or 'raise'"
             )
-        if placing.queue is not None:
-            await self._need_queue(placing.queue)
+        if isinstance(placing.queue, Queue):
+            self._client.need_queue(placing.queue)
+        elif placing.queue is not None:
+            await self._find_queue(placing.queue)
         store = self._client.store
         now = store.now()
         made = birth(workflow_id, in_place(created, placing, now), now, self._client.host, None)
@@ -115,14 +117,11 @@ class Outbox:
                 raise error
         return workflow_id
 
-    async def _need_queue(self, queue: Queue | str) -> None:
-        name = name_of(queue)
+    async def _find_queue(self, name: str) -> None:
+        if self._client.expects_queue(name):
+            return
         if not any(row.name == name for row in await self._transaction.queues()):
-            raise NotFound(
-                f"there is no queue {name!r} in this database, and a declaration within your transaction would keep it"
-                " from others until you commit; declare it before, by an engine with queues=[...], or by"
-                " engine.queue(queue).status()"
-            )
+            raise NotFound(unknown_queue(name))
 
     async def _instead(self, found: Head, created: WorkflowCreated, placing: Placing) -> str:
         rows = await self._transaction.read(found.workflow_id, limit=1) if found.first_seq > 1 else ()
