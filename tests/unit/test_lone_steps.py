@@ -25,7 +25,8 @@ from everlog import (
     workflow,
 )
 from everlog.replay import registry
-from tests.support import kill, kinds, opened
+from everlog.testing.simulation import SimulatedHost
+from tests.support import kill, kinds, make_store, on_both_stores, opened, simulate
 
 mail = Queue("mail")
 tries: list[int] = []
@@ -164,29 +165,33 @@ def test_whoever_knows_the_step_goes_on_with_it(tmp_path: Path) -> None:
     asyncio.run(program())
 
 
-def test_it_goes_on_after_a_crash(tmp_path: Path) -> None:
-    url = f"sqlite:///{tmp_path}/test.db"
+attempts: list[int] = []
 
-    async def program() -> None:
-        engine = await opened(Engine(url))
-        handle = await engine.start(waits)
-        await began.wait()
+
+@step(retry=RetryPolicy(max_attempts=3, first_delay=10))
+async def slow(number: int) -> int:
+    attempts.append(everlog.current().attempt)
+    await asyncio.sleep(10)
+    if len(attempts) < 3:
+        raise Broken
+    return number
+
+
+@on_both_stores
+@pytest.mark.parametrize("killed_after", [5, 15])
+def test_it_goes_on_after_a_crash(kind: str, tmp_path: Path, killed_after: float) -> None:
+    async def program(host: SimulatedHost) -> None:
+        attempts.clear()
+        store = make_store(host, kind, tmp_path)
+        engine = await opened(Engine(store, host=host.sibling(), lease=1))
+        handle = await engine.start(slow, 7)
+        await asyncio.sleep(killed_after)
         kill(engine)
-        goes_on.set()
-        async with Engine(url) as another:
-            assert await another.handle(handle.id, waits).result(timeout=60) == "done"
+        async with Engine(store, host=host.sibling(), lease=1) as another:
+            assert await another.handle(handle.id, slow).result() == 7
+        assert attempts == ([1, 1, 2] if killed_after == 5 else [1, 2, 3])
 
-    asyncio.run(program())
-
-
-began, goes_on = asyncio.Event(), asyncio.Event()
-
-
-@step
-async def waits() -> str:
-    began.set()
-    await goes_on.wait()
-    return "done"
+    simulate(program)
 
 
 def test_an_id_is_of_one_step() -> None:
