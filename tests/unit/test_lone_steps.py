@@ -64,6 +64,15 @@ async def with_client(text: str, client: str = "default") -> str:
     return f"{text} {client}"
 
 
+@step(unrecorded=["client"])
+async def needs_client(text: str, client: str) -> str:
+    return f"{text} {client}"
+
+
+@step(name="x" * 512)
+async def has_a_long_name() -> None: ...
+
+
 @step(name="dotted name")
 async def renamed() -> str:
     return f"{everlog.current().name}, {everlog.current().step}"
@@ -215,6 +224,11 @@ def test_what_could_not_go_on_after_a_restart_is_refused() -> None:
             for method in (Shop().close, Shop.close):
                 with pytest.raises(UsageError, match="is a method"):
                     await engine.start(method)  # type: ignore[arg-type]  # the second lacks its self
+            for _ in range(2):
+                with pytest.raises(InvalidDefinition, match="the unrecorded parameter 'client' needs a default"):
+                    await engine.start(needs_client, "a", "mine")
+            with pytest.raises(UsageError, match="at most 512"):
+                await engine.start(has_a_long_name)
             with pytest.raises(UsageError, match="unrecorded parameter 'client'"):
                 await engine.start(with_client, "a", client="mine")
 

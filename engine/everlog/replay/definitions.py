@@ -25,7 +25,7 @@ from everlog.core.event_parts import WhenParentEnds
 from everlog.core.names import check_id, check_name
 from everlog.core.retry import RetryPolicy
 from everlog.core.schedules import Schedule
-from everlog.errors import InvalidDefinition, WrongContext
+from everlog.errors import InvalidDefinition, UsageError, WrongContext
 from everlog.replay import asking, starting
 from everlog.replay.context import active
 from everlog.replay.definition import Definition, plain_function
@@ -95,8 +95,8 @@ class AnyStep(Definition[P, T_co]):
         self.key: str | None = None
         self.is_changed = False
         """Whether it is a copy with other options."""
-        self.alone: AnyWorkflow[..., Any] | None = None
-        """The workflow that does nothing but call it, once somebody has asked for that."""
+        self.alone: AnyWorkflow[..., Any] | UsageError | None = None
+        """The workflow that does nothing but call it, or why there is none, once somebody has asked for that."""
         register_step(self)
 
     def _with(self: Self, options: StepOptions) -> Self:

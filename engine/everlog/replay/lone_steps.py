@@ -62,7 +62,7 @@ def alone(step: AnyStep[..., Any]) -> AnyWorkflow[..., Any]:
             f"step {step.name} is started with options of its own, which whoever goes on with it after a restart would "
             "not know; give them to @step, or start a workflow that calls it with them"
         )
-    if not _is_startable(step):
+    if _is_method(step):
         raise UsageError(
             f"step {step.name} is a method, whose object is not recorded, so that nobody could go on with it after a "
             "restart; start a workflow that calls it"
@@ -78,10 +78,22 @@ def alone(step: AnyStep[..., Any]) -> AnyWorkflow[..., Any]:
 
 
 def _is_startable(step: AnyStep[..., Any]) -> bool:
-    return not step.bound and (step.owner is None or step.binds == "nothing")
+    return not _is_method(step) and isinstance(_made(step), AnyWorkflow)
+
+
+def _is_method(step: AnyStep[..., Any]) -> bool:
+    return bool(step.bound) or (step.owner is not None and step.binds != "nothing")
 
 
 def _workflow_of(step: AnyStep[..., Any]) -> AnyWorkflow[..., Any]:
+    made = _made(step)
+    if isinstance(made, UsageError):
+        raise made
+    return made
+
+
+def _made(step: AnyStep[..., Any]) -> AnyWorkflow[..., Any] | UsageError:
+    """Give the workflow, made once, or why there is none: a parameter that would neither be recorded nor has a default."""
     if step.alone is None:
         code = getattr(step.bare(), "__code__", None)
         called_at = None if code is None else (code.co_filename, code.co_firstlineno)
@@ -95,6 +107,11 @@ def _workflow_of(step: AnyStep[..., Any]) -> AnyWorkflow[..., Any]:
 
         unrecorded = sorted(step.signature.unrecorded)
         # Its code is here, and it is found by the registry of steps: that of workflows does not know it.
-        step.alone = Workflow(call, name=PREFIX + step.name, unrecorded=unrecorded, is_here=False)
-        step.alone.is_here = True
+        try:
+            made = Workflow[..., Any](call, name=PREFIX + step.name, unrecorded=unrecorded, is_here=False)
+        except UsageError as error:
+            step.alone = error
+        else:
+            made.is_here = True
+            step.alone = made
     return step.alone
