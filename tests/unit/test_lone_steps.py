@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from pathlib import Path
 from typing import Any
 
@@ -248,6 +249,7 @@ def test_two_steps_of_one_name_cannot_be_started() -> None:
     twin = step(another, name="add")
     asyncio.run(program())
     del twin
+    gc.collect()
     with sync.Engine("memory://") as engine:
         assert engine.run(add, 1) == 2
 
@@ -256,4 +258,5 @@ def test_steps_that_nobody_has_any_more_are_forgotten() -> None:
     before = len(registry.registered_steps())
     for number in range(100):
         step(lambda: 1, name=f"made {number}")
+    gc.collect()
     assert len(registry.registered_steps()) == before

@@ -233,10 +233,11 @@ class OpenTransaction:
 
 def driver_of(connection: object) -> UserConnection:
     """Give the driver's connection of the user's."""
-    found = driver_connection(connection, lambda one: isinstance(one, psycopg.Connection | psycopg.AsyncConnection))
+    found: Any = driver_connection(connection, lambda one: isinstance(one, psycopg.Connection | psycopg.AsyncConnection))
     if not isinstance(found, psycopg.Connection | psycopg.AsyncConnection):
         raise UsageError(
             "using() takes a Connection or AsyncConnection of psycopg 3, or what has one as SQLAlchemy's sessions do,"
             f" got {connection!r}"
         )
-    return found
+    of_the_user: UserConnection = found
+    return of_the_user

@@ -93,7 +93,7 @@ def _workflow_of(step: AnyStep[..., Any]) -> AnyWorkflow[..., Any]:
 
 
 def _made(step: AnyStep[..., Any]) -> AnyWorkflow[..., Any] | UsageError:
-    """Give the workflow, made once, or why there is none: a parameter that would neither be recorded nor has a default."""
+    """Give the workflow, made once, or why there is none: it has a parameter that nobody would have a value for."""
     if step.alone is None:
         code = getattr(step.bare(), "__code__", None)
         called_at = None if code is None else (code.co_filename, code.co_firstlineno)
