@@ -60,7 +60,7 @@ class SupportsOutbox(Protocol):
 _DEEPEST: Final = 5
 
 
-def driver_connection(given: object, is_ours: Callable[[object], bool]) -> object | None:
+def driver_connection(given: object, is_ours: Callable[[object], bool]) -> Any:
     """Give the driver's own connection that an object is, or has; None where there is none.
 
     SQLAlchemy's connections and sessions, and the connections of Django, have it as `driver_connection`, or below what
@@ -69,7 +69,7 @@ def driver_connection(given: object, is_ours: Callable[[object], bool]) -> objec
     found: Any = given
     for _ in range(_DEEPEST):
         if is_ours(found):
-            return found  # type: ignore[no-any-return]  # of some driver that only the backend knows
+            return found
         below = getattr(found, "driver_connection", None) or getattr(found, "connection", None)
         found = below() if callable(below) and not is_ours(below) else below
         if isinstance(found, Coroutine):

@@ -233,11 +233,15 @@ class OpenTransaction:
 
 def driver_of(connection: object) -> UserConnection:
     """Give the driver's connection of the user's."""
-    found: Any = driver_connection(connection, lambda one: isinstance(one, psycopg.Connection | psycopg.AsyncConnection))
-    if not isinstance(found, psycopg.Connection | psycopg.AsyncConnection):
+    found = driver_connection(connection, _is_one)
+    if found is None:
         raise UsageError(
             "using() takes a Connection or AsyncConnection of psycopg 3, or what has one as SQLAlchemy's sessions do,"
             f" got {connection!r}"
         )
-    of_the_user: UserConnection = found
-    return of_the_user
+    driver: UserConnection = found
+    return driver
+
+
+def _is_one(given: object) -> bool:
+    return isinstance(given, psycopg.Connection | psycopg.AsyncConnection)

@@ -160,7 +160,7 @@ def open_transaction(connection: object, path: Path | None, now: Callable[[], in
             " Engine('sqlite:///shop.db')"
         )
     found = driver_connection(connection, lambda one: isinstance(one, sqlite3.Connection))
-    if not isinstance(found, sqlite3.Connection):
+    if found is None:
         raise UsageError(
             f"using() takes a sqlite3.Connection to {str(path)!r}, or what has one as SQLAlchemy's sessions do, got"
             f" {connection!r}"
