@@ -23,28 +23,32 @@ settings.register_profile("long", parent=PATIENT, max_examples=2_000, stateful_s
 settings.load_profile("long" if os.environ.get("EVERLOG_LONG") == "1" else "fast")
 
 
-# Each test module is a program of its own: it sees the workflows that it defines, and may name them as others do.
-_own: dict[str, dict[str, Any]] = {}
-_shared: dict[str, Any] = {}
-"""Workflows of modules that tests import."""
+# Each test module is a program of its own: it sees the workflows and steps that it defines, and may name them as others
+# do.
+_own: dict[str, tuple[dict[Any, Any], dict[Any, Any]]] = {}
+_shared: tuple[dict[Any, Any], dict[Any, Any]] = ({}, {})
+"""Workflows, and steps, of modules that tests import."""
 
 
 def pytest_collectstart(collector: pytest.Collector) -> None:
     if isinstance(collector, pytest.Module):
-        _register({})
+        _register(({}, {}))
 
 
 def pytest_collectreport(report: pytest.CollectReport) -> None:
     if report.nodeid.endswith(".py"):
-        for name, workflow in registry.registered_workflows().items():
-            of_a_test = workflow.__module__.rpartition(".")[2].startswith("test_")
-            (_own.setdefault(report.nodeid, {}) if of_a_test else _shared)[name] = workflow
+        own = _own.setdefault(report.nodeid, ({}, {}))
+        for place, registered in enumerate((registry._registry, registry._steps)):
+            for name, definition in list(registered.items()):
+                of_a_test = definition.__module__.rpartition(".")[2].startswith("test_")
+                (own if of_a_test else _shared)[place][name] = definition
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    _register(_own.get(item.nodeid.partition("::")[0], {}))
+    _register(_own.get(item.nodeid.partition("::")[0], ({}, {})))
 
 
-def _register(own: dict[str, Any]) -> None:
-    registry._registry.clear()
-    registry._registry.update(_shared | own)
+def _register(own: tuple[dict[Any, Any], dict[Any, Any]]) -> None:
+    for place, registered in enumerate((registry._registry, registry._steps)):
+        registered.clear()
+        registered.update(_shared[place] | own[place])

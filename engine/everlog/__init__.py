@@ -58,6 +58,7 @@ from everlog.runtime.engine import Engine
 from everlog.runtime.finding import WorkflowCounts, WorkflowFilters
 from everlog.runtime.handles import Handle
 from everlog.runtime.listing import Listing
+from everlog.runtime.outbox import Outbox, OutboxQueue
 from everlog.runtime.queue_handles import QueueCounts, QueueHandle, QueueStatus
 from everlog.runtime.schedules import ScheduleHandle, ScheduleStatus
 from everlog.runtime.status import HistoryEvent, StepCounts, WorkflowStatus
@@ -82,6 +83,8 @@ __all__ = [
     "NondeterminismWarning",
     "NotEncodable",
     "NotFound",
+    "Outbox",
+    "OutboxQueue",
     "Queue",
     "QueueCounts",
     "QueueHandle",

@@ -37,6 +37,7 @@ from everlog.replay.current import Current
 from everlog.replay.primitives import continue_as_new, current, now, random, scope, uuid4
 from everlog.runtime.blocking import Client, Engine
 from everlog.runtime.blocking_handles import Handle, Listing, QueueHandle, ScheduleHandle, Stream
+from everlog.runtime.blocking_outbox import Outbox, OutboxQueue
 
 __all__ = [
     "Client",
@@ -45,6 +46,8 @@ __all__ = [
     "Future",
     "Handle",
     "Listing",
+    "Outbox",
+    "OutboxQueue",
     "QueueHandle",
     "Request",
     "ScheduleHandle",

@@ -1,12 +1,15 @@
 """The Postgres store keeps the contract, also without statements and settings that stay, and behind a real pool."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
+import psycopg
 import pytest
 
 from everlog.testing import (
     DeletionConformance,
     FindingConformance,
+    OutboxConformance,
     QueuesConformance,
     SchedulesConformance,
     StoreConformance,
@@ -18,7 +21,7 @@ from everlog_postgres import open_store
 from everlog_postgres.store import PostgresStore
 from everlog_postgres.urls import parse
 from tests.pools import needs_pool, pool_url
-from tests.postgres import needs_postgres, new_schema, with_options
+from tests.postgres import needs_postgres, new_schema, server_url, with_options
 
 
 class OnPostgres(
@@ -50,8 +53,12 @@ class OnPostgres(
 
 
 @needs_postgres
-class TestPostgres(OnPostgres, QueuesConformance):
+class TestPostgres(OnPostgres, QueuesConformance, OutboxConformance):
     """On one server."""
+
+    @pytest.fixture
+    def connect(self, store: PostgresStore) -> Callable[[], psycopg.Connection[Any]]:
+        return lambda: psycopg.connect(server_url())
 
 
 @needs_postgres

@@ -1,6 +1,7 @@
 """The SQLite store keeps the contract, in a file and in memory."""
 
-from collections.abc import Iterator
+import sqlite3
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -8,6 +9,7 @@ import pytest
 from everlog.testing import (
     DeletionConformance,
     FindingConformance,
+    OutboxConformance,
     QueuesConformance,
     SchedulesConformance,
     StoreConformance,
@@ -27,6 +29,7 @@ class TestSqliteFile(
     QueuesConformance,
     DeletionConformance,
     SchedulesConformance,
+    OutboxConformance,
 ):
     @pytest.fixture
     def store(self, tmp_path: Path) -> Iterator[SqliteStore]:
@@ -39,6 +42,15 @@ class TestSqliteFile(
         peer = open_store(f"sqlite:///{tmp_path}/test.db", durability="process")
         yield peer
         peer.close()
+
+    @pytest.fixture
+    def connect(self, store: SqliteStore, tmp_path: Path) -> Callable[[], sqlite3.Connection]:
+        def connect() -> sqlite3.Connection:
+            connection = sqlite3.connect(tmp_path / "test.db", isolation_level=None)
+            connection.execute("BEGIN")
+            return connection
+
+        return connect
 
 
 class TestSqliteInMemory(

@@ -373,8 +373,8 @@ def test_inputs_that_cannot_be_recorded_or_do_not_fit_are_refused_and_nothing_is
             await start(adds.fn, 1)
         with pytest.raises(UsageError, match="@workflow"):
             await start(lambda: 1)
-        with pytest.raises(UsageError, match="decorate a function that calls it with @workflow"):
-            await start(step(len, name="bad_input.length"), "tea")
+        with pytest.raises(UsageError, match="leave key= out"):
+            await start(step(len, name="bad_input.length").options(key="k"), "tea")
         assert engine.store.changes() == changes
         assert await engine.workflows() == []
 

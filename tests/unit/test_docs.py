@@ -9,11 +9,13 @@ from __future__ import annotations
 import ast
 import functools
 import inspect
+import os
 import re
 import subprocess
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -23,10 +25,13 @@ import everlog.memory
 import everlog.testing
 from everlog import Current, Engine, RetryPolicy, StepOptions, WorkflowOptions, sync
 from everlog.replay.options import StepDefaults, WorkflowDefaults
+from tests.postgres import administrator, needs_postgres, server_url
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = re.compile(r'^```python title="(?P<name>[\w./-]+)"[^\n]*\n(?P<text>.*?)^```', re.MULTILINE | re.DOTALL)
 PATIENCE = 60
+SERVER = "DATABASE_URL"
+"""The variable that names a Postgres server to the programs that want one."""
 
 
 def programs(page: Path) -> list[tuple[str, str]]:
@@ -38,13 +43,40 @@ PAGES = [page for page in [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").r
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_the_programs_of_a_page_run(page: Path, tmp_path: Path) -> None:
-    for name, text in programs(page):
+    run_programs([(name, text) for name, text in programs(page) if SERVER not in text], tmp_path, {})
+
+
+@needs_postgres
+@pytest.mark.parametrize("page", [page for page in PAGES if SERVER in page.read_text()], ids=lambda page: page.name)
+def test_the_programs_of_a_page_that_need_a_server_run(page: Path, tmp_path: Path) -> None:
+    """In a database of their own: they take the schema that there is by default."""
+    database = f"docs_{os.getpid()}_{page.stem}"
+    with administrator() as connection:
+        connection.execute(f"CREATE DATABASE \"{database}\" ENCODING 'UTF8' TEMPLATE template0".encode())
+    try:
+        url = urlsplit(server_url())._replace(path=f"/{database}").geturl()
+        run_programs([(name, text) for name, text in programs(page) if SERVER in text], tmp_path, {SERVER: url})
+    finally:
+        with administrator() as connection:
+            connection.execute(f'DROP DATABASE "{database}"'.encode())
+
+
+def run_programs(found: list[tuple[str, str]], tmp_path: Path, told: dict[str, str]) -> None:
+    """Run programs, twice each, with these variables in their environment."""
+    assert found or told
+    for name, text in found:
         program = tmp_path / name
         program.parent.mkdir(parents=True, exist_ok=True)
         program.write_text(text)
         for time in ("once", "again"):
             run = subprocess.run(
-                [sys.executable, name], cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False
+                [sys.executable, name],
+                cwd=tmp_path,
+                env=os.environ | told,
+                capture_output=True,
+                text=True,
+                timeout=PATIENCE,
+                check=False,
             )
             assert run.returncode == 0, f"{name}, run {time}, ended with {run.returncode}\n{run.stdout}\n{run.stderr}"
             complaint = "" if run.stderr.endswith("\n\nOK\n") else run.stderr  # unittest reports there

@@ -34,7 +34,7 @@ from everlog import (
 from everlog.replay import blocking as blocking_functions
 from everlog.replay import primitives
 from everlog.runtime import blocking as blocking_classes
-from everlog.runtime import blocking_handles, client, engine, handles, queue_handles, schedules
+from everlog.runtime import blocking_handles, blocking_outbox, client, engine, handles, outbox, queue_handles, schedules
 
 PATIENCE = 30
 
@@ -354,12 +354,16 @@ OWN = {"compensations", "handle"}
 INSIDE = {
     "aside",
     "create",
+    "expects_queue",
     "held_here",
     "may_import",
     "message",
+    "need_queue",
     "on_thread",
+    "payload_of",
     "post",
     "post_control",
+    "start_of",
     "store",
     "wait_for",
     "wait_for_end",
@@ -396,6 +400,8 @@ def test_every_name_that_waits_has_its_mirror() -> None:
         "Engine",
         "Handle",
         "Listing",
+        "Outbox",
+        "OutboxQueue",
         "QueueHandle",
         "Request",
         "ScheduleHandle",
@@ -426,6 +432,8 @@ def test_functions_have_the_same_signatures_overload_by_overload(name: str) -> N
         (engine, "Engine"),
         (handles, "Handle"),
         (queue_handles, "QueueHandle"),
+        (outbox, "Outbox"),
+        (outbox, "OutboxQueue"),
         (schedules, "ScheduleHandle"),
     ],
     ids=lambda one: str(one),
@@ -439,6 +447,7 @@ def test_methods_have_the_same_names_and_signatures_overload_by_overload(module:
         }
 
     mirror = blocking_classes if kind in ("Client", "Engine") else blocking_handles
+    mirror = blocking_outbox if module is outbox else mirror
     given, mirrored = methods(module), methods(mirror)
     assert {name for name in given if name.rpartition(".")[2] not in INSIDE} == set(mirrored)
     for name, signatures in mirrored.items():

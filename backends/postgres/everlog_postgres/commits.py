@@ -9,7 +9,7 @@ from everlog.store import Commit
 from everlog_postgres import queue_records, records
 from everlog_postgres.arrays import bigints, texts
 from everlog_postgres.attributes import attribute_columns
-from everlog_postgres.connection import Ask, Connection, Question, Rows
+from everlog_postgres.connection import Asking, Connection, Question, Rows, answered
 from everlog_postgres.deduplicating import NOTHING_DECIDED, Decided, Duplicates
 from everlog_postgres.segments import Delivered, Segment, repeats_itself, repetitions
 from everlog_postgres.statements import Statements
@@ -60,27 +60,27 @@ class Commits:
         }
         if any(segment.has_keys() for segment in split):
             return self._connection.transacts_or_is_locked(
-                lambda ask: ([self._write_keyed(ask, segment, repeated, now) for segment in split], False),
+                lambda ask: ([answered(self.keyed(segment, repeated, now), ask) for segment in split], False),
                 patience=_PATIENCE,
                 note=b"",
             )
         answers = self._connection.writes_or_is_locked(*[self._question(segment, repeated, now) for segment in split])
         return None if answers is None else list(map(Written, split, answers))
 
-    def _write_keyed(self, ask: Ask, segment: Segment, repeated: Mapping[str, set[int]], now: int) -> Written:
+    def keyed(self, segment: Segment, repeated: Mapping[str, set[int]], now: int) -> Asking[Written]:
         """Look who has the keys, and write what is not a duplicate.
 
         If another takes a key meanwhile, the transaction fails, and is repeated from its beginning.
         """
         keys = sorted(segment.dedup_keys)
         wanted = {"queues": texts([queue for queue, _ in keys]), "keys": texts([key for _, key in keys])}
-        found = ask(Question(self._sql.queues.find_keepers, wanted))[0] if keys else []
+        found = (yield Question(self._sql.queues.find_keepers, wanted)) if keys else []
         duplicates = Duplicates(segment, queue_records.keepers(found))
         ids = sorted(set(duplicates.ids()))
-        rows = ask(Question(self._sql.find_heads, {"workflow_ids": texts(ids)}))[0] if ids else []
+        rows = (yield Question(self._sql.find_heads, {"workflow_ids": texts(ids)})) if ids else []
         decided = duplicates.decide({head.workflow_id: head for head in map(records.head, rows)})
         rest = duplicates.rest()
-        return Written(rest, ask(self._question(rest, repeated, now))[0] if rest.parts() else [], decided)
+        return Written(rest, (yield self._question(rest, repeated, now)) if rest.parts() else [], decided)
 
     def _question(self, segment: Segment, repeated: Mapping[str, set[int]], now: int) -> Question:
         if segment.runs_on():

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import select
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final, Literal, NamedTuple, Protocol, TypeVar
 
@@ -101,6 +101,21 @@ class Ask(Protocol):
     def __call__(self, *questions: Question) -> list[Rows]:
         """Give the rows."""
         ...
+
+
+Asking = Generator[Question, Rows, Result]
+"""What asks one question after the other and is given the rows of each, on whatever connection."""
+
+
+def answered(asking: Asking[Result], ask: Ask) -> Result:
+    """Answer what is asked, and give what comes of it."""
+    try:
+        question = next(asking)
+        while True:
+            question = asking.send(ask(question)[0])
+    except StopIteration as end:
+        result: Result = end.value
+        return result
 
 
 Work = Callable[[Ask], tuple[Result, bool]]

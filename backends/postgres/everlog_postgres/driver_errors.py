@@ -92,9 +92,12 @@ def translate(error: psycopg.Error, name: str, *, lost_write: bool = False) -> E
 
 def is_worth_repeating(error: psycopg.Error) -> bool:
     """Say whether the same statement, nothing of which was written, will see at once what it collided with."""
-    if error.sqlstate == _UNIQUE:
-        return any(_violates(error, constraint) for constraint in (ONE_KEY, ONE_HEAD, ONE_PLACE))
-    return error.sqlstate in _CONFLICTS
+    return is_taken(error) or error.sqlstate in _CONFLICTS
+
+
+def is_taken(error: psycopg.Error) -> bool:
+    """Say whether another has taken an id or a key since the statement began."""
+    return error.sqlstate == _UNIQUE and any(_violates(error, one) for one in (ONE_KEY, ONE_HEAD, ONE_PLACE))
 
 
 def _violates(error: psycopg.Error, constraint: str) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
-from everlog.errors import InternalError
+from everlog.errors import CorruptLog, InternalError
 from everlog.store import (
     ENDED,
     Busy,
@@ -423,6 +423,17 @@ def histories(rows: Rows) -> dict[str, list[EventRow]]:
     found: dict[str, list[EventRow]] = {}
     for workflow_id, seq, type_, recorded_at, payload in rows:
         found.setdefault(workflow_id, []).append(EventRow(seq, type_, recorded_at, payload.encode()))
+    return found
+
+
+def history(rows: Rows, workflow_id: str, *, after: int, of: str) -> Sequence[EventRow]:
+    """Read what read_history gives of one workflow in the database `of`."""
+    found = histories(rows).get(workflow_id, [])
+    if not is_dense(found, after=after):
+        raise CorruptLog(
+            f"{of}: the history of workflow {workflow_id!r} has a gap after seq {after}:"
+            f" found {[event.seq for event in found][:20]}; restore a backup"
+        )
     return found
 
 

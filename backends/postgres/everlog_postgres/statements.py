@@ -191,5 +191,7 @@ class Statements:
         self.update_schedules: Final = load_here("update_schedules")
         self.delete_schedules: Final = load_here("delete_schedules")
         self.note: Final = load_here("distributed/note")
+        self.find_database: Final = load_here("find_database")
+        self.find_outcomes: Final = load_here("find_outcomes")
         self.server_time: Final = load_here("server_time")
         self.queues: Final = QueueStatements(schema)

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from everlog.errors import CorruptLog, StoreUnavailable
+from everlog.errors import StoreUnavailable, UsageError
 from everlog.store import (
     ENDED,
     WORKER_DIED,
@@ -55,6 +55,7 @@ from everlog_postgres.deduplicating import in_order
 from everlog_postgres.distributed import Distributed
 from everlog_postgres.listings import Listings
 from everlog_postgres.migrations import distribute, migrate
+from everlog_postgres.outbox import Home, OpenTransaction, driver_of
 from everlog_postgres.publications import DistributedPublications, Publications, Readable
 from everlog_postgres.queues import Queues
 from everlog_postgres.records import Numbering, Outcomes
@@ -106,6 +107,7 @@ class PostgresStore(Readable, ScheduleTable):
         self._queues = Queues(self._connection, self._sql.queues, self.now)
         self._admissions = Admissions(self._connection, self._sql, self.now, clock)
         self._changes = Changes(self._connection, self._sql)
+        self._home = Home(self._leases, self._sql)
         self._numbering = Numbering()
         self._seen: tuple[str, int, Snapshot] | None = None
         """The worker whose inboxes were read last, the greatest number it was given, and the snapshot of that."""
@@ -307,13 +309,7 @@ class PostgresStore(Readable, ScheduleTable):
         """Give the events with seq > `after` in order; empty for an unknown id."""
         question = {"workflow_id": workflow_id, "after": after, "limit": limit}
         rows = self._connection.ask(Question(self._sql.read_history, question))[0]
-        history = records.histories(rows).get(workflow_id, [])
-        if not records.is_dense(history, after=after):
-            raise CorruptLog(
-                f"{self._connection.name}: the history of workflow {workflow_id!r} has a gap after seq {after}:"
-                f" found {[event.seq for event in history][:20]}; restore a backup"
-            )
-        return history
+        return records.history(rows, workflow_id, after=after, of=self._connection.name)
 
     def heads(self, workflow_ids: Sequence[str]) -> Sequence[Head | None]:
         """Give the head of each id, None where there is none."""
@@ -359,6 +355,21 @@ class PostgresStore(Readable, ScheduleTable):
 
     def _shown(self) -> Snapshot:
         return self._seen[2] if self._seen is not None else NOTHING
+
+    def within(self, connection: object) -> OpenTransaction:
+        """Give what writes within a transaction of the user's. Where the tables are distributed it is refused.
+
+        There a transaction is visible on one server after the other, and whoever is to know of it is told after it.
+        """
+        self._connection.require_process()
+        self._connection.require_open()
+        if self._distributed is not None:
+            raise UsageError(
+                f"{self._connection.name}: the tables are distributed over several servers, where nothing can be"
+                " started or sent within a transaction of yours; commit it, then start the workflow under an id that is"
+                " made from your row (options(id=...)), which does no harm twice"
+            )
+        return OpenTransaction(driver_of(connection), self._home, self._commits, self._sql, self.now, self._may_commit)
 
     def changes(self) -> int:
         """Give a number that differs after a creation, commit, post or retirement, also one of ours.
@@ -428,6 +439,9 @@ class PostgresStore(Readable, ScheduleTable):
 
         self._clock.measure(ask)
 
+    def _may_commit(self, transaction: str) -> None:
+        """Called after a write within a transaction of the user's, which commits at any time, or never."""
+
     def _wrote(self) -> None:
         """Called after each write that others may wait for: not after commits of workflows that only run on."""
 
@@ -443,6 +457,9 @@ class PushingStore(PostgresStore):
         """Have `wake` called, from any thread, after every write; give what ends that."""
         self._connection.require_process()
         return self._wakeups.subscribe(wake)
+
+    def _may_commit(self, transaction: str) -> None:
+        self._wakeups.watch(transaction)
 
     def _wrote(self) -> None:
         self._wakeups.wrote()

@@ -4,6 +4,9 @@ Never in the transaction that writes: NOTIFY takes a lock of the whole database 
 a write the thread sends one notification for all that was written in the meantime. Notifications are only hints: one
 may be lost with the process that was to send it, or with a connection. So the thread also looks by itself, rarely; and
 often where no notifications arrive at all, as through a proxy that pools transactions.
+
+A transaction of the user's, in which this process wrote, tells nobody when it commits. So as long as there is one the
+thread asks what became of it, often at first, and then tells the others as after a write of its own.
 """
 
 from __future__ import annotations
@@ -19,8 +22,9 @@ from typing import Final
 import psycopg
 
 from everlog.errors import EverlogError
+from everlog_postgres.arrays import texts
 from everlog_postgres.changes import Changes
-from everlog_postgres.connection import Connection, Driver
+from everlog_postgres.connection import Connection, Driver, Question
 from everlog_postgres.statements import Statements
 from everlog_postgres.urls import Target
 
@@ -48,12 +52,17 @@ class Wakeups:
         self._connection = Connection(target, purpose="wakeups", durability="process", listens=True)
         self._changes = Changes(self._connection, sql)
         self._changes.distributed = distributed
+        self._sql = sql
         self._channel = f'"everlog {target.schema}"'
         self._subscribers: list[Callable[[], None]] = []
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
         self._bell: socket.socket | None = None
         self._has_written = False
+        self._undecided: set[str] = set()
+        """Transactions of the user's, by their ids."""
+        self._calm = 0
+        """How many looks have found nothing since the last that did."""
         self._closed = False
         self._listens_since = self._notified_at = 0.0
         self._hears = True
@@ -86,6 +95,15 @@ class Wakeups:
         if not self._has_written:
             self._has_written = True
             self._ring()
+
+    def watch(self, transaction: str) -> None:
+        """Do what `wrote` does as soon as a transaction of the user's has committed."""
+        if self._thread is None:
+            return
+        with self._lock:
+            self._undecided.add(transaction)
+            self._calm = 0
+        self._ring()
 
     def close(self) -> None:
         """End the thread; what was written last is still told."""
@@ -133,13 +151,13 @@ class Wakeups:
         self._changes.lose_sight()
         self._changes.look()
         self._wake()  # whatever was written while nobody listened
-        last_looked, calm = time.monotonic(), 0
+        last_looked, self._calm = time.monotonic(), 0
         with selectors.DefaultSelector() as selector:
             selector.register(driver.fileno(), selectors.EVENT_READ)
             selector.register(ear, selectors.EVENT_READ)
             number = self._changes.look()
             while not self._closed:
-                interval = self._interval(calm)
+                interval = self._interval()
                 next_look = last_looked + interval
                 # What is written just after a notification waits for the next; meanwhile one hears.
                 until = min(next_look, self._notified_at + _COALESCE) if self._has_written else next_look
@@ -149,9 +167,10 @@ class Wakeups:
                     self._notify(driver)
                 self._hear(driver)
                 if time.monotonic() - last_looked >= interval:
+                    self._ask_what_became()
                     found = self._changes.look()
                     self._woken = self._woken or found != number
-                    calm = 0 if found != number else calm + 1
+                    self._calm = 0 if found != number else self._calm + 1
                     last_looked, number = time.monotonic(), found
                 if self._woken:
                     self._woken = False
@@ -159,8 +178,22 @@ class Wakeups:
             if self._has_written:
                 self._notify(driver)
 
-    def _interval(self, calm: int) -> float:
-        if self._hears and (self._heard or time.monotonic() - self._listens_since < _ECHO):
+    def _ask_what_became(self) -> None:
+        """Forget the transactions of users that have ended, and tell of those that have committed."""
+        with self._lock:
+            undecided = sorted(self._undecided)
+        if not undecided:
+            return
+        rows = self._connection.ask(Question(self._sql.find_outcomes, {"transactions": texts(undecided)}))[0]
+        ended = {transaction: outcome for transaction, outcome in rows if outcome != "in progress"}
+        with self._lock:
+            self._undecided.difference_update(ended)
+        if any(outcome != "aborted" for outcome in ended.values()):
+            self._has_written = self._woken = True
+
+    def _interval(self) -> float:
+        calm = self._calm
+        if not self._undecided and self._hears and (self._heard or time.monotonic() - self._listens_since < _ECHO):
             return LOOK_ANYWAY
         return min(LOOK_OFTEN * (1 + calm / 50), LOOK_SELDOM)
 

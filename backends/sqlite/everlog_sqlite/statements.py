@@ -59,6 +59,7 @@ class RowsStatement:
 FIND_HEADS: Final = load("find_heads")
 LAST_NUMBER: Final = load("last_number")
 FIND_DELIVERED: Final = load("find_delivered")
+TAKE_WRITE_LOCK: Final = load("take_write_lock")
 INSERT_HEADS: Final = RowsStatement("insert_heads")
 INSERT_EVENTS: Final = RowsStatement("insert_events")
 ADVANCE_HEADS: Final = RowsStatement("advance_heads")

@@ -29,7 +29,6 @@ from everlog.store import (
     Head,
     InboxRow,
     ListedWait,
-    NewMessage,
     NewWorkflow,
     PlaceRow,
     QueueCounts,
@@ -55,12 +54,14 @@ from everlog_sqlite.checkpoints import Checkpoints
 from everlog_sqlite.connection import Connection, Durability
 from everlog_sqlite.liveness import WorkerLocks
 from everlog_sqlite.migrations import migrate
-from everlog_sqlite.planning import DONE, Keys, Mail, Plan, Row, remembered, running_on
+from everlog_sqlite.outbox import OpenTransaction, open_transaction
+from everlog_sqlite.planning import DONE, Keys, Mail, Plan, remembered, running_on
 from everlog_sqlite.queues import Queues
 from everlog_sqlite.records import HeadRecord, array
 from everlog_sqlite.schedules import ScheduleTable
-from everlog_sqlite.taking import read_taken
+from everlog_sqlite.taking import read_history, read_taken
 from everlog_sqlite.urls import path_of
+from everlog_sqlite.writing import HeadsMoved, Writer
 
 _REMEMBERED_HEADS = 20_000
 
@@ -106,6 +107,7 @@ class SqliteStore(ScheduleTable):
             raise
         self._changes = Changes(self._connection)
         self._queues = Queues(self._connection, self.now)
+        self._writer = Writer(self._connection, self._queues, self.now)
         self._admissions = Admissions(self._connection, self.now)
         self._checkpoints = None if path is None else Checkpoints(path)
         self._locks = WorkerLocks(None if path is None else path.with_name(f"{path.name}-workers"))
@@ -138,17 +140,13 @@ class SqliteStore(ScheduleTable):
         if running is not None:
             try:
                 with self._connection.transaction:
-                    self._write_advances(running.advanced)
+                    self._writer.write_advances(running.advanced)
                     sql.INSERT_EVENTS.run(self._connection, running.events)
-            except _HeadsMoved:
+            except HeadsMoved:
                 return False
             running.move_heads()
         self._known = known
         return running is not None
-
-    def _write_advances(self, advanced: Sequence[Row]) -> None:
-        if sql.ADVANCE_HEADS.run(self._connection, advanced) != len(advanced):
-            raise _HeadsMoved
 
     def _write(
         self, batch: Batch, heads: dict[str, HeadRecord] | None, known: dict[str, HeadRecord]
@@ -161,12 +159,12 @@ class SqliteStore(ScheduleTable):
         try:
             with connection.transaction:
                 if heads is None:
-                    plan = self._look_up(batch)
+                    plan = self._writer.look_up(batch)
                 else:
                     plan = Plan(heads, Mail(), Keys(), last_number=0, now=self.now())
                 outcome = plan.add(batch)
-                self._write_rows(plan)
-        except _HeadsMoved:
+                self._writer.write_rows(plan)
+        except HeadsMoved:
             known.clear()
             return None
         if len(known) > _REMEMBERED_HEADS:
@@ -178,83 +176,8 @@ class SqliteStore(ScheduleTable):
                 known[workflow_id] = head
         return outcome
 
-    def _look_up(self, batch: Batch) -> Plan:
-        """Prepare a plan on what the database holds; within the transaction that will write it."""
-        connection = self._connection
-        messages = [message for commit in batch.commits for message in commit.messages]
-        messages.extend(batch.posts)
-        creates = [*batch.creates, *(new for commit in batch.commits for new in commit.creates)]
-        keepers = self._queues.find_keepers([*(new.place for new in creates), *(one.place for one in batch.commits)])
-        ids = {new.workflow_id for new in creates}
-        ids.update(commit.workflow_id for commit in batch.commits)
-        ids.update(message.destination for message in messages)
-        ids.update(keeper.workflow_id for keeper in keepers)
-        found = records.heads(connection.value(sql.FIND_HEADS, {"workflow_ids": array(ids)}))
-        heads = {head.workflow_id: head for head in found}
-        last_number = connection.value(sql.LAST_NUMBER) if creates else 0
-        mail = self._find_delivered([message for message in messages if message.destination in heads], heads)
-        return Plan(heads, mail, Keys(keepers), last_number=last_number, now=self.now())
-
-    def _find_delivered(self, messages: Sequence[NewMessage], heads: dict[str, HeadRecord]) -> Mail:
-        mail = Mail()
-        if messages:
-            sent = [
-                (heads[message.destination].number, message.source, message.number, message.key) for message in messages
-            ]
-            for delivered in records.delivered(self._connection.value(sql.FIND_DELIVERED, {"messages": array(sent)})):
-                message = messages[delivered.index]
-                if delivered.row is not None:
-                    mail.unread[message.destination, message.source, message.number] = delivered.row
-                if delivered.key_is_known and message.key is not None:
-                    mail.keys.add((message.destination, message.key))
-        return mail
-
     def _create_within(self, creates: Sequence[NewWorkflow]) -> None:
-        batch = Batch(creates=creates)
-        plan = self._look_up(batch)
-        plan.add(batch)
-        self._write_rows(plan)
-
-    def _write_rows(self, plan: Plan) -> None:
-        connection = self._connection
-        # The fence first: where a head is not as it was planned on, nothing else is worth writing.
-        if plan.advanced:
-            self._write_advances(plan.advanced)
-        if plan.moved and sql.MOVE_HEADS.run(connection, plan.moved) != len(plan.moved):
-            raise _HeadsMoved
-        if plan.created:
-            sql.INSERT_HEADS.run(connection, plan.created)
-        if plan.events:
-            sql.INSERT_EVENTS.run(connection, plan.events)
-        if plan.consumed:
-            connection.execute(sql.DELETE_CONSUMED, {"consumed": array(plan.consumed)})
-        if plan.messages:
-            sql.INSERT_MESSAGES.run(connection, plan.messages)
-        if plan.keys:
-            sql.INSERT_MESSAGE_KEYS.run(connection, plan.keys)
-        if plan.values:
-            sql.WRITE_VALUES.run(connection, plan.values)
-        if plan.items:
-            sql.APPEND_TO_STREAMS.run(connection, plan.items)
-        if plan.closed_waits:
-            connection.execute(sql.CLOSE_WAITS, {"closed": array(plan.closed_waits)})
-        if plan.waits:
-            sql.OPEN_WAITS.run(connection, plan.waits)
-        if plan.left:
-            connection.execute(sql.LEAVE_QUEUES, {"workflows": array(plan.left)})
-        if plan.lost:
-            connection.execute(sql.TAKE_KEYS, {"keys": array(plan.lost)})
-        if plan.put:
-            sql.PUT_INTO_QUEUES.run(connection, plan.put)
-        if plan.stood:
-            connection.execute(sql.STAND_IN_QUEUES, {"moved": array(plan.stood), "now": plan.now})
-        if plan.dropped:
-            connection.execute(sql.DROP_ATTRIBUTES, {"dropped": array(plan.dropped)})
-        if plan.attributes:
-            sql.INSERT_ATTRIBUTES.run(connection, plan.attributes)
-        for numbers, closed in ((plan.reopened, 0), (plan.ended, 1)):
-            if numbers:
-                connection.execute(sql.CLOSE_INBOXES, {"workflows": array(numbers), "closed": closed})
+        self._writer.write(Batch(creates=creates))
 
     def claim(self, request: ClaimRequest) -> ClaimAnswer:
         """Take runnable workflows; with nothing to take, the write lock is not asked for."""
@@ -343,15 +266,7 @@ class SqliteStore(ScheduleTable):
 
     def read(self, workflow_id: str, *, after: int = 0, limit: int | None = None) -> Sequence[EventRow]:
         """Give the events with seq > `after` in order; empty for an unknown id."""
-        question = {"workflow_id": workflow_id, "after": after, "limit": -1 if limit is None else limit}
-        for history in records.histories(self._connection.rows(sql.READ_HISTORY, question)).values():
-            if not records.is_dense(history, after=after):
-                raise CorruptLog(
-                    f"{self._connection.name}: the history of workflow {workflow_id!r} has a gap after seq {after}:"
-                    f" found {[event.seq for event in history][:20]}; restore a backup"
-                )
-            return history
-        return []
+        return read_history(self._connection, workflow_id, after=after, limit=limit)
 
     def heads(self, workflow_ids: Sequence[str]) -> Sequence[Head | None]:
         """Give the head of each id, None where there is none."""
@@ -422,6 +337,11 @@ class SqliteStore(ScheduleTable):
                 )
         return found
 
+    def within(self, connection: object) -> OpenTransaction:
+        """Give what writes within a transaction of the user's."""
+        self._connection.require_usable()
+        return open_transaction(connection, self._path, self.now)
+
     def changes(self) -> int:
         """Give SQLite's count of what other connections wrote; what this one wrote does not count.
 
@@ -483,10 +403,6 @@ class SqliteStore(ScheduleTable):
         self._leases.close()
         self._connection.close()
         self._locks.close()
-
-
-class _HeadsMoved(Exception):
-    """Not all heads were as they were planned on."""
 
 
 def _system_clock() -> int:

@@ -1,14 +1,28 @@
-"""Reading what was just taken: heads, histories and inboxes, in the transaction that took them."""
+"""Reading histories, and what was just taken: heads, histories and inboxes, in the transaction that took them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from everlog.store import Claimed, InboxRow
+from everlog.errors import CorruptLog
+from everlog.store import Claimed, EventRow, InboxRow
 from everlog_sqlite import records
 from everlog_sqlite import statements as sql
 from everlog_sqlite.connection import Connection
 from everlog_sqlite.records import HeadRecord, array
+
+
+def read_history(connection: Connection, workflow_id: str, *, after: int, limit: int | None) -> Sequence[EventRow]:
+    """Give the events with seq > `after` in order; empty for an unknown id."""
+    question = {"workflow_id": workflow_id, "after": after, "limit": -1 if limit is None else limit}
+    for history in records.histories(connection.rows(sql.READ_HISTORY, question)).values():
+        if not records.is_dense(history, after=after):
+            raise CorruptLog(
+                f"{connection.name}: the history of workflow {workflow_id!r} has a gap after seq {after}:"
+                f" found {[event.seq for event in history][:20]}; restore a backup"
+            )
+        return history
+    return []
 
 
 def read_taken(

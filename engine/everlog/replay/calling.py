@@ -11,6 +11,7 @@ from everlog.replay.definition import Definition
 from everlog.replay.definitions import AnyStep, AnyWorkflow
 from everlog.replay.execution import Execution
 from everlog.replay.instances import unwrapped
+from everlog.replay.lone_steps import alone
 from everlog.replay.operations import Site
 
 
@@ -39,11 +40,12 @@ def callable_of(fn: object, what: str) -> AnyStep[..., Any] | AnyWorkflow[..., A
 
 
 def startable_of(fn: object) -> AnyWorkflow[..., Any]:
-    """Give the workflow that a start of `fn` is one of; `UsageError` where there is none."""
+    """Give the workflow that a start of `fn` is one of; that of a step calls it. `UsageError` where there is none."""
     definition: Definition[..., Any] = unwrapped(fn)
+    if isinstance(definition, AnyStep):
+        return alone(definition)
     if not isinstance(definition, AnyWorkflow):
-        right = "decorate a function that calls it" if isinstance(definition, AnyStep) else "decorate the function"
-        raise UsageError(f"only a workflow can be started, got {fn!r}; {right} with @workflow")
+        raise UsageError(f"only a workflow or a step can be started, got {fn!r}; decorate the function with @workflow")
     return definition
 
 

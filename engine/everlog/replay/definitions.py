@@ -25,7 +25,7 @@ from everlog.core.event_parts import WhenParentEnds
 from everlog.core.names import check_id, check_name
 from everlog.core.retry import RetryPolicy
 from everlog.core.schedules import Schedule
-from everlog.errors import InvalidDefinition, WrongContext
+from everlog.errors import InvalidDefinition, UsageError, WrongContext
 from everlog.replay import asking, starting
 from everlog.replay.context import active
 from everlog.replay.definition import Definition, plain_function
@@ -44,7 +44,7 @@ from everlog.replay.importable import check_importable
 from everlog.replay.options import StepDefaults, StepOptions, WorkflowDefaults, WorkflowOptions
 from everlog.replay.placing import AT_ONCE, OPTIONS, checked_queue, placing_of
 from everlog.replay.queues import Queue
-from everlog.replay.registry import register_workflow
+from everlog.replay.registry import register_step, register_workflow
 
 P = ParamSpec("P")
 Q = ParamSpec("Q")
@@ -93,6 +93,11 @@ class AnyStep(Definition[P, T_co]):
         self.only_waits = False
         """Whether nothing is lost where an attempt is cut short: one of ours, which waits for another workflow."""
         self.key: str | None = None
+        self.is_changed = False
+        """Whether it is a copy with other options."""
+        self.alone: AnyWorkflow[..., Any] | UsageError | None = None
+        """The workflow that does nothing but call it, or why there is none, once somebody has asked for that."""
+        register_step(self)
 
     def _with(self: Self, options: StepOptions) -> Self:
         changes: dict[str, Any] = dict(options)
@@ -107,7 +112,7 @@ class AnyStep(Definition[P, T_co]):
             changes["retry"] = checked_policy(changes["retry"])
         if "timeout" in changes:
             changes["timeout"] = checked_timeout(changes["timeout"])
-        return self.changed(**changes)
+        return self.changed(is_changed=True, **changes) if changes else self
 
     def _refuse_key(self) -> None:
         if self.key is not None:

@@ -1,20 +1,24 @@
-"""The registry: all workflows that were defined in this process, and the packages that define something."""
+"""The registry: all workflows and steps that were defined in this process, and the packages that define something."""
 
 from __future__ import annotations
 
 import logging
 from typing import TYPE_CHECKING, Any, Final
+from weakref import WeakValueDictionary
 
 from everlog.errors import InvalidDefinition
 from everlog.replay.importable import is_interactive
 
 if TYPE_CHECKING:
-    from everlog.replay.definitions import AnyWorkflow
+    from everlog.replay.definitions import AnyStep, AnyWorkflow
 
 log: Final = logging.getLogger("everlog")
 
 _registry: Final[dict[str, AnyWorkflow[..., Any]]] = {}
 
+
+_steps: Final[WeakValueDictionary[tuple[str, str, str], AnyStep[..., Any]]] = WeakValueDictionary()
+"""Of each name, and each function of that name, the step that was defined last; those that somebody still has."""
 
 _packages: Final[set[str]] = set()
 
@@ -32,6 +36,18 @@ def note_package(function: object) -> None:
 def registered_workflows() -> dict[str, AnyWorkflow[..., Any]]:
     """Give all workflows that were defined in this process, by name."""
     return dict(_registry)
+
+
+def register_step(defined: AnyStep[..., Any]) -> None:
+    """Have a step found by its name; those of the engine itself are not."""
+    if defined.__module__ != "builtins":
+        _steps[defined.name, defined.__module__, defined.__qualname__] = defined
+
+
+def registered_steps(name: str | None = None) -> list[AnyStep[..., Any]]:
+    """Give the steps that were defined in this process, of any name or of one."""
+    found = (reference() for reference in _steps.valuerefs())
+    return [step for step in found if step is not None and name in (None, step.name)]
 
 
 def register_workflow(defined: AnyWorkflow[..., Any]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 
 from everlog.core.event_codec import decode_event
@@ -16,7 +17,7 @@ from everlog.runtime.claims import first_creation
 from everlog.runtime.deduplication import Otherwise, holder_of_key
 from everlog.runtime.inputs import different_start
 from everlog.runtime.sentences import not_delivered
-from everlog.store import ChildDeduplicated, ChildExists, Store, Undeliverable
+from everlog.store import ChildDeduplicated, ChildExists, EventRow, Store, Undeliverable
 
 
 def amend(
@@ -71,10 +72,17 @@ def _deduplicate(
 def first_event(store: Store, workflow_id: str) -> WorkflowCreated:
     """Read how a workflow that is there was created, with the input that counts."""
     rows = store.read(workflow_id, limit=1)
+    return first_of(workflow_id, store.read(workflow_id) if may_be_replaced(rows) else rows)
+
+
+def may_be_replaced(rows: Sequence[EventRow]) -> bool:
+    """Tell whether a workflow that begins with this row may have been given another input before it began."""
     created = decode_event(rows[0].payload) if rows else None
-    if isinstance(created, WorkflowCreated) and created.place is not None and created.place.dedup_key is not None:
-        rows = store.read(workflow_id)
-        return first_creation(workflow_id, [(row.seq, row.recorded_at, decode_event(row.payload)) for row in rows])
-    if not isinstance(created, WorkflowCreated):
+    return isinstance(created, WorkflowCreated) and created.place is not None and created.place.dedup_key is not None
+
+
+def first_of(workflow_id: str, rows: Sequence[EventRow]) -> WorkflowCreated:
+    """Give how a workflow was created, of all its rows, or of the first one where its input was never replaced."""
+    if not rows:
         raise CorruptLog(f"the history of {workflow_id!r} does not begin with its creation; restore a backup")
-    return created
+    return first_creation(workflow_id, [(row.seq, row.recorded_at, decode_event(row.payload)) for row in rows])

@@ -14,12 +14,13 @@ from everlog.core.schedules import Schedule
 from everlog.errors import UsageError
 from everlog.host import Host
 from everlog.replay.definition import Definition
-from everlog.replay.definitions import AnyWorkflow
 from everlog.replay.queues import Queue
 from everlog.runtime import client, engine, listing
 from everlog.runtime.backends import Durability
 from everlog.runtime.blocking_handles import Handle, Listing, QueueHandle, ScheduleHandle
+from everlog.runtime.blocking_outbox import Outbox
 from everlog.runtime.finding import WorkflowCounts, WorkflowFilters
+from everlog.runtime.outbox import open_outbox
 from everlog.runtime.portal import Portal, refuse_where_nobody_may_block
 from everlog.runtime.schedules import ScheduleStatus
 from everlog.runtime.status import WorkflowStatus
@@ -79,6 +80,16 @@ class Client:
         another function or input is `IdInUse`. Raises `NotEncodable` for an input that cannot be recorded.
         """
         return Handle(self._portal, self._portal.call(lambda: self._client.start(fn, *args, **kwargs)))
+
+    def using(self, connection: object, /) -> Outbox:
+        """Give what starts, sends and enqueues within the transaction that is open on a connection of yours.
+
+        What is done so is there if and only if you commit; see `Outbox`. The connection is a blocking one of the
+        database's driver (`sqlite3.Connection`, `psycopg.Connection`), or an object that has such a one, as a session
+        of SQLAlchemy, to the same database. It is used where you call, never by another thread, and left open.
+        `UsageError` where it is no such connection, or this store has none (one in memory, or distributed).
+        """
+        return Outbox(self._portal, open_outbox(self._client, connection, blocking=True))
 
     def run(self, fn: Definition[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
         """Start a workflow and wait for its result; see `start` and `Handle.result`."""
@@ -210,7 +221,7 @@ class Engine(Client):
         url: str | Store,
         /,
         *,
-        workflows: Iterable[AnyWorkflow[..., Any]] | None = None,
+        workflows: Iterable[Definition[..., Any]] | None = None,
         queues: Iterable[Queue | str] | None = None,
         concurrency: int = 1000,
         step_threads: int = 64,

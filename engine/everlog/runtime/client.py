@@ -17,6 +17,7 @@ from everlog.errors import EverlogError, NotFound, WrongContext
 from everlog.host import Host
 from everlog.replay.calling import startable_of
 from everlog.replay.definition import Definition
+from everlog.replay.definitions import AnyWorkflow
 from everlog.replay.instances import recorded_instance, startable
 from everlog.replay.placing import check_placing, checked_queue
 from everlog.replay.queues import Queue
@@ -34,11 +35,13 @@ from everlog.runtime.finding import WorkflowCounts, WorkflowFilters, countable, 
 from everlog.runtime.finding import page as page_of
 from everlog.runtime.handles import Handle
 from everlog.runtime.listing import Listing
+from everlog.runtime.outbox import Outbox, open_outbox
 from everlog.runtime.outside import outside
 from everlog.runtime.queue_controls import QueueControls
 from everlog.runtime.queue_handles import QueueHandle, queues_of
 from everlog.runtime.residents import Resident
 from everlog.runtime.schedules import ScheduleHandle, ScheduleStatus
+from everlog.runtime.sentences import not_posted
 from everlog.runtime.status import WorkflowStatus
 from everlog.runtime.waits import Wait, answer, list_waits
 from everlog.store import (
@@ -90,29 +93,20 @@ class Client(Connection):
         With an id (`fn.options(id=...)`) it starts once: the same id, function and input give the same workflow;
         another function or input is `IdInUse`. Raises `NotEncodable` for an input that cannot be recorded.
         """
-        definition = startable_of(fn)
-        check_passed(definition, args, kwargs)
-        if definition.key is not None:
-            raise WrongContext(
-                f"workflow {definition.name} has the key {definition.key!r}, which names a child within its parent, "
-                "and here is none; give it an id="
-            )
-        definition = startable(definition)
-        check_placing(definition.placing, definition.name)
-        workflow_id = definition.id or time_ordered_id(self.host.wall(), self.host.token())
-        what = f"input of workflow {definition.name}"
-        payload = definition.signature.encode(self.codec, args, kwargs, what=what)
-        check_size(payload, what)
-        created = events.WorkflowCreated(
-            name=definition.name,
-            input=msgspec.Raw(payload),
-            seed=self.host.token(),
-            instance=recorded_instance(definition, self.codec),
-            timeout=definition.timeout,
-            attributes=dict(definition.attributes),
-        )
+        workflow_id, created, definition = self.start_of(fn, args, kwargs)
         workflow_id = await self._creations.create(workflow_id, created, definition)
         return Handle(self, workflow_id, definition.signature.result_type)
+
+    @outside
+    def using(self, connection: object, /) -> Outbox:
+        """Give what starts, sends and enqueues within the transaction that is open on a connection of yours.
+
+        What is done so is there if and only if you commit; see `Outbox`. The connection is one of the database's driver
+        (`sqlite3.Connection`; `Connection` or `AsyncConnection` of psycopg), or an object that has such a one, as a
+        session of SQLAlchemy, to the same database. It is used where you call, never by another thread, and left open.
+        `UsageError` where it is no such connection, or this store has none (one in memory, or distributed).
+        """
+        return open_outbox(self, connection)
 
     @outside
     async def run(self, fn: Definition[P, T], /, *args: P.args, **kwargs: P.kwargs) -> T:
@@ -136,12 +130,7 @@ class Client(Connection):
         With a `key`, messages of the same key to the same workflow are one, also when sent again later.
         Raises `NotFound` where there is no such workflow, or it has ended.
         """
-        what = f"message on topic {topic!r}"
-        payload = self.codec.encode(message, SELF, what=what)
-        check_size(payload, what)
-        if key is not None:
-            check_name(key, "the key of a message")
-        await self.post(self.message(to, check_topic(topic), payload, key=key))
+        await self.post(self.message(to, check_topic(topic), self.payload_of(topic, message, key), key=key))
 
     @overload
     async def ask(
@@ -274,6 +263,51 @@ class Client(Connection):
         """Create a workflow, where there is none of that id."""
         await self._creations.make(workflow_id, created)
 
+    def start_of(
+        self, fn: object, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[str, events.WorkflowCreated, AnyWorkflow[..., Any]]:
+        """Prepare a start: give the id, the first event, and the definition that is started. It writes nothing."""
+        definition = startable_of(fn)
+        check_passed(definition, args, kwargs)
+        if definition.key is not None:
+            raise WrongContext(
+                f"workflow {definition.name} has the key {definition.key!r}, which names a child within its parent, "
+                "and here is none; give it an id="
+            )
+        definition = startable(definition)
+        check_placing(definition.placing, definition.name)
+        workflow_id = definition.id or time_ordered_id(self.host.wall(), self.host.token())
+        what = f"input of workflow {definition.name}"
+        payload = definition.signature.encode(self.codec, args, kwargs, what=what)
+        check_size(payload, what)
+        created = events.WorkflowCreated(
+            name=definition.name,
+            input=msgspec.Raw(payload),
+            seed=self.host.token(),
+            instance=recorded_instance(definition, self.codec),
+            timeout=definition.timeout,
+            attributes=dict(definition.attributes),
+        )
+        return workflow_id, created, definition
+
+    def payload_of(self, topic: str, message: object, key: str | None) -> bytes:
+        """Encode a message that a user sends; refuse what is none, or a key that is none."""
+        what = f"message on topic {topic!r}"
+        payload = self.codec.encode(message, SELF, what=what)
+        check_size(payload, what)
+        if key is not None:
+            check_name(key, "the key of a message")
+        return payload
+
+    def need_queue(self, queue: Queue) -> None:
+        """Have a queue declared soon, without waiting for it; from any thread."""
+        shell = self._open_shell()
+        shell.submit(partial(shell.book.need, queue))
+
+    def expects_queue(self, name: str) -> bool:
+        """Tell whether a queue was there when that was last looked for, or is declared soon; from any thread."""
+        return self._open_shell().book.expects(name)
+
     def wrote_schedule(self) -> None:
         """On the engine's thread: take note that a schedule was written."""
         shell = self._open_shell_here()
@@ -298,9 +332,7 @@ class Client(Connection):
         """Put a message into the inbox of a workflow; `NotFound` where there is none that could take it."""
         outcome: PostOutcome = await self._asked(partial(self._post_here, message))
         if isinstance(outcome, Undeliverable):
-            if outcome.reason == "unknown":
-                raise NotFound(f"there is no workflow {message.destination!r} in this store; start it first")
-            raise NotFound(f"workflow {message.destination!r} has ended; nobody will read the message")
+            raise NotFound(not_posted(message.destination, outcome.reason))
         return outcome
 
     def _post_here(self, message: NewMessage, resolve: Resolve) -> None:

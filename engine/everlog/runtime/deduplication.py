@@ -18,7 +18,7 @@ from everlog.core.rewinding import Stored, folded
 from everlog.errors import Duplicate
 from everlog.replay.placing import Placing
 from everlog.runtime.commits import outside_commit
-from everlog.store import ENDED, Batch, Done, Head, Store
+from everlog.store import ENDED, Batch, Done, EventRow, Head, Store
 
 
 class Otherwise(Enum):
@@ -36,7 +36,15 @@ def holder_of_key(
     `by` is who starts it: a client, or a workflow with the operation that does. Raises `Duplicate` where none may stand
     for it, and `StoreError`.
     """
-    name = _started_as(store, found)
+    rows = store.read(found.workflow_id, limit=1) if found.first_seq > 1 else ()
+    check_holder(found, started_as(found, rows), created, placing)
+    if placing.if_duplicate != "replace":
+        return found.workflow_id
+    return _replaced(store, found.workflow_id, created, placing, by, operation)
+
+
+def check_holder(found: Head, name: str, created: WorkflowCreated, placing: Placing) -> None:
+    """Raise `Duplicate` where a workflow that has the key, and was started under this name, may not stand for it."""
     if name != created.name or placing.if_duplicate == "raise":
         another = "" if name == created.name else f", which is a {name!r} and not a {created.name!r}"
         raise Duplicate(
@@ -44,15 +52,11 @@ def holder_of_key(
             f"{found.workflow_id!r}{another}, until it ends; wait for its end, or choose another key",
             workflow_id=found.workflow_id,
         )
-    if placing.if_duplicate != "replace":
-        return found.workflow_id
-    return _replaced(store, found.workflow_id, created, placing, by, operation)
 
 
-def _started_as(store: Store, head: Head) -> str:
-    """Give the name under which a workflow was started, whatever it has continued as."""
-    rows = store.read(head.workflow_id, limit=1) if head.first_seq > 1 else ()
-    first = decode_event(rows[0].payload) if rows else None
+def started_as(head: Head, rows: Sequence[EventRow]) -> str:
+    """Give the name under which a workflow was started, whatever it has continued as: then by its first event."""
+    first = decode_event(rows[0].payload) if rows and head.first_seq > 1 else None
     return first.name if isinstance(first, WorkflowCreated) else head.name
 
 

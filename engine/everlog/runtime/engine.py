@@ -19,10 +19,11 @@ from everlog.core.version import VERSION
 from everlog.errors import StoreError, UsageError
 from everlog.host import Driver, Host
 from everlog.replay.definition import Definition
-from everlog.replay.definitions import AnyWorkflow
+from everlog.replay.definitions import AnyStep, AnyWorkflow
 from everlog.replay.environment import Environment
 from everlog.replay.guards import install_guards
 from everlog.replay.instances import hosted, runnable, unwrapped
+from everlog.replay.lone_steps import WithSteps, alone
 from everlog.replay.placing import checked_queue
 from everlog.replay.queues import Queue
 from everlog.replay.registry import registered_workflows
@@ -57,11 +58,11 @@ class Engine(Client):
     On opening it resumes what a dead process left behind; on leaving the block it lets running steps end, for up to
     `grace`, and hands the rest back for the next engine: nothing is lost.
 
-    `workflows`: those that it runs, by default all that are defined. `queues`: those from which it takes workflows, by
-    default all of the store; what is given as a `Queue`, here or to its workflows, is declared. `concurrency`: how many
-    it holds in memory. `step_threads`: how many plain steps run at once. `lease`: after how long of silence others may
-    take its work over. `guards`: what happens when workflow code reads a clock, chance, a file or the environment
-    directly.
+    `workflows`: those that it runs, and the steps that it runs where they are started by themselves; by default all
+    that are defined. `queues`: those from which it takes workflows, by default all of the store; what is given as a
+    `Queue`, here or to its workflows, is declared. `concurrency`: how many it holds in memory. `step_threads`: how many
+    plain steps run at once. `lease`: after how long of silence others may take its work over. `guards`: what happens
+    when workflow code reads a clock, chance, a file or the environment directly.
     `codec`, `durability`: see `Client`. `host` is for simulations.
     """
 
@@ -70,7 +71,7 @@ class Engine(Client):
         url: str | Store,
         /,
         *,
-        workflows: Iterable[AnyWorkflow[..., Any]] | None = None,
+        workflows: Iterable[Definition[..., Any]] | None = None,
         queues: Iterable[Queue | str] | None = None,
         concurrency: int = 1000,
         step_threads: int = 64,
@@ -84,7 +85,7 @@ class Engine(Client):
         super().__init__(url, codec=codec, durability=durability, host=host)
         if guards not in ("off", "warn", "raise"):
             raise UsageError(f"guards must be 'off', 'warn' or 'raise', got {guards!r}")
-        if isinstance(workflows, AnyWorkflow):  # pyright: ignore[reportUnnecessaryIsInstance] - users without a checker
+        if isinstance(workflows, Definition):  # pyright: ignore[reportUnnecessaryIsInstance] - users without a checker
             raise UsageError(f"workflows= takes a list of workflows, got {workflows!r}; write [{workflows.name}]")
         if isinstance(queues, Queue | str):
             raise UsageError(f"queues= takes a list of queues, got {queues!r}; write [{queues!r}]")
@@ -242,12 +243,16 @@ class Engine(Client):
         yield from (queue for queue in [*of_workflows, *(self._queues or ())] if isinstance(queue, Queue))
 
     def _known(self) -> Mapping[str, AnyWorkflow[..., Any]]:
-        return runnable(registered_workflows() if self._workflows is None else self._workflows)
+        if self._workflows is not None:
+            return runnable(self._workflows)
+        return WithSteps(runnable(registered_workflows()))
 
 
-def _checked(one: AnyWorkflow[..., Any]) -> AnyWorkflow[..., Any]:
+def _checked(one: Definition[..., Any]) -> AnyWorkflow[..., Any]:
     # Users without a type checker give anything.
     definition: Definition[..., Any] = unwrapped(one)
+    if isinstance(definition, AnyStep):
+        return alone(definition)
     if not isinstance(definition, AnyWorkflow):
         raise UsageError(f"workflows= takes workflows, got {one!r}; decorate the function with @workflow")
     if not definition.is_here:

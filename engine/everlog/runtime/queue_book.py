@@ -44,6 +44,15 @@ class QueueBook:
         if isinstance(self._store, SupportsQueues):
             self._to_declare[queue.name] = queue.limits
 
+    def need(self, queue: Queue) -> None:
+        """Have a queue declared at the next look, if it is not as it is declared here."""
+        if self._declared.get(queue.name) != queue.limits or queue.name not in self.rows:
+            self.declare_later(queue)
+
+    def expects(self, name: str) -> bool:
+        """Tell whether a queue was there when that was last looked for, or will be declared; from any thread."""
+        return name in self.rows or name in self._to_declare
+
     def others_wrote(self) -> None:
         """Take note that what is known may be old."""
         self._is_old = isinstance(self._store, SupportsQueues)

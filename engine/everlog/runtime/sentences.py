@@ -17,6 +17,13 @@ def not_delivered(to: str, reason: str, *, control: bool = False) -> str:
     return f"workflow {to!r} has ended; nobody will read the message"
 
 
+def not_posted(to: str, reason: str) -> str:
+    """Say why nobody outside can send to a workflow."""
+    if reason == "unknown":
+        return f"there is no workflow {to!r} in this store; start it first"
+    return f"workflow {to!r} has ended; nobody will read the message"
+
+
 def poisoned(head: Head, history: Iterable[tuple[int, int, AnyEvent]]) -> str:
     steps = ", ".join(repr(one.operation) for one in fold(history).open.values() if one.kind == "step") or "no step"
     return (

@@ -17,10 +17,13 @@ A backend adopts it in ten lines:
 
 `ValuesConformance`, `StreamsConformance`, `WaitsConformance`, `FindingConformance`, `QueuesConformance` and
 `SchedulesConformance` are adopted in the same way, by stores that keep values, streams, attributes and schedules, list
-waits, and that have queues.
+waits, and that have queues; and `OutboxConformance`, with one more fixture, by those that take part in transactions.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -35,6 +38,7 @@ pytest.register_assert_rewrite(
     "everlog.testing.contract_continuing",
     "everlog.testing.contract_finding",
     "everlog.testing.contract_messages",
+    "everlog.testing.contract_outbox",
     "everlog.testing.contract_outside",
     "everlog.testing.contract_places",
     "everlog.testing.contract_schedules",
@@ -51,6 +55,7 @@ from everlog.testing.contract_commits import CommitContract  # noqa: E402 - see 
 from everlog.testing.contract_continuing import ContinuingContract  # noqa: E402 - see above
 from everlog.testing.contract_finding import FindingContract  # noqa: E402 - see above
 from everlog.testing.contract_messages import MessageContract  # noqa: E402 - see above
+from everlog.testing.contract_outbox import OutboxContract  # noqa: E402 - see above
 from everlog.testing.contract_outside import DeletionConformance as DeletionConformance  # noqa: E402 - see above
 from everlog.testing.contract_outside import OutsideContract  # noqa: E402 - see above
 from everlog.testing.contract_places import PlaceContract  # noqa: E402 - see above
@@ -116,6 +121,15 @@ class StreamsConformance(_Conformance, StreamContract):
 
 class QueuesConformance(_Conformance, PlaceContract, AdmissionContract):
     """What a store promises that has queues: `SupportsQueues`."""
+
+
+class OutboxConformance(_Conformance, OutboxContract):
+    """What a store promises that writes within transactions of the user's: `SupportsOutbox`."""
+
+    @pytest.fixture
+    def connect(self, store: Store) -> Callable[[], Any]:
+        """Give what makes a new blocking connection of the user's, on which a transaction is open. A subclass must."""
+        raise NotImplementedError("give a fixture `connect` that makes a connection, and begins a transaction on it")
 
 
 class SchedulesConformance(_Conformance, ScheduleContract):
