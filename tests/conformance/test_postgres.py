@@ -7,6 +7,7 @@ import pytest
 from everlog.testing import (
     DeletionConformance,
     FindingConformance,
+    ForksConformance,
     QueuesConformance,
     SchedulesConformance,
     StoreConformance,
@@ -27,6 +28,7 @@ class OnPostgres(
     StreamsConformance,
     WaitsConformance,
     FindingConformance,
+    ForksConformance,
     DeletionConformance,
     SchedulesConformance,
 ):
