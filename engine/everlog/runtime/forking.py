@@ -171,6 +171,8 @@ class Plan:
         self._rows: list[Stored] = []
         """What was read of the history from `_first` on."""
         self._first = head.first_seq
+        self._rest: tuple[int, list[Stored]] | None = None
+        """What was read of the history after the cut, and what that was."""
         self._until = self._cut()
         if self._until < self._first:
             before = self._typed(events.WorkflowContinued, until=self._until)
@@ -267,9 +269,15 @@ class Plan:
         last = self._stored(self._store.read(workflow_id, after=self._until - 1, limit=1))
         return rows if rows and rows[-1][0] == self._until else [*rows, *last]
 
+    def _later(self) -> list[Stored]:
+        """Give the rows after the cut that say something of what is before, or what the fork has beside its log."""
+        if self._rest is None or self._rest[0] != self._until:
+            kinds = (WorkflowForked, events.MessageReceived, events.ItemsEmitted, events.StreamClosed)
+            self._rest = (self._until, self._typed(*kinds, after=self._until))
+        return self._rest[1]
+
     def _void_before(self) -> list[int]:
-        later = [event for _, _, event in self._typed(WorkflowForked, after=self._until)]
-        forks = [event for event in later if isinstance(event, WorkflowForked)]
+        forks = [event for _, _, event in self._later() if isinstance(event, WorkflowForked)]
         return forking.void_before(forks, self._first, self._until)
 
     def _lived(self) -> list[Stored]:
@@ -423,10 +431,10 @@ class Plan:
         if self._wanted.messages == "drop":
             return [], tuple(told)
         found: dict[tuple[str, int], InboxRow] = {}
-        for _, _, event in self._typed(events.MessageReceived, after=self._until):
-            assert isinstance(event, events.MessageReceived)
-            topic = asks.answered_again(event.operation) if event.just_this else event.topic
-            found.setdefault(_name(event), _lying(event, topic))
+        for _, _, event in self._later():
+            if isinstance(event, events.MessageReceived):
+                topic = asks.answered_again(event.operation) if event.just_this else event.topic
+                found.setdefault(_name(event), _lying(event, topic))
         if isinstance(self._store, SupportsInboxes):
             for row in self._store.inbox(self._head.workflow_id):
                 if not row.control:
@@ -461,9 +469,9 @@ class Plan:
         if not isinstance(self._store, SupportsStreams):
             return []
         bounds: dict[str, int] = {}
-        for _, _, event in self._typed(events.ItemsEmitted, events.StreamClosed, after=self._until):
-            assert isinstance(event, events.ItemsEmitted | events.StreamClosed)
-            bounds[event.stream] = min(event.offset, bounds.get(event.stream, event.offset))
+        for _, _, event in self._later():
+            if isinstance(event, events.ItemsEmitted | events.StreamClosed):
+                bounds[event.stream] = min(event.offset, bounds.get(event.stream, event.offset))
         return sorted(bounds.items())
 
 
