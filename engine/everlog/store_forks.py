@@ -20,8 +20,8 @@ from everlog.errors import InternalError
 class Fork(Struct, frozen=True, gc=False, kw_only=True):
     """A workflow to be created with the rows of `source` up to the seq `until`, save those that are in its own events.
 
-    The events of `new`, in order of their seqs, are its own: some take the place of rows of the source, the first always
-    does, and the others follow `until` densely. It is unheld. Claims give its history from `first_seq` on.
+    The events of `new`, in order of their seqs, are its own: some take the place of rows of the source, the first of
+    all always does, and the others follow `until` densely. It is unheld. Claims give its history from `first_seq` on.
 
     `inbox` are messages that lie in its inbox from the beginning, in this order, with the time at which they arrived
     elsewhere; `row` and `destination` of them are of no use. `values` are its values; a store that is no
@@ -69,7 +69,12 @@ def check_fork(fork: Fork) -> None:
     """Refuse, before anything is written, a fork that no engine may make: with a gap, held, or of itself."""
     new, seqs = fork.new, [event.seq for event in fork.new.events]
     own = [seq for seq in seqs if seq > fork.until]
-    if seqs != sorted(set(seqs)) or seqs[:1] != [1] or own != [*range(fork.until + 1, fork.until + 1 + len(own))] or not own:
+    if (
+        seqs != sorted(set(seqs))
+        or seqs[:1] != [1]
+        or own != [*range(fork.until + 1, fork.until + 1 + len(own))]
+        or not own
+    ):
         raise InternalError(
             f"fork {new.workflow_id!r} would have a gap: it has the rows up to seq {fork.until}, and its own are {seqs}"
         )
@@ -77,8 +82,8 @@ def check_fork(fork: Fork) -> None:
         raise InternalError(f"fork {new.workflow_id!r} would begin at seq {fork.first_seq}, and ends at {seqs[-1]}")
     if new.token is not None or fork.source == new.workflow_id or (new.place is None) != (new.state != "enqueued"):
         raise InternalError(
-            f"fork {new.workflow_id!r} of {fork.source!r} is created in the state {new.state!r}; it is another workflow,"
-            " unheld, and enqueued where it has a place"
+            f"fork {new.workflow_id!r} of {fork.source!r} is created in the state {new.state!r}; it is another"
+            " workflow, unheld, and enqueued where it has a place"
         )
     ids = [new.workflow_id, *(one.workflow_id for one in fork.creates)]
     if len(set(ids)) < len(ids):

@@ -1,8 +1,8 @@
 """Forks: what of `everlog.store_forks` is done on the tables. How workflows are created is not known here.
 
-It is one transaction of several statements, the first of which creates the head: who comes second with the same id waits
-for its end, and is told that the workflow is there. The source is not locked; one that is deleted meanwhile is noticed by
-the number of rows that came.
+It is one transaction of several statements, of which an early one creates the head: who comes second with the same id
+waits for its end, and is told that the workflow is there. The source is not locked; one that is deleted meanwhile is
+noticed by the number of rows that came.
 """
 
 from __future__ import annotations
@@ -104,7 +104,8 @@ class ForkTable:
         ((count, size),) = ask(*questions)[-1]
         if count != last:
             raise StoreUnavailable(
-                f"{self._connection.name}: workflow {fork.source!r} was deleted while it was copied; nothing was written"
+                f"{self._connection.name}: workflow {fork.source!r} was deleted while it was copied; nothing was"
+                " written"
             )
         ask(Question(sql.begin_fork, {**about, "seq": last, "size": size}))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from msgspec import Raw
+from msgspec import Raw, field
 
 from everlog.core.attributes import AttributeValue
 from everlog.core.event_forks import WorkflowForked as WorkflowForked
@@ -46,7 +46,7 @@ class WorkflowCreated(Event, frozen=True, gc=False, kw_only=True, tag="workflow_
     """The time for which a schedule planned it."""
     tick_offset: int = 0
     """By how many seconds the schedule's local time was ahead of UTC then."""
-    attributes: dict[str, AttributeValue] = {}
+    attributes: dict[str, AttributeValue] = field(default_factory=dict)
     """What is said of it to find it by, in normal form."""
     forked_from: str | None = None  # the workflow that it is a fork of
 

@@ -1,16 +1,16 @@
 """Forking: what a fork has of another workflow's history, and what of that is replaced. It reads and writes nothing.
 
 The rows of the source up to the *cut* are those of the fork, and after them comes `workflow_forked`. An end is never
-kept, nor what comes with it: a fork goes on. What was open at the cut is open anew, as after a rewinding. Where a row was
-given another outcome, what followed from that does not fit any more: `everlog.replay.trying` finds those rows, and they
-are void.
+kept, nor what comes with it: a fork goes on. What was open at the cut is open anew, as after a rewinding. Where a row
+was given another outcome, what followed from that does not fit any more: `everlog.replay.trying` finds those rows, and
+they are void.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from difflib import get_close_matches
-from typing import Final
+from typing import Final, cast
 
 from msgspec import Raw, Struct, structs
 
@@ -47,9 +47,6 @@ NOTED: Final[tuple[str, ...]] = tuple(tag for kind, tag in TAGS.items() if kind 
 
 Outcome = events.StepCompleted | events.StepFailed | events.ChildEnded | events.MessageReceived
 """What can be replaced, besides the input."""
-
-Encode = Callable[[object, object], bytes]
-"""Encodes a value that is given, by the type that is declared for it."""
 
 
 class Replacement(Struct, frozen=True):
@@ -162,8 +159,8 @@ def chosen(
             row = outcome_named(rows, wanted, workflow_id)
         if not isinstance(row[2], Outcome):
             raise UsageError(
-                f"event {row[0]} of workflow {workflow_id!r}, {TAGS[type(row[2])]}, cannot be replaced: results of steps and"
-                f" of children can be, messages that were received, and {INPUT!r}"
+                f"event {row[0]} of workflow {workflow_id!r} is of the type {TAGS[type(row[2])]}, and cannot be"
+                f" replaced: results of steps and of children can be, messages that were received, and {INPUT!r}"
             )
         found[row[0]] = Replacement(value)
     return found, given
@@ -213,16 +210,17 @@ def _another_message(event: events.MessageReceived, value: object, codec: Codec)
     return structs.replace(event, message=Raw(payload))
 
 
-def plain_input(payload: bytes, changes: object, codec: Codec, workflow_id: str) -> bytes:
-    """Give an input with other arguments by name, where the types of the code are not known."""
-    given = codec.decode(payload, ANY, what=f"input of workflow {workflow_id!r}")
-    return codec.encode({**_arguments(given), **_arguments(changes)}, ANY, what=f"input of workflow {workflow_id!r}")
-
-
-def _arguments(value: object) -> dict[str, object]:
+def arguments_of(value: object) -> dict[str, object]:
+    """Give the arguments by name that another input is said with; `UsageError` where it is said otherwise."""
     if not isinstance(value, Mapping):
-        raise UsageError(f"another input is a mapping of parameters to their arguments, got {value!r}")
-    return {str(name): argument for name, argument in value.items()}
+        raise UsageError(f"another input is said by arguments and their names, such as {{'n': 1}}, got {value!r}")
+    return {str(name): argument for name, argument in cast("Mapping[object, object]", value).items()}
+
+
+def plain_input(payload: bytes, changes: Mapping[str, object], codec: Codec, what: str) -> bytes:
+    """Give an input with other arguments, where the types of the code are not known."""
+    given = arguments_of(codec.decode(payload, ANY, what=what))
+    return codec.encode({**given, **changes}, ANY, what=what)
 
 
 def own_creation(event: events.WorkflowCreated, source: str) -> events.WorkflowCreated:
@@ -241,17 +239,12 @@ def with_input(event: AnyEvent, payload: bytes) -> AnyEvent:
 def is_kept(topic: str, until: int) -> bool:
     """Tell whether a message on a topic, received after the cut or unread, can be received by a fork.
 
-    Ends of children are not its own. An answer is where the ask is; of one that follows the cut the number says nothing.
+    Ends of children are not its own. An answer is where the ask is: of one after the cut the number says nothing.
     """
     if topic.startswith(asks.REPLY):
         number = topic.removeprefix(asks.REPLY)
         return number.isdigit() and int(number) <= until
     return topic != CHILD_ENDED
-
-
-def void_before(forks: Iterable[events.WorkflowForked], first: int, until: int) -> list[int]:
-    """Give the seqs of a stretch that do not count, as rows which follow it say: it was a fork's."""
-    return sorted({seq for event in forks for seq in event.void if first <= seq <= until})
 
 
 def lived(history: Sequence[Stored]) -> list[Stored]:

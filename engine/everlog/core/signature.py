@@ -163,7 +163,9 @@ class Signature:
         names = [one.name for one in self._parameters if one.name not in self.unrecorded]
         unknown = [name for name in changes if name not in names]
         if unknown:
-            raise UsageError(f"{what} has no parameter {unknown[0]!r}; {self._name}() takes {', '.join(names) or 'none'}")
+            raise UsageError(
+                f"{what} has no parameter {unknown[0]!r}; {self._name}() takes {', '.join(names) or 'none'}"
+            )
         given: Any = codec.decode(payload, self._shape, what=what)
         changed = codec.encode({**given, **changes}, self._shape, what=what)
         self.decode(codec, changed, what=what)

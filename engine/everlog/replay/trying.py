@@ -1,9 +1,9 @@
 """Trying: which rows of a history still fit its code where some of them hold something else. Nothing of it is written.
 
-The code is run against the history, as in a replay. A row that does not fit, and all that belongs to the same operation,
-is left out, and the code goes on with the next: so what does not depend on what was changed keeps its outcome, and what
-does runs again. An operation keeps its outcome only where it was asked for by the time that the row has in the history,
-with the same input.
+The code is run against the history, as in a replay. A row that does not fit is left out, with all that belongs to the
+same operation, and the code goes on with the next: so what does not depend on what was changed keeps its outcome, and
+what does runs again. An operation keeps its outcome only where it was asked for, with the same input, by the place that
+the row has in the history.
 """
 
 from __future__ import annotations

@@ -203,12 +203,12 @@ class Handle(Generic[T_co]):
         and of `"input"` other arguments by name. What followed from what is replaced is done again, and what did not
         depend on it is kept; where the code is not known here, all that follows is done again.
 
-        `messages="drop"`: the fork has none of those that were received later or are unread. `children="keep"`: it waits
-        for the children that are open there, instead of starting its own. The same `id` with the same arguments is
-        the same fork, otherwise `IdInUse`. Raises `UsageError` for what is not there, or cannot be replaced.
+        `messages="drop"`: the fork has none of those that were received later or are unread. `children="keep"`: it
+        waits for the children that are open there, instead of starting its own. The same `id` with the same arguments
+        is the same fork, otherwise `IdInUse`. Raises `UsageError` for what is not there, or cannot be replaced.
         """
         made = await fork(
-            self._client, self._id, at=at, replace=replace, messages=messages, children=children, id=id
+            self._client, self._id, at=at, replace=replace, messages=messages, children=children, workflow_id=id
         )
         return Handle(self._client, made, self._result_type)
 

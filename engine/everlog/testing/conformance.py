@@ -16,8 +16,8 @@ A backend adopts it in ten lines:
             another.close()
 
 `ValuesConformance`, `StreamsConformance`, `WaitsConformance`, `FindingConformance`, `QueuesConformance`,
-`SchedulesConformance` and `ForksConformance` are adopted in the same way, by stores that keep values, streams, attributes
-and schedules, list waits, have queues, and copy histories.
+`SchedulesConformance` and `ForksConformance` are adopted in the same way, by stores that keep values, streams,
+attributes and schedules, list waits, have queues, and copy histories.
 """
 
 from __future__ import annotations

@@ -36,7 +36,6 @@ from everlog.testing.making import (
     admit,
     claim,
     commit,
-    create,
     declare,
     ended,
     event,
@@ -232,9 +231,7 @@ class ForkContract:
                     payload=b"[1,2]",
                 )
             )
-        written = Commit(
-            workflow_id="order", token=token, seq=1, state="running", events=events(2, 2), items=rows
-        )
+        written = Commit(workflow_id="order", token=token, seq=1, state="running", events=events(2, 2), items=rows)
         assert commit(store, written) == Done()
         wanted = replace(fork_of("order", "fork", 2), streams_until=20, stream_bounds=[("b", 2), ("nothing", 1)])
         assert fork(store, wanted) == Done()
@@ -274,9 +271,7 @@ class ForkContract:
     def test_events_are_read_by_their_types(self, store: Store) -> None:
         token = held(store, "order", seq=2)
         others = [replace_type(one, "told") for one in events(3, 6)]
-        assert commit(
-            store, Commit(workflow_id="order", token=token, seq=2, state="running", events=others)
-        ) == Done()
+        assert commit(store, Commit(workflow_id="order", token=token, seq=2, state="running", events=others)) == Done()
         read = with_forks(store).read_types
         assert list(read("order", ["told"])) == others
         assert list(read("order", ["told"], after=3, until=5)) == others[1:3]
