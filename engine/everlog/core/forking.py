@@ -123,7 +123,7 @@ def _names_of(operation: str, event: AnyEvent) -> set[str]:
     names = {operation.partition("@")[2]}
     match event:
         case events.StepCompleted() | events.StepFailed():
-            names.add(event.step)
+            names |= {event.step, event.step.rpartition(".")[2]}
         case events.MessageReceived() | events.WaitExpired():
             names.add(asks.spoken_topic(event.topic))
         case events.ChildStarted() | events.ChildEnded():

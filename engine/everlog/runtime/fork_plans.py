@@ -127,7 +127,7 @@ class ForkPlan:
         if later or (wanted.at is not None and source.until > first):
             raise UsageError(
                 f"what follows event {first} of workflow {wanted.source!r} may depend on what is replaced there, and"
-                f" its code, which could tell, is not known here: cut it at={first}, replace nothing after that, or fork"
+                f" its code, which could tell, is not known here: cut it at={first}, replace nothing later, or fork"
                 " it in a program that has the code"
             )
         source.cut_at(first)
