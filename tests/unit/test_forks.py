@@ -49,10 +49,7 @@ async def fan_out(questions: list[str]) -> list[int]:
 
 @workflow
 async def conversation(rounds: int) -> list[str]:
-    heard: list[str] = []
-    for _ in range(rounds):
-        heard.append(await everlog.recv("talk", type=str))
-    return heard
+    return [await everlog.recv("talk", type=str) for _ in range(rounds)]
 
 
 async def rows_of(handle: Handle[Any]) -> list[Any]:

@@ -99,16 +99,7 @@ def _run(chosen: argparse.Namespace) -> int:
         case "diff":
             diff_workflows(chosen.left, chosen.right, chosen.db, as_json=chosen.json)
         case "fork":
-            order = ForkOrder(
-                workflow_id=chosen.id,
-                at=chosen.at,
-                replace=chosen.replace,
-                id=chosen.new_id,
-                messages=chosen.messages,
-                children=chosen.children,
-                modules=chosen.modules,
-            )
-            fork_workflow(order, chosen.db)
+            _fork(chosen)
         case "schedules":
             list_schedules(chosen.db or chosen.url, as_json=chosen.json)
         case "show":
@@ -116,6 +107,19 @@ def _run(chosen: argparse.Namespace) -> int:
         case _:
             print_log(chosen.id, chosen.db, as_json=chosen.json)
     return 0
+
+
+def _fork(chosen: argparse.Namespace) -> None:
+    order = ForkOrder(
+        workflow_id=chosen.id,
+        at=chosen.at,
+        replace=chosen.replace,
+        id=chosen.new_id,
+        messages=chosen.messages,
+        children=chosen.children,
+        modules=chosen.modules,
+    )
+    fork_workflow(order, chosen.db)
 
 
 def _list(chosen: argparse.Namespace, filters: Mapping[str, Any]) -> None:
