@@ -241,7 +241,7 @@ def projections_fit(store: Store, workflow_id: str) -> None:
     assert (head.name, head.created_at, head.ended_at) == (folded.name, folded.created_at, folded.ended_at)
     assert head.first_seq == (folded.continued_seq or 1)
     if isinstance(store, SupportsFinding):
-        assert store.attributes([workflow_id]) == [kept(folded.attributes, folded.parent)]
+        assert store.attributes([workflow_id]) == [kept(folded.attributes, folded.parent, folded.forked_from)]
     assert (head.state in ENDED) == (folded.status in ENDED)
     if head.state in ENDED:
         assert folded.requests == {}, "what was asked and not answered is refused at the end"

@@ -16,6 +16,7 @@ from everlog import store
 from everlog.core.attributes import changed
 from everlog.core.finding import counts_of, fits, page_of
 from everlog.errors import NotFound, StoreUnavailable
+from everlog.memory_forks import MemoryForks
 from everlog.memory_queues import MemoryQueues
 from everlog.memory_schedules import MemorySchedules
 from everlog.memory_workflows import Workflow, given, is_asked_for, runnable_since, waits_of
@@ -26,7 +27,7 @@ def open_store(url: str, *, clock: Callable[[], int] | None = None, **options: o
     return MemoryStore(clock)
 
 
-class MemoryStore(MemorySchedules):
+class MemoryStore(MemorySchedules, MemoryForks):
     """A store in this process's memory. Several engines may share one; it is gone with the process.
 
     `clock` gives microseconds since 1970-01-01 UTC; without one it is the system's.

@@ -13,6 +13,7 @@ from everlog.testing import (
     Crash,
     FaultyStore,
     FindingConformance,
+    ForksConformance,
     QueuesConformance,
     SchedulesConformance,
     StoreConformance,
@@ -44,6 +45,7 @@ class TestWithoutFaults(
     StreamsConformance,
     WaitsConformance,
     FindingConformance,
+    ForksConformance,
     QueuesConformance,
     SchedulesConformance,
 ):

@@ -9,6 +9,7 @@ import pytest
 from everlog.testing import (
     DeletionConformance,
     FindingConformance,
+    ForksConformance,
     OutboxConformance,
     QueuesConformance,
     SchedulesConformance,
@@ -30,6 +31,7 @@ class OnPostgres(
     StreamsConformance,
     WaitsConformance,
     FindingConformance,
+    ForksConformance,
     DeletionConformance,
     SchedulesConformance,
 ):

@@ -9,6 +9,7 @@ import pytest
 from everlog.testing import (
     DeletionConformance,
     FindingConformance,
+    ForksConformance,
     OutboxConformance,
     QueuesConformance,
     SchedulesConformance,
@@ -26,6 +27,7 @@ class TestSqliteFile(
     StreamsConformance,
     WaitsConformance,
     FindingConformance,
+    ForksConformance,
     QueuesConformance,
     DeletionConformance,
     SchedulesConformance,
@@ -59,6 +61,7 @@ class TestSqliteInMemory(
     StreamsConformance,
     WaitsConformance,
     FindingConformance,
+    ForksConformance,
     QueuesConformance,
     SchedulesConformance,
 ):

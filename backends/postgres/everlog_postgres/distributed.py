@@ -73,9 +73,9 @@ class Distributed:
         ids = [commit.workflow_id for segment in split for commit in segment.commits]
         return self._past_locks(self._connection, lambda _: ids, write_all)
 
-    def write_within(self, ask: Ask, segment: Segment, now: int) -> None:
-        """Write a segment that only creates, within the transaction of whoever asks."""
-        SegmentWriter(self._sql, self._apart, ask, now=now).write(segment, ())
+    def write_within(self, ask: Ask, segment: Segment, now: int) -> Rows:
+        """Write a segment that only creates, within the transaction of whoever asks; give what `commit_batch` would."""
+        return SegmentWriter(self._sql, self._apart, ask, now=now).write(segment, ())
 
     def claim(self, request: ClaimRequest, names: object, now: int, of_each: int) -> Rows:
         """Take runnable workflows and give their heads, longest runnable first. It may have taken some when it raises.

@@ -136,6 +136,22 @@ class QueueStatements:
         self.free_slots: Final = load_here("free_slots")
 
 
+class ForkStatements:
+    """The statements of forks."""
+
+    def __init__(self, schema: str) -> None:
+        def load_here(name: str) -> bytes:
+            return in_schema(load(name), schema).encode()
+
+        self.copy_events: Final = load_here("copy_events")
+        self.copy_streams: Final = load_here("copy_streams")
+        self.fill_inbox: Final = load_here("fill_inbox")
+        self.set_values: Final = load_here("distributed/set_values")
+        self.measure_fork: Final = load_here("measure_fork")
+        self.begin_fork: Final = load_here("begin_fork")
+        self.read_types: Final = load_here("read_types")
+
+
 class Statements:
     """All statements, for one schema."""
 
@@ -195,3 +211,4 @@ class Statements:
         self.find_outcomes: Final = load_here("find_outcomes")
         self.server_time: Final = load_here("server_time")
         self.queues: Final = QueueStatements(schema)
+        self.forks: Final = ForkStatements(schema)

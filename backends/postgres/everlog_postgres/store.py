@@ -53,6 +53,7 @@ from everlog_postgres.commits import Commits, Written
 from everlog_postgres.connection import Connection, Durability, Question, Rows
 from everlog_postgres.deduplicating import in_order
 from everlog_postgres.distributed import Distributed
+from everlog_postgres.forks import ForkTable
 from everlog_postgres.listings import Listings
 from everlog_postgres.migrations import distribute, migrate
 from everlog_postgres.outbox import Home, OpenTransaction, driver_of
@@ -83,7 +84,7 @@ def open_store(
     return PostgresStore(target, durability=durability, create=create)
 
 
-class PostgresStore(Readable, ScheduleTable):
+class PostgresStore(Readable, ScheduleTable, ForkTable):
     """A store in one schema of one database. Any number of processes may open the same."""
 
     def __init__(

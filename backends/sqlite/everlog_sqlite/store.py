@@ -52,6 +52,7 @@ from everlog_sqlite.admissions import Admissions
 from everlog_sqlite.changes import Changes
 from everlog_sqlite.checkpoints import Checkpoints
 from everlog_sqlite.connection import Connection, Durability
+from everlog_sqlite.forks import ForkTable
 from everlog_sqlite.liveness import WorkerLocks
 from everlog_sqlite.migrations import migrate
 from everlog_sqlite.outbox import OpenTransaction, open_transaction
@@ -81,7 +82,7 @@ def open_store(
     return SqliteStore(path_of(url), durability=durability, clock=clock, create=create)
 
 
-class SqliteStore(ScheduleTable):
+class SqliteStore(ScheduleTable, ForkTable):
     """A store in one SQLite file; `path` None is one in memory, for tests. Several processes may open the same file."""
 
     def __init__(

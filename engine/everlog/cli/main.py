@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
+from everlog.cli.diff import diff_workflows
+from everlog.cli.forks import ForkOrder, fork_workflow
 from everlog.cli.listing import asked, count_workflows, list_workflows
 from everlog.cli.log import print_log
 from everlog.cli.migrate import migrate
@@ -84,6 +86,7 @@ def _run(chosen: argparse.Namespace) -> int:
                 "name": chosen.name,
                 "id_prefix": chosen.id_prefix,
                 "parent": chosen.parent,
+                "forked_from": chosen.forked_from,
                 "created_after": chosen.created_after,
                 "created_before": chosen.created_before,
                 "ended_after": chosen.ended_after,
@@ -93,6 +96,10 @@ def _run(chosen: argparse.Namespace) -> int:
             _list(chosen, filters)
         case "migrate":
             migrate(chosen.db or chosen.url, citus=chosen.citus)
+        case "diff":
+            diff_workflows(chosen.left, chosen.right, chosen.db, as_json=chosen.json)
+        case "fork":
+            _fork(chosen)
         case "schedules":
             list_schedules(chosen.db or chosen.url, as_json=chosen.json)
         case "show":
@@ -100,6 +107,19 @@ def _run(chosen: argparse.Namespace) -> int:
         case _:
             print_log(chosen.id, chosen.db, as_json=chosen.json)
     return 0
+
+
+def _fork(chosen: argparse.Namespace) -> None:
+    order = ForkOrder(
+        workflow_id=chosen.id,
+        at=chosen.at,
+        replace=chosen.replace,
+        id=chosen.new_id,
+        messages=chosen.messages,
+        children=chosen.children,
+        modules=chosen.modules,
+    )
+    fork_workflow(order, chosen.db)
 
 
 def _list(chosen: argparse.Namespace, filters: Mapping[str, Any]) -> None:
@@ -124,6 +144,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_ls(commands)
     _add_show(commands)
     _add_log(commands)
+    _add_fork(commands)
+    _add_diff(commands)
     _add_schedules(commands)
     _add_migrate(commands)
     return parser
@@ -164,6 +186,7 @@ def _add_ls(commands: Commands) -> None:
         help="only those with this attribute; of one name that is given twice, those with either value",
     )
     ls.add_argument("--parent", metavar="ID", help="only those that this workflow started")
+    ls.add_argument("--forked-from", metavar="ID", help="only forks of this workflow")
     ls.add_argument("--id-prefix", metavar="TEXT", help="only those whose ids begin so")
     for event in ("created", "ended"):
         for side in ("after", "before"):
@@ -191,6 +214,59 @@ def _add_log(commands: Commands) -> None:
     log.add_argument("id", help="the id of the workflow")
     log.add_argument("--db", help=f"the database: {_PLACE}")
     log.add_argument("--json", action="store_true", help="one JSON object per line, complete")
+
+
+def _add_fork(commands: Commands) -> None:
+    text = (
+        "Make a new workflow of the first part of another's history, with other outcomes where asked; the other is not"
+        " changed. An engine that knows the code runs it. For example: everlog fork order-42 --replace"
+        " 'charge=\"payment-7\"' --id order-42-again"
+    )
+    fork = commands.add_parser("fork", help="make a workflow of the first part of another", description=text)
+    fork.add_argument("id", help="the id of the workflow whose history it begins with")
+    fork.add_argument(
+        "--at", metavar="SEQ|KEY", help="the last event that it has, or the operation before whose outcome it is cut"
+    )
+    fork.add_argument(
+        "--replace",
+        action="append",
+        default=[],
+        metavar="KEY=JSON",
+        help="another outcome of an operation, or of the event of this seq; input={...} for other arguments",
+    )
+    fork.add_argument("--id", dest="new_id", metavar="NEW", help="the id of the fork (default: a new one)")
+    fork.add_argument(
+        "--messages", choices=("keep", "drop"), default="keep", help="those received later, or unread (default: keep)"
+    )
+    fork.add_argument(
+        "--children",
+        choices=("rerun", "keep"),
+        default="rerun",
+        help="those open there: started anew, or waited for (default: rerun)",
+    )
+    fork.add_argument(
+        "--import",
+        action="append",
+        default=[],
+        dest="modules",
+        metavar="MODULE",
+        help="import the code first, so that what does not depend on a replacement is kept; without it nothing after"
+        " the replaced event is",
+    )
+    fork.add_argument("--db", help=f"the database: {_PLACE}")
+
+
+def _add_diff(commands: Commands) -> None:
+    text = (
+        "Show two histories side by side, with the first difference marked: ~ both have it, with other content; < and >"
+        " one has it; (7) it does not count any more. Times and workers are not compared. For example: everlog diff"
+        " order-42 order-42-again"
+    )
+    diff = commands.add_parser("diff", help="show two histories side by side", description=text)
+    diff.add_argument("left", metavar="ID", help="the id of a workflow")
+    diff.add_argument("right", metavar="OTHER", help="the id of another")
+    diff.add_argument("--db", help=f"the database: {_PLACE}")
+    diff.add_argument("--json", action="store_true", help="one JSON object per line, complete")
 
 
 def _add_schedules(commands: Commands) -> None:

@@ -64,6 +64,8 @@ def _heading(head: Head, folded: WorkflowState, workers: Sequence[WorkerRow], no
     ]
     if folded.parent is not None:
         lines += paragraph("parent", folded.parent)
+    if folded.forked_from is not None:
+        lines += paragraph("fork of", folded.forked_from)
     if folded.attributes:
         lines += paragraph("attribute", msgspec.json.encode(folded.attributes).decode())
     if head.worker is not None:

@@ -106,6 +106,8 @@ def _what(event: AnyEvent) -> str:  # long: a case for each event
             return "attributes changed"
         case events.WorkflowRewound():
             return "retried"
+        case events.WorkflowForked():
+            return "forked"
         case events.WorkflowContinued():
             return "continued"
         case events.WorkflowCreated():
@@ -175,6 +177,8 @@ def _outcome(event: AnyEvent) -> str:  # long: a case for each event
             return msgspec.json.encode(event.attributes).decode()
         case events.WorkflowRewound():
             return f"goes on from seq {event.to}; what is between does not count"
+        case events.WorkflowForked():
+            return f"from {event.source}, whose events are those up to seq {event.at}"
         case events.WorkflowContinued():
             return f"as {event.created.name} {_text(event.created.input)}"
         case events.WorkflowCreated() | events.InputReplaced():

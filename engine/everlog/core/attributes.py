@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 from msgspec import MsgspecError, json
 
@@ -28,6 +28,8 @@ GivenAttributes = Mapping[str, Scalar | Sequence[Scalar] | None]
 NO_ATTRIBUTES: Final[Mapping[str, AttributeValue]] = {}  # a plain dict: stores encode what they are given
 PARENT: Final = f"{RESERVED}parent"
 """The name under which stores are told who started a child."""
+SOURCE: Final = f"{RESERVED}forked from"
+"""The name under which stores are told of what a workflow is a fork."""
 
 MOST: Final = 100
 """So many values may be given at once."""
@@ -56,16 +58,27 @@ def changed(before: Attributes, change: AttributeChange) -> dict[str, AttributeV
     return {name: value for name, value in sorted(after.items()) if value is not None}
 
 
-def kept(attributes: Attributes, parent: str | None) -> Attributes:
-    """Give what a store is told of a workflow: its attributes, and who started it."""
-    return attributes if parent is None else {**attributes, PARENT: parent}
+class Kept(NamedTuple):
+    """What a store is told of a workflow, taken apart: its attributes, who started it, and of what it is a fork."""
+
+    attributes: dict[str, AttributeValue]
+    parent: str | None
+    forked_from: str | None
 
 
-def taken_apart(kept: Attributes) -> tuple[dict[str, AttributeValue], str | None]:
-    """Give the attributes of a workflow, and who started it, of what a store was told."""
-    parent = kept.get(PARENT)
-    attributes = {name: value for name, value in kept.items() if name != PARENT}
-    return attributes, parent if isinstance(parent, str) else None
+def kept(attributes: Attributes, parent: str | None, forked_from: str | None = None) -> Attributes:
+    """Give what a store is told of a workflow: its attributes, who started it, and of what it is a fork."""
+    if parent is None and forked_from is None:
+        return attributes
+    own = {PARENT: parent, SOURCE: forked_from}
+    return {**attributes, **{name: value for name, value in own.items() if value is not None}}
+
+
+def taken_apart(kept: Attributes) -> Kept:
+    """Give the parts of what a store was told."""
+    own = {name: value for name, value in kept.items() if name in (PARENT, SOURCE) and isinstance(value, str)}
+    attributes = {name: value for name, value in kept.items() if name not in (PARENT, SOURCE)}
+    return Kept(attributes, own.get(PARENT), own.get(SOURCE))
 
 
 def texts_of(value: AttributeValue) -> list[str]:

@@ -1,4 +1,4 @@
-"""What events are made of besides plain fields: small structs that some of them carry. No events themselves."""
+"""What events are made of: their base, and small structs that some of them carry. No events themselves."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ from msgspec import Raw
 
 ABSENT: Final = Raw()
 """Stands for what another row carries, or none as a whole."""
+
+
+class Event(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, tag_field="type"):
+    """Base of all events: written once, never changed."""
 
 
 class LargeInput(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):

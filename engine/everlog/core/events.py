@@ -10,19 +10,16 @@ from __future__ import annotations
 
 from typing import Final
 
-import msgspec
-from msgspec import Raw
+from msgspec import Raw, field
 
 from everlog.core.attributes import AttributeValue
+from everlog.core.event_forks import WorkflowForked as WorkflowForked
 from everlog.core.event_parts import ABSENT, CarriedChild, CarriedMessage, LargeInput, QueuePlace, WhenParentEnds
+from everlog.core.event_parts import Event as Event
 from everlog.core.failures import Failure
 
 FORMAT: Final = 1
 """The version of the scheduling rules and of the event bodies that a new history is written under."""
-
-
-class Event(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, tag_field="type"):
-    """Base of all events: written once, never changed."""
 
 
 class WorkflowCreated(Event, frozen=True, gc=False, kw_only=True, tag="workflow_created"):
@@ -49,8 +46,9 @@ class WorkflowCreated(Event, frozen=True, gc=False, kw_only=True, tag="workflow_
     """The time for which a schedule planned it."""
     tick_offset: int = 0
     """By how many seconds the schedule's local time was ahead of UTC then."""
-    attributes: dict[str, AttributeValue] = {}
+    attributes: dict[str, AttributeValue] = field(default_factory=dict)
     """What is said of it to find it by, in normal form."""
+    forked_from: str | None = None  # the workflow that it is a fork of
 
 
 class InputReplaced(Event, frozen=True, gc=False, kw_only=True, tag="input_replaced"):
@@ -466,6 +464,7 @@ AnyEvent = (
     | WorkflowResumed
     | AttributesChanged
     | WorkflowRewound
+    | WorkflowForked
     | WorkflowContinued
     | WorkflowCompleted
     | WorkflowFailed
@@ -474,8 +473,9 @@ AnyEvent = (
 
 Publication = ValueSet | ItemsEmitted | StreamClosed
 """What workflow code published: written by the commit that ends its drain, and not a fact."""
-PlacingEvent = InputReplaced | WorkflowPlaced | WorkflowRewound
+PlacingEvent = InputReplaced | WorkflowPlaced | WorkflowRewound | WorkflowForked
 """What puts a workflow into a queue after its creation, if it names a place."""
+OpeningEvent = WorkflowRewound | WorkflowForked
 ReplyEvent = RequestAnswered | RequestRefused
 StepEvent = StepStarted | StepAttemptFailed | StepCompleted | StepFailed
 

@@ -30,8 +30,18 @@ class Lived:
         """What is delivered, in order; the seqs have gaps before rows that rewound."""
         self.void: dict[int, list[Stored]] = {}
         """What each row that rewound, and is among `rows`, has made void; by its seq."""
+        self.left_out: dict[int, list[Stored]] = {}
+        """What each row that forked has made void, likewise: that is never gone back to."""
+        self.gaps_until = 0
+        """The seq of the last row that forked and made something void: before it, rows may be missing."""
         for row in history:
             event = row[2]
+            if isinstance(event, events.WorkflowForked):
+                void = set(event.void)
+                self.left_out[row[0]] = [one for one in self.rows if one[0] in void]
+                if void:
+                    self.gaps_until = row[0]
+                    self.rows = [one for one in self.rows if one[0] not in void]
             if isinstance(event, events.WorkflowRewound):
                 cut = len(self.rows)
                 while cut and self.rows[cut - 1][0] > event.to:
@@ -53,7 +63,7 @@ def folded(history: Sequence[Stored]) -> WorkflowState:
     """Give the state that a whole history makes; its children and requests are those that a replay of it has."""
     state = fold(history)
     last = since_continued(history)
-    if any(isinstance(event, events.WorkflowRewound) for _, _, event in last):
+    if any(isinstance(event, events.OpeningEvent) for _, _, event in last):
         lived = fold(Lived(last).rows)
         return msgspec.structs.replace(state, children=lived.children, requests=lived.requests)
     return state
@@ -71,13 +81,20 @@ def returned(history: Sequence[Stored]) -> list[Returned]:
     history = since_continued(history)
     begins = history[0][2] if history else None
     carried: Sequence[Returned] = begins.messages if isinstance(begins, events.WorkflowContinued) else ()
-    if not carried and not any(isinstance(event, events.WorkflowRewound) for _, _, event in history):
+    if not carried and not any(isinstance(event, events.OpeningEvent) for _, _, event in history):
         return []
+    dropped = _dropped(history)
     kept = {(message.source, message.number) for message in _messages(Lived(history).rows)}
-    received: Sequence[Returned] = _messages(history)
+    received: Sequence[Returned] = _messages([row for row in history if row[0] not in dropped])
     found = {(message.source, message.number): message for message in [*carried, *received]}
     back = [message for name, message in found.items() if name not in kept]
     return sorted(back, key=lambda message: message.arrived_at)
+
+
+def _dropped(history: Sequence[Stored]) -> set[int]:
+    """Give the seqs of what is void by a fork that has no messages but those which it replays."""
+    forks = [event for _, _, event in history if isinstance(event, events.WorkflowForked)]
+    return {seq for event in forks if event.messages == "drop" for seq in event.void}
 
 
 def rewind_point(history: Sequence[Stored]) -> int:

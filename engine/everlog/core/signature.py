@@ -15,7 +15,7 @@ from everlog.core.hints import Hints, function_hints
 from everlog.core.plain import LARGEST, SMALLEST, Convert, Trouble, is_list, is_object, misread
 from everlog.core.shapes import shape_of
 from everlog.core.unions import Shape
-from everlog.errors import InvalidDefinition
+from everlog.errors import InvalidDefinition, UsageError
 
 POSITIONAL: Final = "*"
 """The key of arguments that were recorded by position, where the names of the parameters were not known."""
@@ -157,6 +157,19 @@ class Signature:
             else:
                 kwargs[name] = given[name]
         return tuple(args), kwargs
+
+    def changed(self, codec: Codec, payload: bytes, changes: Mapping[str, object], *, what: str) -> bytes:
+        """Give an input with other arguments, by name; `UsageError` for a name that is no recorded parameter's."""
+        names = [one.name for one in self._parameters if one.name not in self.unrecorded]
+        unknown = [name for name in changes if name not in names]
+        if unknown:
+            raise UsageError(
+                f"{what} has no parameter {unknown[0]!r}; {self._name}() takes {', '.join(names) or 'none'}"
+            )
+        given: Any = codec.decode(payload, self._shape, what=what)
+        changed = codec.encode({**given, **changes}, self._shape, what=what)
+        self.decode(codec, changed, what=what)
+        return changed
 
     def completed(self, codec: Codec, payload: bytes, *, what: str) -> bytes:
         """Give the input as it is today: rebuilt through today's types, with the defaults of what was left out."""

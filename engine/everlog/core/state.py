@@ -12,7 +12,8 @@ where the workflow does not run: before it began, the former also after a rewind
 an end could, and `workflow_began` follows as after `workflow_created`: what was open is closed, and asks that were
 taken are refused, but children, values and streams go on, and so does the slot of a queue. After the end nothing
 follows but `workflow_rewound`, which opens the history again: what was open at the row that it names is open anew, and
-its opening rows are written anew.
+its opening rows are written anew. `workflow_forked` does the same where a fork begins, for what is open at the end of
+the rows that it has from another workflow; it may stand anywhere but after an end.
 """
 
 from __future__ import annotations
@@ -93,6 +94,7 @@ class WorkflowState(msgspec.Struct, frozen=True, kw_only=True):
     status: Status = "created"
     name: str = ""
     parent: str | None = None
+    forked_from: str | None = None
     attributes: Attributes = {}
     seq: int = 0
     created_at: int = 0
@@ -140,6 +142,7 @@ Steering = (
     | events.WorkflowPaused
     | events.WorkflowResumed
     | events.WorkflowRewound
+    | events.WorkflowForked
 )
 
 
@@ -170,6 +173,7 @@ def evolve(state: WorkflowState, seq: int, at: int, event: AnyEvent) -> Workflow
                 state,
                 name=event.name,
                 parent=event.parent,
+                forked_from=event.forked_from,
                 attributes=event.attributes,
                 created_at=at,
                 timeout=event.timeout,
@@ -235,6 +239,7 @@ def evolve(state: WorkflowState, seq: int, at: int, event: AnyEvent) -> Workflow
             | events.WorkflowPaused()
             | events.WorkflowResumed()
             | events.WorkflowRewound()
+            | events.WorkflowForked()
         ):
             return _steered(state, at, event)
         case events.WorkflowContinued():
@@ -332,7 +337,9 @@ def _steered(state: WorkflowState, at: int, event: Steering) -> WorkflowState:
         case events.WorkflowResumed():
             return change(state, paused_at=None)
         case events.WorkflowRewound():
-            return _rewound(state, event)
+            return _opened_anew(state, event, event.to)
+        case events.WorkflowForked():
+            return change(_opened_anew(state, event, event.at), replies={})
 
 
 def earlier(began_at: int, timeout: int | None, deadline: int | None) -> int | None:
@@ -341,8 +348,8 @@ def earlier(began_at: int, timeout: int | None, deadline: int | None) -> int | N
     return min([*times, *([] if deadline is None else [deadline])], default=None)
 
 
-def _rewound(state: WorkflowState, event: events.WorkflowRewound) -> WorkflowState:
-    begun = state.began_seq is not None and state.began_seq <= event.to
+def _opened_anew(state: WorkflowState, event: events.OpeningEvent, at: int) -> WorkflowState:
+    begun = state.began_seq is not None and state.began_seq <= at
     return msgspec.structs.replace(
         state,
         status="begun" if begun else "created",
@@ -364,6 +371,7 @@ def _continued(state: WorkflowState, at: int, event: events.WorkflowContinued) -
     return WorkflowState(
         name=event.created.name,
         parent=event.created.parent,
+        forked_from=event.created.forked_from,
         attributes=event.created.attributes,
         seq=state.seq,
         created_at=state.created_at,

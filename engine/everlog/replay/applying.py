@@ -185,7 +185,8 @@ def _published(execution: Execution, event: events.Publication) -> None:
     pending = execution.published.pending
     if event.operation not in pending:
         _diverge(execution, event, f"published nothing called {event.operation!r} here")
-    operation = next(iter(pending.values()))
+    in_order = execution.seq > execution.gaps_until
+    operation = next(iter(pending.values())) if in_order else pending[event.operation]
     if operation.identity != event.operation or not operation.is_said_by(event):
         _diverge(execution, event, operation.describe(), operation)
     del pending[operation.identity]
@@ -251,8 +252,8 @@ def _attributes_changed(execution: Execution, event: events.AttributesChanged) -
     execution.attributes = changed(execution.attributes, event.attributes)
 
 
-def _rewound(execution: Execution, event: events.WorkflowRewound) -> None:
-    raise InternalError(f"workflow {execution.workflow_id!r} was rewound at seq {execution.seq}, while it was run")
+def _opened_anew(execution: Execution, event: events.OpeningEvent) -> None:
+    raise InternalError(f"workflow {execution.workflow_id!r} was opened anew at seq {execution.seq}, while it was run")
 
 
 def _ended(execution: Execution, event: EndEvent) -> None:
@@ -369,7 +370,8 @@ APPLY: Final[dict[type[Any], Callable[[Execution, Any], None]]] = {
     events.WorkflowPaused: _paused,
     events.WorkflowResumed: _paused,
     events.AttributesChanged: _attributes_changed,
-    events.WorkflowRewound: _rewound,
+    events.WorkflowRewound: _opened_anew,
+    events.WorkflowForked: _opened_anew,
     events.WorkflowContinued: _continued,
     events.WorkflowCompleted: _ended,
     events.WorkflowFailed: _ended,

@@ -128,6 +128,33 @@ def terminate(execution: Execution, event: events.TerminateRequested) -> None:
 
 def rewind(execution: Execution, recorded_at: int, event: events.WorkflowRewound, void: Sequence[Stored]) -> None:
     """Open anew what is open where the workflow was rewound to, steps with all their attempts."""
+    _open_anew(execution, event)
+    timeout = execution.created.timeout
+    inherited = event.by == execution.created.parent and (
+        timeout is None or event.deadline is None or event.deadline < recorded_at + timeout
+    )
+    _set_deadline(execution, event.deadline, inherited=inherited)
+    for _, _, row in void:
+        if isinstance(row, events.AttributesChanged):  # what others said of it holds, whatever became of its code
+            execution.attributes = changed(execution.attributes, row.attributes)
+    execution.children.rewound(event, execution.seq, void)
+    execution.requests.rewound(void)
+    _note_streams(execution, void)
+    _carry(execution, void)
+
+
+def fork(execution: Execution, event: events.WorkflowForked, left_out: Sequence[Stored]) -> None:
+    """Open anew what is open where another history ends and the workflow's own begins.
+
+    What was left out of that was done by another workflow, or for something else: none of it is carried over.
+    """
+    _open_anew(execution, event)
+    _set_deadline(execution, event.deadline, inherited=False)
+    execution.requests.told.update(event.told)
+    _note_streams(execution, left_out)
+
+
+def _open_anew(execution: Execution, event: events.OpeningEvent) -> None:
     execution.paused = False
     if event.place is not None:
         execution.place = event.place
@@ -149,25 +176,19 @@ def rewind(execution: Execution, recorded_at: int, event: events.WorkflowRewound
             operation.retry_at, operation.dispatched = None, False
     execution.undispatched = list(execution.steps.values())
     execution.given_deadline = event.deadline
-    timeout = execution.created.timeout
-    inherited = event.by == execution.created.parent and (
-        timeout is None or event.deadline is None or event.deadline < recorded_at + timeout
-    )
-    _set_deadline(execution, event.deadline, inherited=inherited)
-    for _, _, row in void:
-        if isinstance(row, events.AttributesChanged):  # what others said of it holds, whatever became of its code
-            execution.attributes = changed(execution.attributes, row.attributes)
-    execution.children.rewound(event, execution.seq, void)
-    execution.requests.rewound(void)
-    _carry(execution, void)
+
+
+def _note_streams(execution: Execution, void: Sequence[Stored]) -> None:
+    """Take note of what is in the streams already: it is not written there twice."""
+    for _, _, event in void:
+        if isinstance(event, events.ItemsEmitted | events.StreamClosed):
+            execution.published.void.setdefault(event.operation, []).append(event)
 
 
 def _carry(execution: Execution, void: Sequence[Stored]) -> None:
     """Find the outcomes, in what is void, of what is open now: of a step only if its input is the same."""
     inputs: dict[str, Any] = {}
     for seq, _, event in void:
-        if isinstance(event, events.ItemsEmitted | events.StreamClosed):
-            execution.published.void.setdefault(event.operation, []).append(event)
         identity = getattr(event, "operation", None)
         operation = execution.operations.get(identity) if isinstance(identity, str) else None
         if isinstance(operation, StepOperation) and isinstance(event, events.StepEvent):

@@ -31,7 +31,7 @@ from everlog.replay.children import Children
 from everlog.replay.context import active
 from everlog.replay.definitions import AnyWorkflow, SyncWorkflow
 from everlog.replay.divergence import CannotGoOn, TornDown
-from everlog.replay.endings import Carried, begin_deadline, finish, rewind
+from everlog.replay.endings import Carried, begin_deadline, finish, fork, rewind
 from everlog.replay.environment import Environment, StepEnd
 from everlog.replay.loop import TimerHandle, WorkflowLoop
 from everlog.replay.operations import (
@@ -95,6 +95,8 @@ class Execution:
         self.attributes, self.given_deadline = created.attributes, created.deadline
         """The deadline of what started or reopened it."""
         self.deadline: DeadlineOperation | None = None
+        self.gaps_until = 0
+        """Up to this seq rows may be left out of the history: of a fork."""
         self.ordered_at = self.rewound_at = 0
         """When it was asked for that the workflow was last paused or resumed, and rewound: earlier orders are void."""
         self.carried: list[Carried] = []
@@ -147,13 +149,10 @@ class Execution:
         """
         self.replaying = True
         lived = Lived(history)
+        self.gaps_until = lived.gaps_until
         try:
             for seq, recorded_at, event in lived.rows:
-                if isinstance(event, events.WorkflowRewound):
-                    self.seq = seq
-                    rewind(self, recorded_at, event, lived.void[seq])
-                else:
-                    self.apply(seq, recorded_at, event)
+                self.apply_in(lived, seq, recorded_at, event)
         finally:
             self.replaying = False
         self.undispatched = [
@@ -167,6 +166,19 @@ class Execution:
             elif starts_first and operation.started_attempt != operation.attempt:
                 operation.must_start = True
 
+    def apply_in(self, lived: Lived, seq: int, recorded_at: int, event: AnyEvent) -> None:
+        """Apply one row of a history, and what it makes of those before it. Some may be missing before it."""
+        if isinstance(event, events.OpeningEvent):
+            self.seq = seq
+            if isinstance(event, events.WorkflowRewound):
+                rewind(self, recorded_at, event, lived.void[seq])
+            else:
+                fork(self, event, lived.left_out[seq])
+            return
+        if seq <= self.gaps_until:
+            self.seq = seq - 1
+        self.apply(seq, recorded_at, event)
+
     def may_repeat(self) -> None:
         """Take note that the steps that are open may have run before, under another holder of the workflow."""
         for operation in self.steps.values():
@@ -177,7 +189,7 @@ class Execution:
         if seq != self.seq + 1:
             raise InternalError(f"workflow {self.workflow_id!r}: seq {seq} applied after seq {self.seq}")
         self.seq = seq
-        if self.published.pending:
+        if self.published.pending and seq > self.gaps_until:
             check_none_is_missing(self, recorded_at, event)
         kind, loop = type(event), self.loop
         if recorded_at > loop.log_time and kind in FACTS:

@@ -102,7 +102,7 @@ def _later(
 
 
 def _kept(created: WorkflowCreated) -> Attributes:
-    return kept(created.attributes, created.parent)
+    return kept(created.attributes, created.parent, created.forked_from)
 
 
 def births_of(drafted: Draft, host: Host, worker: Worker) -> Sequence[Birth]:

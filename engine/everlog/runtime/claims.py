@@ -7,7 +7,7 @@ from typing import Any
 from msgspec import structs
 
 from everlog.core.event_codec import decode_event
-from everlog.core.events import InputReplaced, WorkflowBegan, WorkflowContinued, WorkflowCreated, WorkflowRewound
+from everlog.core.events import InputReplaced, OpeningEvent, WorkflowBegan, WorkflowContinued, WorkflowCreated
 from everlog.core.rewinding import since_continued
 from everlog.errors import CorruptLog
 from everlog.replay.definitions import AnyWorkflow
@@ -64,7 +64,7 @@ def execution_of(
 
 def rebuild(execution: Execution, history: History, head: Head | None) -> None:
     """Apply a history. Without a head it was just created here; otherwise others may have run what is open."""
-    is_new = len(history) <= 2 and not isinstance(history[-1][2], WorkflowRewound)
+    is_new = len(history) <= 2 and not isinstance(history[-1][2], OpeningEvent)
     if is_new and (head is None or not head.takeovers):
         for seq, recorded_at, event in history:
             execution.apply(seq, recorded_at, event)

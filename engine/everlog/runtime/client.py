@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 from functools import partial
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 
@@ -18,6 +19,7 @@ from everlog.host import Host
 from everlog.replay.calling import startable_of
 from everlog.replay.definition import Definition
 from everlog.replay.definitions import AnyWorkflow
+from everlog.replay.environment import Environment
 from everlog.replay.instances import recorded_instance, startable
 from everlog.replay.placing import check_placing, checked_queue
 from everlog.replay.queues import Queue
@@ -252,6 +254,15 @@ class Client(Connection):
         """Give a workflow that this engine holds in memory; on the engine's thread."""
         worker = self._open_shell_here().worker
         return None if worker is None else worker.residents.get(workflow_id)
+
+    def environment(self) -> Environment:
+        """Give what workflow code needs that is run against a history here; on the engine's thread."""
+        worker = self._open_shell_here().worker
+        if worker is not None:
+            return worker.environment
+        python = platform.python_version()
+        run_strand = self.host.run_aside
+        return Environment(codec=self.codec, may_import=self.may_import, python=python, run_strand=run_strand)
 
     async def post_control(self, workflow_id: str, topic: str, payload: bytes) -> int:
         """Put an order into the inbox of a workflow, and give the number of the message."""

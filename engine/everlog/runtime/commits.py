@@ -12,7 +12,7 @@ from everlog.core.asks import ASK, ask_topic
 from everlog.core.attributes import AttributeValue
 from everlog.core.event_codec import TAGS, encode_event, type_of
 from everlog.core.event_parts import WhenParentEnds
-from everlog.core.events import AnyEvent, AttributesChanged, EndEvent, ReplyEvent, WorkflowRewound
+from everlog.core.events import AnyEvent, AttributesChanged, EndEvent, OpeningEvent, ReplyEvent
 from everlog.core.heads import ENDED, State
 from everlog.core.rewinding import Stored, folded
 from everlog.core.state import WorkflowState, fold, row_of
@@ -127,7 +127,7 @@ def outside_commit(
     ]
     end = written[-1] if written else None
     answers, values = replies_of(head.workflow_id, written, rows, told_in(history))
-    reopens = isinstance(end, EndEvent | WorkflowRewound)
+    reopens = isinstance(end, EndEvent | OpeningEvent)
     open_before = fold(history).open.values() if reopens else ()
     stays = state == head.state and not any(isinstance(event, events.PlacingEvent) for event in written)
     begins_at = _begins_at(history, written) if state == "waiting" and not stays else None
@@ -181,7 +181,9 @@ def _farewells(head: Head, history: Sequence[Stored], end: EndEvent, seq: int) -
 def told_in(history: Sequence[Stored]) -> set[tuple[str, int]]:
     """Give the asks, by source and number, that were answered or refused."""
     told = {(event.source, event.number) for _, _, event in history if isinstance(event, ReplyEvent)}
-    carried = [event.told for _, _, event in history if isinstance(event, events.WorkflowContinued)]
+    carried = [
+        event.told for _, _, event in history if isinstance(event, events.WorkflowContinued | events.WorkflowForked)
+    ]
     return told.union(*carried)
 
 

@@ -8,7 +8,7 @@ from typing import Any, Final, TypedDict, cast
 
 import msgspec
 
-from everlog.core.attributes import PARENT, GivenAttributes, sought, texts_of
+from everlog.core.attributes import PARENT, SOURCE, GivenAttributes, sought, texts_of
 from everlog.core.durations import from_datetime
 from everlog.core.finding import WorkflowCount, WorkflowQuery
 from everlog.core.heads import State
@@ -22,7 +22,8 @@ class WorkflowFilters(TypedDict, total=False):
     """What `workflows` and `counts` take: a workflow is meant where it fits all that is given. None filters nothing.
 
     Of states and names there may be several. `created_after` and `ended_after` mean that time or later, `..._before`
-    earlier than that; a workflow that has not ended fits neither. `parent` is the id of the workflow that started it.
+    earlier than that; a workflow that has not ended fits neither. `parent` is the id of the workflow that started it,
+    `forked_from` of that of which it is a fork.
     Of an attribute with several values it is enough to have one of those that are given; None: none of that name.
     """
 
@@ -30,6 +31,7 @@ class WorkflowFilters(TypedDict, total=False):
     name: str | Sequence[str] | None
     id_prefix: str | None
     parent: str | None
+    forked_from: str | None
     created_after: datetime | None
     created_before: datetime | None
     ended_after: datetime | None
@@ -60,6 +62,8 @@ def query_of(filters: Mapping[str, Any], *, newest_first: bool = True, limit: in
     attributes = sought(given.get("attributes", {}), what="attributes to find by")
     if "parent" in given:
         attributes[PARENT] = texts_of(check_id(given["parent"]))
+    if "forked_from" in given:
+        attributes[SOURCE] = texts_of(check_id(given["forked_from"]))
     return WorkflowQuery(
         states=_heads_states(given),
         names=_several(given.get("name"), "name"),

@@ -11,11 +11,13 @@ from everlog.core import events
 from everlog.core.attributes import GivenAttributes, checked
 from everlog.core.codec import ANY
 from everlog.core.durations import SECOND, Duration, microseconds
+from everlog.core.event_forks import KeptMessages, OpenChildren
 from everlog.core.events import EndEvent
 from everlog.core.failures import rebuild
 from everlog.errors import EverlogError, NotFound, UsageError, WorkflowCancelled, WorkflowFailed
 from everlog.replay.asking import NO_DEFAULT
 from everlog.replay.queues import Queue
+from everlog.runtime.forking import fork
 from everlog.runtime.listing import Listing
 from everlog.runtime.outside import outside
 from everlog.runtime.reading import open_stream, read_value, read_values
@@ -182,6 +184,33 @@ class Handle(Generic[T_co]):
         stays done; what came after stays in the history, and does not count.
         """
         await self._client.controls.retry(self._id)
+
+    @outside
+    async def fork(
+        self,
+        *,
+        at: int | str | None = None,
+        replace: Mapping[int | str, object] | None = None,
+        messages: KeptMessages = "keep",
+        children: OpenChildren = "rerun",
+        id: str | None = None,
+    ) -> Handle[T_co]:
+        """Make a new workflow of the first part of this one's history, and give its handle. This one is not changed.
+
+        `at` is the seq of the last event that the fork has, or an operation (`charge`, `charge#2`, a key), before whose
+        outcome it is cut; without it the fork has all but the end. What is open there begins again. `replace` gives
+        other outcomes, by operation or by the seq of the event: results or exceptions of steps and children, messages;
+        and of `"input"` other arguments by name. What followed from what is replaced is done again, and what did not
+        depend on it is kept; where the code is not known here, all that follows is done again.
+
+        `messages="drop"`: the fork has none of those that were received later or are unread. `children="keep"`: it
+        waits for the children that are open there, instead of starting its own. The same `id` with the same arguments
+        is the same fork, otherwise `IdInUse`. Raises `UsageError` for what is not there, or cannot be replaced.
+        """
+        made = await fork(
+            self._client, self._id, at=at, replace=replace, messages=messages, children=children, workflow_id=id
+        )
+        return Handle(self._client, made, self._result_type)
 
     @outside
     async def update(

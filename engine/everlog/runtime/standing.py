@@ -62,7 +62,7 @@ def _valid(controls: Sequence[InboxRow], history: History) -> list[InboxRow]:
     rewound_at = reopened_at = ordered_at = 0
     before: AnyEvent | None = None
     for _, _, event in history:
-        if isinstance(event, events.WorkflowRewound):
+        if isinstance(event, events.OpeningEvent):
             rewound_at = event.asked_at
             reopened_at = rewound_at if isinstance(before, EndEvent) else reopened_at
         elif isinstance(event, events.WorkflowPaused | events.WorkflowResumed):

@@ -39,8 +39,8 @@ class WorkflowStatus(msgspec.Struct, frozen=True, kw_only=True):
     last one that it was put into, `history_length` the number of events since it last continued as new, or of all,
     `worker` the one that holds it, None where nobody does. `attributes` are empty in listings of a store that keeps
     none, and `parent_id`, the workflow that started it, is None there. `steps` counts what the history has of them
-    since it last continued as new; a listing, which reads no histories, gives None. Histories hold statuses: a new
-    field has a default.
+    since it last continued as new; a listing, which reads no histories, gives None. `forked_from` is the workflow of
+    which it is a fork, as far as `parent_id` is known. Histories hold statuses: a new field has a default.
     """
 
     id: str
@@ -57,6 +57,7 @@ class WorkflowStatus(msgspec.Struct, frozen=True, kw_only=True):
     parent_id: str | None = None
     attributes: Attributes = {}
     steps: StepCounts | None = None
+    forked_from: str | None = None
 
 
 class HistoryEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,7 +74,7 @@ def full_status(store: Store, head: Head) -> WorkflowStatus:
     now, folded = store.now(), folded_history(store.read(head.workflow_id, after=head.first_seq - 1))
     unfinished = sum(one.kind == "step" for one in folded.open.values())
     steps = StepCounts(completed=folded.steps_completed, failed=folded.steps_failed, open=unfinished)
-    attributes = kept(folded.attributes, folded.parent)
+    attributes = kept(folded.attributes, folded.parent, folded.forked_from)
     return _status(head, shown_state(head, folded, now), full_reason(store, head, folded, now), attributes, steps)
 
 
@@ -133,7 +134,7 @@ def states_of(shown: ShownState) -> list[State]:
 def _status(
     head: Head, state: ShownState, reason: str, found: Attributes, steps: StepCounts | None = None
 ) -> WorkflowStatus:
-    attributes, parent = taken_apart(found)
+    attributes, parent, forked_from = taken_apart(found)
     return WorkflowStatus(
         id=head.workflow_id,
         name=head.name,
@@ -148,6 +149,7 @@ def _status(
         parent_id=parent,
         attributes=attributes,
         steps=steps,
+        forked_from=forked_from,
     )
 
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from everlog.testing.conformance import (
         DeletionConformance,
         FindingConformance,
+        ForksConformance,
         OutboxConformance,
         QueuesConformance,
         SchedulesConformance,
@@ -29,6 +30,7 @@ __all__ = [
     "DeletionConformance",
     "FaultyStore",
     "FindingConformance",
+    "ForksConformance",
     "OutboxConformance",
     "QueuesConformance",
     "SchedulesConformance",
@@ -45,6 +47,7 @@ _MODULES = {
     "DeletionConformance": "everlog.testing.conformance",
     "FaultyStore": "everlog.testing.faults",
     "FindingConformance": "everlog.testing.conformance",
+    "ForksConformance": "everlog.testing.conformance",
     "OutboxConformance": "everlog.testing.conformance",
     "QueuesConformance": "everlog.testing.conformance",
     "SchedulesConformance": "everlog.testing.conformance",

@@ -15,9 +15,10 @@ A backend adopts it in ten lines:
             yield another
             another.close()
 
-`ValuesConformance`, `StreamsConformance`, `WaitsConformance`, `FindingConformance`, `QueuesConformance` and
-`SchedulesConformance` are adopted in the same way, by stores that keep values, streams, attributes and schedules, list
-waits, and that have queues; and `OutboxConformance`, with one more fixture, by those that take part in transactions.
+`ValuesConformance`, `StreamsConformance`, `WaitsConformance`, `FindingConformance`, `QueuesConformance`,
+`SchedulesConformance` and `ForksConformance` are adopted in the same way, by stores that keep values, streams,
+attributes and schedules, list waits, have queues, and copy histories; and `OutboxConformance`, with one more fixture,
+by those that take part in transactions.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ pytest.register_assert_rewrite(
     "everlog.testing.contract_commits",
     "everlog.testing.contract_continuing",
     "everlog.testing.contract_finding",
+    "everlog.testing.contract_forks",
     "everlog.testing.contract_messages",
     "everlog.testing.contract_outbox",
     "everlog.testing.contract_outside",
@@ -54,6 +56,7 @@ from everlog.testing.contract_claims import ClaimContract  # noqa: E402 - see ab
 from everlog.testing.contract_commits import CommitContract  # noqa: E402 - see above
 from everlog.testing.contract_continuing import ContinuingContract  # noqa: E402 - see above
 from everlog.testing.contract_finding import FindingContract  # noqa: E402 - see above
+from everlog.testing.contract_forks import ForkContract  # noqa: E402 - see above
 from everlog.testing.contract_messages import MessageContract  # noqa: E402 - see above
 from everlog.testing.contract_outbox import OutboxContract  # noqa: E402 - see above
 from everlog.testing.contract_outside import DeletionConformance as DeletionConformance  # noqa: E402 - see above
@@ -113,6 +116,10 @@ class WaitsConformance(_Conformance, WaitContract):
 
 class FindingConformance(_Conformance, FindingContract):
     """What a store promises that finds by attributes: `SupportsFinding`."""
+
+
+class ForksConformance(_Conformance, ForkContract):
+    """What a store promises that copies histories: `SupportsForks`."""
 
 
 class StreamsConformance(_Conformance, StreamContract):

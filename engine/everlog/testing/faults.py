@@ -46,6 +46,7 @@ from everlog.store import (
     WorkflowCount,
     WorkflowQuery,
 )
+from everlog.store_forks import Fork, ForkOutcome, SupportsForks
 from everlog.store_schedules import DueSchedules, ScheduleRow, ScheduleWrite, SupportsSchedules
 
 
@@ -225,6 +226,21 @@ class FaultyStore:
         self._fail("after", commit=self.commits)
         return outcomes
 
+    def fork(self, fork: Fork) -> ForkOutcome:
+        """Pass on, and fail as a commit does: it counts as one."""
+        store = self._with_forks()
+        self.commits += 1
+        self._fail("before", commit=self.commits)
+        outcome = store.fork(fork)
+        self._fail("after", commit=self.commits)
+        return outcome
+
+    def read_types(
+        self, workflow_id: str, types: Sequence[str], *, after: int = 0, until: int | None = None
+    ) -> Sequence[EventRow]:
+        """Pass on."""
+        return self._with_forks().read_types(workflow_id, types, after=after, until=until)
+
     def changes(self) -> int:
         """Pass on."""
         return self._living().changes()
@@ -289,6 +305,12 @@ class FaultyStore:
         store = self._living()
         if not isinstance(store, SupportsQueues):
             raise TypeError(f"{store!r} has no queues, so there is nobody to admit")
+        return store
+
+    def _with_forks(self) -> SupportsForks:
+        store = self._living()
+        if not isinstance(store, SupportsForks):
+            raise TypeError(f"{store!r} makes no forks, so there is nothing to ask for")
         return store
 
     def _with_schedules(self) -> SupportsSchedules:

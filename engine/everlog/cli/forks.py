@@ -1,0 +1,100 @@
+"""`everlog fork`: a new workflow from the first part of another's history, made from the command line."""
+
+from __future__ import annotations
+
+import asyncio
+import shlex
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from everlog.cli.places import head_of, opened, store_url
+from everlog.cli.text import paragraph
+from everlog.core.event_codec import decode_event
+from everlog.core.event_forks import KeptMessages, OpenChildren
+from everlog.core.events import WorkflowForked
+from everlog.core.forking import operation_of
+from everlog.errors import UsageError
+from everlog.runtime.client import Client
+from everlog.store import Store
+
+
+class ForkOrder(Struct, frozen=True, kw_only=True):
+    """What the command was given."""
+
+    workflow_id: str
+    at: str | None
+    replace: Sequence[str]
+    id: str | None
+    messages: KeptMessages
+    children: OpenChildren
+    modules: Sequence[str]
+
+
+def fork_workflow(order: ForkOrder, place: str | None) -> None:
+    """Make the fork, and print what it has of the other workflow, and what runs again."""
+    url = store_url(place)
+    replace = replacements(order.replace)
+    _import_all(order.modules)
+    with opened(url) as store:
+        head_of(store, order.workflow_id, url)
+        fork_id = asyncio.run(_fork(store, order, replace))
+        lines = _told(store, order.workflow_id, fork_id)
+    print("\n".join(lines))
+    at = f" --db {shlex.quote(place)}" if place else ""
+    print(f"\nSide by side: everlog diff {shlex.quote(order.workflow_id)} {shlex.quote(fork_id)}{at}")
+
+
+async def _fork(store: Store, order: ForkOrder, replace: dict[int | str, object]) -> str:
+    at = int(order.at) if order.at is not None and order.at.isdecimal() else order.at
+    async with Client(store) as client:
+        fork = await client.handle(order.workflow_id).fork(
+            at=at, replace=replace, messages=order.messages, children=order.children, id=order.id
+        )
+        return fork.id
+
+
+def replacements(given: Sequence[str]) -> dict[int | str, object]:
+    """Read `NAME=JSON`, where the name is an operation, the seq of an event, or `input`."""
+    found: dict[int | str, object] = {}
+    for one in given:
+        name, separator, text = one.partition("=")
+        if not separator or not name:
+            raise UsageError(f"a replacement is said as KEY=JSON, such as charge=42, got {one!r}")
+        try:
+            value: Any = msgspec.json.decode(text)
+        except msgspec.DecodeError as error:
+            raise UsageError(f"{text!r} is no JSON ({error}); a text has quotation marks: {name}='\"yes\"'") from error
+        found[int(name) if name.isdecimal() else name] = value
+    return found
+
+
+def _import_all(modules: Sequence[str]) -> None:
+    """Import the code of workflows, as a program in this directory would."""
+    if modules:
+        sys.path.insert(0, str(Path.cwd()))
+    for name in modules:
+        try:
+            import_module(name)
+        except ImportError as error:
+            raise UsageError(f"module {name!r} cannot be imported: {error}") from error
+
+
+def _told(store: Store, source: str, fork_id: str) -> list[str]:
+    history = [(row.seq, decode_event(row.payload)) for row in store.read(fork_id)]
+    own = [event for _, event in history if isinstance(event, WorkflowForked)][-1]
+    by_seq = dict(history)
+    lines = [*paragraph("fork", fork_id), *paragraph("of", f"{source}, whose events up to {own.at} it has")]
+    if own.replaced:
+        named = [operation_of(by_seq[seq]) or "input" for seq in own.replaced]
+        lines += paragraph("replaced", ", ".join(named))
+    void = [operation_of(by_seq[seq]) for seq in own.void]
+    again = list(dict.fromkeys(one for one in void if one is not None))
+    if again:
+        lines += paragraph("again", ", ".join(again))
+    return lines
