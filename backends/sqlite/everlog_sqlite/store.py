@@ -55,6 +55,7 @@ from everlog_sqlite.checkpoints import Checkpoints
 from everlog_sqlite.connection import Connection, Durability
 from everlog_sqlite.liveness import WorkerLocks
 from everlog_sqlite.migrations import migrate
+from everlog_sqlite.moving import MovableTables
 from everlog_sqlite.planning import DONE, Keys, Mail, Plan, Row, remembered, running_on
 from everlog_sqlite.queues import Queues
 from everlog_sqlite.records import HeadRecord, array
@@ -80,7 +81,7 @@ def open_store(
     return SqliteStore(path_of(url), durability=durability, clock=clock, create=create)
 
 
-class SqliteStore(ScheduleTable):
+class SqliteStore(ScheduleTable, MovableTables):
     """A store in one SQLite file; `path` None is one in memory, for tests. Several processes may open the same file."""
 
     def __init__(
