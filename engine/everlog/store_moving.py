@@ -132,7 +132,7 @@ class SupportsMoving(Protocol):
     def put_workflow_rows(self, workflows: Sequence[WorkflowRows]) -> Sequence[CreateOutcome]:
         """Write workflows that are not there, as they are but unheld, in one transaction; closed or not.
 
-        `Exists` where the id is taken, and `Deduplicated` where its `dedup_key` is: nothing of that workflow was written.
+        `Exists` where the id is taken, and `Deduplicated` where its `dedup_key` is: nothing of that one was written.
         `came` is kept where the database is closed; otherwise the workflow comes behind those that are there.
         """
         ...
@@ -157,8 +157,8 @@ class SupportsMoving(Protocol):
         """Close the database, or change why it is closed, in one transaction.
 
         All workers are retired as by `retire`, whoever they are. From then on whatever other methods would write raises
-        `StoreUnavailable`, here and in every other process. Waits for transactions in progress; raises that itself where
-        one does not end.
+        `StoreUnavailable`, here and in every other process. Waits for transactions in progress, and raises that itself
+        where one does not end.
         """
         ...
 

@@ -55,6 +55,7 @@ from everlog_postgres.deduplicating import in_order
 from everlog_postgres.distributed import Distributed
 from everlog_postgres.listings import Listings
 from everlog_postgres.migrations import distribute, migrate
+from everlog_postgres.moving import MovableTables
 from everlog_postgres.publications import DistributedPublications, Publications, Readable
 from everlog_postgres.queues import Queues
 from everlog_postgres.records import Numbering, Outcomes
@@ -82,7 +83,7 @@ def open_store(
     return PostgresStore(target, durability=durability, create=create)
 
 
-class PostgresStore(Readable, ScheduleTable):
+class PostgresStore(Readable, ScheduleTable, MovableTables):
     """A store in one schema of one database. Any number of processes may open the same."""
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Moving: all rows of workflows, read and written as they are, and what closes a file. The mirror of the commits' tables.
+"""Moving: all rows of workflows, read and written as they are, and what closes a file. It knows no other database.
 
 Here each statement gives rows, not one JSON text: whoever moves a database or checks it is not beside a busy engine,
 and what somebody has damaged is to be seen as it is.
@@ -24,6 +24,7 @@ from everlog.store import (
     Head,
     InboxRow,
     Place,
+    QueueLimits,
     QueueRow,
     StreamRow,
     ValueRow,
@@ -64,8 +65,8 @@ CLOSED_TABLES: Final = (
 
 _KEY: Final = "signing key"
 _move: Final = msgspec.json.Decoder(Move)
-_topics: Final = msgspec.json.Decoder(tuple[str, ...])
-_limits: Final = msgspec.json.Decoder(queue_records.QueueLimits | None)
+_topics: Final[msgspec.json.Decoder[tuple[str, ...]]] = msgspec.json.Decoder(tuple[str, ...])
+_limits: Final = msgspec.json.Decoder(QueueLimits | None)
 
 Found = dict[int, list[Any]]
 """Rows of a table, by the number of the workflow."""
@@ -190,7 +191,7 @@ class MovableTables:
                 QueueRows(
                     row=QueueRow(
                         name=name,
-                        limits=read_json(_limits, limits) or queue_records.QueueLimits(),
+                        limits=read_json(_limits, limits) or QueueLimits(),
                         declared=read_json(_limits, declared),
                         paused=bool(paused),
                     ),
@@ -274,7 +275,7 @@ class MovableTables:
 
     @contextmanager
     def _unclosed(self) -> Generator[bool]:
-        """Write in a transaction, also where the database is closed; nobody else sees it open meanwhile. Give whether."""
+        """Write in a transaction, also where the database is closed: nobody else sees it open. Give whether it is."""
         with self._connection.transaction:
             statements = self._drop_triggers()
             yield bool(statements)
