@@ -6,6 +6,7 @@ from everlog.memory import MemoryStore
 from everlog.testing import (
     DeletionConformance,
     FindingConformance,
+    MovingConformance,
     QueuesConformance,
     SchedulesConformance,
     StoreConformance,
@@ -21,6 +22,7 @@ class TestMemory(
     StreamsConformance,
     WaitsConformance,
     FindingConformance,
+    MovingConformance,
     QueuesConformance,
     DeletionConformance,
     SchedulesConformance,

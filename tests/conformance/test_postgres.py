@@ -7,6 +7,7 @@ import pytest
 from everlog.testing import (
     DeletionConformance,
     FindingConformance,
+    MovingConformance,
     QueuesConformance,
     SchedulesConformance,
     StoreConformance,
@@ -50,7 +51,7 @@ class OnPostgres(
 
 
 @needs_postgres
-class TestPostgres(OnPostgres, QueuesConformance):
+class TestPostgres(OnPostgres, QueuesConformance, MovingConformance):
     """On one server."""
 
 

@@ -8,6 +8,7 @@ import pytest
 from everlog.testing import (
     DeletionConformance,
     FindingConformance,
+    MovingConformance,
     QueuesConformance,
     SchedulesConformance,
     StoreConformance,
@@ -24,6 +25,7 @@ class TestSqliteFile(
     StreamsConformance,
     WaitsConformance,
     FindingConformance,
+    MovingConformance,
     QueuesConformance,
     DeletionConformance,
     SchedulesConformance,
@@ -47,6 +49,7 @@ class TestSqliteInMemory(
     StreamsConformance,
     WaitsConformance,
     FindingConformance,
+    MovingConformance,
     QueuesConformance,
     SchedulesConformance,
 ):

@@ -65,7 +65,7 @@ CLOSED_TABLES: Final = (
 
 _KEY: Final = "signing key"
 _move: Final = msgspec.json.Decoder(Move)
-_topics: Final[msgspec.json.Decoder[tuple[str, ...]]] = msgspec.json.Decoder(tuple[str, ...])
+_topics: Final = msgspec.json.Decoder(tuple[str, ...])
 _limits: Final = msgspec.json.Decoder(QueueLimits | None)
 
 Found = dict[int, list[Any]]
@@ -348,13 +348,17 @@ def _head(workflow_id: str, name: str, state: Any, seq: int, created_at: int, *r
         token=token,
         worker=worker,
         wake_at=wake_at,
-        topics=read_json(_topics, topics),
+        topics=_topics_of(topics),
         takeovers=takeovers,
         build=build,
         why=why,
         queue=queue,
         first_seq=first_seq,
     )
+
+
+def _topics_of(text: str) -> tuple[str, ...]:
+    return read_json(_topics, text)
 
 
 def _head_values(rows: WorkflowRows) -> tuple[object, ...]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from everlog.testing.conformance import (
         DeletionConformance,
         FindingConformance,
+        MovingConformance,
         QueuesConformance,
         SchedulesConformance,
         StoreConformance,
@@ -28,6 +29,7 @@ __all__ = [
     "DeletionConformance",
     "FaultyStore",
     "FindingConformance",
+    "MovingConformance",
     "QueuesConformance",
     "SchedulesConformance",
     "StoreConformance",
@@ -43,6 +45,7 @@ _MODULES = {
     "DeletionConformance": "everlog.testing.conformance",
     "FaultyStore": "everlog.testing.faults",
     "FindingConformance": "everlog.testing.conformance",
+    "MovingConformance": "everlog.testing.conformance",
     "QueuesConformance": "everlog.testing.conformance",
     "SchedulesConformance": "everlog.testing.conformance",
     "StoreConformance": "everlog.testing.conformance",

@@ -17,7 +17,7 @@ A backend adopts it in ten lines:
 
 `ValuesConformance`, `StreamsConformance`, `WaitsConformance`, `FindingConformance`, `QueuesConformance` and
 `SchedulesConformance` are adopted in the same way, by stores that keep values, streams, attributes and schedules, list
-waits, and that have queues.
+waits, and that have queues; and `MovingConformance` by those of which all that can be moved.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ pytest.register_assert_rewrite(
     "everlog.testing.contract_continuing",
     "everlog.testing.contract_finding",
     "everlog.testing.contract_messages",
+    "everlog.testing.contract_moving",
     "everlog.testing.contract_outside",
     "everlog.testing.contract_places",
     "everlog.testing.contract_schedules",
@@ -51,6 +52,7 @@ from everlog.testing.contract_commits import CommitContract  # noqa: E402 - see 
 from everlog.testing.contract_continuing import ContinuingContract  # noqa: E402 - see above
 from everlog.testing.contract_finding import FindingContract  # noqa: E402 - see above
 from everlog.testing.contract_messages import MessageContract  # noqa: E402 - see above
+from everlog.testing.contract_moving import MovingContract  # noqa: E402 - see above
 from everlog.testing.contract_outside import DeletionConformance as DeletionConformance  # noqa: E402 - see above
 from everlog.testing.contract_outside import OutsideContract  # noqa: E402 - see above
 from everlog.testing.contract_places import PlaceContract  # noqa: E402 - see above
@@ -120,3 +122,7 @@ class QueuesConformance(_Conformance, PlaceContract, AdmissionContract):
 
 class SchedulesConformance(_Conformance, ScheduleContract):
     """What a store promises that keeps schedules: `SupportsSchedules`."""
+
+
+class MovingConformance(_Conformance, MovingContract):
+    """What a store promises whose rows can be moved, and that keeps all that the others promise: `SupportsMoving`."""
