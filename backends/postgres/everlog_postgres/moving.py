@@ -269,8 +269,7 @@ class MovableTables:
                 )
                 ask(Question(create.encode()))
 
-        self._transact(close)
-        self._wrote()
+        self._define(close)
 
     def open_after_move(self) -> None:
         """Open the database again, for everybody."""
@@ -282,7 +281,13 @@ class MovableTables:
             ask(Question(self._moving.number_places))
             ask(Question(self._sql.note))
 
-        self._transact(open_again)
+        self._define(open_again)
+
+    def _define(self, work: Callable[[Ask], None]) -> None:
+        """Do it in one transaction, in which something is dropped."""
+        with self._connection.lock:
+            self._transact(work)
+            self._connection.drop()  # the driver has let go of all that was prepared, also of what is ours
         self._wrote()
 
 

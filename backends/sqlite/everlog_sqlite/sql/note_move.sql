@@ -1,5 +1,5 @@
 -- Say why the database is closed.
-INSERT INTO moves (only, payload)
+INSERT INTO moves (place, payload)
 VALUES (1, :payload)
-ON CONFLICT (only) DO UPDATE
+ON CONFLICT (place) DO UPDATE
 SET payload = excluded.payload

@@ -3,7 +3,7 @@
 -- Coordination: why the database is closed, if it is, as JSON: one row at most. What closes it are triggers, which are
 -- there only while it is: so writes need not look here.
 CREATE TABLE everlog.moves (
-    only integer NOT NULL PRIMARY KEY,
+    place integer NOT NULL PRIMARY KEY,
     payload text NOT NULL,
-    CONSTRAINT one_move_at_a_time CHECK (only = 1)
+    CONSTRAINT one_move_at_a_time CHECK (place = 1)
 );

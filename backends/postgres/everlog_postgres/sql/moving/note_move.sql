@@ -1,5 +1,5 @@
 -- Say why the database is closed.
-INSERT INTO everlog.moves (only, payload)
+INSERT INTO everlog.moves (place, payload)
 VALUES (1, %(payload)s)
-ON CONFLICT (only) DO UPDATE
+ON CONFLICT (place) DO UPDATE
 SET payload = excluded.payload

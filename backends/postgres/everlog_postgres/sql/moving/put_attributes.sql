@@ -18,5 +18,5 @@ FROM unnest(
     %(place)s,
     %(value)s,
     %(created_at)s
-) WITH ORDINALITY AS new (workflow_id, name, place, value, created_at, place)
-ORDER BY new.place
+) WITH ORDINALITY AS new (workflow_id, name, place, value, created_at, ordinal)
+ORDER BY new.ordinal

@@ -9,5 +9,5 @@ SELECT
 FROM unnest(
     %(workflow_id)s,
     %(key)s
-) WITH ORDINALITY AS new (workflow_id, key, place)
-ORDER BY new.place
+) WITH ORDINALITY AS new (workflow_id, key, ordinal)
+ORDER BY new.ordinal

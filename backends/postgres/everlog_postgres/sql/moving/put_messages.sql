@@ -27,5 +27,5 @@ FROM unnest(
     %(payload)s,
     %(arrived_at)s,
     %(closed)s
-) WITH ORDINALITY AS new (workflow_id, source, number, topic, control, payload, arrived_at, closed, place)
-ORDER BY new.place
+) WITH ORDINALITY AS new (workflow_id, source, number, topic, control, payload, arrived_at, closed, ordinal)
+ORDER BY new.ordinal

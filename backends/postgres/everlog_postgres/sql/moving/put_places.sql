@@ -30,5 +30,5 @@ FROM unnest(
     %(due_at)s,
     %(dedup_key)s,
     %(stands)s
-) WITH ORDINALITY AS new (workflow_id, came, queue, name, partition, priority, due_at, dedup_key, stands, place)
-ORDER BY new.place
+) WITH ORDINALITY AS new (workflow_id, came, queue, name, partition, priority, due_at, dedup_key, stands, ordinal)
+ORDER BY new.ordinal

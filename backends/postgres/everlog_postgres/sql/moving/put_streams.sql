@@ -30,5 +30,5 @@ FROM unnest(
     %(operation)s,
     %(attempt)s,
     %(payload)s
-) WITH ORDINALITY AS new (workflow_id, stream, first_offset, count, kind, written_at, operation, attempt, payload, place)
-ORDER BY new.place
+) WITH ORDINALITY AS new (workflow_id, stream, first_offset, count, kind, written_at, operation, attempt, payload, ordinal)
+ORDER BY new.ordinal

@@ -18,5 +18,5 @@ FROM unnest(
     %(seq)s,
     %(recorded_at)s,
     %(payload)s
-) WITH ORDINALITY AS new (workflow_id, name, seq, recorded_at, payload, place)
-ORDER BY new.place
+) WITH ORDINALITY AS new (workflow_id, name, seq, recorded_at, payload, ordinal)
+ORDER BY new.ordinal

@@ -30,5 +30,5 @@ FROM unnest(
     %(due_at)s,
     %(metadata)s,
     %(schema)s
-) WITH ORDINALITY AS new (workflow_id, seq, operation, topic, title, opened_at, due_at, metadata, schema, place)
-ORDER BY new.place
+) WITH ORDINALITY AS new (workflow_id, seq, operation, topic, title, opened_at, due_at, metadata, schema, ordinal)
+ORDER BY new.ordinal

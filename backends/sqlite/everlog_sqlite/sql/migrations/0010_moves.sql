@@ -3,7 +3,7 @@
 -- Coordination: why the database is closed, if it is, as JSON: one row at most. What closes it are triggers, which are
 -- there only while it is: so writes need not look here.
 CREATE TABLE moves (
-    only INTEGER PRIMARY KEY,
+    place INTEGER PRIMARY KEY,
     payload TEXT NOT NULL,
-    CONSTRAINT one_move_at_a_time CHECK (only = 1)
+    CONSTRAINT one_move_at_a_time CHECK (place = 1)
 );
