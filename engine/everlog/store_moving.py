@@ -10,13 +10,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Literal, Protocol, runtime_checkable
 
+import msgspec
 from msgspec import Struct
 
 from everlog.core.heads import InboxRow
 from everlog.core.published import StreamRow, ValueRow
-from everlog.core.queues import Place, QueueRow
+from everlog.core.queues import Place, QueueLimits, QueueRow
 from everlog.core.schedule_rows import ScheduleRow
 from everlog.core.waits import WaitRow
+from everlog.errors import CorruptLog
 from everlog.store import CreateOutcome, EventRow, Head
 
 Stands = Literal["delayed", "due", "aside", "admitted"]
@@ -80,6 +82,25 @@ class SharedRows(Struct, frozen=True, gc=False, kw_only=True):
     queues: Sequence[QueueRows] = ()
     schedules: Sequence[ScheduleRow] = ()
     signing_key: str | None = None
+
+
+def stored_limits(text: str) -> QueueLimits | None:
+    """Read limits as they are stored. `CorruptLog` where Everlog did not write that."""
+    try:
+        plain = msgspec.json.decode(text, type=dict[str, object] | None)
+        if plain is None or plain.keys() <= set(QueueLimits.__struct_fields__):
+            return msgspec.convert(plain, QueueLimits | None)
+        why = f"unknown: {sorted(plain.keys() - set(QueueLimits.__struct_fields__))}"
+    except msgspec.MsgspecError as error:
+        why = str(error)
+    raise CorruptLog(f"these are no limits of a queue that Everlog wrote: {text[:120]!r} ({why}); restore a backup")
+
+
+def truth(value: object) -> bool:
+    """Read a truth value as it is stored. `CorruptLog` where it is another."""
+    if value not in (0, 1):
+        raise CorruptLog(f"{value!r} is no truth value that Everlog wrote; restore a backup")
+    return bool(value)
 
 
 MoveRole = Literal["leaving", "left", "arriving"]

@@ -26,7 +26,7 @@ from everlog.store import (
     ValueRow,
     WaitRow,
 )
-from everlog.store_moving import AttributeRow, Move, QueueRows, SharedRows, StandingRow, WorkflowRows
+from everlog.store_moving import AttributeRow, Move, QueueRows, SharedRows, StandingRow, WorkflowRows, stored_limits
 from everlog.store_schedules import ScheduleRow
 from everlog_postgres import records
 from everlog_postgres.arrays import bigints, encoded_texts, texts
@@ -59,7 +59,6 @@ _PATIENTLY: Final = 10.0
 
 _Result = TypeVar("_Result")
 _move: Final = msgspec.json.Decoder(Move)
-_limits: Final = msgspec.json.Decoder(QueueLimits | None)
 _Found = dict[str, list[Any]]
 """Rows of a table, by the id of the workflow."""
 
@@ -362,8 +361,8 @@ def _queue(
 ) -> QueueRows:
     row = QueueRow(
         name=name,
-        limits=_decoded(_limits, limits) or QueueLimits(),
-        declared=_decoded(_limits, declared),
+        limits=stored_limits(limits) or QueueLimits(),
+        declared=stored_limits(declared),
         paused=paused,
     )
     return QueueRows(row=row, served=served, starts=starts)

@@ -90,7 +90,7 @@ class Columns:
     def __init__(self) -> None:
         self.keepers: dict[tuple[str, str], Head] = {}
         """Who of them has a `dedup_key` of a queue."""
-        self._rows: dict[str, list[tuple[object, ...]]] = defaultdict(list)
+        self._rows: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
 
     def add(self, rows: WorkflowRows, *, closed: bool, keeps_order: bool) -> None:
         """Add all of one workflow."""
@@ -131,7 +131,7 @@ class Columns:
         }
 
 
-def _head_values(rows: WorkflowRows) -> tuple[object, ...]:
+def _head_values(rows: WorkflowRows) -> tuple[Any, ...]:
     head = rows.head
     return (
         head.workflow_id,

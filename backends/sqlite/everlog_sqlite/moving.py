@@ -37,6 +37,8 @@ from everlog.store_moving import (
     SharedRows,
     StandingRow,
     WorkflowRows,
+    stored_limits,
+    truth,
 )
 from everlog.store_schedules import ScheduleRow
 from everlog_sqlite import queue_records, records
@@ -66,7 +68,6 @@ CLOSED_TABLES: Final = (
 _KEY: Final = "signing key"
 _move: Final = msgspec.json.Decoder(Move)
 _topics: Final = msgspec.json.Decoder(tuple[str, ...])
-_limits: Final = msgspec.json.Decoder(QueueLimits | None)
 
 Found = dict[int, list[Any]]
 """Rows of a table, by the number of the workflow."""
@@ -191,9 +192,9 @@ class MovableTables:
                 QueueRows(
                     row=QueueRow(
                         name=name,
-                        limits=read_json(_limits, limits) or QueueLimits(),
-                        declared=read_json(_limits, declared),
-                        paused=bool(paused),
+                        limits=stored_limits(limits) or QueueLimits(),
+                        declared=stored_limits(declared),
+                        paused=truth(paused),
                     ),
                     served=served,
                     starts=starts[name],
@@ -390,7 +391,7 @@ def _message(destination: str, row: int, source: str, number: int, topic: str, *
         number=number,
         topic=topic,
         payload=payload.encode(),
-        control=bool(control),
+        control=truth(control),
         arrived_at=arrived_at,
     )
 

@@ -158,8 +158,7 @@ def _is_empty(store: Movable) -> bool:
 
 
 def _count(store: Store) -> int:
-    counts = store.counts(WorkflowQuery()) if isinstance(store, SupportsFinding) else []
-    return sum(count.count for count in counts)
+    return sum(one.count for one in store.counts(WorkflowQuery())) if isinstance(store, SupportsFinding) else 0
 
 
 def _copy_pages(left: Movable, arrived: Movable, destination: End, told: Callable[[int], None]) -> None:
@@ -182,10 +181,10 @@ def _copy_pages(left: Movable, arrived: Movable, destination: End, told: Callabl
 def _compared(left: Movable, arrived: Movable, source: End, destination: End, told: Callable[[int], None]) -> Copied:
     """Compare all that is on both sides, as it is read from them now."""
     summed, workflows, events = sha256(), 0, 0
-    for ours, theirs in zip_longest(pages(left), pages(arrived)):
-        if ours is None or theirs is None or moved_digest(ours) != moved_digest(theirs):
-            one = (ours or theirs).head.workflow_id  # type: ignore[union-attr] # one of them is there
-            raise _differs(f"workflow {one!r}", source, destination)
+    for pair in zip_longest(pages(left), pages(arrived)):
+        ours, *others = [rows for rows in pair if rows is not None]
+        if not others or moved_digest(ours) != moved_digest(others[0]):
+            raise _differs(f"workflow {ours.head.workflow_id!r}", source, destination)
         summed.update(moved_digest(ours).encode())
         workflows += 1
         events += len(ours.events)

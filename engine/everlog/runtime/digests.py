@@ -21,19 +21,20 @@ _BEGINNING: Final = b"everlog chain 1\0"
 _encode: Final = msgspec.json.Encoder(order="deterministic").encode
 
 
-def chain(workflow_id: str, events: Iterable[EventRow]) -> str:
-    """Give the last link of a history, in hexadecimal."""
-    link = sha256(_BEGINNING + workflow_id.encode()).digest()
+def links(workflow_id: str, events: Iterable[EventRow]) -> list[str]:
+    """Give all links of the chain of a history, in hexadecimal."""
+    link, found = sha256(_BEGINNING + workflow_id.encode()).digest(), list[str]()
     for event in events:
         said = _encode((event.seq, event.type, event.recorded_at))
         link = sha256(link + len(said).to_bytes(8, "big") + said + event.payload).digest()
-    return link.hex()
+        found.append(link.hex())
+    return found
 
 
 def content_digest(rows: WorkflowRows) -> str:
     """Give the digest of all that is kept of a workflow; rows in inboxes have numbers that mean nothing elsewhere."""
     rest = replace(rows, events=(), inbox=[replace(row, row=0) for row in rows.inbox])
-    return digest((chain(rows.head.workflow_id, rows.events), rest))
+    return digest((links(rows.head.workflow_id, rows.events)[-1:], rest))
 
 
 def moved_digest(rows: WorkflowRows) -> str:
