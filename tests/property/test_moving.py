@@ -27,8 +27,12 @@ from tests.property.programs import random_recipe
 from tests.property.recording import INTERPRETERS, MEMORY, disturb, histories, interpreter_of, record, until_ended
 from tests.support import PausableHost, kill, opened, simulate
 
-KINDS = ("memory", "sqlite", "postgres")
-FORMS: Sequence[dict[str, bool]] = ({}, {"family": True}, {"queued": True}, {"blocking": True})
+FORMS: Sequence[dict[str, bool]] = ({}, {"family": True}, {"queued": True})
+pytestmark = [
+    # What a killed engine had in memory is collected some time, and generators of programs may fail when they are closed.
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+BLOCKING: dict[str, bool] = {"blocking": True}
 
 
 class VerifiedStore(MemoryStore):
@@ -49,9 +53,17 @@ class Verified(Database):
         return self._memory
 
 
-@given(seed=st.integers(0, 2**32), form=st.sampled_from(FORMS))
+@given(seed=st.integers(0, 2**32), form=st.sampled_from([*FORMS, BLOCKING]))
 def test_what_programs_write_verifies_after_every_commit(seed: int, form: dict[str, bool]) -> None:
     record(random_recipe(Random(seed), **form), Verified("memory"))
+
+
+def emptied(database: Database, host: PausableHost) -> None:
+    """Empty a database, from which everything was moved perhaps."""
+    store = database.open(host.wall)
+    assert isinstance(store, SupportsMoving)
+    store.open_after_move()
+    database.clean()
 
 
 def moved_midway(recipe: dict[str, Any], databases: Sequence[Database], stops: Sequence[float]) -> None:
@@ -59,7 +71,7 @@ def moved_midway(recipe: dict[str, Any], databases: Sequence[Database], stops: S
 
     async def program(host: PausableHost) -> None:
         for database in databases:
-            database.clean()
+            emptied(database, host)
         store = databases[0].open(host.wall)
         ids = [f"program-{number}" for number in range(len(recipe["programs"]))]
         engine = await opened(Engine(store, host=host.sibling(), guards="off", workflows=INTERPRETERS, lease=2))
@@ -80,7 +92,7 @@ def moved_midway(recipe: dict[str, Any], databases: Sequence[Database], stops: S
             assert isinstance(store, SupportsMoving)
             assert [one.what for one in verify(store, store)] == []
             following = databases[(number + 1) % len(databases)]
-            following.clean()
+            emptied(following, host)
             destination = following.open(host.wall)
             copied = copy(End(store, "one"), End(destination, "other"), move_id=f"move-{number}", force=True)
             assert copied.workflows == len(histories(destination))
