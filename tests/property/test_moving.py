@@ -29,7 +29,7 @@ from tests.support import PausableHost, kill, opened, simulate
 
 FORMS: Sequence[dict[str, bool]] = ({}, {"family": True}, {"queued": True})
 pytestmark = [
-    # What a killed engine had in memory is collected some time, and generators of programs may fail when they are closed.
+    # What a killed engine had in memory is collected some time, and generators of programs may fail then.
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
 ]
 BLOCKING: dict[str, bool] = {"blocking": True}
