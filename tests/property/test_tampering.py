@@ -167,7 +167,9 @@ def content(driver: sqlite3.Connection) -> dict[str, list[str]]:
     """Give what is in the tables, save the columns that only number rows: not every change changes something."""
     found = {}
     for table, columns in Vandal(driver, Random()).columns.items():
-        names = [f"typeof({name}) || hex(CAST({name} AS BLOB))" for name, _ in columns if (table, name) not in ONLY_NUMBERS]
+        names = [
+            f"typeof({name}) || hex(CAST({name} AS BLOB))" for name, _ in columns if (table, name) not in ONLY_NUMBERS
+        ]
         found[table] = sorted(str(row) for row in driver.execute(f"SELECT {', '.join(names)} FROM {table}"))
     return found
 
