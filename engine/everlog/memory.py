@@ -17,6 +17,7 @@ from everlog.core.attributes import changed
 from everlog.core.finding import counts_of, fits, page_of
 from everlog.errors import NotFound, StoreUnavailable
 from everlog.memory_forks import MemoryForks
+from everlog.memory_moving import MemoryMoving
 from everlog.memory_queues import MemoryQueues
 from everlog.memory_schedules import MemorySchedules
 from everlog.memory_workflows import Workflow, given, is_asked_for, runnable_since, waits_of
@@ -27,7 +28,7 @@ def open_store(url: str, *, clock: Callable[[], int] | None = None, **options: o
     return MemoryStore(clock)
 
 
-class MemoryStore(MemorySchedules, MemoryForks):
+class MemoryStore(MemoryMoving, MemorySchedules, MemoryForks):
     """A store in this process's memory. Several engines may share one; it is gone with the process.
 
     `clock` gives microseconds since 1970-01-01 UTC; without one it is the system's.
@@ -41,6 +42,7 @@ class MemoryStore(MemorySchedules, MemoryForks):
         self._workers: dict[str, store.WorkerRow] = {}
         self._queues = MemoryQueues()
         MemorySchedules.__init__(self)
+        MemoryMoving.__init__(self)
         self._last_row = self._last_number = 0
         self._signing_key: str | None = None
         self._writes = 0
@@ -53,7 +55,7 @@ class MemoryStore(MemorySchedules, MemoryForks):
     def commit(self, batch: store.Batch) -> store.BatchOutcome:
         """Write the batch; creations first, then commits, then posts, each against what those before it left."""
         store.check_batch(batch)
-        with self._locked():
+        with self._writing():
             outcome = store.BatchOutcome(
                 creates=[self._create(new) for new in batch.creates],
                 commits=[self._commit(commit) for commit in batch.commits],
@@ -212,7 +214,7 @@ class MemoryStore(MemorySchedules, MemoryForks):
 
     def claim(self, request: store.ClaimRequest) -> store.ClaimAnswer:
         """Take runnable workflows, longest runnable first; the lock makes taking and reading one step."""
-        with self._locked():
+        with self._writing():
             claimable = self._claimable(request)[: len(request.tokens)]
             for token, workflow in zip(request.tokens, claimable, strict=False):
                 self._move(workflow, replace(workflow.head, token=token, worker=request.worker))
@@ -315,7 +317,7 @@ class MemoryStore(MemorySchedules, MemoryForks):
             return self._writes
 
     def register(self, worker: store.WorkerRow) -> None:
-        with self._locked():
+        with self._writing():
             self._workers[worker.worker] = replace(worker, gone=False)
 
     def renew(self, worker: str, *, lease_until: int) -> bool:
@@ -328,29 +330,36 @@ class MemoryStore(MemorySchedules, MemoryForks):
     def workers(self) -> Sequence[store.WorkerRow]:
         """Give all registered workers, and those that hold a workflow though they are not."""
         with self._locked():
-            holders = {worker for worker, held in self._open.items() if worker is not None and held}
-            holders.update(worker for worker, _ in self._queues.slots)
-            ghosts = sorted(holders - self._workers.keys())
-            rows = [store.WorkerRow(worker=worker, process="", lease_until=0) for worker in ghosts]
-            return [*self._workers.values(), *rows]
+            return self._everybody()
+
+    def _everybody(self) -> Sequence[store.WorkerRow]:
+        holders = {worker for worker, held in self._open.items() if worker is not None and held}
+        holders.update(worker for worker, _ in self._queues.slots)
+        ghosts = sorted(holders - self._workers.keys())
+        rows = [store.WorkerRow(worker=worker, process="", lease_until=0) for worker in ghosts]
+        return [*self._workers.values(), *rows]
 
     def retire(self, worker: str) -> int:
         with self._locked():
-            self._workers.pop(worker, None)
-            held = list(self._open[worker].values())
-            for workflow in held:
-                head = replace(workflow.head, token=None, worker=None)
-                if head.state == "running":
-                    begun = head.why != store.WORKER_DIED
-                    head = replace(head, takeovers=head.takeovers + begun, why=store.WORKER_DIED)
-                self._move(workflow, head)
-            self._writes += self._queues.free_slots(worker)
+            held = self._retire(worker)
         self._wake_others()
+        return held
+
+    def _retire(self, worker: str) -> int:
+        self._workers.pop(worker, None)
+        held = list(self._open[worker].values())
+        for workflow in held:
+            head = replace(workflow.head, token=None, worker=None)
+            if head.state == "running":
+                begun = head.why != store.WORKER_DIED
+                head = replace(head, takeovers=head.takeovers + begun, why=store.WORKER_DIED)
+            self._move(workflow, head)
+        self._writes += self._queues.free_slots(worker)
         return len(held)
 
     def delete(self, workflow_ids: Sequence[str]) -> Sequence[str]:
         """Remove those that have ended; give their ids."""
-        with self._locked():
+        with self._writing():
             heads = [self._workflows[one].head for one in dict.fromkeys(workflow_ids) if one in self._workflows]
             ended = [head.workflow_id for head in heads if head.state in store.ENDED]
             for workflow_id in ended:
@@ -360,12 +369,12 @@ class MemoryStore(MemorySchedules, MemoryForks):
         return ended
 
     def declare_queues(self, queues: Sequence[tuple[str, store.QueueLimits]]) -> None:
-        with self._locked():
+        with self._writing():
             self._writes += sum([self._queues.declare(name, limits) for name, limits in queues])
         self._wake_others()
 
     def change_queue(self, name: str, *, limits: store.QueueLimits | None = None, paused: bool | None = None) -> bool:
-        with self._locked():
+        with self._writing():
             row = self._queues.rows.get(name)
             if row is None:
                 return False
@@ -376,7 +385,7 @@ class MemoryStore(MemorySchedules, MemoryForks):
         return True
 
     def delete_queue(self, name: str) -> bool:
-        with self._locked():
+        with self._writing():
             if name not in self._queues.rows or self._queues.is_used(name):
                 return False
             self._queues.delete(name)
@@ -414,7 +423,7 @@ class MemoryStore(MemorySchedules, MemoryForks):
 
     def admit(self, request: store.AdmitRequest) -> store.ClaimAnswer:
         """Give slots to enqueued workflows; the lock makes taking and reading one step."""
-        with self._locked():
+        with self._writing():
             admitted: list[Workflow] = []
             moments: list[int] = []
             for offer in request.offers:
@@ -434,7 +443,7 @@ class MemoryStore(MemorySchedules, MemoryForks):
             return store.ClaimAnswer(claimed=given(admitted, request.max_bytes), next_due=min(moments, default=None))
 
     def take_slots(self, worker: str, wanted: Sequence[store.SlotWanted]) -> store.SlotAnswer:
-        with self._locked():
+        with self._writing():
             for slot in wanted:
                 if slot.queue not in self._queues.rows:
                     raise NotFound(f"there is no queue {slot.queue!r} of which a slot could be taken; declare it first")
@@ -446,7 +455,7 @@ class MemoryStore(MemorySchedules, MemoryForks):
             return store.SlotAnswer(taken=taken, next_due=next_due)
 
     def free_slots(self, worker: str, slots: Sequence[str]) -> None:
-        with self._locked():
+        with self._writing():
             self._writes += self._queues.free_slots(worker, slots)
         self._wake_others()
 

@@ -82,6 +82,24 @@ class MemoryQueues:
                 self.spots[loser].place = replace(self.spots[loser].place, dedup_key=None)
             self.keepers[place.queue, place.dedup_key] = workflow_id
 
+    def put_back(self, workflow_id: str, place: Place, came: int | None, *, has_slot: bool) -> None:
+        """Put a workflow where it stood in another store, without `came` behind those that are there."""
+        self.put(workflow_id, place)
+        spot = self.spots[workflow_id]
+        spot.has_slot = has_slot
+        if came is not None:
+            spot.number = came
+            self._last_number = max(spot.number for spot in self.spots.values())
+
+    def remembered(self, name: str) -> tuple[str, list[tuple[str, int]]]:
+        """Give the partition that was served last, and the starts that are remembered."""
+        return self._served.get(name, ""), [(partition, at) for at, partition in self._starts.get(name, ())]
+
+    def remember(self, name: str, served: str, starts: Sequence[tuple[str, int]]) -> None:
+        """Take over what another store remembered."""
+        self._served[name] = served
+        self._starts[name] = [(at, partition) for partition, at in starts]
+
     def leave(self, workflow_id: str) -> None:
         """Take a workflow out of its queue, if it is in one; it gives back its slot and its key."""
         spot = self.spots.pop(workflow_id, None)

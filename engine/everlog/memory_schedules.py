@@ -20,6 +20,9 @@ class MemorySchedules:
     def _locked(self) -> AbstractContextManager[None]:
         raise NotImplementedError
 
+    def _writing(self) -> AbstractContextManager[None]:
+        raise NotImplementedError
+
     def _create(self, new: store.NewWorkflow) -> store.CreateOutcome:
         raise NotImplementedError
 
@@ -47,7 +50,7 @@ class MemorySchedules:
     def write_schedules(self, writes: Sequence[ScheduleWrite]) -> Sequence[store.Done | store.Refused]:
         """Write schedules, each with what it creates, where their revisions are still there."""
         store.check_batch(store.Batch(creates=[new for write in writes for new in write.creates]))
-        with self._locked():
+        with self._writing():
             outcomes = [self._write_schedule(write) for write in writes]
         self._wake_others()
         return outcomes

@@ -10,6 +10,7 @@ from everlog.testing import (
     DeletionConformance,
     FindingConformance,
     ForksConformance,
+    MovingConformance,
     OutboxConformance,
     QueuesConformance,
     SchedulesConformance,
@@ -55,7 +56,7 @@ class OnPostgres(
 
 
 @needs_postgres
-class TestPostgres(OnPostgres, QueuesConformance, OutboxConformance):
+class TestPostgres(OnPostgres, QueuesConformance, OutboxConformance, MovingConformance):
     """On one server."""
 
     @pytest.fixture

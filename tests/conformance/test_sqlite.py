@@ -10,6 +10,7 @@ from everlog.testing import (
     DeletionConformance,
     FindingConformance,
     ForksConformance,
+    MovingConformance,
     OutboxConformance,
     QueuesConformance,
     SchedulesConformance,
@@ -28,6 +29,7 @@ class TestSqliteFile(
     WaitsConformance,
     FindingConformance,
     ForksConformance,
+    MovingConformance,
     QueuesConformance,
     DeletionConformance,
     SchedulesConformance,
@@ -62,6 +64,7 @@ class TestSqliteInMemory(
     WaitsConformance,
     FindingConformance,
     ForksConformance,
+    MovingConformance,
     QueuesConformance,
     SchedulesConformance,
 ):

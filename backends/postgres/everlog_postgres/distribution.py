@@ -36,6 +36,7 @@ ON_THE_COORDINATOR: Final = (
     "queue_starts",
     "schedules",
     "secrets",
+    "moves",
 )
 
 OLDEST: Final = 13

@@ -40,6 +40,8 @@ _OF_FILES: Final = ("md.c", "fd.c", "bufmgr.c", "buffile.c", "slru.c", "xlog.c")
 """The server's modules that write files. What the system says to them has an error code only where it is common: a full
 disk has one, and a quota has none."""
 
+CLOSED: Final = "EVL01"
+"""What the triggers of a database raise that is closed."""
 LOCKED: Final = "55P03"
 _UNIQUE: Final = "23505"
 _CONFLICTS: Final = ("40001", "40P01")
@@ -65,6 +67,8 @@ def translate(error: psycopg.Error, name: str, *, lost_write: bool = False) -> E
         if isinstance(error, psycopg.OperationalError | psycopg.InterfaceError):
             return StoreUnavailable(f"{name} cannot be reached {said}")
         return InternalError(f"{name}: the driver refused a statement: {error}")
+    if code == CLOSED:
+        return StoreUnavailable(f"{name}: {error.diag.message_primary}")
     advice = UNAVAILABLE.get(code, UNAVAILABLE.get(code[:2]))
     if advice is not None:
         return StoreUnavailable(f"{name}: {advice} {said}")

@@ -26,6 +26,7 @@ MIGRATIONS: Final = (
     "0005_schedules",
     "0006_continued",
     "0007_attributes",
+    "0010_moves",
 )
 """All that were ever made, in order."""
 

@@ -1,7 +1,7 @@
 """The SQL of this package: one statement per file in `sql/`, read once. It runs nothing by itself.
 
 The files name the schema `everlog`; a store with another has it put in its place. Those in `sql/distributed/` are for
-tables that are distributed over several servers.
+tables that are distributed over several servers, those in `sql/moving/` for moving what is in them elsewhere.
 """
 
 from __future__ import annotations
@@ -152,6 +152,57 @@ class ForkStatements:
         self.read_types: Final = load_here("read_types")
 
 
+class MovingStatements:
+    """The statements that read and write all of a workflow as it is."""
+
+    def __init__(self, schema: str) -> None:
+        def load_here(name: str) -> bytes:
+            return in_schema(load(f"moving/{name}"), schema).encode()
+
+        self.read_as_of_one_moment: Final = load_here("read_as_of_one_moment")
+        self.rows_after: Final = load_here("rows_after")
+        self.rows_of_heads: Final = load_here("rows_of_heads")
+        self.rows_of_the_rest: Final = tuple(
+            load_here(name)
+            for name in (
+                "rows_of_events",
+                "rows_of_inboxes",
+                "rows_of_keys",
+                "rows_of_values",
+                "rows_of_attributes",
+                "rows_of_waits",
+                "rows_of_streams",
+                "rows_of_places",
+            )
+        )
+        self.put: Final = {
+            "heads": load_here("put_heads"),
+            "events": load_here("put_events"),
+            "messages": load_here("put_messages"),
+            "keys": load_here("put_keys"),
+            "values": load_here("put_values"),
+            "attributes": load_here("put_attributes"),
+            "waits": load_here("put_waits"),
+            "streams": load_here("put_streams"),
+            "places": load_here("put_places"),
+        }
+        self.number_places: Final = load_here("number_places")
+        self.rows_of_queues: Final = load_here("rows_of_queues")
+        self.rows_of_starts: Final = load_here("rows_of_starts")
+        self.rows_of_schedules: Final = load_here("rows_of_schedules")
+        self.put_queue: Final = load_here("put_queue")
+        self.drop_starts: Final = load_here("drop_starts")
+        self.put_starts: Final = load_here("put_starts")
+        self.put_schedules: Final = load_here("put_schedules")
+        self.replace_secret: Final = load_here("replace_secret")
+        self.stray_rows: Final = load_here("stray_rows")
+        self.find_move: Final = load_here("find_move")
+        self.note_move: Final = load_here("note_move")
+        self.forget_move: Final = load_here("forget_move")
+        self.write_though_closed: Final = load_here("write_though_closed")
+        self.refuse_writes: Final = load_here("refuse_writes")
+
+
 class Statements:
     """All statements, for one schema."""
 
@@ -212,3 +263,4 @@ class Statements:
         self.server_time: Final = load_here("server_time")
         self.queues: Final = QueueStatements(schema)
         self.forks: Final = ForkStatements(schema)
+        self.moving: Final = MovingStatements(schema)

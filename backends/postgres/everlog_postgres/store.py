@@ -56,6 +56,7 @@ from everlog_postgres.distributed import Distributed
 from everlog_postgres.forks import ForkTable
 from everlog_postgres.listings import Listings
 from everlog_postgres.migrations import distribute, migrate
+from everlog_postgres.moving import MovableTables
 from everlog_postgres.outbox import Home, OpenTransaction, driver_of
 from everlog_postgres.publications import DistributedPublications, Publications, Readable
 from everlog_postgres.queues import Queues
@@ -84,7 +85,7 @@ def open_store(
     return PostgresStore(target, durability=durability, create=create)
 
 
-class PostgresStore(Readable, ScheduleTable, ForkTable):
+class PostgresStore(Readable, ScheduleTable, ForkTable, MovableTables):
     """A store in one schema of one database. Any number of processes may open the same."""
 
     def __init__(

@@ -20,6 +20,9 @@ UNAVAILABLE = {
     sqlite3.SQLITE_INTERRUPT: "the statement was interrupted",
 }
 
+CLOSED = "everlog: "
+"""What a trigger says begins with, of a database that is closed."""
+
 
 @contextmanager
 def translated(name: str) -> Generator[None]:
@@ -44,6 +47,8 @@ def translate(error: sqlite3.Error, name: str) -> EverlogError:
     code = primary_code(error)
     if code in UNAVAILABLE:
         return StoreUnavailable(f"{name}: {UNAVAILABLE[code]} (SQLite says: {error})")
+    if code == sqlite3.SQLITE_CONSTRAINT and str(error).startswith(CLOSED):
+        return StoreUnavailable(f"{name}: {str(error).removeprefix(CLOSED)}")
     if code == sqlite3.SQLITE_NOTADB:
         return SchemaMismatch(f"{name} is not a SQLite database, and was left as it is; name another file")
     if code == sqlite3.SQLITE_CORRUPT:

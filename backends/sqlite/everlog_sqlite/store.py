@@ -55,6 +55,7 @@ from everlog_sqlite.connection import Connection, Durability
 from everlog_sqlite.forks import ForkTable
 from everlog_sqlite.liveness import WorkerLocks
 from everlog_sqlite.migrations import migrate
+from everlog_sqlite.moving import MovableTables
 from everlog_sqlite.outbox import OpenTransaction, open_transaction
 from everlog_sqlite.planning import DONE, Keys, Mail, Plan, remembered, running_on
 from everlog_sqlite.queues import Queues
@@ -82,7 +83,7 @@ def open_store(
     return SqliteStore(path_of(url), durability=durability, clock=clock, create=create)
 
 
-class SqliteStore(ScheduleTable, ForkTable):
+class SqliteStore(ScheduleTable, ForkTable, MovableTables):
     """A store in one SQLite file; `path` None is one in memory, for tests. Several processes may open the same file."""
 
     def __init__(

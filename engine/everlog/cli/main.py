@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
+from everlog.cli import moving_commands
 from everlog.cli.diff import diff_workflows
 from everlog.cli.forks import ForkOrder, fork_workflow
 from everlog.cli.listing import asked, count_workflows, list_workflows
@@ -30,7 +31,9 @@ _PLACE: Final = (
     "a file or a URL (sqlite:///shop.db, postgresql://host/shop); by default"
     f" ${VARIABLE}, then {DEFAULT} if it is in this directory"
 )
-_EXIT: Final = "exit codes: 0 done, 1 the demo found a difference, 2 the command could not be done, 130 interrupted"
+_EXIT: Final = (
+    "exit codes: 0 done, 1 the demo or verify found a difference, 2 the command could not be done, 130 interrupted"
+)
 
 
 class Commands(Protocol):
@@ -102,6 +105,8 @@ def _run(chosen: argparse.Namespace) -> int:
             _fork(chosen)
         case "schedules":
             list_schedules(chosen.db or chosen.url, as_json=chosen.json)
+        case moves if moves in moving_commands.NAMES:
+            return moving_commands.run(chosen)
         case "show":
             show_workflow(chosen.id, chosen.db, whole=chosen.all)
         case _:
@@ -148,6 +153,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_diff(commands)
     _add_schedules(commands)
     _add_migrate(commands)
+    moving_commands.add(commands)
     return parser
 
 

@@ -16,9 +16,9 @@ A backend adopts it in ten lines:
             another.close()
 
 `ValuesConformance`, `StreamsConformance`, `WaitsConformance`, `FindingConformance`, `QueuesConformance`,
-`SchedulesConformance` and `ForksConformance` are adopted in the same way, by stores that keep values, streams,
-attributes and schedules, list waits, have queues, and copy histories; and `OutboxConformance`, with one more fixture,
-by those that take part in transactions.
+`SchedulesConformance`, `ForksConformance` and `MovingConformance` are adopted in the same way, by stores that keep
+values, streams, attributes and schedules, list waits, have queues, copy histories, and of which all that can be moved;
+and `OutboxConformance`, with one more fixture, by those that take part in transactions.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ pytest.register_assert_rewrite(
     "everlog.testing.contract_finding",
     "everlog.testing.contract_forks",
     "everlog.testing.contract_messages",
+    "everlog.testing.contract_moving",
     "everlog.testing.contract_outbox",
     "everlog.testing.contract_outside",
     "everlog.testing.contract_places",
@@ -58,6 +59,7 @@ from everlog.testing.contract_continuing import ContinuingContract  # noqa: E402
 from everlog.testing.contract_finding import FindingContract  # noqa: E402 - see above
 from everlog.testing.contract_forks import ForkContract  # noqa: E402 - see above
 from everlog.testing.contract_messages import MessageContract  # noqa: E402 - see above
+from everlog.testing.contract_moving import MovingContract  # noqa: E402 - see above
 from everlog.testing.contract_outbox import OutboxContract  # noqa: E402 - see above
 from everlog.testing.contract_outside import DeletionConformance as DeletionConformance  # noqa: E402 - see above
 from everlog.testing.contract_outside import OutsideContract  # noqa: E402 - see above
@@ -141,3 +143,7 @@ class OutboxConformance(_Conformance, OutboxContract):
 
 class SchedulesConformance(_Conformance, ScheduleContract):
     """What a store promises that keeps schedules: `SupportsSchedules`."""
+
+
+class MovingConformance(_Conformance, MovingContract):
+    """What a store promises whose rows can be moved, and that keeps all that the others promise: `SupportsMoving`."""

@@ -1,0 +1,3 @@
+-- Why the database is closed.
+SELECT moves.payload
+FROM everlog.moves

@@ -1,0 +1,2 @@
+-- Say no more why the database is closed.
+DELETE FROM everlog.moves

@@ -1,0 +1,63 @@
+-- Write heads as they were elsewhere, unheld.
+INSERT INTO everlog.heads (
+    workflow_id,
+    name,
+    state,
+    seq,
+    bytes,
+    created_at,
+    ended_at,
+    wake_at,
+    topics,
+    takeovers,
+    build,
+    why,
+    queue,
+    first_seq
+)
+SELECT
+    new.workflow_id,
+    new.name,
+    new.state,
+    new.seq,
+    new.bytes,
+    new.created_at,
+    new.ended_at,
+    new.wake_at,
+    ARRAY(SELECT jsonb_array_elements_text(new.topics::jsonb)),
+    new.takeovers,
+    new.build,
+    new.why,
+    new.queue,
+    new.first_seq
+FROM unnest(
+    %(workflow_id)s,
+    %(name)s,
+    %(state)s,
+    %(seq)s,
+    %(bytes)s,
+    %(created_at)s,
+    %(ended_at)s,
+    %(wake_at)s,
+    %(topics)s,
+    %(takeovers)s,
+    %(build)s,
+    %(why)s,
+    %(queue)s,
+    %(first_seq)s
+) AS new (
+    workflow_id,
+    name,
+    state,
+    seq,
+    bytes,
+    created_at,
+    ended_at,
+    wake_at,
+    topics,
+    takeovers,
+    build,
+    why,
+    queue,
+    first_seq
+)

@@ -1,0 +1,3 @@
+-- Forget the starts of a queue.
+DELETE FROM queue_starts
+WHERE queue = :queue

@@ -1,0 +1,3 @@
+-- Why the database is closed.
+SELECT payload
+FROM moves

@@ -1,0 +1,4 @@
+-- All queues, as they are stored.
+SELECT name, limits, declared, paused, served
+FROM queues
+ORDER BY name
