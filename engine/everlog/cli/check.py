@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from time import monotonic
@@ -19,7 +19,7 @@ import msgspec
 from everlog.cli.check_worker import Answer, Question, answer
 from everlog.cli.places import opened, store_url
 from everlog.cli.text import width
-from everlog.core.heads import STATES
+from everlog.core.heads import STATES, State
 from everlog.errors import NotFound, UsageError
 from everlog.processes import Request, SystemProcessPool
 from everlog.runtime.verdicts import Outcome, Verdict, told
@@ -119,7 +119,7 @@ def _questions(asked: Asked) -> Iterator[Question]:
 
 def _chunks(url: str, asked: Asked) -> Iterator[list[str]]:
     """Give the ids of the workflows of a store, so many at once as make for enough work."""
-    states = None if asked.whole else [state for state in STATES if state not in ENDED]
+    states: list[State] | None = None if asked.whole else [state for state in STATES if state not in ENDED]
     query = WorkflowQuery(states=states, names=asked.names, limit=PAGE)
     names: list[str] = []
     events = 0

@@ -47,7 +47,7 @@ class TaskState(msgspec.Struct, frozen=True, kw_only=True):
     """Of its creation."""
     name: str
     waits_for: str
-    """The identity of the operation, or the tasks, for which it waits; empty where it is something else of asyncio's."""
+    """The operation or the tasks for which it waits; empty where that is something else of asyncio's."""
     stack: list[Frame]
     """Outermost first."""
 
@@ -66,7 +66,7 @@ class PendingOperation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CodeState(msgspec.Struct, frozen=True, kw_only=True):
-    """What the code of a workflow was doing when an event was the last one of its history. `str` of it is for people."""
+    """What the code of a workflow was doing when an event was the last of its history. `str` of it is for people."""
 
     workflow_id: str
     name: str
@@ -130,7 +130,7 @@ def _frame(frame: FrameType, redact: Redact | None) -> Frame:
 
 
 def shown(name: str, value: object, redact: Redact | None) -> str:
-    """Give a variable as it may be shown. Nothing that the hook or a `__repr__` raises ends it, and no value slips by."""
+    """Give a variable as it may be shown. What the hook or a `__repr__` raises ends nothing and shows no value."""
     try:
         given = value if redact is None else redact(name, value)
     except Exception as error:  # noqa: BLE001 - a hook that fails hides the value
@@ -170,7 +170,7 @@ def _pending(operation: Operation, redact: Redact | None) -> PendingOperation:
     )
 
 
-# -- for people ----------------------------------------------------------------------------------------------------------
+# -- for people -------------------------------------------------------------------------------------------------------
 
 
 def _lines(state: CodeState) -> list[str]:

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
-import asyncio
 import gc
 import sys
 from collections.abc import Iterator
 from types import AsyncGeneratorType, CoroutineType, FrameType, GeneratorType
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from everlog.replay.execution import Execution
 from everlog.replay.operations import TimerOperation
 from everlog.replay.places import is_of_users
 from everlog.replay.tasks import OperationFuture, WorkflowTask
 
-_WRAPPERS: Final = ("coroutine_wrapper", "async_generator_asend", "async_generator_athrow", "FutureIter")
+_SUSPENDED: Final[dict[type, tuple[str, str]]] = {
+    CoroutineType: ("cr_frame", "cr_await"),
+    AsyncGeneratorType: ("ag_frame", "ag_await"),
+    GeneratorType: ("gi_frame", "gi_yieldfrom"),
+}
+"""By the types that code can be suspended in: where they have its frame, and what it awaits."""
+_WRAPPERS: Final = ("coroutine_wrapper", "async_generator_asend", "async_generator_athrow")
 """Types of what stands between an `await` and what is awaited, and has no attribute that leads there."""
 
 
@@ -28,21 +33,21 @@ def waits_for(execution: Execution, task: WorkflowTask[Any]) -> str:
     waited: Any = _waited(task)
     if isinstance(waited, OperationFuture):
         return waited.operation.identity
-    if isinstance(waited, WorkflowTask):
-        return _named(waited)
+    if _is_open_task(waited):
+        return f"task {waited.number}"
     for operation in execution.operations.values():
         if isinstance(operation, TimerOperation) and waited in operation.handle.args:
             return operation.identity
     gathered: list[object] = getattr(waited, "_children", [])  # what `asyncio.gather` made
-    return ", ".join(_named(one) for one in gathered if isinstance(one, WorkflowTask) and not one.done())
+    return ", ".join(f"task {one.number}" for one in gathered if _is_open_task(one))
 
 
 def _waited(task: WorkflowTask[Any]) -> object:
     return getattr(task, "_fut_waiter", None)  # `asyncio.Task` has no public name for what it waits for
 
 
-def _named(task: WorkflowTask[Any]) -> str:
-    return f"task {task.number}"
+def _is_open_task(one: object) -> TypeGuard[WorkflowTask[Any]]:
+    return isinstance(one, WorkflowTask) and not one.done()
 
 
 def _frames(execution: Execution, task: WorkflowTask[Any]) -> Iterator[FrameType]:
@@ -75,16 +80,9 @@ def _frames_of_coroutine(awaited: object) -> Iterator[FrameType]:
 
 def _inner(awaited: object) -> tuple[FrameType | None, object]:
     """Give the frame of something that is awaited, and what it awaits itself."""
-    if isinstance(awaited, CoroutineType):
-        return awaited.cr_frame, awaited.cr_await
-    if isinstance(awaited, AsyncGeneratorType):
-        return awaited.ag_frame, awaited.ag_await
-    if isinstance(awaited, GeneratorType):
-        return awaited.gi_frame, awaited.gi_yieldfrom
+    if type(awaited) in _SUSPENDED:
+        frame, inner = _SUSPENDED[type(awaited)]
+        return getattr(awaited, frame), getattr(awaited, inner)
     if type(awaited).__name__ in _WRAPPERS:
-        held = gc.get_referents(awaited)
-        kinds = (CoroutineType, AsyncGeneratorType, GeneratorType)
-        return None, next((one for one in held if isinstance(one, kinds)), None)
-    if isinstance(awaited, asyncio.Task):
-        return None, None
-    return None, getattr(awaited, "cr_await", None)
+        return None, next((one for one in gc.get_referents(awaited) if type(one) in _SUSPENDED), None)
+    return None, None

@@ -118,13 +118,15 @@ def _last_line(failed: WorkflowFailed) -> str:
 def told_event(event: AnyEvent) -> str:
     """Give an event on one line: its type, its operation, and what else it holds."""
     body: dict[str, object] = msgspec.json.decode(encode_event(event))
+    if str(body.get("operation", "")).startswith(str(body.get("step", "-"))):
+        del body["step"]
     hidden = ("type", "operation", "seed", "started_at", "everlog", "python", "build", "worker", "format", "attempt")
     rest = [f"{name}={msgspec.json.encode(held).decode()}" for name, held in body.items() if name not in hidden]
     line = " ".join([type_of(event), *[str(body[one]) for one in ("operation",) if one in body], *rest])
     return line if len(line) <= MOST else line[: MOST - 3] + "..."
 
 
-# -- for people ----------------------------------------------------------------------------------------------------------
+# -- for people -------------------------------------------------------------------------------------------------------
 
 _TITLES: Final[dict[Outcome, str]] = {
     "clean": "replays clean",

@@ -9,6 +9,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from everlog.core.log_lines import Exported
+    from everlog.runtime.code_state import CodeState
+    from everlog.runtime.replaying import Replay
+    from everlog.runtime.verdicts import Verdict
     from everlog.testing.calls import watch_calls
     from everlog.testing.conformance import (
         DeletionConformance,
@@ -22,11 +26,7 @@ if TYPE_CHECKING:
     )
     from everlog.testing.faults import Crash, FaultyStore
     from everlog.testing.replays import (
-        CodeState,
-        Exported,
         HistoryDiverges,
-        Replay,
-        Verdict,
         history_of,
         load_history,
         open_replay,
@@ -63,21 +63,21 @@ __all__ = [
 ]
 
 _MODULES = {
-    "CodeState": "everlog.testing.replays",
+    "CodeState": "everlog.runtime.code_state",
     "Crash": "everlog.testing.faults",
     "DeletionConformance": "everlog.testing.conformance",
-    "Exported": "everlog.testing.replays",
+    "Exported": "everlog.core.log_lines",
     "FaultyStore": "everlog.testing.faults",
     "FindingConformance": "everlog.testing.conformance",
     "HistoryDiverges": "everlog.testing.replays",
     "QueuesConformance": "everlog.testing.conformance",
-    "Replay": "everlog.testing.replays",
+    "Replay": "everlog.runtime.replaying",
     "SchedulesConformance": "everlog.testing.conformance",
     "StoreConformance": "everlog.testing.conformance",
     "StoreMachine": "everlog.testing.store_machine",
     "StreamsConformance": "everlog.testing.conformance",
     "ValuesConformance": "everlog.testing.conformance",
-    "Verdict": "everlog.testing.replays",
+    "Verdict": "everlog.runtime.verdicts",
     "WaitsConformance": "everlog.testing.conformance",
     "history_of": "everlog.testing.replays",
     "load_history": "everlog.testing.replays",

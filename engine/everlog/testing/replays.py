@@ -60,8 +60,10 @@ async def history_of(client: Client, workflow_id: str, /) -> Exported:
     return await client.on_thread(read)
 
 
-def replay(history: History, /, workflow: AnyWorkflow[..., Any] | None = None, *, codec: Codec | None = None) -> Verdict:
-    """Replay a history against the workflow, or whichever is defined here under its name; `HistoryDiverges` if it fails.
+def replay(
+    history: History, /, workflow: AnyWorkflow[..., Any] | None = None, *, codec: Codec | None = None
+) -> Verdict:
+    """Replay a history against the workflow, by default the one defined under its name; `HistoryDiverges` if it fails.
 
     It is clean where the code asks for all that the history says, in its order and with its inputs, and ends as it
     does. `codec` is that of the engine that recorded it.
