@@ -35,6 +35,7 @@ if TYPE_CHECKING:
         state_at,
     )
     from everlog.testing.store_machine import StoreMachine
+    from everlog.testing.virtual import VirtualEngine
 
 __all__ = [
     "CodeState",
@@ -52,6 +53,7 @@ __all__ = [
     "StreamsConformance",
     "ValuesConformance",
     "Verdict",
+    "VirtualEngine",
     "WaitsConformance",
     "history_of",
     "load_history",
@@ -78,6 +80,7 @@ _MODULES = {
     "StreamsConformance": "everlog.testing.conformance",
     "ValuesConformance": "everlog.testing.conformance",
     "Verdict": "everlog.runtime.verdicts",
+    "VirtualEngine": "everlog.testing.virtual",
     "WaitsConformance": "everlog.testing.conformance",
     "history_of": "everlog.testing.replays",
     "load_history": "everlog.testing.replays",
