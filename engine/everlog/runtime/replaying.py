@@ -22,6 +22,7 @@ from everlog.replay.divergence import CannotGoOn
 from everlog.replay.endings import rewind
 from everlog.replay.environment import Environment
 from everlog.replay.execution import Execution
+from everlog.replay.generators import GeneratorsHeld
 from everlog.replay.instances import runnable, startable
 from everlog.replay.registry import defining_packages, registered_workflows
 from everlog.runtime.claims import first_creation
@@ -96,7 +97,7 @@ class Replay:
         """What is replayed, in order."""
         self.stuck: CannotGoOn | None = None
         """Why it could not go on, once that is so."""
-        self._void = lived.void
+        self._void: Final = lived.void
         self._done = 0
 
     def __enter__(self) -> Replay:
@@ -139,9 +140,9 @@ class Replay:
 
     def run(self, until: int | None = None) -> CannotGoOn | None:
         """Apply all that is left, or what is left up to this seq; give why it could not go on."""
-        while until is None or self.seq < until:
-            if not self.advance():
-                break
+        with GeneratorsHeld():
+            while (until is None or self.seq < until) and self.advance():
+                pass
         return self.stuck
 
     def close(self) -> None:
