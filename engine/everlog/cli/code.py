@@ -23,10 +23,15 @@ def modules_of(given: Sequence[str] | None) -> list[str]:
     return named
 
 
-def load_modules(names: Sequence[str]) -> None:
-    """Import modules, from the current directory too. Raises `UsageError` with the reason where one cannot be."""
+def look_here() -> None:
+    """Have modules found in the current directory, as `python -m` does; other processes that are started do so too."""
     if sys.path[:1] != [os.getcwd()]:
         sys.path.insert(0, os.getcwd())
+
+
+def load_modules(names: Sequence[str]) -> None:
+    """Import modules. Raises `UsageError` with the reason where one cannot be."""
+    look_here()
     for name in names:
         _loaded(name)
 

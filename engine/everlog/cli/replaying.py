@@ -8,7 +8,7 @@ from typing import Final
 
 from everlog.cli.arguments import Commands, count, some
 from everlog.cli.check import SUFFIX, Asked, check
-from everlog.cli.code import VARIABLE, load_modules, load_object, modules_of
+from everlog.cli.code import VARIABLE, load_modules, load_object, look_here, modules_of
 from everlog.cli.places import head_of, opened, store_url
 from everlog.core.codec import Codec
 from everlog.core.log_lines import Exported
@@ -77,7 +77,7 @@ def _add_code(command: argparse.ArgumentParser) -> None:
 def run_replaying(chosen: argparse.Namespace) -> int:
     """Run the command that was chosen; give its exit code."""
     modules = modules_of(chosen.module)
-    load_modules(modules)
+    look_here()
     if chosen.command == "check":
         return check(
             Asked(
@@ -92,6 +92,7 @@ def run_replaying(chosen: argparse.Namespace) -> int:
                 most=chosen.limit,
             )
         )
+    load_modules(modules)
     codec: Codec | None = None if chosen.codec is None else load_object(chosen.codec, "--codec")
     history = _history(chosen.id, chosen.db)
     if chosen.command == "state":
