@@ -8,15 +8,17 @@ import platform
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from everlog.cli import moving_commands
+from everlog.cli.arguments import Commands, count, some
 from everlog.cli.diff import diff_workflows
 from everlog.cli.forks import ForkOrder, fork_workflow
 from everlog.cli.listing import asked, count_workflows, list_workflows
 from everlog.cli.log import print_log
 from everlog.cli.migrate import migrate
 from everlog.cli.places import DEFAULT, VARIABLE
+from everlog.cli.replaying import add_replaying, run_replaying
 from everlog.cli.schedules import list_schedules
 from everlog.cli.show import show_workflow
 from everlog.core.version import VERSION
@@ -31,17 +33,7 @@ _PLACE: Final = (
     "a file or a URL (sqlite:///shop.db, postgresql://host/shop); by default"
     f" ${VARIABLE}, then {DEFAULT} if it is in this directory"
 )
-_EXIT: Final = (
-    "exit codes: 0 done, 1 the demo or verify found a difference, 2 the command could not be done, 130 interrupted"
-)
-
-
-class Commands(Protocol):
-    """Where a command is added; argparse has no public name for it."""
-
-    def add_parser(self, name: str, *, help: str, description: str) -> argparse.ArgumentParser:
-        """Give the parser of a new command."""
-        ...
+_EXIT: Final = "exit codes: 0 done, 1 the demo, check or verify found a difference, 2 the command could not be done, 130 interrupted"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -109,6 +101,8 @@ def _run(chosen: argparse.Namespace) -> int:
             return moving_commands.run(chosen)
         case "show":
             show_workflow(chosen.id, chosen.db, whole=chosen.all)
+        case "check" | "state" | "debug":
+            return run_replaying(chosen)
         case _:
             print_log(chosen.id, chosen.db, as_json=chosen.json)
     return 0
@@ -154,6 +148,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_schedules(commands)
     _add_migrate(commands)
     moving_commands.add(commands)
+    add_replaying(commands, _PLACE)
     return parser
 
 
@@ -165,15 +160,15 @@ def _add_demo(commands: Commands) -> None:
         "SIGKILL again and again, and compare what comes out with an index made without kills. Exit code 1 if they "
         "differ.",
     )
-    demo.add_argument("--kills", type=_count, default=5, help="how often the process is killed (default: 5)")
+    demo.add_argument("--kills", type=count, default=5, help="how often the process is killed (default: 5)")
     demo.add_argument("--seed", type=int, help="choose the moments of the kills by this number (default: by chance)")
     demo.add_argument(
         "--dir", help="an empty or new directory for the files (default: a new one among temporary files)"
     )
     demo.add_argument("--keep", action="store_true", help="keep the files also when the demo is stopped by Ctrl-C")
-    demo.add_argument("--limit", type=_count, default=0, help="index only so many modules, for a quick look (0: all)")
+    demo.add_argument("--limit", type=count, default=0, help="index only so many modules, for a quick look (0: all)")
     demo.add_argument(
-        "--workers", type=_some, default=1, help="share the work among so many processes, as several workflows"
+        "--workers", type=some, default=1, help="share the work among so many processes, as several workflows"
     )
     demo.add_argument("--db", help="the database, a file or a URL (default: a new SQLite file in the directory)")
 
@@ -202,7 +197,7 @@ def _add_ls(commands: Commands) -> None:
             )
     ls.add_argument("--oldest-first", action="store_true", help="the other way round")
     ls.add_argument("--count", action="store_true", help="print how many there are, by name and state")
-    ls.add_argument("--limit", type=_count, default=100, help="at most so many (default: 100; 0: all)")
+    ls.add_argument("--limit", type=count, default=100, help="at most so many (default: 100; 0: all)")
     ls.add_argument("--json", action="store_true", help="one JSON object per line")
 
 
@@ -302,20 +297,6 @@ def _moment(text: str) -> datetime:
     except ValueError:
         raise argparse.ArgumentTypeError(f"expected a time such as 2026-11-21T09:30, got {text!r}") from None
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
-
-
-def _count(text: str) -> int:
-    count = int(text) if text.isascii() and text.isdigit() else -1
-    if count < 0:
-        raise argparse.ArgumentTypeError(f"expected a number of at least 0, got {text!r}")
-    return count
-
-
-def _some(text: str) -> int:
-    count = _count(text)
-    if count == 0:
-        raise argparse.ArgumentTypeError("expected a number of at least 1, got '0'")
-    return count
 
 
 if __name__ == "__main__":

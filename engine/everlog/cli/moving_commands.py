@@ -9,7 +9,7 @@ from everlog.cli import moving, verifying
 from everlog.errors import UsageError
 
 if TYPE_CHECKING:
-    from everlog.cli.main import Commands
+    from everlog.cli.arguments import Commands
 
 NAMES: Final = ("export", "import", "copy", "seal", "verify")
 _DATABASE: Final = "the database, a file or a URL; by default $EVERLOG_DB, then everlog.db"

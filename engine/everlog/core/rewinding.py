@@ -59,6 +59,25 @@ def since_continued(history: Sequence[Stored]) -> Sequence[Stored]:
     return history
 
 
+def life_around(history: Sequence[Stored], seq: int) -> Sequence[Stored]:
+    """Give what was replayed when the row of this seq was the last: from where the workflow began, or continued as new.
+
+    It goes on to where that life ended, or where the row was made void. Empty where the history has no such row.
+    """
+    begins, ends = 0, len(history)
+    for position, (number, _, event) in enumerate(history):
+        if isinstance(event, events.WorkflowContinued):
+            if number > seq:
+                ends = position + 1
+                break
+            begins = position
+        elif isinstance(event, events.WorkflowRewound) and event.to < seq < number:
+            ends = position
+            break
+    life = history[begins:ends]
+    return life if any(number == seq for number, _, _ in life) else ()
+
+
 def folded(history: Sequence[Stored]) -> WorkflowState:
     """Give the state that a whole history makes; its children and requests are those that a replay of it has."""
     state = fold(history)

@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
+from msgspec import Struct
+
 from everlog.core.event_codec import encode_event, type_of
 from everlog.core.events import AnyEvent
+
+
+class Parting(Struct, frozen=True):
+    """Where history and code part, by its sides."""
+
+    seq: int
+    history: str
+    """What the history has there."""
+    code: str
+    """What the code does there instead, with file and line where they are known."""
 
 
 class CannotGoOn(BaseException):
     """The workflow is stuck: nothing is recorded, and another build may go on. Not for workflow code to catch."""
 
-    def __init__(self, why: str) -> None:
+    def __init__(self, why: str, parting: Parting | None = None) -> None:
         super().__init__(why)
         self.why = why
+        self.parting = parting
+        """None where no event differs: the code does not fit for another reason, which `why` says."""
 
 
 class TornDown(GeneratorExit):
@@ -35,7 +49,8 @@ def divergence(
         f"  code     {found}\n"
         "Either the code changed while this workflow was in flight, or it branched on something that a replay cannot "
         f"repeat (clock, chance, environment, order of a set of strings).{python}\n"
-        "Its history is untouched. Deploy code that fits the history, and it goes on by itself."
+        "Its history is untouched. Deploy code that fits the history, and it goes on by itself.",
+        Parting(seq, history, found),
     )
 
 

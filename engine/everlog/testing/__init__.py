@@ -9,6 +9,10 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from everlog.core.log_lines import Exported
+    from everlog.runtime.code_state import CodeState
+    from everlog.runtime.replaying import Replay
+    from everlog.runtime.verdicts import Verdict
     from everlog.testing.calls import watch_calls
     from everlog.testing.conformance import (
         DeletionConformance,
@@ -24,41 +28,75 @@ if TYPE_CHECKING:
         WaitsConformance,
     )
     from everlog.testing.faults import Crash, FaultyStore
+    from everlog.testing.replays import (
+        HistoryDiverges,
+        history_of,
+        load_history,
+        open_replay,
+        replay,
+        save_history,
+        state_at,
+    )
     from everlog.testing.store_machine import StoreMachine
+    from everlog.testing.virtual import VirtualEngine
 
 __all__ = [
+    "CodeState",
     "Crash",
     "DeletionConformance",
+    "Exported",
     "FaultyStore",
     "FindingConformance",
     "ForksConformance",
+    "HistoryDiverges",
     "MovingConformance",
     "OutboxConformance",
     "QueuesConformance",
+    "Replay",
     "SchedulesConformance",
     "StoreConformance",
     "StoreMachine",
     "StreamsConformance",
     "ValuesConformance",
+    "Verdict",
+    "VirtualEngine",
     "WaitsConformance",
+    "history_of",
+    "load_history",
+    "open_replay",
+    "replay",
+    "save_history",
+    "state_at",
     "watch_calls",
 ]
 
 _MODULES = {
+    "CodeState": "everlog.runtime.code_state",
     "Crash": "everlog.testing.faults",
     "DeletionConformance": "everlog.testing.conformance",
+    "Exported": "everlog.core.log_lines",
     "FaultyStore": "everlog.testing.faults",
     "FindingConformance": "everlog.testing.conformance",
     "ForksConformance": "everlog.testing.conformance",
+    "HistoryDiverges": "everlog.testing.replays",
     "MovingConformance": "everlog.testing.conformance",
     "OutboxConformance": "everlog.testing.conformance",
     "QueuesConformance": "everlog.testing.conformance",
+    "Replay": "everlog.runtime.replaying",
     "SchedulesConformance": "everlog.testing.conformance",
     "StoreConformance": "everlog.testing.conformance",
     "StoreMachine": "everlog.testing.store_machine",
     "StreamsConformance": "everlog.testing.conformance",
     "ValuesConformance": "everlog.testing.conformance",
+    "Verdict": "everlog.runtime.verdicts",
+    "VirtualEngine": "everlog.testing.virtual",
     "WaitsConformance": "everlog.testing.conformance",
+    "history_of": "everlog.testing.replays",
+    "load_history": "everlog.testing.replays",
+    "open_replay": "everlog.testing.replays",
+    "replay": "everlog.testing.replays",
+    "save_history": "everlog.testing.replays",
+    "state_at": "everlog.testing.replays",
     "watch_calls": "everlog.testing.calls",
 }
 

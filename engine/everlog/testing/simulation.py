@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import selectors
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
@@ -30,6 +31,8 @@ from everlog.processes import ProcessPool, Request, Target
 T = TypeVar("T")
 log: Final = logging.getLogger("everlog")
 EPOCH: Final = 1_700_000_000_000_000
+RESOLUTION: Final = 1e-9
+"""Seconds by which asyncio takes timers to be due too early; of a time of 50 days and more a float cannot tell them."""
 LONGEST_HOP: Final = 0.002
 """Seconds that a wake-up of another thread takes at the most."""
 
@@ -51,6 +54,8 @@ class _VirtualSelector(selectors.SelectSelector):
             if timeout is None:
                 raise Deadlock("nothing is left that could happen: everything waits for something else")
             self.elapsed += max(0.0, timeout)
+            if math.ulp(self.elapsed) >= RESOLUTION:  # asyncio would wait for ever for what is due just now
+                self.elapsed = math.nextafter(self.elapsed, math.inf)
         return ready
 
 
