@@ -33,7 +33,10 @@ _PLACE: Final = (
     "a file or a URL (sqlite:///shop.db, postgresql://host/shop); by default"
     f" ${VARIABLE}, then {DEFAULT} if it is in this directory"
 )
-_EXIT: Final = "exit codes: 0 done, 1 the demo, check or verify found a difference, 2 the command could not be done, 130 interrupted"
+_EXIT: Final = (
+    "exit codes: 0 done, 1 the demo, check or verify found a difference, 2 the command could not be done, "
+    "130 interrupted"
+)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
