@@ -67,10 +67,10 @@ def stores_of_tests() -> dict[tuple[Path, str], set[str]]:
         timeout=PATIENCE,
         check=False,
     )
+    assert listing.returncode == 0, f"pytest cannot collect them:\n{listing.stdout}\n{listing.stderr}"
     found: dict[tuple[Path, str], set[str]] = defaultdict(set)
     for file, name, values in re.findall(r"^(\S+?)::(\w+)\[(.*)\]$", listing.stdout, re.MULTILINE):
         found[ROOT / file, name] |= STORES & set(values.split("-"))
-    assert found, f"nothing was collected:\n{listing.stdout}\n{listing.stderr}"
     return found
 
 
