@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Sequence
 from itertools import zip_longest
@@ -9,6 +10,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from everlog.core.durations import as_datetime
 from everlog.core.event_codec import encode_event, type_of
 from everlog.core.events import AnyEvent, EndEvent, WorkflowContinued, WorkflowFailed
 from everlog.core.log_lines import Exported
@@ -105,7 +107,7 @@ def _around(rows: Sequence[Stored], seq: int, code: str) -> list[Side]:
     place = next(number for number, row in enumerate(rows) if row[0] == seq)
     shown = rows[max(0, place - BEFORE) : place + 1 + AFTER]
     return [
-        Side(seq=number, history=told_event(event), code=SAME if number < seq else code if number == seq else "")
+        Side(seq=number, history=told_event(event), code=SAME if number < seq else _dated(code) if number == seq else "")
         for number, _, event in shown
     ]
 
@@ -123,7 +125,16 @@ def told_event(event: AnyEvent) -> str:
     hidden = ("type", "operation", "seed", "started_at", "everlog", "python", "build", "worker", "format", "attempt")
     rest = [f"{name}={msgspec.json.encode(held).decode()}" for name, held in body.items() if name not in hidden]
     line = " ".join([type_of(event), *[str(body[one]) for one in ("operation",) if one in body], *rest])
+    line = _dated(line)
     return line if len(line) <= MOST else line[: MOST - 3] + "..."
+
+
+def _dated(text: str) -> str:
+    """Give the text with times at which something is due as dates."""
+    return _due.sub(lambda found: found[1] + as_datetime(int(found[2])).isoformat(timespec="milliseconds"), text)
+
+
+_due: Final = re.compile(r"(due[_ ]at[= ])(\d{14,17})\b")
 
 
 # -- for people -------------------------------------------------------------------------------------------------------
@@ -164,7 +175,13 @@ def two_sided(sides: Sequence[Side], seq: int, *, columns: int = 100) -> list[st
 
 
 def _wrapped(text: str, width: int) -> list[str]:
+    """Give the text in lines of that width; a place in the code has a line of its own, however long that is."""
     lines: list[str] = []
-    for line in text[: 2 * MOST].splitlines():
-        lines += textwrap.wrap(line, width, break_long_words=True, break_on_hyphens=False) or [""]
+    for part in text[: 2 * MOST].splitlines():
+        for line in _place.sub(r"\nat ", part).splitlines():
+            is_place = line.startswith("at ")
+            lines += [line] if is_place else textwrap.wrap(line, width, break_on_hyphens=False) or [""]
     return lines
+
+
+_place: Final = re.compile(r" at (?=\S+:\d)")

@@ -100,6 +100,7 @@ class VirtualEngine(blocking.Client):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        __tracebackhide__ = True
         try:
             super().__exit__(kind, error, trace)
             if self._replays and error is None:
@@ -135,6 +136,7 @@ class VirtualEngine(blocking.Client):
 
     def replay(self) -> int:
         """Replay all workflows, and give how many they are; `HistoryDiverges` at the first that does not fit."""
+        __tracebackhide__ = True
         environment, definitions = replay_environment(self._codec), known_workflows()
         query = WorkflowQuery(newest_first=False, limit=PAGE)
         count = 0
