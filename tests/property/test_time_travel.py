@@ -31,9 +31,7 @@ def no_step_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_what_is_open_at_each_event_is_what_its_history_says(recipe: dict[str, Any]) -> None:
     for recorded in record(recipe):
         rows = [(seq, at, payload.encode()) for seq, at, payload in recorded["rows"]]
-        name = next(
-            event.name for event in (decode_event(payload) for _, _, payload in rows) if hasattr(event, "name")
-        )
+        name = next(event.name for event in (decode_event(payload) for _, _, payload in rows) if hasattr(event, "name"))
         history = read_lines(write_lines(recorded["id"], name, rows))
         interpreter.steps_are_forbidden = True
         try:

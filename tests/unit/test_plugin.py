@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-CODE = '''
+CODE = """
 import asyncio
 
 import everlog
@@ -26,7 +26,7 @@ async def order(cents: int) -> str:
     paid = await charge(cents)
     await asyncio.sleep(30 * 86_400)
     return await everlog.recv("go", type=str) + str(paid)
-'''
+"""
 
 
 class Ran:
@@ -54,7 +54,7 @@ def run(folder: Path, tests: str, *arguments: str, code: str = CODE) -> Ran:
     return Ran(ran.returncode, ran.stdout + ran.stderr)
 
 
-ENGINE = '''
+ENGINE = """
 import pytest
 from shop_code import order
 
@@ -101,9 +101,9 @@ class TestWithoutReplay:
     def test_it_is_let_pass(self, everlog_engine: VirtualEngine) -> None:
         with pytest.raises(everlog.WorkflowFailed):
             everlog_engine.run(careless)
-'''
+"""
 
-HISTORIES = '''
+HISTORIES = """
 import pytest
 import shop_code
 
@@ -118,7 +118,7 @@ def test_old_histories_replay() -> None:
 @pytest.mark.everlog_histories("histories")
 def test_they_are_orders(everlog_history: Exported) -> None:
     assert everlog_history.name == "plugged_order"
-'''
+"""
 
 
 def test_the_engine_skips_time_and_replays_all_that_ran(tmp_path: Path) -> None:
@@ -157,7 +157,9 @@ def test_what_would_test_nothing_is_refused(tmp_path: Path, tests: str, told: st
 
 def test_other_tests_pay_nothing_for_the_plugin(tmp_path: Path) -> None:
     """Neither the engine's fixtures nor what they need is imported where no test asks for them."""
-    tests = "import sys\ndef test_it() -> None: assert not {'everlog.testing.virtual', 'everlog.memory'} & {*sys.modules}"
+    tests = (
+        "import sys\ndef test_it() -> None: assert not {'everlog.testing.virtual', 'everlog.memory'} & {*sys.modules}"
+    )
     assert run(tmp_path, tests).code == 0
 
 

@@ -107,7 +107,9 @@ def _around(rows: Sequence[Stored], seq: int, code: str) -> list[Side]:
     place = next(number for number, row in enumerate(rows) if row[0] == seq)
     shown = rows[max(0, place - BEFORE) : place + 1 + AFTER]
     return [
-        Side(seq=number, history=told_event(event), code=SAME if number < seq else _dated(code) if number == seq else "")
+        Side(
+            seq=number, history=told_event(event), code=SAME if number < seq else _dated(code) if number == seq else ""
+        )
         for number, _, event in shown
     ]
 

@@ -1,4 +1,4 @@
-"""The pytest plugin: a fixture with an engine on virtual time, and exported histories as tests. It changes no other test.
+"""The pytest plugin: a fixture with an engine on virtual time, and exported histories as tests. It changes no other.
 
 It is loaded by pytest wherever Everlog is installed (`-p no:everlog` leaves it out), so it imports Everlog only where a
 test asks for something of it.
@@ -60,7 +60,8 @@ def pytest_runtest_call(item: pytest.Item) -> None:
     from everlog.testing.replays import HistoryDiverges, load_history, replay
 
     # A test that does not ask for the history has it as a parameter all the same.
-    history = load_history(item.callspec.params[HISTORY])
+    path: Any = item.callspec.params[HISTORY]
+    history = load_history(path)
     try:
         replay(history, codec=marker.kwargs.get("codec"))
     except HistoryDiverges as error:
