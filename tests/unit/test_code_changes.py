@@ -244,6 +244,21 @@ def test_each_prefix_of_a_history_fits_the_code_that_made_it(history: Exported) 
         assert replay(cut, original()).events == length
 
 
+def test_an_input_that_no_longer_fits_is_found_before_the_workflow_begins(history: Exported) -> None:
+    @workflow(name="order")
+    async def order(item: int, cents: int) -> str:
+        return str(item)
+
+    with pytest.raises(HistoryDiverges) as caught:
+        replay(Exported(workflow_id=ID, name="order", rows=history.rows[:1]), order)
+    verdict = caught.value.verdict
+    assert (verdict.outcome, verdict.seq) == ("diverges", 1)
+    assert "does not fit workflow 'order'" in verdict.why
+    with pytest.raises(HistoryDiverges) as caught:
+        replay(history, order)
+    assert (caught.value.verdict.outcome, caught.value.verdict.seq) == ("diverges", 2)
+
+
 def test_a_change_of_blocking_code_is_reported_alike() -> None:
     @step
     def load(part: int) -> int:

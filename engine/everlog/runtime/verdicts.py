@@ -15,9 +15,10 @@ from everlog.core.event_codec import encode_event, type_of
 from everlog.core.events import AnyEvent, EndEvent, WorkflowContinued, WorkflowFailed
 from everlog.core.log_lines import Exported
 from everlog.core.rewinding import Stored
-from everlog.errors import CorruptLog, NotFound
+from everlog.errors import CorruptLog, EverlogError, NotFound
 from everlog.replay.divergence import CannotGoOn
 from everlog.replay.environment import Environment
+from everlog.replay.instances import with_instance
 from everlog.runtime.replaying import Definitions, Replay, decoded
 
 Outcome = Literal["clean", "diverges", "fails", "unknown", "unreadable", "endless"]
@@ -74,6 +75,7 @@ def verdict_of(exported: Exported, definitions: Definitions, environment: Enviro
             stuck = replay.run()
             name = replay.execution.definition.name
             count = len(replay.rows)
+            stuck = stuck or _input_that_does_not_fit(replay)
             if stuck is not None:
                 return _diverging(replay, name, stuck)
             outcome = replay.execution.outcome
@@ -89,6 +91,20 @@ def verdict_of(exported: Exported, definitions: Definitions, environment: Enviro
         return Verdict(workflow_id=workflow_id, name=name, outcome="unknown", why=str(error))
     except CorruptLog as error:
         return Verdict(workflow_id=workflow_id, name=name, outcome="unreadable", why=str(error))
+
+
+def _input_that_does_not_fit(replay: Replay) -> CannotGoOn | None:
+    """Tell why code that has not begun could not: nothing of its history was compared with it yet."""
+    execution = replay.execution
+    if execution.began is not None or execution.outcome is not None:
+        return None
+    codec, created = execution.environment.codec, execution.created
+    try:
+        definition = with_instance(execution.definition, bytes(created.instance), codec)
+        definition.signature.decode(codec, bytes(created.input), what="the recorded input")
+    except EverlogError as error:
+        return CannotGoOn(f"the recorded input does not fit workflow {execution.definition.name!r}: {error}")
+    return None
 
 
 def _diverging(replay: Replay, name: str, stuck: CannotGoOn) -> Verdict:
