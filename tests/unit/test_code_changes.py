@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -242,6 +243,12 @@ def test_each_prefix_of_a_history_fits_the_code_that_made_it(history: Exported) 
     for length in range(1, len(history.rows) + 1):
         cut = Exported(workflow_id=ID, name="order", rows=history.rows[:length])
         assert replay(cut, original()).events == length
+
+
+def test_a_history_of_another_python_is_told_so(history: Exported) -> None:
+    rows = [(seq, at, re.sub(rb'"python":"[^"]*"', b'"python":"3.9.1"', payload)) for seq, at, payload in history.rows]
+    with pytest.raises(HistoryDiverges, match="\n  The history was recorded under Python 3.9.1; this is"):
+        replay(Exported(workflow_id=ID, name="order", rows=rows), without_a_step())
 
 
 def test_an_input_that_no_longer_fits_is_found_before_the_workflow_begins(history: Exported) -> None:

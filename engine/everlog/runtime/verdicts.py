@@ -16,7 +16,7 @@ from everlog.core.events import AnyEvent, EndEvent, WorkflowContinued, WorkflowF
 from everlog.core.log_lines import Exported
 from everlog.core.rewinding import Stored
 from everlog.errors import CorruptLog, EverlogError, NotFound
-from everlog.replay.divergence import CannotGoOn
+from everlog.replay.divergence import RECORDED_UNDER, CannotGoOn
 from everlog.replay.environment import Environment
 from everlog.replay.instances import with_instance
 from everlog.runtime.replaying import Definitions, Replay, decoded
@@ -173,6 +173,7 @@ def told(verdict: Verdict, *, columns: int = 100) -> list[str]:
     lines = [f"{verdict.workflow_id} ({verdict.name}) {_TITLES[verdict.outcome]}{where}"]
     if verdict.sides:
         lines += two_sided(verdict.sides, verdict.seq or 0, columns=columns)
+        lines += [f"  {line}" for line in verdict.why.splitlines() if line.startswith(RECORDED_UNDER)]
     elif verdict.why:
         lines += textwrap.wrap(verdict.why, columns - 2, initial_indent="  ", subsequent_indent="  ")
     return lines
