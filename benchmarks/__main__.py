@@ -9,6 +9,7 @@ import sqlite3
 from pathlib import Path
 from statistics import median
 
+from benchmarks.check import EVENTS, HISTORIES
 from benchmarks.measuring import FLIGHT, STEPS, measured
 
 SUBJECTS = ("benchmarks.raw_sqlite", "benchmarks.everlog_sqlite", "benchmarks.dbos_sqlite")
@@ -34,6 +35,10 @@ def main() -> None:
     print(f"CPU of Everlog per step in flight, all threads: {ours['cpu_us']:.0f} us")
     print(f"CPU of Everlog with nothing to do: {ours['idle_percent']:.2f} % of a core")
     print(f"Replay of a history of 10,000 steps: {1000 / measured('benchmarks.replay')['replays']:.0f} ms")
+    check = measured("benchmarks.check")
+    print(
+        f"Check of {HISTORIES:,} histories of {EVENTS} events, on {check['cores']:.0f} cores: {check['seconds']:.0f} s"
+    )
     print(f"DBOS is the better of its APIs: blocking {peer['flight_blocking']:.0f}, async {peer['flight_async']:.0f}")
     if given.json:
         given.json.write_text(json.dumps(figures, indent=2))

@@ -63,6 +63,14 @@ async def elsewhere() -> str:
     return await recv("go", type=str)
 
 
+async def until_they_wait(engine: Engine) -> None:
+    async with asyncio.timeout(20):
+        while True:
+            if {(await engine.handle(f"order-{number}").status()).state for number in range(3)} == {"waiting"}:
+                return
+            await asyncio.sleep(0.02)
+
+
 @pytest.fixture(scope="module")
 def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A directory with a database of open and ended workflows, and the histories of some in files."""
@@ -76,9 +84,7 @@ def shop(tmp_path_factory: pytest.TempPathFactory) -> Path:
             await engine.send("order-3", "go", "on")
             await engine.handle("order-3").result()
             await engine.start(elsewhere.options(id="elsewhere-1"))
-            async with asyncio.timeout(20):
-                while {(await engine.handle(f"order-{n}").status()).state for n in range(3)} != {"waiting"}:
-                    await asyncio.sleep(0.02)
+            await until_they_wait(engine)
             for number in (0, 3):
                 history = await history_of(engine, f"order-{number}")
                 save_history(history, folder / "histories" / f"{number}.jsonl")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -218,7 +219,7 @@ def test_a_change_is_reported_at_the_right_event_with_both_sides(
     told = str(verdict)
     assert told.splitlines()[0] == f"{ID} (order) diverges at event {seq}"
     assert f"\n> {seq:>5}  " in told
-    assert all(len(line) <= 100 for line in told.splitlines())
+    assert all(len(line) <= 100 or f" at {__file__}:" in line for line in told.splitlines())
 
 
 @pytest.mark.parametrize("change", [one[0] for one in CHANGES if one[0] is not with_another_type_of_result])
@@ -242,6 +243,27 @@ def test_each_prefix_of_a_history_fits_the_code_that_made_it(history: Exported) 
     for length in range(1, len(history.rows) + 1):
         cut = Exported(workflow_id=ID, name="order", rows=history.rows[:length])
         assert replay(cut, original()).events == length
+
+
+def test_a_history_of_another_python_is_told_so(history: Exported) -> None:
+    rows = [(seq, at, re.sub(rb'"python":"[^"]*"', b'"python":"3.9.1"', payload)) for seq, at, payload in history.rows]
+    with pytest.raises(HistoryDiverges, match="\n  The history was recorded under Python 3.9.1; this is"):
+        replay(Exported(workflow_id=ID, name="order", rows=rows), without_a_step())
+
+
+def test_an_input_that_no_longer_fits_is_found_before_the_workflow_begins(history: Exported) -> None:
+    @workflow(name="order")
+    async def order(item: int, cents: int) -> str:
+        return str(item)
+
+    with pytest.raises(HistoryDiverges) as caught:
+        replay(Exported(workflow_id=ID, name="order", rows=history.rows[:1]), order)
+    verdict = caught.value.verdict
+    assert (verdict.outcome, verdict.seq) == ("diverges", 1)
+    assert "does not fit workflow 'order'" in verdict.why
+    with pytest.raises(HistoryDiverges) as caught:
+        replay(history, order)
+    assert (caught.value.verdict.outcome, caught.value.verdict.seq) == ("diverges", 2)
 
 
 def test_a_change_of_blocking_code_is_reported_alike() -> None:

@@ -201,3 +201,17 @@ def test_waiting_for_what_never_comes_ends_the_test_and_not_the_patience() -> No
 
     with pytest.raises(AssertionError, match="did not come"):
         host.run(main())
+
+
+def test_virtual_time_goes_on_for_a_thousand_years() -> None:
+    """A float of so many seconds knows no nanoseconds, by which asyncio tells what is due."""
+    host = SimulatedHost(1)
+
+    async def main() -> float:
+        for years in (1, 10, 989):
+            await asyncio.sleep(years * 365 * 86_400)
+            host.loop.call_later(0, lambda: None)
+            await asyncio.sleep(0.001)
+        return host.loop.time()
+
+    assert host.run(main()) >= 1000 * 365 * 86_400

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from msgspec import Struct
 
 from everlog.core.event_codec import encode_event, type_of
 from everlog.core.events import AnyEvent
+
+RECORDED_UNDER: Final = "The history was recorded under Python"
 
 
 class Parting(Struct, frozen=True):
@@ -42,7 +46,7 @@ def divergence(
     history = "ends here" if event is None else f"{type_of(event)} {_body(event)}"
     python = ""
     if recorded_under and recorded_under.rsplit(".", 1)[0] != running_under.rsplit(".", 1)[0]:
-        python = f"\nThe history was recorded under Python {recorded_under}; this is {running_under}."
+        python = f"\n{RECORDED_UNDER} {recorded_under}; this is {running_under}."
     return CannotGoOn(
         f"workflow {workflow_id!r} took another path than its history at seq {seq}.\n"
         f"  history  seq {seq}  {history}\n"

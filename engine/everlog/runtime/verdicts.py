@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Sequence
 from itertools import zip_longest
@@ -9,13 +10,15 @@ from typing import Final, Literal
 
 import msgspec
 
+from everlog.core.durations import as_datetime
 from everlog.core.event_codec import encode_event, type_of
 from everlog.core.events import AnyEvent, EndEvent, WorkflowContinued, WorkflowFailed
 from everlog.core.log_lines import Exported
 from everlog.core.rewinding import Stored
-from everlog.errors import CorruptLog, NotFound
-from everlog.replay.divergence import CannotGoOn
+from everlog.errors import CorruptLog, EverlogError, NotFound
+from everlog.replay.divergence import RECORDED_UNDER, CannotGoOn
 from everlog.replay.environment import Environment
+from everlog.replay.instances import with_instance
 from everlog.runtime.replaying import Definitions, Replay, decoded
 
 Outcome = Literal["clean", "diverges", "fails", "unknown", "unreadable", "endless"]
@@ -72,6 +75,7 @@ def verdict_of(exported: Exported, definitions: Definitions, environment: Enviro
             stuck = replay.run()
             name = replay.execution.definition.name
             count = len(replay.rows)
+            stuck = stuck or _input_that_does_not_fit(replay)
             if stuck is not None:
                 return _diverging(replay, name, stuck)
             outcome = replay.execution.outcome
@@ -87,6 +91,20 @@ def verdict_of(exported: Exported, definitions: Definitions, environment: Enviro
         return Verdict(workflow_id=workflow_id, name=name, outcome="unknown", why=str(error))
     except CorruptLog as error:
         return Verdict(workflow_id=workflow_id, name=name, outcome="unreadable", why=str(error))
+
+
+def _input_that_does_not_fit(replay: Replay) -> CannotGoOn | None:
+    """Tell why code that has not begun could not: nothing of its history was compared with it yet."""
+    execution = replay.execution
+    if execution.began is not None or execution.outcome is not None:
+        return None
+    codec, created = execution.environment.codec, execution.created
+    try:
+        definition = with_instance(execution.definition, bytes(created.instance), codec)
+        definition.signature.decode(codec, bytes(created.input), what="the recorded input")
+    except EverlogError as error:
+        return CannotGoOn(f"the recorded input does not fit workflow {execution.definition.name!r}: {error}")
+    return None
 
 
 def _diverging(replay: Replay, name: str, stuck: CannotGoOn) -> Verdict:
@@ -105,7 +123,9 @@ def _around(rows: Sequence[Stored], seq: int, code: str) -> list[Side]:
     place = next(number for number, row in enumerate(rows) if row[0] == seq)
     shown = rows[max(0, place - BEFORE) : place + 1 + AFTER]
     return [
-        Side(seq=number, history=told_event(event), code=SAME if number < seq else code if number == seq else "")
+        Side(
+            seq=number, history=told_event(event), code=SAME if number < seq else _dated(code) if number == seq else ""
+        )
         for number, _, event in shown
     ]
 
@@ -123,7 +143,16 @@ def told_event(event: AnyEvent) -> str:
     hidden = ("type", "operation", "seed", "started_at", "everlog", "python", "build", "worker", "format", "attempt")
     rest = [f"{name}={msgspec.json.encode(held).decode()}" for name, held in body.items() if name not in hidden]
     line = " ".join([type_of(event), *[str(body[one]) for one in ("operation",) if one in body], *rest])
+    line = _dated(line)
     return line if len(line) <= MOST else line[: MOST - 3] + "..."
+
+
+def _dated(text: str) -> str:
+    """Give the text with times at which something is due as dates."""
+    return _due.sub(lambda found: found[1] + as_datetime(int(found[2])).isoformat(timespec="milliseconds"), text)
+
+
+_due: Final = re.compile(r"(due[_ ]at[= ])(\d{14,17})\b")
 
 
 # -- for people -------------------------------------------------------------------------------------------------------
@@ -144,6 +173,7 @@ def told(verdict: Verdict, *, columns: int = 100) -> list[str]:
     lines = [f"{verdict.workflow_id} ({verdict.name}) {_TITLES[verdict.outcome]}{where}"]
     if verdict.sides:
         lines += two_sided(verdict.sides, verdict.seq or 0, columns=columns)
+        lines += [f"  {line}" for line in verdict.why.splitlines() if line.startswith(RECORDED_UNDER)]
     elif verdict.why:
         lines += textwrap.wrap(verdict.why, columns - 2, initial_indent="  ", subsequent_indent="  ")
     return lines
@@ -164,7 +194,13 @@ def two_sided(sides: Sequence[Side], seq: int, *, columns: int = 100) -> list[st
 
 
 def _wrapped(text: str, width: int) -> list[str]:
+    """Give the text in lines of that width; a place in the code has a line of its own, however long that is."""
     lines: list[str] = []
-    for line in text[: 2 * MOST].splitlines():
-        lines += textwrap.wrap(line, width, break_long_words=True, break_on_hyphens=False) or [""]
+    for part in text[: 2 * MOST].splitlines():
+        for line in _place.sub(r"\nat ", part).splitlines():
+            is_place = line.startswith("at ")
+            lines += [line] if is_place else textwrap.wrap(line, width, break_on_hyphens=False) or [""]
     return lines
+
+
+_place: Final = re.compile(r" at (?=\S+:\d)")

@@ -1,4 +1,4 @@
-"""The pytest plugin: a fixture with an engine on virtual time, and exported histories as tests. It changes no other test.
+"""The pytest plugin: a fixture with an engine on virtual time, and exported histories as tests. It changes no other.
 
 It is loaded by pytest wherever Everlog is installed (`-p no:everlog` leaves it out), so it imports Everlog only where a
 test asks for something of it.
@@ -54,13 +54,18 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_call(item: pytest.Item) -> None:
     """Replay the history of a test before its body runs."""
-    __tracebackhide__ = True
     marker = item.get_closest_marker(MARKER)
-    history: Any = getattr(item, "funcargs", {}).get(HISTORY)
-    if marker is not None and history is not None:
-        from everlog.testing.replays import replay
+    if marker is None or not isinstance(item, pytest.Function):
+        return
+    from everlog.testing.replays import HistoryDiverges, load_history, replay
 
+    # A test that does not ask for the history has it as a parameter all the same.
+    path: Any = item.callspec.params[HISTORY]
+    history = load_history(path)
+    try:
         replay(history, codec=marker.kwargs.get("codec"))
+    except HistoryDiverges as error:
+        pytest.fail(str(error), pytrace=False)
 
 
 @pytest.fixture

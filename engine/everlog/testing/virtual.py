@@ -48,8 +48,9 @@ class _VirtualPortal(Portal):
         refuse_where_nobody_may_block()
 
         async def within() -> T:
+            limit = asyncio.timeout(LONGEST)
             try:
-                async with asyncio.timeout(LONGEST) as limit:
+                async with limit:
                     return await function()
             except TimeoutError:
                 if limit.expired():
@@ -69,8 +70,8 @@ class VirtualEngine(blocking.Client):
     Its methods are those of `everlog.sync.Engine`. While one of them waits, time jumps to whatever is due next, so a
     sleep of a month takes none; between two calls no time passes. The same `seed` gives the same order of everything
     that real threads would do in any order. Its store is in memory, and gone with it. When its block is left without an
-    error, each of its workflows is replayed: `HistoryDiverges` where its code did not do the same again (`replays=False`
-    leaves that out). The other options are those of `Engine`; what reads a clock or chance in workflow code is refused.
+    error, each of its workflows is replayed: `HistoryDiverges` where its code did not do the same again, unless
+    `replays=False`. The other options are those of `Engine`; what reads a clock or chance in workflow code is refused.
     """
 
     def __init__(
@@ -100,6 +101,7 @@ class VirtualEngine(blocking.Client):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        __tracebackhide__ = True
         try:
             super().__exit__(kind, error, trace)
             if self._replays and error is None:
@@ -135,6 +137,7 @@ class VirtualEngine(blocking.Client):
 
     def replay(self) -> int:
         """Replay all workflows, and give how many they are; `HistoryDiverges` at the first that does not fit."""
+        __tracebackhide__ = True
         environment, definitions = replay_environment(self._codec), known_workflows()
         query = WorkflowQuery(newest_first=False, limit=PAGE)
         count = 0
