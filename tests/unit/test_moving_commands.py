@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -231,6 +233,34 @@ async def another_one(url: str) -> None:
         handle = engine.handle("tour-1", tours)
         await handle.send("go", 1)
         await handle.result(timeout=60)
+
+
+def test_who_did_what_is_printed(application: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    app = copied(application, tmp_path)
+    assert run("audit", app) == 0
+    assert capsys.readouterr().out == ""
+    asyncio.run(steer(f"sqlite:///{app}"))
+    assert run("audit", app) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split("  ")[1:4] for line in lines] == [
+        ["tour-1", "seq 6", "workflow_paused"],
+        ["tour-3", "seq 6", "cancel_requested"],
+    ]
+    assert run("audit", app, "--id", "tour-3", "--json") == 0
+    (line,) = capsys.readouterr().out.splitlines()
+    said = json.loads(line)
+    assert (said["type"], said["data"]["reason"]) == ("cancel_requested", "enough")
+    assert said["by"]
+
+
+async def steer(url: str) -> None:
+    async with Engine(url, workflows=CODE) as engine:
+        await engine.handle("tour-3").cancel(reason="enough")
+        await engine.pause("tour-1")
+        while (await engine.handle("tour-1").status()).state != "paused":  # noqa: ASYNC110 - there is no event to wait for
+            await asyncio.sleep(0.01)
+        with suppress(everlog.WorkflowCancelled):
+            await engine.handle("tour-3").result(timeout=60)
 
 
 def test_the_form_keeps_everything_byte_for_byte() -> None:
