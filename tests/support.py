@@ -20,6 +20,7 @@ from everlog.errors import StoreUnavailable
 from everlog.host import Driver, Pump
 from everlog.memory import MemoryStore
 from everlog.runtime.status import folded_history
+from everlog.runtime.verifying import findings_of
 from everlog.store import (
     ENDED,
     Batch,
@@ -33,6 +34,7 @@ from everlog.store import (
     SupportsWaits,
     WaitQuery,
 )
+from everlog.store_moving import SupportsMoving
 from everlog.testing import FaultyStore
 from everlog.testing.simulation import SimulatedHost
 from everlog_postgres import open_store as open_postgres
@@ -232,7 +234,10 @@ def published_fits(store: Store, workflow_id: str) -> None:
 
 
 def projections_fit(store: Store, workflow_id: str) -> None:
-    """Check that the head of a workflow says what its history says."""
+    """Check that the head of a workflow says what its history says, and that `everlog verify` finds nothing."""
+    if isinstance(store, SupportsMoving):
+        findings = [str(one) for rows in store.rows_of([workflow_id]) for one in findings_of(rows, now=store.now())]
+        assert findings == []
     (head,) = store.heads([workflow_id])
     rows = store.read(workflow_id)
     assert head is not None

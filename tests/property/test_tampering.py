@@ -11,15 +11,20 @@ import sqlite3
 from random import Random
 from typing import Any, Final
 
+import psycopg
 import pytest
 
 import everlog
 from everlog import Engine, Queue, RateLimit, Schedule, step, workflow
+from everlog.runtime.copying import End, copy
 from everlog.runtime.seals import Seal, make_seal, read_seal, verify_seal
 from everlog.runtime.verifying import verify
 from everlog.store_moving import SupportsMoving
 from everlog.testing.simulation import SimulatedHost
+from everlog_postgres import open_store as open_postgres
+from everlog_postgres.urls import parse
 from everlog_sqlite import SqliteStore
+from tests.postgres import administrator, needs_postgres, new_schema
 from tests.property.databases import LONG
 
 TAMPERINGS: Final = 20_000 if LONG else 1_000
@@ -206,6 +211,48 @@ def test_each_of_a_thousand_random_changes_is_found() -> None:
 
 def findings(store: SqliteStore, seal: Seal) -> list[str]:
     return [str(one) for one in verify_seal(store, store, seal, unchanged=True)]
+
+
+@needs_postgres
+def test_each_column_of_each_table_counts_on_postgres() -> None:
+    url = new_schema()
+    source, store = furnished(), open_postgres(url)
+    copy(End(source, "one"), End(store, "other"), move_id="move")
+    seal = read_seal(make_seal(store, store, previous=None))
+    assert [str(one) for one in verify_seal(source, source, seal, unchanged=True)] == []
+    changes = {
+        "text": "coalesce({0}, '') || 'x'",
+        "bigint": "coalesce({0}, 7) + 1",
+        "integer": "coalesce({0}, 7) + 1",
+        "boolean": "NOT {0}",
+        "ARRAY": "{0} || ARRAY['x']",
+    }
+    changed = 0
+    with administrator() as connection:
+        schema = parse(url).schema
+        asked = "SELECT table_name, column_name, data_type FROM information_schema.columns WHERE table_schema = %s"
+        for table, column, kind in connection.execute(asked, (schema,)).fetchall():
+            if table in {*UNCOVERED, "writes", "migrations"} or (table, column) in {("inbox", "position")}:
+                continue
+            name = f'"{schema}".{table}'
+            found = connection.execute(f"SELECT ctid::text, {column} FROM {name} LIMIT 1".encode()).fetchone()
+            if found is None or kind not in changes:
+                continue
+            try:
+                expression = changes[kind].format(column)
+                row = connection.execute(
+                    f"UPDATE {name} SET {column} = {expression} WHERE ctid = %s::tid RETURNING ctid::text".encode(),
+                    (found[0],),
+                ).fetchone()
+            except psycopg.errors.Error:  # the tables do not allow that
+                continue
+            assert row is not None
+            assert [str(one) for one in verify_seal(store, store, seal, unchanged=True)], f"{table}.{column}"
+            changed += 1
+            connection.execute(f"UPDATE {name} SET {column} = %s WHERE ctid = %s::tid".encode(), (found[1], row[0]))
+            assert [str(one) for one in verify_seal(store, store, seal, unchanged=True)] == [], f"{table}.{column}"
+    store.close()
+    assert changed > 50
 
 
 @pytest.mark.parametrize("byte", ["a", "\n", "☃"])

@@ -1,17 +1,17 @@
-"""The arguments of the commands that move and verify: export, import, copy, seal, verify. What they do is elsewhere."""
+"""The arguments of the commands that move and verify: export, import, copy, seal, verify, audit. No command is here."""
 
 from __future__ import annotations
 
 import argparse
 from typing import TYPE_CHECKING, Final
 
-from everlog.cli import moving, verifying
+from everlog.cli import audit, moving, verifying
 from everlog.errors import UsageError
 
 if TYPE_CHECKING:
     from everlog.cli.arguments import Commands
 
-NAMES: Final = ("export", "import", "copy", "seal", "verify")
+NAMES: Final = ("export", "import", "copy", "seal", "verify", "audit")
 _DATABASE: Final = "the database, a file or a URL; by default $EVERLOG_DB, then everlog.db"
 
 
@@ -30,6 +30,8 @@ def run(chosen: argparse.Namespace) -> int:
             moving.copy_database(chosen.source, chosen.destination, wait=chosen.wait, force=chosen.force)
         case "seal":
             verifying.seal(chosen.file, chosen.db)
+        case "audit":
+            audit.print_audit(chosen.db or chosen.url, only=chosen.id, as_json=chosen.json)
         case _:
             return verifying.verify_database(
                 chosen.db or chosen.url, seal_file=chosen.seal, expected=chosen.expect, unchanged=chosen.unchanged
@@ -44,6 +46,7 @@ def add(commands: Commands) -> None:
     _add_copy(commands)
     _add_seal(commands)
     _add_verify(commands)
+    _add_audit(commands)
 
 
 def _add_export(commands: Commands) -> None:
@@ -120,6 +123,19 @@ def _add_verify(commands: Commands) -> None:
     command.add_argument("--seal", metavar="FILE", help="a seal that was made before")
     command.add_argument("--expect", metavar="DIGEST", help="what the seal is called, where that was kept elsewhere")
     command.add_argument("--unchanged", action="store_true", help="nothing at all may have changed since the seal")
+
+
+def _add_audit(commands: Commands) -> None:
+    command = commands.add_parser(
+        "audit",
+        help="say who cancelled, paused, retried or changed workflows",
+        description="Print what was done to workflows from outside, when, by whom and why, from their histories."
+        " Example: everlog audit app.db --id order-42",
+    )
+    command.add_argument("url", nargs="?", help=_DATABASE)
+    command.add_argument("--db", help="the same, as in the other commands")
+    command.add_argument("--id", help="only of this workflow")
+    command.add_argument("--json", action="store_true", help="one JSON object per line")
 
 
 def _seconds(text: str) -> float:

@@ -7,12 +7,14 @@ event up to it, and a history that has gone on since still has it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from functools import cache
 from hashlib import sha256
-from typing import Final
+from typing import Final, cast
 
 import msgspec
-from msgspec.structs import replace
+from msgspec import NODEFAULT, Struct
+from msgspec.structs import fields, replace
 
 from everlog.store import EventRow
 from everlog.store_moving import QueueRows, SharedRows, WorkflowRows
@@ -55,5 +57,31 @@ def _ordered(queue: QueueRows) -> QueueRows:
 
 
 def digest(value: object) -> str:
-    """Give the digest of anything that has a form as JSON; lists and tuples are alike."""
-    return sha256(_encode(value)).hexdigest()
+    """Give the digest of anything that has a form as JSON; lists and tuples are alike.
+
+    Seals are kept for long: so fields that have their defaults are left out, and what gains a field keeps its digest.
+    """
+    return sha256(_encode(_plain(value))).hexdigest()
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, Struct):
+        kind = type(value)
+        defaults = _defaults(kind)
+        said = {name: _plain(getattr(value, name)) for name in kind.__struct_fields__}
+        return {name: held for name, held in said.items() if name not in defaults or held != defaults[name]}
+    if isinstance(value, list | tuple):
+        return [_plain(one) for one in cast("Sequence[object]", value)]
+    return value
+
+
+@cache
+def _defaults(kind: type[Struct]) -> dict[str, object]:
+    """Give the defaults of a struct by the names of its fields."""
+    found: dict[str, object] = {}
+    for field in fields(kind):
+        if field.default is not NODEFAULT:
+            found[field.name] = _plain(field.default)
+        elif field.default_factory is not NODEFAULT:
+            found[field.name] = _plain(field.default_factory())
+    return found

@@ -70,6 +70,11 @@ def furnish(store: Moves) -> None:
     waiting(store, "asleep", wake_at=BEGINNING)
     waiting(store, "waits", topics=["b", 'a "quoted" \\ one'])
     ended(store, "ended")
+    _furnish_one(store)
+    _furnish_queues(store)
+
+
+def _furnish_one(store: Moves) -> None:
     token = held(store, "busy", token="t")
     text = '{"a" : 1.50, "b": "☃"}'.encode()
     commit(
@@ -104,6 +109,14 @@ def furnish(store: Moves) -> None:
     post(store, message("busy", 2, topic="late", key="k1", payload=text))
     post(store, message("busy", 1, topic="early"))
     post(store, message("waits", 1, control=True, key="k2"))
+    continued = held(store, "continued", token="c")
+    first = Commit(
+        workflow_id="continued", token=continued, seq=1, state="running", events=events(2, 3), first_seq=3, name="next"
+    )
+    commit(store, first)
+
+
+def _furnish_queues(store: Moves) -> None:
     for number, partition in enumerate(["a", "b", "a", "b"]):
         create(store, enqueued(f"mail-{number}", partition=partition, priority=-number, dedup_key=f"key-{number}"))
     create(store, enqueued("delayed", due_at=BEGINNING + 10**6 * HOUR))
@@ -112,11 +125,6 @@ def furnish(store: Moves) -> None:
     claim_only(store, "mail-0", token)
     paused = Commit(workflow_id="mail-0", token=token, seq=1, state="paused", events=events(2, 2), release=True)
     commit(store, paused)
-    continued = held(store, "continued", token="c")
-    first = Commit(
-        workflow_id="continued", token=continued, seq=1, state="running", events=events(2, 3), first_seq=3, name="next"
-    )
-    commit(store, first)
 
 
 def everything(store: SupportsMoving) -> list[WorkflowRows]:
