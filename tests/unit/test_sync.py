@@ -354,7 +354,7 @@ OWN = {"compensations", "handle"}
 INSIDE = {
     "aside",
     "create",
-    "held_here",
+    "environment", "held_here",
     "may_import",
     "message",
     "on_thread",
