@@ -354,7 +354,8 @@ OWN = {"compensations", "handle"}
 INSIDE = {
     "aside",
     "create",
-    "environment", "held_here",
+    "environment",
+    "held_here",
     "may_import",
     "message",
     "on_thread",
