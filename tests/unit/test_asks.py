@@ -711,3 +711,22 @@ def test_inboxes_are_read_by_anybody(kind: str, tmp_path: Path) -> None:
         assert await engine.on_thread(lambda: look(engine.store)) == [("topic", b"0"), ("topic", b"1"), ("topic", b"2")]
 
     run(program, kind=kind, folder=tmp_path)
+
+
+def test_who_is_answered_by_a_workflow_that_then_waits_hears_of_it_at_once() -> None:
+    @step
+    async def look_up(question: str) -> str:
+        return question.upper()
+
+    @workflow
+    async def answering() -> None:
+        while True:
+            request = await everlog.recv("question", type=Request[str])
+            await request.reply(await look_up(request.value))
+
+    async def program(engine: Engine) -> None:
+        handle = await engine.start(answering)
+        for question in ("one", "two"):
+            assert await handle.ask("question", question, type=str, timeout=60) == question.upper()
+
+    run(program)

@@ -354,6 +354,7 @@ OWN = {"compensations", "handle"}
 INSIDE = {
     "aside",
     "create",
+    "environment",
     "expects_queue",
     "held_here",
     "may_import",

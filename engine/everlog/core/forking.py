@@ -119,8 +119,9 @@ def outcome_named(rows: Iterable[Stored], wanted: str, workflow_id: str) -> Stor
 
 
 def _names_of(operation: str, event: AnyEvent) -> set[str]:
-    """Give how else an operation may be called: by its step, or its key."""
-    names = {operation.partition("@")[2]}
+    """Give how else an operation may be called: without its branch or module, by its step, its topic or its key."""
+    name = operation.rpartition("/")[2]
+    names = {name, name.rpartition(".")[2], operation.partition("@")[2]}
     match event:
         case events.StepCompleted() | events.StepFailed():
             names |= {event.step, event.step.rpartition(".")[2]}

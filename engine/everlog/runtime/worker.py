@@ -366,7 +366,7 @@ class Worker:
             resident.head = RUNNING
         else:
             resident.note(drafted)
-            if drafted.published or drafted.parts or drafted.attributes:
+            if drafted.published or drafted.parts or drafted.attributes or drafted.replies:
                 self.outputs.written(resident, drafted)
             if drafted.continues is not None:
                 succeed(resident, drafted, self)

@@ -36,6 +36,7 @@ from everlog.store import (
 from everlog.testing import machine_words as words
 from everlog.testing.comparing import content_of
 from everlog.testing.finding_machine import FindingRules
+from everlog.testing.fork_rules import ForkRules
 from everlog.testing.machine_queues import QueueRules, without_second_keys
 from everlog.testing.machine_stores import plain
 from everlog.testing.machine_words import (
@@ -56,7 +57,7 @@ from everlog.testing.machine_words import (
 from everlog.testing.schedule_rules import ScheduleRules
 
 
-class StoreMachine(QueueRules, ScheduleRules, FindingRules):
+class StoreMachine(QueueRules, ScheduleRules, FindingRules, ForkRules):
     """Subclass it, and give `open_stores`; its `TestCase` is the test."""
 
     @initialize()
