@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import gc
 from pathlib import Path
 from typing import Any
@@ -79,6 +80,15 @@ async def renamed() -> str:
     return f"{everlog.current().name}, {everlog.current().step}"
 
 
+class Doubles:
+    def __call__(self, number: int) -> int:
+        return 2 * number
+
+
+triple = step(functools.partial(lambda a, b: a * b, 3), name="lone triple")
+twice = step(Doubles(), name="lone twice")
+
+
 class Shop:
     @step
     async def close(self) -> None: ...
@@ -114,6 +124,7 @@ def test_steps_of_all_kinds_run_as_workflows(tmp_path: Path) -> None:
             assert await engine.run(square, 7) == 49
             assert await engine.run(with_client, "a") == "a default"
             assert await engine.run(Shop.rate, 4) == 8
+            assert [await engine.run(one, 5) for one in (triple, twice)] == [15, 10]
             assert await engine.run(renamed) == "step:dotted name, dotted name"
             assert await engine.run(same_name, 4) == "the workflow, 4"
             handle = await engine.start(add, 2)

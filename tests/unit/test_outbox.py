@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import sqlite3
+import sys
 import threading
 from collections.abc import Callable, Coroutine
 from contextlib import closing
@@ -307,6 +308,20 @@ async def test_without_a_transaction_nothing_is_written(in_file: Base, tmp_path:
             connection.execute("BEGIN")
             handle = await engine.using(connection).start(greet, "you")
             connection.execute("COMMIT")
+            assert await handle.result() == "Hello you"
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="sqlite3 of this Python knows no autocommit=")
+@awaited
+async def test_the_newer_way_to_say_who_begins_transactions_counts(in_file: Base, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"autocommit": True}
+    async with Engine(in_file.url) as engine:
+        refused = pytest.raises(UsageError, match="has no transaction open")
+        with closing(sqlite3.connect(tmp_path / "shop.db", **options)) as connection, refused:
+            await engine.using(connection).start(greet, "you")
+        with closing(sqlite3.connect(tmp_path / "shop.db", **(options | {"autocommit": False}))) as connection:
+            handle = await engine.using(connection).start(greet, "you")
+            connection.commit()
             assert await handle.result() == "Hello you"
 
 

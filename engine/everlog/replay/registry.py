@@ -41,7 +41,9 @@ def registered_workflows() -> dict[str, AnyWorkflow[..., Any]]:
 def register_step(defined: AnyStep[..., Any]) -> None:
     """Have a step found by its name; those of the engine itself are not."""
     if defined.__module__ != "builtins":
-        _steps[defined.name, defined.__module__, defined.__qualname__] = defined
+        # Callable objects have no name of their own, and each is another one.
+        function = getattr(defined, "__qualname__", None) or f"object {id(defined.__wrapped__)}"
+        _steps[defined.name, defined.__module__, function] = defined
 
 
 def registered_steps(name: str | None = None) -> list[AnyStep[..., Any]]:
