@@ -17,7 +17,7 @@ from everlog.store import Store
 from everlog.testing import FaultyStore
 from everlog.testing.faults import Fault
 from everlog.testing.simulation import SimulatedHost
-from tests.support import on_both_stores, projections_fit, published_fits, run
+from tests.support import PausableHost, kill, on_both_stores, opened, projections_fit, published_fits, run, simulate
 
 ran: Counter[str] = Counter()
 
@@ -555,3 +555,42 @@ def test_a_store_that_copies_nothing_says_so() -> None:
                 await client.handle("source").fork()
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize("when", ["before", "after"])
+def test_a_fork_survives_the_death_of_its_process_at_any_commit(when: Any) -> None:
+    dead: list[Engine] = []  # nothing of them is collected meanwhile
+
+    async def die_at(host: PausableHost, number: int) -> bool:
+        """Make a fork, and have the process die at its n-th commit; say whether there was one."""
+        store, dying = MemoryStore(clock=host.wall), host.sibling()
+        async with Engine(store, host=host.sibling()) as engine:
+            handle = await engine.start(fan_out.options(id="source"), ["a", "bb", "ccc"])
+            await handle.result()
+        before = store.read("source")
+        faulty = FaultyStore(store, Fault(commit=number, when=when, kind="crash"))
+        first = await opened(Engine(faulty, host=dying))
+        made = asyncio.create_task(forked(first))
+        await asyncio.sleep(5)
+        happened = faulty.crashed
+        kill(first)
+        made.cancel()
+        dead.append(first)
+        async with Engine(store, host=host.sibling()) as engine:
+            assert await forked(engine) == [2, 100, 6]
+        assert store.read("source") == before
+        done = [row.type for row in store.read("fork")].count("step_completed")
+        assert done == 6 + 1, "each once, and the one that does not count any more"
+        return happened
+
+    async def forked(engine: Engine) -> list[int]:
+        fork = await engine.handle("source", fan_out).fork(id="fork", replace={"guess@bb": 50})
+        return await fork.result()
+
+    async def program(host: PausableHost) -> None:
+        number = 1
+        while await die_at(host, number):
+            number += 1
+        assert number > 2
+
+    simulate(program)

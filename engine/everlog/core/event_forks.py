@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal
 
 from everlog.core.event_parts import Event, QueuePlace
@@ -10,6 +11,9 @@ KeptMessages = Literal["keep", "drop"]
 """What becomes of the messages that were received after the cut, or are unread: the fork has them too, or not."""
 OpenChildren = Literal["rerun", "keep"]
 """What becomes of children that are open at the cut: the fork starts its own, or waits for the same ones."""
+
+Replacements = Mapping[int, object] | Mapping[str, object] | Mapping[int | str, object]
+"""What is to stand in the place of what was recorded, by the seq of its event or by its operation."""
 
 
 class WorkflowForked(Event, frozen=True, gc=False, kw_only=True, tag="workflow_forked"):

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Generic, ParamSpec, TypeVar, Unpac
 from everlog.core.attributes import GivenAttributes
 from everlog.core.codec import ANY
 from everlog.core.durations import Duration
-from everlog.core.event_forks import KeptMessages, OpenChildren
+from everlog.core.event_forks import KeptMessages, OpenChildren, Replacements
 from everlog.core.schedules import Schedule
 from everlog.errors import WrongContext
 from everlog.host import SystemHost
@@ -147,7 +147,7 @@ class Handle(Generic[T_co]):
         self,
         *,
         at: int | str | None = None,
-        replace: Mapping[int | str, object] | None = None,
+        replace: Replacements | None = None,
         messages: KeptMessages = "keep",
         children: OpenChildren = "rerun",
         id: str | None = None,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from everlog.core.codec import SELF, canonical, digest, to_json
 from everlog.core.event_codec import decode_event, encode_event
-from everlog.core.event_forks import KeptMessages, OpenChildren
+from everlog.core.event_forks import KeptMessages, OpenChildren, Replacements
 from everlog.core.events import WorkflowFailed, WorkflowForked
 from everlog.core.failures import describe
 from everlog.core.forking import tags_of
@@ -32,25 +32,25 @@ async def fork(
     source: str,
     *,
     at: At,
-    replace: Mapping[int | str, object] | None,
+    replace: Replacements | None,
     messages: KeptMessages,
     children: OpenChildren,
     workflow_id: str | None,
 ) -> str:
     """Make a fork and give its id; see `Handle.fork`."""
     _check_cut(at)
-    replace = _checked_replacements({} if replace is None else replace)
+    checked = _checked_replacements({} if replace is None else replace)
     for name, value, known in (("messages", messages, ("keep", "drop")), ("children", children, ("rerun", "keep"))):
         if value not in known:
             raise UsageError(f"{name} of a fork must be {known[0]!r} or {known[1]!r}, got {value!r}")
     if workflow_id is not None and check_id(workflow_id) == source:
         raise IdInUse(f"{source!r} is the id of the workflow that is to be forked; choose another for the fork")
-    given = [source, at, [[name, _told(client, value)] for name, value in replace.items()], messages, children]
+    given = [source, at, [[name, _told(client, value)] for name, value in checked.items()], messages, children]
     wanted = Wanted(
         source=source,
         workflow_id=workflow_id or time_ordered_id(client.host.wall(), client.host.token()),
         at=at,
-        replace=replace,
+        replace=checked,
         messages=messages,
         children=children,
         asked=digest(canonical(to_json(given))),

@@ -11,7 +11,7 @@ from everlog.core import events
 from everlog.core.attributes import GivenAttributes, checked
 from everlog.core.codec import ANY
 from everlog.core.durations import SECOND, Duration, microseconds
-from everlog.core.event_forks import KeptMessages, OpenChildren
+from everlog.core.event_forks import KeptMessages, OpenChildren, Replacements
 from everlog.core.events import EndEvent
 from everlog.core.failures import rebuild
 from everlog.errors import EverlogError, NotFound, UsageError, WorkflowCancelled, WorkflowFailed
@@ -190,7 +190,7 @@ class Handle(Generic[T_co]):
         self,
         *,
         at: int | str | None = None,
-        replace: Mapping[int | str, object] | None = None,
+        replace: Replacements | None = None,
         messages: KeptMessages = "keep",
         children: OpenChildren = "rerun",
         id: str | None = None,
