@@ -9,7 +9,6 @@ from msgspec import Struct
 from everlog.core.event_codec import encode_event, type_of
 from everlog.core.events import AnyEvent
 
-
 RECORDED_UNDER: Final = "The history was recorded under Python"
 
 
