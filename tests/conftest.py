@@ -52,3 +52,4 @@ def _register(own: tuple[dict[Any, Any], dict[Any, Any]]) -> None:
     for place, registered in enumerate((registry._registry, registry._steps)):
         registered.clear()
         registered.update(_shared[place] | own[place])
+    registry._defined_steps += 1

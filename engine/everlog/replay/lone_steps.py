@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import ItemsView, Iterator, Mapping
 from typing import Any, Final
 
 from everlog.errors import InvalidDefinition, UsageError, WrongContext
 from everlog.replay import asking
 from everlog.replay.context import active
 from everlog.replay.definitions import AnyStep, AnyWorkflow, Workflow
-from everlog.replay.registry import registered_steps
+from everlog.replay.registry import registered_steps, state_of_steps
 
 PREFIX: Final = "step:"
 
@@ -32,22 +32,38 @@ class WithSteps(Mapping[str, AnyWorkflow[..., Any]]):
 
     def __getitem__(self, name: str) -> AnyWorkflow[..., Any]:
         found = self._workflows.get(name)
-        if found is not None:
-            return found
-        if not name.startswith(PREFIX):
-            raise KeyError(name)
-        steps = [step for step in registered_steps(name.removeprefix(PREFIX)) if _is_startable(step)]
-        if len(steps) != 1:
-            raise KeyError(name)
-        return _workflow_of(steps[0])
+        return _of_one_name()[name] if found is None else found
 
     def __iter__(self) -> Iterator[str]:
-        yield from self._workflows
-        found = Counter(PREFIX + step.name for step in registered_steps() if _is_startable(step))
-        yield from (name for name, steps in found.items() if steps == 1 and name not in self._workflows)
+        return iter(self._all())
 
     def __len__(self) -> int:
-        return sum(1 for _ in self)
+        return len(self._all())
+
+    def items(self) -> ItemsView[str, AnyWorkflow[..., Any]]:
+        """Give all of them at once, as each claim wants them."""
+        return self._all().items()
+
+    def _all(self) -> dict[str, AnyWorkflow[..., Any]]:
+        return {**_of_one_name(), **self._workflows}
+
+
+_known: tuple[tuple[int, int], Mapping[str, AnyWorkflow[..., Any]]] = ((-1, -1), {})
+"""What was found last, and of which steps. Engines ask on their own threads: it is exchanged as a
+whole."""
+
+
+def _of_one_name() -> Mapping[str, AnyWorkflow[..., Any]]:
+    """Give the workflows of the steps whose name no other has."""
+    global _known
+    found_of, found = _known
+    now = state_of_steps()
+    if found_of != now:
+        steps = [step for step in registered_steps() if _is_startable(step)]
+        names = Counter(step.name for step in steps)
+        found = {PREFIX + step.name: _workflow_of(step) for step in steps if names[step.name] == 1}
+        _known = now, found
+    return found
 
 
 def alone(step: AnyStep[..., Any]) -> AnyWorkflow[..., Any]:

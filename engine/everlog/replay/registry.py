@@ -20,6 +20,8 @@ _registry: Final[dict[str, AnyWorkflow[..., Any]]] = {}
 _steps: Final[WeakValueDictionary[tuple[str, str, str], AnyStep[..., Any]]] = WeakValueDictionary()
 """Of each name, and each function of that name, the step that was defined last; those that somebody still has."""
 
+_defined_steps = 0
+
 _packages: Final[set[str]] = set()
 
 
@@ -40,10 +42,17 @@ def registered_workflows() -> dict[str, AnyWorkflow[..., Any]]:
 
 def register_step(defined: AnyStep[..., Any]) -> None:
     """Have a step found by its name; those of the engine itself are not."""
+    global _defined_steps
     if defined.__module__ != "builtins":
         # Callable objects have no name of their own, and each is another one.
         function = getattr(defined, "__qualname__", None) or f"object {id(defined.__wrapped__)}"
         _steps[defined.name, defined.__module__, function] = defined
+        _defined_steps += 1
+
+
+def state_of_steps() -> tuple[int, int]:
+    """Give what stays the same as long as no step comes to the registered ones, and none goes."""
+    return _defined_steps, len(_steps)
 
 
 def registered_steps(name: str | None = None) -> list[AnyStep[..., Any]]:
