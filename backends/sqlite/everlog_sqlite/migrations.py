@@ -24,7 +24,7 @@ MIGRATIONS: Final = (
     "0005_schedules",
     "0006_continued",
     "0007_attributes",
-    "0010_moves",
+    "0008_moves",
 )
 """All that were ever made, in order. The header's `user_version` says how many a file has had."""
 
