@@ -150,6 +150,40 @@ def test_blocking_code_is_debugged_alike() -> None:
     assert first.strip() == "6"
 
 
+@step
+async def fails_at_first() -> int:
+    FAILED.append(1)
+    if len(FAILED) == 1:
+        raise ValueError("not yet")
+    return 1
+
+
+FAILED: list[int] = []
+
+
+@workflow(name="debugged_retried")
+async def debugged_retried() -> int:
+    first = await double(1)
+    return first + await fails_at_first()
+
+
+def test_what_a_retry_made_void_can_be_gone_to_and_left_again() -> None:
+    with VirtualEngine() as engine:
+        handle = engine.start(debugged_retried.options(id="debugged-1"))
+        with pytest.raises(everlog.WorkflowFailed):
+            handle.result()
+        handle.retry()
+        assert handle.result() == 3
+        history = engine.history("debugged-1")
+    types = [payload.split(b'"')[3].decode() for _, _, payload in history.rows]
+    failed, last = types.index("step_failed") + 1, len(types)
+    void, end, back, _ = said(history, failed, f"event {last}", f"event {failed}", "quit")
+    assert f"--- event {failed} of" in void
+    assert "step_failed fails_at_first" in void
+    assert f"--- event {last} of {last}: workflow_completed result=3" in end
+    assert f"--- event {failed} of" in back
+
+
 def test_code_that_does_not_fit_is_stopped_at_where_it_parts(history: Exported) -> None:
     @workflow(name="debugged")
     async def another(most: int) -> int:

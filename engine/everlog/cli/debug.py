@@ -123,7 +123,7 @@ class EventDebugger(pdb.Pdb):
 
     def _go(self) -> None:
         """Apply events up to the one that is wanted; with none wanted, until the end, stopping at lines."""
-        if self._wanted is not None and self._wanted < self._replay.seq:
+        if self._wanted is not None and not self._leads_to(self._wanted):
             self._replay.close()
             self._replay = self._opened(self._wanted)
         while not self._quits:
@@ -133,6 +133,10 @@ class EventDebugger(pdb.Pdb):
                     return
             elif not self._advance_traced():
                 return
+
+    def _leads_to(self, seq: int) -> bool:
+        """Tell whether the event is still to come in this replay: not where it is over, of another life, or void."""
+        return self._replay.seq <= seq and any(number == seq for number, _, _ in self._replay.rows)
 
     def _advance_traced(self) -> bool:
         """Apply the next event while pdb looks for the line to stop at."""
