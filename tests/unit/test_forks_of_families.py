@@ -11,6 +11,7 @@ import pytest
 
 import everlog
 from everlog import Engine, Handle, Queue, Request, UsageError, WorkflowFailed, step, sync, workflow
+from everlog.store import SupportsValues
 from tests.support import on_both_stores, run
 
 ran: Counter[str] = Counter()
@@ -344,3 +345,50 @@ def test_the_blocking_handle_forks_too(tmp_path: Path) -> None:
         handle = engine.start(squaring, 3)
         assert handle.result() == 9
         assert handle.fork(replace={"square": 5}).result(timeout=60) == 5
+
+
+def test_what_its_source_was_asked_a_fork_answers_to_nobody_also_after_a_retry_past_the_cut() -> None:
+    fails = {"now": True}
+
+    @step
+    async def shaky() -> None:
+        if fails["now"]:
+            raise ValueError("not now")
+
+    @workflow
+    async def serving() -> str:
+        request = await everlog.recv("question", type=Request[str])
+        failure: ValueError | None = None
+        try:
+            await shaky()
+        except ValueError as error:
+            failure = error
+        await asyncio.sleep(100)
+        if failure is not None:
+            raise failure
+        await request.reply("late")
+        return request.value
+
+    async def program(engine: Engine) -> None:
+        handle = await engine.start(serving)
+        asking = asyncio.create_task(handle.ask("question", "hello", type=str, timeout=1000))
+        await asyncio.sleep(1)
+        fork = await handle.fork()
+        with pytest.raises(WorkflowFailed):
+            await fork.result()
+        with pytest.raises(everlog.AskRefused):
+            await asking
+        fails["now"] = False
+        await fork.retry()
+        assert await fork.result() == "hello"
+        (rewound,) = [event for event in await fork.history() if event.type == "workflow_rewound"]
+        assert rewound.data["to"] < await seq_of(fork, "workflow_forked")
+
+        def rows() -> list[str]:
+            store = engine.store
+            assert isinstance(store, SupportsValues)
+            return [row.name for row in store.values(fork.id)]
+
+        assert await engine.on_thread(rows) == []
+
+    run(program)

@@ -339,7 +339,7 @@ def _steered(state: WorkflowState, at: int, event: Steering) -> WorkflowState:
         case events.WorkflowRewound():
             return _opened_anew(state, event, event.to)
         case events.WorkflowForked():
-            return change(_opened_anew(state, event, event.at), replies={})
+            return change(_opened_anew(state, event, event.at), replies={}, cancel_requested=state.cancel_requested)
 
 
 def earlier(began_at: int, timeout: int | None, deadline: int | None) -> int | None:
