@@ -43,6 +43,7 @@ FIELDS: dict[str, st.SearchStrategy[Any]] = {
     "deadline": st.none() | TIMES,
     "asked_at": TIMES,
     "to": st.integers(1, 12),
+    "at": st.integers(1, 12),
     "terminated": st.booleans(),
     "existed": st.booleans(),
     "control": st.booleans(),

@@ -16,9 +16,7 @@ from everlog.store import (
     Exists,
     InboxRow,
     NewWorkflow,
-    Place,
     Refused,
-    State,
     Store,
     StreamQuestion,
     StreamRow,
@@ -33,10 +31,8 @@ from everlog.store import (
 from everlog.store_forks import Fork, ForkOutcome, SupportsForks
 from everlog.testing.making import (
     BEGINNING,
-    admit,
     claim,
     commit,
-    declare,
     ended,
     event,
     events,
@@ -45,7 +41,6 @@ from everlog.testing.making import (
     message,
     new,
     post,
-    with_queues,
 )
 
 
@@ -66,16 +61,12 @@ def fork_of(
     until: int,
     *,
     rows: Sequence[EventRow] = (),
-    state: State = "queued",
-    place: Place | None = None,
     creates: Sequence[NewWorkflow] = (),
     first_seq: int = 1,
 ) -> Fork:
     """Make a fork with the row of its creation, and one row that follows, of its own."""
     mine = rows or own(1, until + 1)
-    made = NewWorkflow(
-        workflow_id=workflow_id, name="checkout", state=state, events=mine, place=place, attributes={"of": source}
-    )
+    made = NewWorkflow(workflow_id=workflow_id, name="checkout", state="queued", events=mine, attributes={"of": source})
     return Fork(new=made, source=source, until=until, creates=creates, first_seq=first_seq)
 
 
@@ -239,17 +230,6 @@ class ForkContract:
         found = [list(page.rows) for page in store.read_streams(questions, limit=10)]
         assert found == [rows[:1], rows[3:4], []]
         assert [(one.stream, one.length) for one in store.streams("order")] == [("a", 6), ("b", 4), ("c", 2)]
-
-    def test_one_that_has_a_place_stands_in_the_queue(self, store: Store) -> None:
-        declare(store)
-        held(store, "order", seq=3)
-        wanted = fork_of("order", "fork", 2, state="enqueued", place=Place(queue="mail"))
-        assert fork(store, wanted) == Done()
-        assert claim(store, "t").claimed == []
-        (admitted,) = admit(store, "t").claimed
-        assert (admitted.head.workflow_id, admitted.head.queue) == ("fork", "mail")
-        assert [one.seq for one in admitted.history] == [1, 2, 3]
-        assert [one.taken for one in with_queues(store).count_queues(["mail"])] == [1]
 
     def test_it_is_found_by_its_attributes(self, store: Store) -> None:
         if not isinstance(store, SupportsFinding):

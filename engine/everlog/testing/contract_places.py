@@ -26,6 +26,7 @@ from everlog.store import (
     Store,
     Undeliverable,
 )
+from everlog.store_forks import Fork, SupportsForks
 from everlog.testing.making import (
     HOUR,
     admit,
@@ -69,6 +70,19 @@ class PlaceContract:
             QueueRow(name="a", limits=QueueLimits(), declared=QueueLimits()),
             QueueRow(name="mail", limits=LIMITS, declared=LIMITS),
         ]
+
+    def test_a_fork_that_has_a_place_stands_in_its_queue(self, store: Store) -> None:
+        if not isinstance(store, SupportsForks):
+            pytest.skip("it copies no histories")
+        declare(store)
+        held(store, "order", seq=3)
+        made = replace(enqueued("fork"), events=[*events(1, 1), *events(3, 3)])
+        assert store.fork(Fork(new=made, source="order", until=2)) == Done()
+        assert claim(store, "t").claimed == []
+        (admitted,) = admit(store, "t").claimed
+        assert (admitted.head.workflow_id, admitted.head.queue) == ("fork", "mail")
+        assert [one.seq for one in admitted.history] == [1, 2, 3]
+        assert [one.taken for one in with_queues(store).count_queues(["mail"])] == [1]
 
     def test_queues_are_listed_in_order_of_their_names(self, store: Store, peer: Store) -> None:
         for name in ("b", "ä", "B", "a b", "a"):
