@@ -56,6 +56,9 @@ EXAMPLES: list[AnyEvent] = [
     events.WorkflowResumed(by="somebody", asked_at=1),
     events.AttributesChanged(by="somebody", attributes={"tenant": "acme", "tags": ("x", 1, 1.5, True), "n": None}),
     events.WorkflowRewound(to=2, by="somebody", asked_at=1),
+    events.WorkflowForked(
+        source="a", at=3, by="client", asked_at=5, asked="d", replaced=(2,), void=(3,), told=(("b", 1),)
+    ),
     events.WorkflowPlaced(by="somebody", place=QueuePlace(queue="mail", priority=1)),
     events.InputReplaced(by="somebody", input=NULL, place=QueuePlace(queue="mail", due_at=1)),
     events.WorkflowContinued(
