@@ -6,6 +6,7 @@ from tests.mutants.making import Mutant
 
 PLAN = "planning.py"
 STORE = "store.py"
+WRITING = "writing.py"
 LISTINGS = "listings.py"
 FIND = "sql/find_by_attribute.sql"
 LIST = "sql/list_workflows.sql"
@@ -22,7 +23,7 @@ FINDING = [
     Mutant(
         "old-attributes-stay",
         "a name that is given anew has no value of before",
-        STORE,
+        WRITING,
         'connection.execute(sql.DROP_ATTRIBUTES, {"dropped": array(plan.dropped)})',
         "pass",
     ),

@@ -233,7 +233,7 @@ READERS = [
     Mutant(
         "read-without-limit",
         "`read` gives at most `limit` events",
-        STORE,
+        TAKING,
         '"limit": -1 if limit is None else limit}',
         '"limit": -1}',
     ),

@@ -6,6 +6,7 @@ from tests.mutants.making import Mutant
 
 PLAN = "planning.py"
 STORE = "store.py"
+WRITES = "writing.py"
 ADVANCE = "sql/advance_heads.sql"
 MOVE = "sql/move_heads.sql"
 DELIVERED = "sql/find_delivered.sql"
@@ -79,14 +80,14 @@ FENCES = [
     Mutant(
         "moved-rows-not-counted",
         "a commit that moved no head writes nothing else",
-        STORE,
+        WRITES,
         "sql.MOVE_HEADS.run(connection, plan.moved) != len(plan.moved)",
         "sql.MOVE_HEADS.run(connection, plan.moved) < 0",
     ),
     Mutant(
         "advanced-rows-not-counted",
         "a commit that moved no head writes nothing else",
-        STORE,
+        WRITES,
         "sql.ADVANCE_HEADS.run(self._connection, advanced) != len(advanced)",
         "sql.ADVANCE_HEADS.run(self._connection, advanced) < 0",
     ),
@@ -320,7 +321,7 @@ MESSAGES = [
     Mutant(
         "key-forgotten-when-read",
         "a key counts also after the first message was read",
-        STORE,
+        WRITES,
         '{"consumed": array(plan.consumed)})\n',
         '{"consumed": array(plan.consumed)})\n'
         '            connection.execute("DELETE FROM message_keys WHERE workflow NOT IN'
@@ -465,14 +466,14 @@ CREATIONS = [
     Mutant(
         "numbers-given-twice",
         "what a commit creates has a number of its own",
-        STORE,
+        WRITES,
         "connection.value(sql.LAST_NUMBER) if creates else 0",
         "connection.value(sql.LAST_NUMBER) if batch.creates else 0",
     ),
     Mutant(
         "taken-ids-not-looked-for",
         "of what a commit creates it is known whether it is there",
-        STORE,
+        WRITES,
         "ids = {new.workflow_id for new in creates}",
         "ids = {new.workflow_id for new in batch.creates}",
     ),

@@ -45,13 +45,13 @@ async def note(number: int) -> str:
     return f"noted {number}"
 
 
-@workflow
+@workflow(name="tampering.child")
 async def child(number: int) -> int:
     await asyncio.sleep(3 if number % 2 else 3_000)
     return number
 
 
-@workflow
+@workflow(name="tampering.tour")
 async def tour(number: int) -> int:
     await everlog.set_value("number", {"is": number})
     await everlog.emit("own", number, [number])

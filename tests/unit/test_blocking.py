@@ -460,7 +460,7 @@ IN_BLOCKING_CODE: list[tuple[Callable[[], Any], str]] = [
     (lambda: everlog.sleep_until(everlog.now()), r"write sync\.sleep_until"),
     (lambda: another_async(), r'is an async workflow: in blocking code write "sync\.call\(another_async, \.\.\.\)"'),
     (lambda: everlog.start(another), r"everlog\.start gives something to await.*write sync\.start\(\.\.\.\)"),
-    (lambda: sync.start(double, 1), "only a workflow can be started"),
+    (lambda: sync.start(double.fn, 1), "only a workflow or a step can be started"),  # type: ignore[arg-type]
     (lambda: sync.call(a_coroutine), "decorate it with @step"),
     (lambda: sync.submit(7), "take a function, got 7"),
     (lambda: sync.map(double, [1], limit=0), "limit of sync.map must be a whole number of at least 1, got 0"),

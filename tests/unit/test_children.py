@@ -612,8 +612,8 @@ def test_what_cannot_be_a_child_is_refused_at_the_call() -> None:
     @workflow(name="flow")
     async def flow() -> None:
         wrong: Any = double
-        with pytest.raises(UsageError, match="only a workflow can be started"):
-            everlog.start(wrong, 1)
+        with pytest.raises(UsageError, match="only a workflow or a step can be started"):
+            everlog.start(wrong.fn, 1)
         with pytest.raises(WrongContext, match="takes a step or a workflow"):
             everlog.call(wrong.fn, 1)
         with pytest.raises(TypeError, match="value"):

@@ -338,7 +338,7 @@ async def under_another_id() -> str:
         with pytest.raises(UsageError, match="keeps its id"):
             everlog.continue_as_new(wrong)
     with pytest.raises(UsageError, match="only a workflow"):
-        everlog.continue_as_new(note, "x")
+        everlog.continue_as_new(note.fn, "x")  # type: ignore[arg-type]
     return "done"
 
 

@@ -138,8 +138,6 @@ def test_a_start_that_cannot_be_recorded_starts_nothing() -> None:
         with pytest.raises(TypeError):
             await engine.start(doubles)  # type: ignore[call-arg]
         with pytest.raises(UsageError, match="@workflow"):
-            await engine.start(double, 1)
-        with pytest.raises(UsageError):
             await engine.start(doubles.fn, 1)  # type: ignore[arg-type]
         assert await engine.workflows() == []
 
@@ -231,7 +229,6 @@ def test_more_workflows_than_may_be_held_are_queued_and_all_run() -> None:
         {"grace": float("nan")},
         {"lease": None},
         {"lease": True},
-        {"workflows": [double]},
         {"workflows": doubles},
         {"workflows": [lambda: None]},
     ],

@@ -38,17 +38,17 @@ class Broken(Exception):
     """Raised by a step."""
 
 
-@step
+@step(name="lone.add")
 async def add(a: int, b: int = 1, *, times: int = 1) -> int:
     return (a + b) * times
 
 
-@step
+@step(name="lone.shout")
 def shout(text: str) -> str:
     return text.upper()
 
 
-@step(process=True)
+@step(name="lone.square", process=True)
 def square(number: int) -> int:
     return number * number
 
@@ -99,7 +99,7 @@ class Shop:
         return 2 * amount
 
 
-@workflow(name="add")
+@workflow(name="lone.add")
 async def same_name(a: int) -> str:
     return f"the workflow, {a}"
 
@@ -130,7 +130,7 @@ def test_steps_of_all_kinds_run_as_workflows(tmp_path: Path) -> None:
             handle = await engine.start(add, 2)
             assert await handle.result() == 3
             assert await kinds(handle) == ["workflow_created", "workflow_began", "step_completed", "workflow_completed"]
-            found = [one async for one in engine.workflows(name="step:add")]
+            found = [one async for one in engine.workflows(name="step:lone.add")]
             assert [one.state for one in found] == ["completed"] * 2
             assert await engine.handle(found[0].id, add).result() == 3
 
@@ -173,7 +173,7 @@ def test_whoever_knows_the_step_goes_on_with_it(tmp_path: Path) -> None:
     async def program() -> None:
         async with Client(url) as client:
             handle = await client.start(add, 2)
-            by_name = await client.start(named("step:shout", type=str), text="from elsewhere")
+            by_name = await client.start(named("step:lone.shout", type=str), text="from elsewhere")
         async with Engine(url, workflows=[same_name]) as knows_none:
             await knows_none.run(same_name, 1)
             assert (await knows_none.handle(handle.id).status()).state == "queued"
@@ -189,7 +189,7 @@ def test_whoever_knows_the_step_goes_on_with_it(tmp_path: Path) -> None:
 attempts: list[int] = []
 
 
-@step(retry=RetryPolicy(max_attempts=3, first_delay=10))
+@step(name="lone.slow", retry=RetryPolicy(max_attempts=3, first_delay=10))
 async def slow(number: int) -> int:
     attempts.append(everlog.current().attempt)
     await asyncio.sleep(10)
@@ -219,7 +219,7 @@ def test_an_id_is_of_one_step() -> None:
     async def program() -> None:
         async with Engine("memory://") as engine:
             handle = await engine.start(add, 2)
-            with pytest.raises(IdInUse, match="is a workflow 'step:add', not 'add'"):
+            with pytest.raises(IdInUse, match=r"is a workflow 'step:lone\.add', not 'lone\.add'"):
                 await engine.start(same_name.options(id=handle.id), 2)
 
     asyncio.run(program())
@@ -253,11 +253,11 @@ def test_two_steps_of_one_name_cannot_be_started() -> None:
 
     async def program() -> None:
         async with Engine("memory://") as engine:
-            with pytest.raises(InvalidDefinition, match="two steps are called 'add'"):
+            with pytest.raises(InvalidDefinition, match=r"two steps are called 'lone\.add'"):
                 await engine.start(add, 1)
             assert await engine.run(same_name, 1) == "the workflow, 1"
 
-    twin = step(another, name="add")
+    twin = step(another, name="lone.add")
     asyncio.run(program())
     del twin
     gc.collect()

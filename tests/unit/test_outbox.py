@@ -42,7 +42,7 @@ async def collect(number: int) -> list[int]:
     return [await everlog.recv("number", type=int) for _ in range(number)]
 
 
-@step
+@step(name="outbox.work")
 async def work(number: int) -> int:
     return number
 

@@ -157,7 +157,7 @@ def _wrong_projections(rows: WorkflowRows, folded: WorkflowState) -> Wrong:
             yield f"the value {name!r} is not what its history says", None
     attributes = [
         AttributeRow(name, place, value, rows.head.created_at)
-        for name, place, value in sorted(rows_of(kept(folded.attributes, folded.parent)))
+        for name, place, value in sorted(rows_of(kept(folded.attributes, folded.parent, folded.forked_from)))
     ]
     if list(rows.attributes) != attributes:
         yield "its attributes are not what its history says", None
