@@ -13,7 +13,9 @@ import pytest
 import everlog
 from everlog import Client, Engine, Handle, IdInUse, NotFound, UsageError, WorkflowFailed, step, workflow
 from everlog.memory import MemoryStore
+from everlog.runtime.portable import export_lines, import_lines
 from everlog.store import Store
+from everlog.store_moving import SupportsMoving
 from everlog.testing import FaultyStore
 from everlog.testing.faults import Fault
 from everlog.testing.simulation import SimulatedHost
@@ -360,8 +362,16 @@ def test_what_is_stored_of_a_fork_is_what_its_history_says(kind: str, tmp_path: 
             await fork.result()
             await engine.on_thread(partial(projections_fit, engine.store, fork.id))
             await engine.on_thread(partial(published_fits, engine.store, fork.id))
+            await engine.on_thread(partial(travels, engine.store, fork.id))
 
     run(program, kind=kind, folder=tmp_path)
+
+
+def travels(store: Store, workflow_id: str) -> None:
+    """Check that an exported fork is imported as it is, with what lists it among the forks of its source."""
+    assert isinstance(store, SupportsMoving)
+    (rows,) = store.rows_of([workflow_id])
+    assert import_lines(export_lines(rows)).attributes == rows.attributes
 
 
 def test_timers_keep_their_times_and_the_timeout_counts_anew() -> None:

@@ -213,7 +213,7 @@ def _rows(
         first_seq=first_seq,
     )
     said = {**folded.values, **folded.replies}
-    attributes = sorted(rows_of(kept(folded.attributes, folded.parent)))
+    attributes = sorted(rows_of(kept(folded.attributes, folded.parent, folded.forked_from)))
     waits = sorted((one.listed.seq, one.listed) for one in folded.open.values() if one.listed is not None)
     return WorkflowRows(
         head=head,
