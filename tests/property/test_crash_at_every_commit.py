@@ -248,7 +248,7 @@ def value_of(recorded: dict[str, Any]) -> Any:
 def test_nothing_is_lost_or_repeated_by_a_crash_at_any_commit(
     replayer: Replayer, database: Database, blocking: bool
 ) -> None:
-    seeds = range(database.few(600 if LONG else 24))
+    seeds = range(database.few(600 if LONG else 12))
     recipes = (random_recipe(Random(seed), nodes=10, alone=True, blocking=blocking) for seed in seeds)
     crashed = (recorded for recipe in recipes for _, recorded in crash_everywhere(recipe, database))
     assert replayer.check(crashed) > 5 * len(seeds)
@@ -258,7 +258,7 @@ def test_nothing_is_lost_or_repeated_by_a_crash_at_any_commit(
 def test_no_child_is_lost_or_started_twice_by_a_crash_at_any_commit(
     replayer: Replayer, database: Database, blocking: bool
 ) -> None:
-    seeds = range(database.few(600 if LONG else 12))
+    seeds = range(database.few(600 if LONG else 6))
     recipes = (random_recipe(Random(seed), nodes=9, alone=True, blocking=blocking, family=True) for seed in seeds)
     crashed = (recorded for recipe in recipes for _, recorded in crash_everywhere(recipe, database))
     assert replayer.check(crashed) > 5 * len(seeds)
@@ -285,7 +285,7 @@ def test_no_place_is_lost_or_taken_twice_by_a_crash_at_any_commit(
 def test_a_crash_at_any_commit_does_not_change_the_result(
     replayer: Replayer, database: Database, blocking: bool
 ) -> None:
-    seeds = range(database.few(600 if LONG else 24))
+    seeds = range(database.few(600 if LONG else 12))
 
     def crashed() -> Iterator[dict[str, Any]]:
         for seed in seeds:

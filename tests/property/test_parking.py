@@ -75,7 +75,7 @@ def test_programs_are_parked_many_times(replayer: Replayer, blocking: bool) -> N
 
 @in_both_colours
 def test_a_crash_at_any_commit_does_not_change_the_result_of_what_is_parked(replayer: Replayer, blocking: bool) -> None:
-    crash_what_is_parked(replayer, MEMORY, blocking, range(300 if LONG else 10))
+    crash_what_is_parked(replayer, MEMORY, blocking, range(300 if LONG else 5))
 
 
 @pytest.mark.long
@@ -104,7 +104,7 @@ def crash_what_is_parked(replayer: Replayer, database: Database, blocking: bool,
 
 @in_both_colours
 def test_nothing_is_lost_or_repeated_by_a_crash_of_what_is_parked(replayer: Replayer, blocking: bool) -> None:
-    seeds = range(300 if LONG else 12)
+    seeds = range(300 if LONG else 6)
     drawn = (random_recipe(Random(seed), nodes=10, alone=True, blocking=blocking) for seed in seeds)
     with parking_at_every_wait():
         assert replayer.check(recorded for recipe in drawn for _, recorded in crash_everywhere(recipe)) > 100

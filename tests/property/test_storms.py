@@ -207,7 +207,7 @@ def test_a_storm_leaves_nothing_undone_or_done_twice(replayer: Replayer, blockin
 @in_both_colours
 def test_nor_does_a_crash_at_any_commit_of_a_storm(replayer: Replayer, blocking: bool, family: bool) -> None:
     def histories() -> Iterator[dict[str, Any]]:
-        for seed in range(400 if LONG else 4):
+        for seed in range(400 if LONG else 2):
             drawn = storm(Random(seed), blocking=blocking, nodes=8, family=family)
             calm = Storm(**drawn, retire=False)
             calm.live()

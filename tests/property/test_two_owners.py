@@ -123,7 +123,7 @@ def test_whatever_happens_to_two_engines_each_message_is_received_once(
     two_engines(MEMORY, seed, mishaps)
 
 
-@settings(max_examples=600 if LONG else 6)
+@settings(max_examples=600 if LONG else 4)
 @given(seed=st.integers(0, 2**32), mishaps=MISHAPS)
 def test_the_same_in_a_database_on_disk(
     database_on_disk: Database, seed: int, mishaps: list[tuple[int, str, float]]

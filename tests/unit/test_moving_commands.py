@@ -295,8 +295,9 @@ def test_a_password_is_not_shown() -> None:
 
 
 @needs_postgres
-def test_a_live_application_is_copied_to_postgres_and_finishes_there_and_back(tmp_path: Path) -> None:
-    app, back, postgres, count = tmp_path / "app.db", tmp_path / "back.db", new_schema(), 200
+@pytest.mark.parametrize("count", [60, pytest.param(1000, marks=pytest.mark.long)])
+def test_a_live_application_is_copied_to_postgres_and_finishes_there_and_back(tmp_path: Path, count: int) -> None:
+    app, back, postgres = tmp_path / "app.db", tmp_path / "back.db", new_schema()
     asyncio.run(live_for_a_while(f"sqlite:///{app}", count))
     before = digests(f"sqlite:///{app}")
     assert run("copy", app, postgres) == 0

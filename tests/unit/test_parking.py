@@ -251,7 +251,7 @@ def resident_megabytes() -> float:
 @pytest.mark.parametrize(
     ("flow", "number"),
     [
-        ("naps", 10_000),
+        ("naps", 4_000),
         ("dozes", 2_000),
         pytest.param("naps", 100_000, marks=pytest.mark.long),
         pytest.param("dozes", 10_000, marks=pytest.mark.long),
