@@ -77,7 +77,7 @@ def test_each_message_is_received_once_and_in_the_order_of_its_sender(
     assert killed, "it was over before the first was killed"
     for process in living:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=60) == 0
+        assert process.wait(timeout=60) in (0, -signal.SIGTERM)  # the last one may not listen for it yet
     everything = asyncio.run(posting.received(url, receivers))
     each = messages // receivers
     assert all(posting.as_sent(received, senders, each) for received in everything)
