@@ -84,7 +84,7 @@ class Database:
 
     def few(self, number: int) -> int:
         """Give how many examples to try of so many in memory: a database takes several times as long for each."""
-        return number if self.kind == "memory" else max(1, number // (10 if LONG else 40))
+        return number if self.kind == "memory" else max(2, number // (10 if LONG else 40))
 
     def _opened(self, clock: Callable[[], int]) -> Store:
         if self._folder is not None:

@@ -75,7 +75,7 @@ def test_programs_are_parked_many_times(replayer: Replayer, blocking: bool) -> N
 
 @in_both_colours
 def test_a_crash_at_any_commit_does_not_change_the_result_of_what_is_parked(replayer: Replayer, blocking: bool) -> None:
-    crash_what_is_parked(replayer, MEMORY, blocking, range(300 if LONG else 5))
+    crash_what_is_parked(replayer, MEMORY, blocking, range(300 if LONG else 7))
 
 
 @pytest.mark.long
