@@ -11,6 +11,7 @@ import os
 import sys
 import threading
 from collections.abc import Sequence
+from functools import partial
 from typing import Final
 
 import everlog
@@ -18,6 +19,8 @@ from everlog import Engine, workflow
 
 BURST: Final = 50
 """So many messages are sent at once."""
+SERVING: Final = "serving"
+"""What a worker prints when it may be told to end."""
 
 
 @workflow(name="posting.send")
@@ -89,6 +92,7 @@ async def _main() -> None:
     logging.basicConfig(level=logging.INFO)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     async with Engine(sys.argv[1], workflows=[send, receive]) as engine:
+        asyncio.get_running_loop().call_soon(partial(print, SERVING, flush=True))  # by then serve() listens for signals
         await engine.serve()
 
 

@@ -18,6 +18,8 @@ from tests.postgres import needs_postgres, new_schema
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system cannot kill so")
 PROGRAM = Path(__file__).with_name("posting.py")
+Worker = tuple[subprocess.Popen[bytes], Path]
+"""A process, and where what it says is kept."""
 
 
 @pytest.fixture(params=["sqlite", pytest.param("postgres", marks=needs_postgres)])
@@ -26,16 +28,17 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def start(url: str, tmp_path: Path) -> Iterator[Callable[[], subprocess.Popen[bytes]]]:
+def start(url: str, tmp_path: Path) -> Iterator[Callable[[], Worker]]:
     started: list[subprocess.Popen[bytes]] = []
 
-    def start_one() -> subprocess.Popen[bytes]:
-        with open(tmp_path / f"worker-{len(started)}", "wb") as told:
+    def start_one() -> Worker:
+        path = tmp_path / f"worker-{len(started)}"
+        with open(path, "wb") as told:
             process = subprocess.Popen(
                 [sys.executable, str(PROGRAM), url], stdin=subprocess.PIPE, stdout=told, stderr=subprocess.STDOUT
             )
         started.append(process)
-        return process
+        return process, path
 
     yield start_one
     for process in started:
@@ -52,7 +55,7 @@ def start(url: str, tmp_path: Path) -> Iterator[Callable[[], subprocess.Popen[by
 )
 def test_each_message_is_received_once_and_in_the_order_of_its_sender(
     url: str,
-    start: Callable[[], subprocess.Popen[bytes]],
+    start: Callable[[], Worker],
     senders: int,
     receivers: int,
     messages: int,
@@ -69,15 +72,18 @@ def test_each_message_is_received_once_and_in_the_order_of_its_sender(
         assert time.monotonic() < until, f"waited in vain; {asyncio.run(posting.left(url))} workflows are left"
         time.sleep(chance.uniform(0.4, 1.6) * life)
         if killed < kills:
-            victim = living.pop(chance.randrange(2))
+            victim, _ = living.pop(chance.randrange(2))
             victim.kill()
             victim.communicate()
             living.append(start())
             killed += 1
     assert killed, "it was over before the first was killed"
-    for process in living:
+    while not all(posting.SERVING in told.read_text() for _, told in living):
+        assert time.monotonic() < until, "a worker does not begin to serve"
+        time.sleep(0.02)
+    for process, _ in living:
         process.send_signal(signal.SIGTERM)
-        assert process.wait(timeout=60) in (0, -signal.SIGTERM)  # the last one may not listen for it yet
+        assert process.wait(timeout=60) == 0
     everything = asyncio.run(posting.received(url, receivers))
     each = messages // receivers
     assert all(posting.as_sent(received, senders, each) for received in everything)
