@@ -66,7 +66,7 @@ def test_a_write_that_becomes_visible_only_later_is_noticed(
     """The log is written, then the disk is waited for, and then others see it: by then the log does not change."""
     here, there = pair
     before = here.changes()
-    look = here._changes
+    look = here._changes._log
     create(there, new("order"))
     log = Path(look._log).stat()
     look._written_at, look._size = log.st_mtime_ns, log.st_size  # it was looked at after the writing, before the end
@@ -85,7 +85,7 @@ def test_a_log_that_cannot_be_looked_at_is_asked_for_every_time(
 ) -> None:
     """As on systems that tell the time of a write only when the file is closed."""
     here, there = pair
-    here._changes._log = ""
+    here._changes._log._log = ""
     before = here.changes()
     create(there, new("order"))
     assert here.changes() != before

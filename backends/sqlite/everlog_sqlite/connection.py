@@ -41,8 +41,11 @@ class Connection:
         self.lock = threading.RLock()
         self.process: Final = getpid()
         self.closed = False
+        self.on_commit: Callable[[], None] | None = None
+        """Called after each transaction, but not after those that are `quiet`."""
         self.using: Final = _Using(self)
         self.transaction: Final = _Transaction(self)
+        self.quiet: Final = _Transaction(self, tells=False)
         if path is not None:
             _check_place(path, create=create)
         with translated(self.name):
@@ -145,8 +148,9 @@ class _Transaction:
     asked to keep the data: then that is unknown.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, *, tells: bool = True) -> None:
         self._connection = connection
+        self._tells = tells
 
     def __enter__(self) -> None:
         connection = self._connection
@@ -169,6 +173,8 @@ class _Transaction:
                 raise_translated(error, self._connection.name)
         finally:
             self._connection.lock.release()
+        if error is None and self._tells and self._connection.on_commit is not None:
+            self._connection.on_commit()
 
     def _commit(self) -> None:
         try:

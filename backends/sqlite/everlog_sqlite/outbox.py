@@ -51,8 +51,15 @@ class OpenTransaction:
 
     is_blocking: Final = True
 
-    def __init__(self, driver: sqlite3.Connection, path: Path, now: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        driver: sqlite3.Connection,
+        path: Path,
+        now: Callable[[], int],
+        may_commit: Callable[[sqlite3.Connection], None],
+    ) -> None:
         self._path: Final = path
+        self._may_commit: Final = may_commit
         self._connection: Final = Borrowed(driver, f"the database file {str(path)!r}")
         self._queues: Final = Queues(self._connection, now)
         self._writer: Final = Writer(self._connection, self._queues, now)
@@ -63,7 +70,9 @@ class OpenTransaction:
         only_from_outside(batch)
         check_batch(batch)
         with self._within():
-            return self._writer.write(batch)
+            outcome = self._writer.write(batch)
+        self._may_commit(self._connection.driver)
+        return outcome
 
     async def read(self, workflow_id: str, *, limit: int | None = None) -> Sequence[EventRow]:
         """Give the events of a workflow."""
@@ -152,8 +161,13 @@ class OpenTransaction:
         self._execute("BEGIN IMMEDIATE")
 
 
-def open_transaction(connection: object, path: Path | None, now: Callable[[], int]) -> OpenTransaction:
-    """Give what writes on a connection of the user's."""
+def open_transaction(
+    connection: object,
+    path: Path | None,
+    now: Callable[[], int],
+    may_commit: Callable[[sqlite3.Connection], None],
+) -> OpenTransaction:
+    """Give what writes on a connection of the user's; `may_commit` is called after each write."""
     if path is None:
         raise UsageError(
             "a store in memory has no second connection, so that none of yours can be to it; use a file, as by"
@@ -165,7 +179,7 @@ def open_transaction(connection: object, path: Path | None, now: Callable[[], in
             f"using() takes a sqlite3.Connection to {str(path)!r}, or what has one as SQLAlchemy's sessions do, got"
             f" {connection!r}"
         )
-    return OpenTransaction(found, path, now)
+    return OpenTransaction(found, path, now, may_commit)
 
 
 def _is_file(file: str, path: Path) -> bool:

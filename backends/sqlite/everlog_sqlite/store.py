@@ -7,6 +7,7 @@ its head, and nobody is ever `Busy`. What costs time is the disk, once per commi
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import time_ns
@@ -49,7 +50,8 @@ from everlog.store import (
 from everlog_sqlite import listings, published, records
 from everlog_sqlite import statements as sql
 from everlog_sqlite.admissions import Admissions
-from everlog_sqlite.changes import Changes
+from everlog_sqlite.bells import Bells
+from everlog_sqlite.changes import Changes, LogFile
 from everlog_sqlite.checkpoints import Checkpoints
 from everlog_sqlite.connection import Connection, Durability
 from everlog_sqlite.forks import ForkTable
@@ -63,6 +65,7 @@ from everlog_sqlite.records import HeadRecord, array
 from everlog_sqlite.schedules import ScheduleTable
 from everlog_sqlite.taking import read_history, read_taken
 from everlog_sqlite.urls import path_of
+from everlog_sqlite.wakeups import Wakeups
 from everlog_sqlite.writing import HeadsMoved, Writer
 
 _REMEMBERED_HEADS = 20_000
@@ -80,7 +83,10 @@ def open_store(
     With `durability="process"` a commit survives the death of the process, but not that of the machine. `clock` gives
     microseconds since 1970-01-01 UTC. Without `create` a file that is not there is a `StoreUnavailable`.
     """
-    return SqliteStore(path_of(url), durability=durability, clock=clock, create=create)
+    path = path_of(url)
+    if path is None or clock is not None:
+        return SqliteStore(path, durability=durability, clock=clock, create=create)
+    return PushingStore(path, durability=durability, create=create)
 
 
 class SqliteStore(ScheduleTable, ForkTable, MovableTables):
@@ -112,7 +118,7 @@ class SqliteStore(ScheduleTable, ForkTable, MovableTables):
         self._writer = Writer(self._connection, self._queues, self.now)
         self._admissions = Admissions(self._connection, self.now)
         self._checkpoints = None if path is None else Checkpoints(path)
-        self._locks = WorkerLocks(None if path is None else path.with_name(f"{path.name}-workers"))
+        self._locks = WorkerLocks(None if path is None else _beside(path))
         self._known: dict[str, HeadRecord] = {}
 
     def now(self) -> int:
@@ -141,7 +147,7 @@ class SqliteStore(ScheduleTable, ForkTable, MovableTables):
         running = running_on(commits, known)
         if running is not None:
             try:
-                with self._connection.transaction:
+                with self._connection.quiet:  # nobody else waits for a workflow that runs on
                     self._writer.write_advances(running.advanced)
                     sql.INSERT_EVENTS.run(self._connection, running.events)
             except HeadsMoved:
@@ -342,7 +348,7 @@ class SqliteStore(ScheduleTable, ForkTable, MovableTables):
     def within(self, connection: object) -> OpenTransaction:
         """Give what writes within a transaction of the user's."""
         self._connection.require_usable()
-        return open_transaction(connection, self._path, self.now)
+        return open_transaction(connection, self._path, self.now, self._may_commit)
 
     def changes(self) -> int:
         """Give SQLite's count of what other connections wrote; what this one wrote does not count.
@@ -378,6 +384,8 @@ class SqliteStore(ScheduleTable, ForkTable, MovableTables):
             held = self._leases.execute(sql.FREE_HEADS, {"worker": worker, "worker_died": WORKER_DIED})
             self._leases.execute(sql.FREE_ALL_SLOTS, {"worker": worker})
             self._leases.execute(sql.DELETE_WORKER, {"worker": worker})
+        if self._connection.on_commit is not None:
+            self._connection.on_commit()
         self._locks.drop(worker)
         return held.rowcount
 
@@ -405,6 +413,36 @@ class SqliteStore(ScheduleTable, ForkTable, MovableTables):
         self._leases.close()
         self._connection.close()
         self._locks.close()
+
+    def _may_commit(self, connection: sqlite3.Connection) -> None:
+        """Called after a write within a transaction of the user's, which commits at any time, or never."""
+
+
+class PushingStore(SqliteStore):
+    """A store that tells when another wrote. It has a thread once somebody subscribes."""
+
+    def __init__(self, path: Path, *, durability: Durability = "full", create: bool = True) -> None:
+        super().__init__(path, durability=durability, create=create)
+        self._wakeups = Wakeups(Bells(_beside(path), path), LogFile(path))
+        self._connection.on_commit = self._wakeups.wrote
+
+    def subscribe(self, wake: Callable[[], None]) -> Callable[[], None]:
+        """Have `wake` called, from any thread, after every write; give what ends that."""
+        self._connection.require_usable()
+        return self._wakeups.subscribe(wake)
+
+    def _may_commit(self, connection: sqlite3.Connection) -> None:
+        self._wakeups.watch(connection)
+
+    def close(self) -> None:
+        """Let go of the database, and end the thread."""
+        self._wakeups.close()
+        super().close()
+
+
+def _beside(path: Path) -> Path:
+    """Give the directory of what is known of the processes that use the file."""
+    return path.with_name(f"{path.name}-workers")
 
 
 def _system_clock() -> int:
