@@ -12,7 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from everlog import Engine, WorkflowCancelled
+from everlog import Engine, Schedule, WorkflowCancelled
 from everlog.core.version import VERSION
 from everlog.memory import MemoryStore
 from everlog.testing.simulation import SimulatedHost
@@ -33,9 +33,13 @@ STARTED: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "golden-terminated": (workflows.terminated, ()),
     "golden-children": (workflows.children, ()),
     "golden-lives": (workflows.lives, (1, [])),
+    "golden-talking": (workflows.talking.options(attributes={"kind": "talk"}), ()),
+    "golden-asking": (workflows.asking, ()),
+    "golden-enqueuing": (workflows.enqueuing, ()),
+    "golden-advice": (workflows.advice, ("Ada",)),
     "golden-waiting": (workflows.waiting, ()),
 }
-CHILDREN = ("golden-child",)
+CHILDREN = ("golden-child", "golden-queued-1", "golden-queued-2", "golden-fork", "golden-schedule@2023-11-14T23:00:00Z")
 """Histories that are kept of what the others started."""
 
 
@@ -50,6 +54,9 @@ def record() -> list[dict[str, Any]]:
             await asyncio.sleep(3)
             await engine.cancel("golden-cancel")
             await end_and_go_on(engine)
+            await talk(engine)
+            await fork(engine)
+            await tick(engine)
             await asyncio.gather(*[handle.result() for handle in handles[:-1]], return_exceptions=True)
 
     host.run(main())
@@ -70,6 +77,26 @@ async def end_and_go_on(engine: Engine) -> None:
     await handle.send("go on", "went on")
 
 
+async def talk(engine: Engine) -> None:
+    """Change what one is found by, and answer it."""
+    await engine.handle("golden-talking").update(attributes={"kind": None, "amount": 1.5})
+    await engine.handle("golden-talking").send("decision", True)
+
+
+async def fork(engine: Engine) -> None:
+    """Fork one with another result."""
+    advice = engine.handle("golden-advice")
+    await advice.send("decision", "taken")
+    await advice.result()
+    await (await advice.fork(replace={"measure": 7}, messages="keep", id="golden-fork")).result()
+
+
+async def tick(engine: Engine) -> None:
+    """Have a schedule start one."""
+    await engine.create_schedule("golden-schedule", Schedule(every=3600), workflows.queued, 9)
+    await asyncio.sleep(3601)
+
+
 def as_text(recorded: dict[str, Any]) -> str:
     """Give a history as JSON with a line for each row."""
     rows = ",\n".join(json.dumps([*row[:2], without_paths(row[2])]) for row in recorded["rows"])
@@ -82,11 +109,16 @@ def without_paths(payload: str) -> str:
     return payload.replace(f"{ROOT}/", "").replace(f"{sys.prefix}/", "").replace(f"{sys.base_prefix}/", "")
 
 
+def stem(workflow_id: str) -> str:
+    """Give the name of the file: that of a tick has no time of day in it."""
+    return workflow_id.partition("@")[0]
+
+
 def main() -> None:
     """Write what is not there yet."""
     FOLDER.mkdir(exist_ok=True)
     for recorded in record():
-        path = FOLDER / f"{recorded['id']}.json"
+        path = FOLDER / f"{stem(recorded['id'])}.json"
         if path.exists():
             print(f"{path.name}: there already, left alone")
             continue

@@ -424,3 +424,64 @@ async def terminated() -> None:
     async with asyncio.TaskGroup() as group:
         group.create_task(asyncio.sleep(1_000_000))
         group.create_task(work(1, 1000))
+
+
+@workflow(name="golden talking")
+async def talking() -> list[Any]:
+    """Answers and refuses, publishes, is changed from outside, and waits for a person."""
+    await everlog.set_value("state", {"step": 1})
+    first = await everlog.recv("question", type=everlog.Request[int])
+    await first.reply(first.value + 1)
+    second = await everlog.recv("question", type=everlog.Request[int])
+    await second.refuse("not a second time")
+    await everlog.set_value("state", {"step": 2})
+    decision = await everlog.recv("decision", type=bool, title="May it?", metadata={"amount": Decimal("1.50")})
+    return [decision, dict(everlog.current().attributes), await work(3, 0.1)]
+
+
+@workflow(name="golden asking")
+async def asking() -> list[Any]:
+    """Asks three times: is answered, is refused, and gives up."""
+    told: list[Any] = [await everlog.ask("golden-talking", "question", 41, type=int, timeout=60)]
+    for to, timeout in (("golden-talking", 60), ("golden-lives", 5)):
+        try:
+            await everlog.ask(to, "question", 42, type=int, timeout=timeout)
+        except everlog.AskRefused as refused:
+            told.append(refused.reason)
+        except TimeoutError:
+            told.append("nobody answers")
+    return told
+
+
+GOLDEN_QUEUE = everlog.Queue("golden", concurrency=1)
+
+
+@workflow(name="golden queued")
+async def queued(number: int) -> list[Any]:
+    """Stood in a queue, or was started by a schedule."""
+    return [await work(number, 1), everlog.current().queue, everlog.current().tick.isoformat()]
+
+
+@step(limit=GOLDEN_QUEUE)
+async def limited(number: int) -> int:
+    await asyncio.sleep(0.1)
+    return number
+
+
+@workflow(name="golden enqueuing")
+async def enqueuing() -> list[Any]:
+    """Fills a queue, replaces what stands in it, and has steps that wait for slots."""
+    told: list[Any] = []
+    first = await GOLDEN_QUEUE.enqueue(queued.options(id="golden-queued-1"), 1)
+    put_off = queued.options(dedup_key="one", if_duplicate="replace", delay=5, priority=2)
+    later = await GOLDEN_QUEUE.enqueue(put_off.options(id="golden-queued-2"), 2)
+    await GOLDEN_QUEUE.enqueue(put_off, 3)
+    told += [await first.result(), await later.result()]
+    return [*told, await asyncio.gather(*[limited(number) for number in range(3)])]
+
+
+@workflow(name="golden advice")
+async def advice(name: str) -> list[Any]:
+    """Was forked with another result, and what does not depend on it was not run again."""
+    found, advised = await asyncio.gather(work(1, 0.3), measure(name))
+    return [found, advised, await work(advised, 0.1), await everlog.recv("decision", type=str)]
