@@ -11,6 +11,10 @@ A worker's claims, readings and commits go through one store object, which numbe
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
+from typing import Any
+
+import psycopg
 
 from everlog.errors import StoreUnavailable, UsageError
 from everlog.store import (
@@ -65,6 +69,7 @@ from everlog_postgres.schedules import ScheduleTable
 from everlog_postgres.segments import Segment, lone_advance, segments
 from everlog_postgres.snapshots import NOTHING, Snapshot, snapshot
 from everlog_postgres.statements import Statements
+from everlog_postgres.transactions import Transactions
 from everlog_postgres.urls import Target, parse
 from everlog_postgres.wakeups import Wakeups
 
@@ -116,6 +121,7 @@ class PostgresStore(Readable, ScheduleTable, ForkTable, MovableTables):
         self._connection.on_connect = self._on_connect
         self._publications = Publications(self._connection, self._sql)
         self._listings = Listings(self._connection, self._sql)
+        self._transactions = Transactions(target, self._tell)
         self._distributed: Distributed | None = None
         """What works otherwise where the tables are distributed; None where they are not."""
         try:
@@ -427,6 +433,7 @@ class PostgresStore(Readable, ScheduleTable, ForkTable, MovableTables):
 
     def close(self) -> None:
         """Let go of the database."""
+        self._transactions.close()
         self._leases.close()
         self._connection.close()
 
@@ -440,6 +447,19 @@ class PostgresStore(Readable, ScheduleTable, ForkTable, MovableTables):
             return int(time)
 
         self._clock.measure(ask)
+
+    def transaction(self) -> AbstractContextManager[psycopg.Connection[Any]]:
+        """Open a transaction of the user's."""
+        self._connection.require_process()
+        return self._transactions.blocking()
+
+    def async_transaction(self) -> AbstractAsyncContextManager[psycopg.AsyncConnection[Any]]:
+        """Open a transaction of the user's, for asyncio."""
+        self._connection.require_process()
+        return self._transactions.on_a_loop()
+
+    def _tell(self) -> None:
+        self._wrote()
 
     def _may_commit(self, transaction: str) -> None:
         """Called after a write within a transaction of the user's, which commits at any time, or never."""

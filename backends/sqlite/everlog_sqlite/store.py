@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, AbstractContextManager
 from pathlib import Path
 from time import time_ns
 
 from msgspec.structs import replace
 
-from everlog.errors import CorruptLog, InternalError
+from everlog.errors import CorruptLog, InternalError, UsageError
 from everlog.store import (
     WORKER_DIED,
     AdmitRequest,
@@ -64,6 +65,7 @@ from everlog_sqlite.queues import Queues
 from everlog_sqlite.records import HeadRecord, array
 from everlog_sqlite.schedules import ScheduleTable
 from everlog_sqlite.taking import read_history, read_taken
+from everlog_sqlite.transactions import Transactions
 from everlog_sqlite.urls import path_of
 from everlog_sqlite.wakeups import Wakeups
 from everlog_sqlite.writing import HeadsMoved, Writer
@@ -120,6 +122,7 @@ class SqliteStore(ScheduleTable, ForkTable, MovableTables):
         self._checkpoints = None if path is None else Checkpoints(path)
         self._locks = WorkerLocks(None if path is None else _beside(path))
         self._known: dict[str, HeadRecord] = {}
+        self._transactions = None if path is None else Transactions(path, durability, self._tell)
 
     def now(self) -> int:
         """Give the time of the store's clock."""
@@ -350,6 +353,23 @@ class SqliteStore(ScheduleTable, ForkTable, MovableTables):
         self._connection.require_usable()
         return open_transaction(connection, self._path, self.now, self._may_commit)
 
+    def transaction(self) -> AbstractContextManager[sqlite3.Connection]:
+        """Open a transaction of the user's, with the write lock."""
+        return self._users().blocking()
+
+    def async_transaction(self) -> AbstractAsyncContextManager[sqlite3.Connection]:
+        """Open a transaction of the user's, with the write lock; it is waited for on the loop."""
+        return self._users().on_a_loop()
+
+    def _users(self) -> Transactions:
+        self._connection.require_usable()
+        if self._transactions is None:
+            raise UsageError(
+                "transaction=True needs a database in a file, since one in memory has no second connection; open"
+                " sqlite:///shop.db"
+            )
+        return self._transactions
+
     def changes(self) -> int:
         """Give SQLite's count of what other connections wrote; what this one wrote does not count.
 
@@ -384,8 +404,7 @@ class SqliteStore(ScheduleTable, ForkTable, MovableTables):
             held = self._leases.execute(sql.FREE_HEADS, {"worker": worker, "worker_died": WORKER_DIED})
             self._leases.execute(sql.FREE_ALL_SLOTS, {"worker": worker})
             self._leases.execute(sql.DELETE_WORKER, {"worker": worker})
-        if self._connection.on_commit is not None:
-            self._connection.on_commit()
+        self._tell()
         self._locks.drop(worker)
         return held.rowcount
 
@@ -410,9 +429,15 @@ class SqliteStore(ScheduleTable, ForkTable, MovableTables):
         """Let go of the database and of the workers' locks, which shows that they are gone."""
         if self._checkpoints is not None:
             self._checkpoints.close()
+        if self._transactions is not None:
+            self._transactions.close()
         self._leases.close()
         self._connection.close()
         self._locks.close()
+
+    def _tell(self) -> None:
+        if self._connection.on_commit is not None:
+            self._connection.on_commit()
 
     def _may_commit(self, connection: sqlite3.Connection) -> None:
         """Called after a write within a transaction of the user's, which commits at any time, or never."""

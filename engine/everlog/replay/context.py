@@ -24,5 +24,8 @@ is blocking code."""
 attempt: ContextVar[Attempt | None] = ContextVar("everlog_attempt", default=None)
 """The attempt of a step that runs in this context."""
 
+transaction: ContextVar[object] = ContextVar("everlog_transaction", default=None)
+"""The connection of the transaction in which the body of a step runs in this context."""
+
 undoing: ContextVar[bool] = ContextVar("everlog_undoing", default=False)
 """Whether compensations run in this context."""

@@ -32,6 +32,7 @@ from everlog.replay.definition import Definition, plain_function
 from everlog.replay.functions import (
     binding_of,
     check_defaults,
+    check_transaction,
     check_what_becomes,
     checked_attributes,
     checked_policy,
@@ -39,6 +40,7 @@ from everlog.replay.functions import (
     checked_timeout,
     is_async,
     names_of,
+    refuse_timeout,
 )
 from everlog.replay.importable import check_importable
 from everlog.replay.options import StepDefaults, StepOptions, WorkflowDefaults, WorkflowOptions
@@ -71,6 +73,7 @@ class AnyStep(Definition[P, T_co]):
         unrecorded: Sequence[str] = (),
         process: bool = False,
         limit: Queue | str | None = None,
+        transaction: bool | Callable[[], Any] = False,
     ) -> None:
         super().__init__(function, name, "step", unrecorded)
         self.limit = None if limit is None else checked_queue(limit, "limit of a step")
@@ -90,6 +93,12 @@ class AnyStep(Definition[P, T_co]):
         if at_most_once not in (True, False):  # users without a type checker give anything
             raise InvalidDefinition(f"at_most_once must be True or False, got {at_most_once!r}")
         self.at_most_once = at_most_once
+        if transaction is not False:
+            check_transaction(transaction, self.name, process=process, at_most_once=at_most_once)
+            if timeout is not None and not is_async(function):
+                refuse_timeout(self.name)
+        self.transaction: Any = transaction
+        """What opens the transaction in which it runs, True: one in the engine's own database; False: it has none."""
         self.only_waits = False
         """Whether nothing is lost where an attempt is cut short: one of ours, which waits for another workflow."""
         self.key: str | None = None
@@ -112,7 +121,10 @@ class AnyStep(Definition[P, T_co]):
             changes["retry"] = checked_policy(changes["retry"])
         if "timeout" in changes:
             changes["timeout"] = checked_timeout(changes["timeout"])
-        return self.changed(is_changed=True, **changes) if changes else self
+        made = self.changed(is_changed=True, **changes) if changes else self
+        if isinstance(made, SyncStep) and made.transaction is not False and made.timeout is not None:
+            refuse_timeout(made.name)
+        return made
 
     def _refuse_key(self) -> None:
         if self.key is not None:
@@ -381,6 +393,8 @@ def step(fn: Any = None, /, **defaults: Any) -> Any:
     `unrecorded`, such as clients, are passed as they are, and are in neither the recorded input nor its comparison.
     With `process` a plain function runs in a process of its own instead of a thread: found there by module and name,
     killed by its timeout. With `limit` each attempt takes a slot of that queue, over all workers, while it runs.
+    With `transaction` what it does by `everlog.connection()` commits together with its result, exactly once: True for
+    the engine's own database, or what is called to open a transaction in yours.
     Raises `InvalidDefinition` for what cannot be a step.
     """
     if fn is None:

@@ -55,6 +55,27 @@ def checked_timeout(timeout: Duration | None) -> int | None:
     return None if timeout is None else microseconds(timeout, what="timeout of a step")
 
 
+def check_transaction(given: Any, name: str, *, process: bool, at_most_once: bool) -> None:
+    """Refuse what opens no transaction, and what cannot hold together with one."""
+    if given is not True and not callable(given):
+        raise InvalidDefinition(
+            f"transaction of step {name} must be True, for one in the engine's own database, or what is called to open"
+            f" one, such as sessions.begin; got {given!r}"
+        )
+    if process:
+        raise InvalidDefinition(f"step {name} runs in a process, where no transaction of this one is; leave one out")
+    if at_most_once:
+        raise InvalidDefinition(f"step {name} has a transaction, so it happens exactly once; leave out at_most_once")
+
+
+def refuse_timeout(name: str) -> None:
+    """Refuse a timeout of what runs in a thread and commits at its end."""
+    raise InvalidDefinition(
+        f"step {name} has a transaction and a timeout, and its thread cannot be stopped, so that it could commit after"
+        " it was given up; write async def, or set a limit in the database"
+    )
+
+
 def checked_schedule(schedule: Any, function: Callable[..., Any], name: str) -> Schedule | None:
     """Refuse what is no schedule, and a workflow that cannot be started without arguments."""
     if schedule is None:

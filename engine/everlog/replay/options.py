@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypedDict
+from collections.abc import Callable, Sequence
+from typing import Any, TypedDict
 
 from everlog.core.attributes import GivenAttributes
 from everlog.core.durations import Duration
@@ -24,6 +24,7 @@ class StepDefaults(TypedDict, total=False):
     unrecorded: Sequence[str]
     process: bool
     limit: Queue | str | None
+    transaction: bool | Callable[[], Any]
 
 
 class StepOptions(TypedDict, total=False):

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn, ParamSpec, TypeVar, over
 from everlog.core.codec import ANY
 from everlog.core.durations import SECOND, Duration, as_datetime, from_datetime, microseconds
 from everlog.core.names import check_id, check_name
-from everlog.errors import WrongContext
+from everlog.errors import UsageError, WrongContext
 from everlog.replay import asking, calling, continuing, publishing, receiving, requests, starting
 from everlog.replay.asking import NO_DEFAULT
 from everlog.replay.compensations import Compensations
-from everlog.replay.context import active, attempt
+from everlog.replay.context import active, attempt, transaction
 from everlog.replay.current import Current
 from everlog.replay.definition import Definition
 from everlog.replay.queues import Queue, enqueuing
@@ -316,6 +316,27 @@ def current() -> Current:
     if active.execution is None and running is not None:
         return Current(None, running)
     return Current(_execution("current"), None)
+
+
+@overload
+def connection() -> Any: ...
+@overload
+def connection(*, type: TypeForm[T]) -> T: ...
+def connection(*, type: Any = ANY) -> Any:
+    """Give the connection, or session, of the transaction in which the body of a step with `transaction=` runs.
+
+    What is executed on it commits together with the step's result, or not at all; leave the commit to the engine. With
+    a `type` checkers know what it is, and another is `UsageError`. Raises `WrongContext` elsewhere.
+    """
+    given = transaction.get()
+    if given is None:
+        raise WrongContext(
+            "everlog.connection() is for the body of a step that has transaction=, while a workflow runs it; in a plain"
+            " call of the function there is none"
+        )
+    if type is not ANY and not isinstance(given, type):
+        raise UsageError(f"the transaction of this step is on {given!r}, and a {type!r} was asked for")
+    return given
 
 
 _IN_A_STEP: Final = {

@@ -41,6 +41,7 @@ from everlog.runtime.steps import StepRunner
 from everlog.runtime.stopping import called_when_told_to_end
 from everlog.runtime.strangers import Strangers
 from everlog.runtime.ticking import Ticker
+from everlog.runtime.transactions import Transactions
 from everlog.runtime.watching import DrainWatcher
 from everlog.runtime.worker import Worker
 from everlog.store import Store
@@ -131,6 +132,7 @@ class Engine(Client):
         steps = StepRunner(self.host, loop, self.codec, lambda: self.host.wall() + offset, shell.step_ended)
         self._steps = steps
         steps.post, steps.client = self.send, self
+        steps.transactions = Transactions(shell.store, self.codec, partial(_wait_by, loop))
         queues = None if self._queues is None else [name_of(queue) for queue in self._queues]
         settings = WorkerSettings(
             worker=name, build=build, concurrency=self._concurrency, workflows=self._known, queues=queues
@@ -258,6 +260,11 @@ def _checked(one: Definition[..., Any]) -> AnyWorkflow[..., Any]:
     if not definition.is_here:
         raise UsageError(f"workflows= takes workflows whose code is here, and {definition.name!r} is only named")
     return hosted(definition)
+
+
+def _wait_by(loop: asyncio.AbstractEventLoop, seconds: float) -> None:
+    """Wait in another thread than the loop's."""
+    asyncio.run_coroutine_threadsafe(asyncio.sleep(seconds), loop).result()
 
 
 def _set_lease(worker: Worker, held: bool) -> None:

@@ -15,7 +15,7 @@ from msgspec import Struct
 from everlog.core.codec import Codec, JsonCodec
 from everlog.core.failures import describe
 from everlog.core.retry import next_delay
-from everlog.errors import StepFailed, StepInterrupted, StepTimeout
+from everlog.errors import InternalError, StepFailed, StepInterrupted, StepTimeout
 from everlog.host import Host
 from everlog.processes import ProcessDied, ProcessPool, Request
 from everlog.replay.attempts import Attempt
@@ -28,6 +28,7 @@ from everlog.runtime.process_steps import failure_of, request_of, result_of, run
 from everlog.runtime.process_words import publish_said
 from everlog.runtime.residents import Resident
 from everlog.runtime.step_tasks import run_in_tasks
+from everlog.runtime.transactions import Call, Transactions
 
 log: Final = logging.getLogger("everlog")
 MOST_CUT_SHORT: Final = 3
@@ -70,6 +71,8 @@ class StepRunner:
         self._pool: ProcessPool | None = None
         self.post: Callable[..., Coroutine[Any, Any, None]] | None = None
         """Sends a message from an async step."""
+        self.transactions: Transactions | None = None
+        """Runs the bodies of steps that have a transaction."""
         self.client: object = None
         """The engine, for async steps."""
 
@@ -140,6 +143,9 @@ class StepRunner:
             if operation.bound:
                 args = (*operation.bound, *args)
             function: Any = operation.definition.__wrapped__
+            if operation.definition.transaction is not False:
+                call = _call_of(dispatch)
+                function = partial(self._in_transaction, call, function)
             if operation.timeout is None:
                 result = await function(*args, **kwargs)
             else:
@@ -161,6 +167,14 @@ class StepRunner:
                 raise
         else:
             self._report(dispatch, self._returned(operation, started_at, result))
+
+    async def _in_transaction(self, call: Call, function: Callable[..., Any], *args: Any, **kwargs: Any) -> object:
+        return await self._transactions().run(call, function, args, kwargs)
+
+    def _transactions(self) -> Transactions:
+        if self.transactions is None:
+            raise InternalError("a step has a transaction, and this engine was not made to run any")
+        return self.transactions
 
     def _begin_in_thread(self, dispatch: Dispatch) -> None:
         operation = dispatch.operation
@@ -196,7 +210,11 @@ class StepRunner:
         try:
             args, kwargs = self._arguments(operation)
             definition: Any = operation.definition
-            result = definition.run_plainly(*args, **kwargs)
+            if definition.transaction is not False:
+                call = _call_of(dispatch)
+                result = self._transactions().run_blocking(call, definition.run_plainly, args, kwargs)
+            else:
+                result = definition.run_plainly(*args, **kwargs)
         except BaseException as error:  # noqa: BLE001 - a thread has nobody else to give it to
             self._report_once(dispatch, self._failed(operation, started_at, error))
         else:
@@ -281,6 +299,16 @@ class StepRunner:
             failure=describe(error, self._codec),
             retry_at=None if delay is None else self._clock() + delay,
         )
+
+
+def _call_of(dispatch: Dispatch) -> Call:
+    execution, operation = dispatch.resident.execution, dispatch.operation
+    return Call(
+        operation.definition,
+        dispatch.attempt,
+        f"{execution.created.seed}/{execution.first_seq}",
+        unsure=operation.repeats or operation.cut_short > 0,
+    )
 
 
 def _close(report: Report, dispatch: Dispatch, end: StepEnd | None) -> None:
