@@ -34,7 +34,7 @@ left = -1
 
 def boundary() -> None:
     """Die here, if it is the turn of this boundary."""
-    global left  # noqa: PLW0603 - of this process
+    global left
     if left == 0:
         os.kill(os.getpid(), signal.SIGKILL)
     left -= 1
@@ -46,6 +46,7 @@ class Watched:
     def __init__(self, inner: Any) -> None:
         self._inner = inner
         self.is_blocking = inner.is_blocking
+        self.dialect = inner.dialect
 
     def execute(self, sql: str, parameters: Any) -> Any:
         boundary()
@@ -120,9 +121,9 @@ def own_database(url: str) -> tuple[Any, Any]:
 
 def by_sqlalchemy(url: str) -> tuple[Any, Any]:
     """Steps in sessions of SQLAlchemy."""
-    from sqlalchemy import create_engine, text  # noqa: PLC0415 - of this way only
-    from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine  # noqa: PLC0415
-    from sqlalchemy.orm import sessionmaker  # noqa: PLC0415
+    from sqlalchemy import create_engine, text
+    from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
+    from sqlalchemy.orm import sessionmaker
 
     there = url.partition("?")[0].replace("postgresql://", "postgresql+psycopg://")
     sessions = sessionmaker(create_engine(there))
@@ -155,7 +156,7 @@ WAYS = {"own": own_database, "sqlalchemy": by_sqlalchemy}
 
 def live(url: str, way: str, workflow_id: str, plain: bool, boundaries: int) -> None:
     """Run the workflow to its end, or to the boundary."""
-    global left  # noqa: PLW0603 - of this process
+    global left
     left = -1
     watch()
     pays, pays_plainly = WAYS[way](url)
@@ -168,7 +169,7 @@ def live(url: str, way: str, workflow_id: str, plain: bool, boundaries: int) -> 
 
     async def main() -> None:
         async with Engine(url, lease=2) as engine:
-            global left  # noqa: PLW0603 - of this process
+            global left
             left = boundaries
             handle = await engine.start(pays_twice.options(id=workflow_id))
             assert await handle.result() == [workflow_id] * 2
@@ -182,7 +183,7 @@ def in_child(*given: Any) -> bool:
     if child == 0:
         try:
             live(*given)
-        except BaseException as error:  # noqa: BLE001 - of the child, which ends here
+        except BaseException as error:
             print(f"{given}: {error!r}", file=sys.stderr, flush=True)
             os._exit(1)
         os._exit(0)

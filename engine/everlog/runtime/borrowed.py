@@ -31,6 +31,11 @@ class Borrowed(Protocol):
         """Whether rows are given at once; else they are to be awaited."""
         ...
 
+    @property
+    def dialect(self) -> str:
+        """What SQL it is: `sqlite`, `postgresql`, or what SQLAlchemy calls another."""
+        ...
+
     def execute(self, sql: str, parameters: Parameters) -> Rows | Awaitable[Rows]:
         """Execute one statement, and give its rows, none where it gives none."""
         ...
@@ -65,6 +70,7 @@ def _is_session(connection: object) -> bool:
 
 class _Sqlite:
     is_blocking: Final = True
+    dialect: Final = "sqlite"
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -80,6 +86,7 @@ class _Sqlite:
 
 class _Psycopg:
     is_blocking: Final = True
+    dialect: Final = "postgresql"
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
@@ -97,6 +104,7 @@ class _Psycopg:
 
 class _AsyncPsycopg:
     is_blocking: Final = False
+    dialect: Final = "postgresql"
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
@@ -117,13 +125,14 @@ class _Alchemy:
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
+        self.dialect = str(_blocking(connection).dialect.name)
 
     def execute(self, sql: str, parameters: Parameters) -> Rows:
         result = self._connection.execute(_text(sql), dict(parameters))
         return [tuple(row) for row in result] if result.returns_rows else []
 
     def is_in_transaction(self) -> bool:
-        return _alchemy_in_transaction(self._connection, self._connection)
+        return _is_in_transaction(self._connection)
 
 
 class _AsyncAlchemy:
@@ -131,14 +140,15 @@ class _AsyncAlchemy:
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
+        self._inner = getattr(connection, "sync_session", None) or connection.sync_connection
+        self.dialect = str(_blocking(self._inner).dialect.name)
 
     async def execute(self, sql: str, parameters: Parameters) -> Rows:
         result = await self._connection.execute(_text(sql), dict(parameters))
         return [tuple(row) for row in result] if result.returns_rows else []
 
     def is_in_transaction(self) -> bool:
-        given = self._connection
-        return _alchemy_in_transaction(given, getattr(given, "sync_session", None) or given.sync_connection)
+        return _is_in_transaction(self._inner)
 
 
 def _text(sql: str) -> Any:
@@ -147,8 +157,12 @@ def _text(sql: str) -> Any:
     return text(sql)
 
 
-def _alchemy_in_transaction(given: Any, blocking: Any) -> bool:
+def _blocking(given: Any) -> Any:
+    """Give the connection, or the engine, that a connection or session of SQLAlchemy has."""
+    return given.get_bind() if hasattr(given, "get_bind") else given
+
+
+def _is_in_transaction(given: Any) -> bool:
     """Also what is set to commit each statement by itself has a transaction, as SQLAlchemy counts."""
-    connection = blocking.connection() if hasattr(blocking, "get_bind") else blocking
-    options = {**connection.engine.get_execution_options(), **connection.get_execution_options()}
-    return bool(given.in_transaction()) and options.get("isolation_level") != "AUTOCOMMIT"
+    bind = _blocking(given)
+    return bool(given.in_transaction()) and bind.get_execution_options().get("isolation_level") != "AUTOCOMMIT"

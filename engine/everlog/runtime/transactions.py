@@ -44,12 +44,17 @@ _CREATE: Final = f"""CREATE TABLE IF NOT EXISTS {TABLE} (
 _TAKE: Final = f"""INSERT INTO {TABLE} (workflow_id, life, operation)
 VALUES (:workflow_id, :life, :operation)
 ON CONFLICT (workflow_id, life, operation) DO NOTHING
-RETURNING 1"""
+RETURNING {{transaction}}"""
 _FIND: Final = f"""SELECT result FROM {TABLE}
 WHERE workflow_id = :workflow_id AND life = :life AND operation = :operation"""
 _KEEP: Final = f"""UPDATE {TABLE} SET result = :result
 WHERE workflow_id = :workflow_id AND life = :life AND operation = :operation AND result IS NULL
-RETURNING 1"""
+RETURNING {{transaction}}"""
+
+_TRANSACTION: Final = {"postgresql": "txid_current()", "sqlite": "1"}
+"""What tells one transaction from the next. SQLite has nothing of the kind, so there a savepoint has to last."""
+_SAVEPOINT: Final = {"sqlite": "SAVEPOINT everlog_step"}
+_RELEASE: Final = {"sqlite": "RELEASE everlog_step"}
 
 _CONFLICTS: Final = ("40001", "40P01")
 """What Postgres says of transactions that it ended so that others can go on."""
@@ -98,13 +103,19 @@ class Transactions:
         try:
             async with await self._opened(call.step) as connection:
                 at = _on(connection, call.step)
-                if not await _rows(at.execute(_TAKE, call.key)):
+                taken = await _rows(at.execute(_in(at, _TAKE), call.key))
+                if not taken:
                     return self._found(call, await _rows(at.execute(_FIND, call.key)))
                 tries.is_unknown = False  # who has the key knows that nothing was committed
                 _require_transaction(at, call.step)
+                if at.dialect in _SAVEPOINT:
+                    await _rows(at.execute(_SAVEPOINT[at.dialect], {}))
                 with _within(connection):
                     result = await function(*args, **kwargs)
-                _require_kept(await _rows(at.execute(_KEEP, self._kept(call, result))), at, call.step)
+                with _same_transaction(call.step):
+                    if at.dialect in _RELEASE:
+                        await _rows(at.execute(_RELEASE[at.dialect], {}))
+                _require_same(taken, await _rows(at.execute(_in(at, _KEEP), self._kept(call, result))), call.step)
                 ending = True
         except (Exception, asyncio.CancelledError) as error:
             if ending and not _is_refusal(error):
@@ -117,13 +128,19 @@ class Transactions:
         try:
             with self._opened_blocking(call.step) as connection:
                 at = _on(connection, call.step, blocking=True)
-                if not at.execute(_TAKE, call.key):
+                taken = _at_once(at.execute(_in(at, _TAKE), call.key))
+                if not taken:
                     return self._found(call, _at_once(at.execute(_FIND, call.key)))
                 tries.is_unknown = False  # who has the key knows that nothing was committed
                 _require_transaction(at, call.step)
+                if at.dialect in _SAVEPOINT:
+                    at.execute(_SAVEPOINT[at.dialect], {})
                 with _within(connection):
                     result = function(*args, **kwargs)
-                _require_kept(_at_once(at.execute(_KEEP, self._kept(call, result))), at, call.step)
+                with _same_transaction(call.step):
+                    if at.dialect in _RELEASE:
+                        at.execute(_RELEASE[at.dialect], {})
+                _require_same(taken, _at_once(at.execute(_in(at, _KEEP), self._kept(call, result))), call.step)
                 if call.attempt.cancelled:  # nobody waits for it any more, and so it has not happened
                     raise StepInterrupted(f"step {call.step.name!r} was cancelled before its transaction committed")
                 ending = True
@@ -154,27 +171,39 @@ class Transactions:
         if step.transaction in self._ready:
             return
         try:
-            async with await self._opened(step) as connection:
-                await _rows(_on(connection, step).execute(_PROBE, {}))
+            await self._alone(step, _PROBE)
         except Exception as error:
             if not _lacks_table(error):
                 raise
-            async with await self._opened(step) as connection:
-                await _rows(_on(connection, step).execute(_CREATE, {}))
+            try:
+                await self._alone(step, _CREATE)
+            except Exception as refused:  # noqa: BLE001 - whatever the driver raises, also where another was faster
+                with _saying(refused):
+                    await self._alone(step, _PROBE)
         self._ready.add(step.transaction)
 
     def _prepare_blocking(self, step: AnyStep[..., Any]) -> None:
         if step.transaction in self._ready:
             return
         try:
-            with self._opened_blocking(step) as connection:
-                _on(connection, step, blocking=True).execute(_PROBE, {})
+            self._alone_blocking(step, _PROBE)
         except Exception as error:
             if not _lacks_table(error):
                 raise
-            with self._opened_blocking(step) as connection:
-                _on(connection, step, blocking=True).execute(_CREATE, {})
+            try:
+                self._alone_blocking(step, _CREATE)
+            except Exception as refused:  # noqa: BLE001 - whatever the driver raises, also where another was faster
+                with _saying(refused):
+                    self._alone_blocking(step, _PROBE)
         self._ready.add(step.transaction)
+
+    async def _alone(self, step: AnyStep[..., Any], sql: str) -> None:
+        async with await self._opened(step) as connection:
+            await _rows(_on(connection, step).execute(sql, {}))
+
+    def _alone_blocking(self, step: AnyStep[..., Any], sql: str) -> None:
+        with self._opened_blocking(step) as connection:
+            _on(connection, step, blocking=True).execute(sql, {})
 
     async def _opened(self, step: AnyStep[..., Any]) -> AbstractAsyncContextManager[Any]:
         opened: Any = self._own().async_transaction() if step.transaction is True else step.transaction()
@@ -276,6 +305,11 @@ def _checked(opened: Any, step: AnyStep[..., Any]) -> AbstractContextManager[Any
 
 def _on(connection: object, step: AnyStep[..., Any], *, blocking: bool = False) -> Borrowed:
     at = borrowed(connection)
+    if at.dialect not in _TRANSACTION:
+        raise UsageError(
+            f"transaction= of step {step.name} gives a connection to {at.dialect}, and results are kept in SQLite or"
+            " Postgres; name one of those"
+        )
     if blocking and not at.is_blocking:
         raise UsageError(
             f"transaction= of step {step.name} gives a connection for asyncio, and the step is a plain def; write async"
@@ -292,12 +326,30 @@ def _require_transaction(at: Borrowed, step: AnyStep[..., Any]) -> None:
         )
 
 
-def _require_kept(rows: Rows, at: Borrowed, step: AnyStep[..., Any]) -> None:
-    if not rows or not at.is_in_transaction():
-        raise UsageError(
-            f"step {step.name} ended its transaction by itself, so that its result cannot commit with it; leave commit"
-            " and rollback to the engine, and use a savepoint for what may fail"
-        )
+def _in(at: Borrowed, sql: str) -> str:
+    return sql.format(transaction=_TRANSACTION[at.dialect])
+
+
+def _require_same(taken: Rows, kept: Rows, step: AnyStep[..., Any]) -> None:
+    if taken != kept:
+        raise UsageError(_ended_by_itself(step))
+
+
+@contextmanager
+def _same_transaction(step: AnyStep[..., Any]) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:
+        if any("no such savepoint" in str(one) for one in _causes(error)):
+            raise UsageError(_ended_by_itself(step)) from error
+        raise
+
+
+def _ended_by_itself(step: AnyStep[..., Any]) -> str:
+    return (
+        f"step {step.name} ended its transaction by itself, so that its result cannot commit with it; leave commit and"
+        " rollback to the engine, and use a savepoint for what may fail"
+    )
 
 
 @contextmanager
@@ -307,6 +359,15 @@ def _within(connection: object) -> Iterator[None]:
         yield
     finally:
         transaction_variable.reset(before)
+
+
+@contextmanager
+def _saying(error: Exception) -> Iterator[None]:
+    """Raise this error for any that is raised inside."""
+    try:
+        yield
+    except Exception:  # noqa: BLE001 - it follows from the other
+        raise error from None
 
 
 async def _rows(given: Rows | Awaitable[Rows]) -> Rows:
