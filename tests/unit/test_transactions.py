@@ -333,6 +333,42 @@ def test_counters_that_many_change_at_once_come_out_right(base: Base) -> None:
     assert base.execute("SELECT number FROM transactions_ledger") == [(6,)]
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_what_a_step_sends_and_starts_commits_with_it(base: Base, fails: bool) -> None:
+    async def collects() -> list[str]:
+        return [await everlog.recv("news", type=str), await everlog.recv("news", type=str, timeout=0.2, default="none")]
+
+    collecting = workflow(collects, name="transactions.collects")
+    tries: list[int] = []
+
+    async def body() -> str:
+        await pays()
+        await everlog.send("collector", "news", "paid")
+        await everlog.start(collecting.options(id="started"))
+        with pytest.raises(WrongContext, match="after its transaction has committed"):
+            await everlog.ask("collector", "news", 1, timeout=1)
+        tries.append(1)
+        if fails and len(tries) == 1:
+            raise ConnectionError("the shop is closed")
+        return "paid"
+
+    made = step(body, name="transactions.sends", transaction=True, retry=RetryPolicy(max_attempts=2, first_delay=0.01))
+
+    async def calls() -> str:
+        return await made()
+
+    async def program() -> tuple[Any, Any]:
+        async with Engine(base.url, workflows=[collecting]) as engine:
+            handle = await engine.start(collecting.options(id="collector"))
+            await engine.run(workflow(calls, name="transactions.calls one that sends"))
+            return await handle.result(), (await engine.handle("started").status()).state
+
+    collected, started = asyncio.run(program())
+    assert collected == ["paid", "none"]
+    assert started != "failed"
+    assert len(tries) == 1 + fails
+
+
 # -- what is refused ---------------------------------------------------------------------------------------------------
 
 

@@ -58,5 +58,7 @@ class Attempt(Struct, eq=False):
     """The workflow that started the workflow."""
     client: Any = None
     """The engine that runs it; None where it runs apart from the engine's loop."""
+    within: Any = None
+    """What starts and sends within the transaction of the step, where that is in the engine's own database."""
     post: Callable[..., Coroutine[Any, Any, None]] | None = None
     """Sends a message from the step; None where it runs apart from the engine's loop."""

@@ -131,6 +131,7 @@ else:  # an operation is drawn where it is called, not where it is awaited
         """
         client = _client_of_step()
         if client is not None:
+            _refuse_within("ask")
             return client.ask(to, topic, message, type=type, timeout=timeout, key=key)
         return requests.ask(_awaiting("ask"), to, topic, message, type, timeout, key)
 
@@ -177,9 +178,9 @@ else:  # an operation is drawn where it is called, not where it is awaited
         What becomes of it when this workflow ends is said by `fn.options(when_parent_ends=...)`: by default it is
         cancelled. In an async step it is no child, and is started whenever the step runs, so give it an id there.
         """
-        client = _client_of_step()
-        if client is not None:
-            return client.start(fn, *args, **kwargs)
+        starter = _starter_of_step()
+        if starter is not None:
+            return starter.start(fn, *args, **kwargs)
         execution = _awaiting("start")
         return starting.start(execution, calling.startable_of(fn), args, kwargs)
 
@@ -215,6 +216,22 @@ def _client_of_step() -> Any:
     """Give the engine that runs this step; None in workflow code, and in a step that runs apart from its loop."""
     running = attempt.get()
     return running.client if active.execution is None and running is not None else None
+
+
+def _starter_of_step() -> Any:
+    """Give what starts workflows for this step, as `_client_of_step`; within its transaction, where it has one."""
+    running = attempt.get()
+    within = running.within if active.execution is None and running is not None else None
+    return _client_of_step() if within is None else within
+
+
+def _refuse_within(what: str) -> None:
+    running = attempt.get()
+    if running is not None and running.within is not None:
+        raise WrongContext(
+            f"everlog.{what} in step {running.step!r} would wait for what comes after its transaction has committed;"
+            " do it in the workflow, after the step"
+        )
 
 
 def handle_of(execution: Execution, id: str, fn: Definition[..., Any] | None) -> Any:
@@ -401,9 +418,9 @@ def _execution(what: str) -> Execution:
 def _enqueue(queue: Queue, fn: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Do what `Queue.enqueue` does."""
     definition: Any = calling.startable_of(fn)
-    placed, client = definition.options(queue=queue), _client_of_step()
-    if client is not None:
-        return client.start(placed, *args, **kwargs)
+    placed, starter = definition.options(queue=queue), _starter_of_step()
+    if starter is not None:
+        return starter.start(placed, *args, **kwargs)
     return starting.start(_awaiting("enqueue"), placed, args, kwargs)
 
 

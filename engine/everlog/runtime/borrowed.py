@@ -6,7 +6,6 @@ Drivers are not imported here: a connection of one can only be met where the pro
 from __future__ import annotations
 
 import re
-import sqlite3
 import sys
 from collections.abc import Awaitable, Mapping
 from typing import Any, Final, Protocol
@@ -47,7 +46,8 @@ class Borrowed(Protocol):
 
 def borrowed(connection: object) -> Borrowed:
     """Give what executes on a user's connection. Raises `UsageError` for what is none."""
-    if isinstance(connection, sqlite3.Connection):
+    sqlite3 = sys.modules.get("sqlite3")
+    if sqlite3 is not None and isinstance(connection, sqlite3.Connection):
         return _Sqlite(connection)
     psycopg = sys.modules.get("psycopg")
     if psycopg is not None and isinstance(connection, psycopg.Connection):
@@ -72,16 +72,16 @@ class _Sqlite:
     is_blocking: Final = True
     dialect: Final = "sqlite"
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: Any) -> None:
         self._connection = connection
 
     def execute(self, sql: str, parameters: Parameters) -> Rows:
-        cursor = sqlite3.Cursor(self._connection)
+        cursor = self._connection.cursor()
         cursor.row_factory = None  # whatever the user has set
-        return cursor.execute(sql, dict(parameters)).fetchall()
+        return list(cursor.execute(sql, dict(parameters)))
 
     def is_in_transaction(self) -> bool:
-        return self._connection.in_transaction
+        return bool(self._connection.in_transaction)
 
 
 class _Psycopg:

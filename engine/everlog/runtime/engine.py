@@ -132,7 +132,7 @@ class Engine(Client):
         steps = StepRunner(self.host, loop, self.codec, lambda: self.host.wall() + offset, shell.step_ended)
         self._steps = steps
         steps.post, steps.client = self.send, self
-        steps.transactions = Transactions(shell.store, self.codec, partial(_wait_by, loop))
+        steps.transactions = Transactions(shell.store, self.codec, partial(_wait_by, loop), self.using)
         queues = None if self._queues is None else [name_of(queue) for queue in self._queues]
         settings = WorkerSettings(
             worker=name, build=build, concurrency=self._concurrency, workflows=self._known, queues=queues

@@ -22,6 +22,7 @@ from everlog.replay.attempts import Attempt
 from everlog.replay.context import transaction as transaction_variable
 from everlog.replay.definitions import AnyStep
 from everlog.runtime.borrowed import Borrowed, Rows, borrowed
+from everlog.runtime.outbox import Outbox
 from everlog.store import Store
 from everlog.store_transactions import SupportsTransactions
 
@@ -69,10 +70,13 @@ class _Unknown(Exception):
 class Transactions:
     """Runs the bodies of steps that have `transaction=`, for one engine."""
 
-    def __init__(self, store: Store, codec: Codec, wait: Callable[[float], None]) -> None:
+    def __init__(
+        self, store: Store, codec: Codec, wait: Callable[[float], None], using: Callable[[object], Outbox]
+    ) -> None:
         self._store = store
         self._codec = codec
         self._wait = wait
+        self._using = using
         self._ready: set[object] = set()
         """The sources in whose databases there is the table."""
 
@@ -110,6 +114,9 @@ class Transactions:
                 _require_transaction(at, call.step)
                 if at.dialect in _SAVEPOINT:
                     await _rows(at.execute(_SAVEPOINT[at.dialect], {}))
+                if call.step.transaction is True:  # nothing else could be written while SQLite's write lock is held
+                    call.attempt.within = self._using(connection)
+                    call.attempt.post = call.attempt.within.send
                 with _within(connection):
                     result = await function(*args, **kwargs)
                 with _same_transaction(call.step):
