@@ -41,6 +41,36 @@ def pytest_configure(config: pytest.Config) -> None:
             compile_dir(root / sources, maxlevels=10, quiet=2)
 
 
+LONG_ONES = ("tests/crash/", "tests/property/", "tests/typing/")
+"""Where the tests stand that take seconds each."""
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Where several processes share the tests, have each begin with its part of the long ones, not end with them.
+
+    Each process is given as many as the others, in the order in which they stand, and takes from the others when it has
+    done its own.
+    """
+    parts = getattr(config, "workerinput", {}).get("workercount", 1)
+    if parts == 1:
+        return
+    modules: dict[str, list[pytest.Item]] = {}
+    for item in items:
+        modules.setdefault(item.nodeid.partition("::")[0], []).append(item)
+    long_ones = [modules.pop(name) for name in list(modules) if name.startswith(LONG_ONES)]
+    short_ones = [item for module in modules.values() for item in module]
+    left = len(items)
+    items.clear()
+    for part in range(parts):
+        number = left // (parts - part)
+        first = [item for module in long_ones[part::parts] for item in module]
+        more = max(0, number - len(first)) if part < parts - 1 else len(short_ones)
+        items += first + short_ones[:more]
+        del short_ones[:more]
+        left -= number
+
+
 # Each test module is a program of its own: it sees the workflows and steps that it defines, and may name them as others
 # do.
 _own: dict[str, tuple[dict[Any, Any], dict[Any, Any]]] = {}
