@@ -41,6 +41,7 @@ _OF_BULK: Final = (
     events.ValueSet,
     events.ItemsEmitted,
     events.StreamClosed,
+    events.PatchMarked,
 )
 NOTED: Final[tuple[str, ...]] = tuple(tag for kind, tag in TAGS.items() if kind not in _OF_BULK)
 """The types of the rows that are looked at for any fork; the others, most of them, are only copied."""

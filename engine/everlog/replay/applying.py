@@ -29,6 +29,7 @@ from everlog.replay.operations import (
     TimerOperation,
     WaitOperation,
 )
+from everlog.replay.patches import never_asked
 
 if TYPE_CHECKING:
     from everlog.replay.execution import Execution
@@ -179,6 +180,13 @@ def _value_set(execution: Execution, event: events.ValueSet) -> None:
     operation = _find(execution, event, event.operation)
     if not isinstance(operation, StepOperation):
         _diverge(execution, event, operation.describe(), operation)
+
+
+def _patch_marked(execution: Execution, event: events.PatchMarked) -> None:
+    if event.operation in execution.published.pending:
+        _published(execution, event)
+    elif not execution.patches.pass_over(event):
+        _diverge(execution, event, never_asked(event))
 
 
 def _published(execution: Execution, event: events.Publication) -> None:
@@ -365,6 +373,7 @@ APPLY: Final[dict[type[Any], Callable[[Execution, Any], None]]] = {
     events.ValueSet: _value_set,
     events.ItemsEmitted: _published,
     events.StreamClosed: _published,
+    events.PatchMarked: _patch_marked,
     events.CancelRequested: _cancel_requested,
     events.TerminateRequested: terminate,
     events.WorkflowPaused: _paused,

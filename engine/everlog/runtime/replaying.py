@@ -95,6 +95,7 @@ class Replay:
         lived = Lived(life)
         self.rows: Final = lived.rows
         """What is replayed, in order."""
+        self.execution.patches.foresee(self.rows)
         self.stuck: CannotGoOn | None = None
         """Why it could not go on, once that is so."""
         self._void: Final = lived.void
