@@ -10,9 +10,9 @@ import pytest
 
 import everlog
 from everlog import WrongContext, step, sync, workflow
-from everlog.testing import HistoryDiverges, VirtualEngine, replay
 from everlog.errors import StoreUnavailable
 from everlog.store import Batch, BatchOutcome
+from everlog.testing import HistoryDiverges, VirtualEngine, replay
 from tests.support import FlakyStore, on_both_stores, run
 
 CALLS: list[str] = []
@@ -266,7 +266,7 @@ def test_no_step_begins_before_its_marker_is_durable(kind: str, tmp_path: Any) -
         return await engine.run(stored.options(id="s"))
 
     assert run(program, kind=kind, folder=tmp_path, store=Stubborn) == "new"
-    assert CALLS == ["no marker yet"] * Stubborn.refusals + ["new"]
+    assert ["no marker yet"] * Stubborn.refusals + ["new"] == CALLS
 
 
 def test_it_is_refused_outside_of_workflows() -> None:

@@ -90,6 +90,15 @@ def operation_of(event: AnyEvent) -> str | None:
     return found if isinstance(found, str) and found else None
 
 
+def has_outcome(rows: Iterable[Stored], wanted: str) -> bool:
+    """Tell whether an operation that may be called so has a row."""
+    return any(
+        wanted == operation or wanted in _names_of(operation, event)
+        for _, _, event in rows
+        if (operation := operation_of(event)) is not None
+    )
+
+
 def outcome_named(rows: Iterable[Stored], wanted: str, workflow_id: str) -> Stored:
     """Give the row with the outcome of the operation that is named: by its identity, its key, or its step.
 

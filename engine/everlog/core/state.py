@@ -362,6 +362,7 @@ def _opened_anew(state: WorkflowState, event: events.OpeningEvent, at: int) -> W
         cancel_requested=False,
         paused_at=None,
         deadline=event.deadline,
+        name=event.name or state.name,
         place=event.place or state.place,
         enqueued=event.place is not None,
         keeps_deadline=False,

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from everlog.replay.execution import Execution
 
 PatchWay = Literal["old", "new", "marked", "retired"]
-"""Where a workflow stands to a patch: its history went the old way; it comes to it now, and goes the new one; its history
-has a marker, which code must ask for; it has one that code may pass over."""
+"""Where a workflow stands to a patch: its history went the old way; it comes to it now, and goes the new one; its
+history has a marker, which code must ask for; it has one that code may pass over."""
 
 _WRITTEN_BY_OTHERS: Final = (
     events.InputReplaced,
@@ -86,7 +86,9 @@ class Patches:
     def ways(self) -> dict[str, PatchWay]:
         """Give where the workflow stands to each patch that its code or its history has."""
         asked: dict[str, PatchWay] = {name: "new" if taken else "old" for name, taken in self.asked.items()}
-        marked: dict[str, PatchWay] = {name: "retired" if retired else "marked" for name, retired in self._marked.items()}
+        marked: dict[str, PatchWay] = {
+            name: "retired" if retired else "marked" for name, retired in self._marked.items()
+        }
         return {**asked, **marked}
 
     def ask(self, execution: Execution, name: str, *, retired: bool) -> bool:
