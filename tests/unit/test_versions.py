@@ -86,13 +86,17 @@ def test_each_version_is_claimed_by_an_engine_that_has_it_and_by_no_other(kind: 
             counts = await new.counts(name="versions.checkout")
             assert counts.by_name == {"versions.checkout": {"queued": 1, "completed": 1}}
             assert counts.by_version == {"versions.checkout": {"1": {"queued": 1}, "2": {"completed": 1}}}
-            async with Engine(make_store(host, kind, tmp_path) if kind != "memory" else store, host=host, workflows=[checkout_1]):
+            async with Engine(
+                make_store(host, kind, tmp_path) if kind != "memory" else store, host=host, workflows=[checkout_1]
+            ):
                 assert await one.result() == "first tea went 1"
 
     simulate(program)
 
 
-def test_parked_ones_wait_for_their_version_and_go_on_with_another_that_is_given(caplog: pytest.LogCaptureFixture) -> None:
+def test_parked_ones_wait_for_their_version_and_go_on_with_another_that_is_given(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     async def program(host: SimulatedHost) -> None:
         store = make_store(host)
         async with Engine(store, host=host, workflows=[checkout_1]) as old:

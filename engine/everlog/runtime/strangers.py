@@ -53,8 +53,8 @@ class Strangers:
             else:
                 what = "run the code of that version as well, or give them another: everlog retry ID --version"
             log.warning(
-                "%s in this store, such as %r (%r), for a worker that knows %s, which this engine does not: left alone "
-                "until an engine runs that does; %s, or name it in workflows=",
+                "%s in this store, such as %r (%r), for a worker that knows %s, and this engine does not know it: left "
+                "alone until an engine runs that does; %s, or name it in workflows=",
                 "1 workflow waits" if len(heads) == 1 else f"{len(heads)} workflows wait",
                 heads[0].workflow_id,
                 heads[0].state,
