@@ -33,6 +33,7 @@ STARTED: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "golden-terminated": (workflows.terminated, ()),
     "golden-children": (workflows.children, ()),
     "golden-lives": (workflows.lives, (1, [])),
+    "golden-patched": (workflows.patched, ()),
     "golden-waiting": (workflows.waiting, ()),
 }
 CHILDREN = ("golden-child",)
