@@ -89,7 +89,9 @@ def story(random: Random) -> dict[str, Any]:
     return {"seed": random.randrange(2**32), "places": places, "deployments": deployments}
 
 
-def tell(told: dict[str, Any], monkeypatch: pytest.MonkeyPatch, database: Database | None = None) -> dict[str, list[str]]:
+def tell(
+    told: dict[str, Any], monkeypatch: pytest.MonkeyPatch, database: Database | None = None
+) -> dict[str, list[str]]:
     """Live a story to its end; give what each workflow returned."""
     host = SimulatedHost(seed=told["seed"])
     memory = MemoryStore(clock=host.wall)

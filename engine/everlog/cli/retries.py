@@ -36,9 +36,9 @@ class RetryOrder(Struct, frozen=True, kw_only=True):
 def add(commands: Commands, place: str) -> None:
     """Add the command."""
     text = (
-        "Have workflows go on that failed, were cancelled or are stuck, from where they failed; an engine that knows the"
-        " code runs them. With --version another version of the code does: also of those that wait for a worker with one"
-        " that nobody runs any more. For example: everlog retry --state failed --name checkout --yes"
+        "Have workflows go on that failed, were cancelled or are stuck, from where they failed; an engine that knows"
+        " the code runs them. With --version another version of the code does: also of those that wait for a worker"
+        " with one that nobody runs any more. For example: everlog retry --state failed --name checkout --yes"
     )
     command = commands.add_parser("retry", help="have failed or stuck workflows go on", description=text)
     command.add_argument("id", nargs="*", help="the ids of workflows")

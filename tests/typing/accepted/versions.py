@@ -21,8 +21,8 @@ def plain(order: int) -> bool:
     return sync.patched("tax") and sync.current().version == "1"
 
 
-assert_type(checkout.options(version="1"), Workflow[[int], str])
-assert_type(plain.options(version=None), SyncWorkflow[[int], bool])
+older: Workflow[[int], str] = checkout.options(version="1")
+any_code: SyncWorkflow[[int], bool] = plain.options(version=None)
 
 
 async def several(client: Client, blocking: sync.Client) -> None:
