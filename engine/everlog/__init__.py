@@ -41,6 +41,7 @@ from everlog.replay.primitives import (
     emit,
     handle,
     now,
+    patched,
     random,
     recv,
     scope,
@@ -56,6 +57,7 @@ from everlog.replay.requests import Request
 from everlog.runtime.client import Client
 from everlog.runtime.engine import Engine
 from everlog.runtime.finding import WorkflowCounts, WorkflowFilters
+from everlog.runtime.fork_previews import ForkPreview
 from everlog.runtime.handles import Handle
 from everlog.runtime.listing import Listing
 from everlog.runtime.outbox import Outbox, OutboxQueue
@@ -74,6 +76,7 @@ __all__ = [
     "Duplicate",
     "Engine",
     "EverlogError",
+    "ForkPreview",
     "Handle",
     "HistoryEvent",
     "IdInUse",
@@ -130,6 +133,7 @@ __all__ = [
     "handle",
     "named",
     "now",
+    "patched",
     "random",
     "recv",
     "register",

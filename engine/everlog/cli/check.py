@@ -17,6 +17,7 @@ from typing import Final
 import msgspec
 
 from everlog.cli.check_worker import Answer, Question, answer
+from everlog.cli.patches import PatchCounts
 from everlog.cli.places import opened, store_url
 from everlog.cli.text import width
 from everlog.core.heads import STATES, State
@@ -59,7 +60,9 @@ def check(asked: Asked) -> int:
     counted: Counter[Outcome] = Counter()
     seqs: Counter[int] = Counter()
     shown = 0
+    patches = PatchCounts()
     for verdict in _verdicts(asked):
+        patches.add(verdict)
         counted[verdict.outcome] += 1
         if verdict.outcome == "diverges" and verdict.seq is not None:
             seqs[verdict.seq] += 1
@@ -72,7 +75,7 @@ def check(asked: Asked) -> int:
     if not asked.as_json:
         if asked.most and shown > asked.most:
             print(f"... and {shown - asked.most} more that do not fit; --limit 0 shows all\n")
-        print(_summary(counted, seqs))
+        print("\n".join([*patches.told(), _summary(counted, seqs)]))
     ignored = {"clean", "unknown"} if asked.known_only else {"clean"}
     return DIFFERS if counted.keys() - ignored else 0
 

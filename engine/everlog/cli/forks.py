@@ -21,7 +21,11 @@ from everlog.core.events import WorkflowForked
 from everlog.core.forking import operation_of
 from everlog.errors import UsageError
 from everlog.runtime.client import Client
+from everlog.runtime.fork_previews import ForkPreview
 from everlog.store import Store
+
+MOST = 20
+"""So many operations of each kind are named."""
 
 
 class ForkOrder(Struct, frozen=True, kw_only=True):
@@ -34,15 +38,20 @@ class ForkOrder(Struct, frozen=True, kw_only=True):
     messages: KeptMessages
     children: OpenChildren
     modules: Sequence[str]
+    version: str | None = None
+    dry_run: bool = False
 
 
 def fork_workflow(order: ForkOrder, place: str | None) -> None:
     """Make the fork, and print what it has of the other workflow, and what runs again."""
     url = store_url(place)
     replace = replacements(order.replace)
-    _import_all(order.modules)
+    import_all(order.modules)
     with opened(url) as store:
         head_of(store, order.workflow_id, url)
+        if order.dry_run:
+            print("\n".join(told_preview(order.workflow_id, asyncio.run(_preview(store, order, replace)))))
+            return
         fork_id = asyncio.run(_fork(store, order, replace))
         lines = _told(store, order.workflow_id, fork_id)
     print("\n".join(lines))
@@ -51,12 +60,41 @@ def fork_workflow(order: ForkOrder, place: str | None) -> None:
 
 
 async def _fork(store: Store, order: ForkOrder, replace: dict[int | str, object]) -> str:
-    at = int(order.at) if order.at is not None and order.at.isdecimal() else order.at
     async with Client(store) as client:
         fork = await client.handle(order.workflow_id).fork(
-            at=at, replace=replace, messages=order.messages, children=order.children, id=order.id
+            at=_cut(order),
+            replace=replace,
+            messages=order.messages,
+            children=order.children,
+            version=order.version,
+            id=order.id,
         )
         return fork.id
+
+
+async def _preview(store: Store, order: ForkOrder, replace: dict[int | str, object]) -> ForkPreview:
+    async with Client(store) as client:
+        return await client.handle(order.workflow_id).preview_fork(
+            at=_cut(order),
+            replace=replace,
+            messages=order.messages,
+            children=order.children,
+            version=order.version,
+        )
+
+
+def _cut(order: ForkOrder) -> int | str | None:
+    return int(order.at) if order.at is not None and order.at.isdecimal() else order.at
+
+
+def told_preview(workflow_id: str, preview: ForkPreview) -> list[str]:
+    """Give what a fork would be as lines."""
+    lines = paragraph("would be", f"a fork of {workflow_id}, with its events up to {preview.at}")
+    for label, operations in (("kept", preview.kept), ("replaced", preview.replaced), ("again", preview.again)):
+        shown = ", ".join(operations[:MOST])
+        more = f", and {len(operations) - MOST} more" if len(operations) > MOST else ""
+        lines += paragraph(label, f"{len(operations)}: {shown}{more}" if operations else "nothing")
+    return lines
 
 
 def replacements(given: Sequence[str]) -> dict[int | str, object]:
@@ -74,7 +112,7 @@ def replacements(given: Sequence[str]) -> dict[int | str, object]:
     return found
 
 
-def _import_all(modules: Sequence[str]) -> None:
+def import_all(modules: Sequence[str]) -> None:
     """Import the code of workflows, as a program in this directory would."""
     if modules:
         sys.path.insert(0, str(Path.cwd()))

@@ -15,6 +15,7 @@ from everlog.core.event_codec import decode_event
 from everlog.core.failures import Failure
 from everlog.core.rewinding import folded
 from everlog.core.state import WorkflowState
+from everlog.core.versions import told, version_of, workflow_of
 from everlog.runtime.status import full_reason, shown_state
 from everlog.store import ENDED, Head, StreamEnd, SupportsStreams, SupportsValues, ValueRow, WorkerRow
 
@@ -57,7 +58,8 @@ def _heading(head: Head, folded: WorkflowState, workers: Sequence[WorkerRow], no
     messages = f"{_counted(folded.messages_received, 'message')} received"
     lines = [
         *paragraph("workflow", head.workflow_id),
-        *paragraph("name", head.name),
+        *paragraph("name", workflow_of(head.name)),
+        *(paragraph("version", version) if (version := version_of(head.name)) is not None else []),
         *paragraph("state", shown_state(head, folded, now)),
         *paragraph("created", f"{moment(head.created_at)}{ended} UTC, {spoken(max(0, until - head.created_at))}"),
         *paragraph("events", f"{head.seq}: {steps}, {messages}{_since(head)}"),
@@ -105,7 +107,7 @@ def _about_workers(head: Head, folded: WorkflowState, workers: Sequence[WorkerRo
     due = head.wake_at if head.state != "queued" else folded.continued_at or head.created_at
     if head.state == "running" or (due is not None and now - due > PATIENCE):
         count = "the one running worker" if len(running) == 1 else f"any of the {len(running)} running workers"
-        return [f"It was not taken by {count}: none knows {head.name!r}, or none has room."]
+        return [f"It was not taken by {count}: none knows {told(head.name)}, or none has room."]
     return []
 
 

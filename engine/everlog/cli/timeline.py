@@ -94,6 +94,8 @@ def _what(event: AnyEvent) -> str:  # long: a case for each event
             return f"emit to {event.stream}"
         case events.StreamClosed():
             return f"close {event.stream}"
+        case events.PatchMarked():
+            return f"patch {event.patch}"
         case events.CancelRequested():
             return "cancel requested" if event.due_at is None else "deadline"
         case events.TerminateRequested():
@@ -171,6 +173,8 @@ def _outcome(event: AnyEvent) -> str:  # long: a case for each event
             | events.RequestRefused()
         ):
             return event.reason
+        case events.PatchMarked():
+            return "the new way"
         case events.WorkflowPaused() | events.WorkflowResumed():
             return ""
         case events.AttributesChanged():

@@ -8,6 +8,7 @@ from everlog.core.asks import ASK, spoken_topic
 from everlog.core.durations import as_datetime, spoken
 from everlog.core.queues import QueueCounts, QueueLimits, QueueRow
 from everlog.core.state import OpenChild, OpenOperation, OpenRequest, WorkflowState
+from everlog.core.versions import told
 
 SHOWN = 3
 
@@ -51,7 +52,7 @@ def why(state: str, summary: str | None, folded: WorkflowState, now: int) -> str
     match state:
         case "queued":
             queued_at = folded.created_at if folded.continued_at is None else folded.continued_at
-            return f"It has waited {spoken(max(0, now - queued_at))} for a worker that knows {folded.name!r}."
+            return f"It has waited {spoken(max(0, now - queued_at))} for a worker that knows {told(folded.name)}."
         case "paused":
             since = "" if folded.paused_at is None else f" for {spoken(max(0, now - folded.paused_at))}"
             return f"It has been paused{since}: nothing of it begins or arrives until somebody calls resume()."

@@ -41,6 +41,7 @@ _OF_BULK: Final = (
     events.ValueSet,
     events.ItemsEmitted,
     events.StreamClosed,
+    events.PatchMarked,
 )
 NOTED: Final[tuple[str, ...]] = tuple(tag for kind, tag in TAGS.items() if kind not in _OF_BULK)
 """The types of the rows that are looked at for any fork; the others, most of them, are only copied."""
@@ -87,6 +88,15 @@ def operation_of(event: AnyEvent) -> str | None:
     """Give the operation that an event is about, or None."""
     found = getattr(event, "operation", None)
     return found if isinstance(found, str) and found else None
+
+
+def has_outcome(rows: Iterable[Stored], wanted: str) -> bool:
+    """Tell whether an operation that may be called so has a row."""
+    return any(
+        wanted == operation or wanted in _names_of(operation, event)
+        for _, _, event in rows
+        if (operation := operation_of(event)) is not None
+    )
 
 
 def outcome_named(rows: Iterable[Stored], wanted: str, workflow_id: str) -> Stored:

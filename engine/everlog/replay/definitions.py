@@ -25,6 +25,7 @@ from everlog.core.event_parts import WhenParentEnds
 from everlog.core.names import check_id, check_name
 from everlog.core.retry import RetryPolicy
 from everlog.core.schedules import Schedule
+from everlog.core.versions import check_version
 from everlog.errors import InvalidDefinition, UsageError, WrongContext
 from everlog.replay import asking, starting
 from everlog.replay.context import active
@@ -222,6 +223,7 @@ class AnyWorkflow(Definition[P, T_co]):
         function: Callable[..., Any],
         *,
         name: str | None = None,
+        version: str | None = None,
         timeout: Duration | None = None,
         schedule: Schedule | None = None,
         unrecorded: Sequence[str] = (),
@@ -230,6 +232,7 @@ class AnyWorkflow(Definition[P, T_co]):
         is_here: bool = True,
     ) -> None:
         super().__init__(function, name, "workflow", unrecorded)
+        self.version = check_version(version)
         self.id: str | None = None
         self.key: str | None = None
         self.attributes = checked_attributes({}, attributes, self.name)
@@ -253,6 +256,8 @@ class AnyWorkflow(Definition[P, T_co]):
             check_id(changes["id"])
         if "key" in changes:
             check_name(changes["key"], "the key of a workflow")
+        if "version" in changes:
+            check_version(changes["version"])
         if "timeout" in changes:
             changes["timeout"] = checked_timeout(changes["timeout"])
         if "attributes" in changes:
@@ -404,6 +409,8 @@ def workflow(fn: Any = None, /, **defaults: Any) -> Any:
 
     A plain function calls plain steps as they are, and waits for everything else by way of `everlog.sync`.
     `name` is its name in the log, by default the qualified name of the function; old histories are found by it.
+    With a `version` what is started by it is run by processes that have that version, and by no others; a process may
+    have several of a name. What was started without one is run by any code of its name, by the last one defined.
     After `timeout` (seconds or timedelta), from its first start and sleeps included, it is cancelled.
     `attributes`, values or lists of values by name, are for finding it; options change them name by name.
     The parameters named in `unrecorded` are in no input: they always take their defaults, and must have some.

@@ -50,6 +50,7 @@ from everlog.replay.operations import (
     Waits,
 )
 from everlog.replay.origins import note_handled, note_recorded
+from everlog.replay.patches import Patches
 from everlog.replay.publishing import Published
 from everlog.replay.quarantine import SWALLOWED, keep_aside, refuse_operation
 from everlog.replay.refusals import refuse_behind_workflows
@@ -115,7 +116,7 @@ class Execution:
         self.waits = Waits()
         self.due: list[tuple[int, int, Operation]] = []
         self.sends: list[AskingOperation] = []
-        self.published = Published()
+        self.published, self.patches = Published(), Patches()
         self.ended_steps: list[tuple[StepOperation, StepEnd]] = []
         self.undispatched: list[StepOperation] = []
         self.dropped_steps: list[StepOperation] = []
@@ -150,6 +151,7 @@ class Execution:
         self.replaying = True
         lived = Lived(history)
         self.gaps_until = lived.gaps_until
+        self.patches.foresee(lived.rows)
         try:
             for seq, recorded_at, event in lived.rows:
                 self.apply_in(lived, seq, recorded_at, event)

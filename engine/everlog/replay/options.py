@@ -39,6 +39,7 @@ class WorkflowDefaults(TypedDict, total=False):
     """What `@workflow` takes."""
 
     name: str
+    version: str | None
     timeout: Duration | None
     schedule: Schedule | None
     unrecorded: Sequence[str]
@@ -48,7 +49,8 @@ class WorkflowDefaults(TypedDict, total=False):
 
 class WorkflowOptions(TypedDict, total=False):
     """What `workflow.options` takes: an `id`, which names the workflow in the whole database, a `timeout`, `attributes`
-    beside those it has, and for a child also a `key`, which names its start within the parent, and what becomes of it
+    beside those it has, a `version`, which only processes run that have that version of its code, None: any code of its
+    name, and for a child also a `key`, which names its start within the parent, and what becomes of it
     when the parent ends.
 
     A `delay` is the least time before it begins. In a `queue` the lower `priority` goes first, 0 where none is given;
@@ -59,6 +61,7 @@ class WorkflowOptions(TypedDict, total=False):
     """
 
     id: str
+    version: str | None
     timeout: Duration | None
     attributes: GivenAttributes
     key: str

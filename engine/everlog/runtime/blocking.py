@@ -181,9 +181,12 @@ class Client:
         """Have paused workflows go on; give the ids of those that had not ended."""
         return self._portal.call(lambda: self._client.resume(*ids))
 
-    def retry(self, *ids: str) -> list[str]:
-        """Retry workflows; give the ids of those that had failed, were cancelled or stuck. See `Handle.retry`."""
-        return self._portal.call(lambda: self._client.retry(*ids))
+    def retry(self, *ids: str, version: str | None = None) -> list[str]:
+        """Retry workflows; give the ids of those that had failed, were cancelled or stuck. See `Handle.retry`.
+
+        With a `version` also those that nobody holds: they wait for another one, perhaps.
+        """
+        return self._portal.call(lambda: self._client.retry(*ids, version=version))
 
     def delete(self, *ids: str) -> list[str]:
         """Remove workflows that have ended, with their histories; give the ids of those that had."""

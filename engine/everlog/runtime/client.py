@@ -218,9 +218,12 @@ class Client(Connection):
         return [workflow_id for workflow_id in ids if await self.controls.resume(workflow_id)]
 
     @outside
-    async def retry(self, *ids: str) -> list[str]:
-        """Retry workflows; give the ids of those that had failed, were cancelled or stuck. See `Handle.retry`."""
-        return [workflow_id for workflow_id in ids if await self.controls.retry(workflow_id)]
+    async def retry(self, *ids: str, version: str | None = None) -> list[str]:
+        """Retry workflows; give the ids of those that had failed, were cancelled or stuck. See `Handle.retry`.
+
+        With a `version` also those that nobody holds: they wait for another one, perhaps.
+        """
+        return [workflow_id for workflow_id in ids if await self.controls.retry(workflow_id, version)]
 
     @outside
     async def delete(self, *ids: str) -> list[str]:

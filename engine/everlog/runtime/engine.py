@@ -26,7 +26,7 @@ from everlog.replay.instances import hosted, runnable, unwrapped
 from everlog.replay.lone_steps import WithSteps, alone
 from everlog.replay.placing import checked_queue
 from everlog.replay.queues import Queue
-from everlog.replay.registry import registered_workflows
+from everlog.replay.registry import by_log_names, registered_workflows
 from everlog.runtime.backends import Durability
 from everlog.runtime.builds import current_build
 from everlog.runtime.client import Client
@@ -90,7 +90,7 @@ class Engine(Client):
         if isinstance(queues, Queue | str):
             raise UsageError(f"queues= takes a list of queues, got {queues!r}; write [{queues!r}]")
         self._queues = None if queues is None else [checked_queue(one, "each of queues=") for one in queues]
-        self._workflows = None if workflows is None else {one.name: one for one in map(_checked, workflows)}
+        self._workflows = None if workflows is None else by_log_names(map(_checked, workflows))
         self._concurrency = check_count(concurrency, what="concurrency")
         self._step_threads = check_count(step_threads, what="step_threads")
         self._lease = microseconds(lease, what="lease")
