@@ -12,6 +12,8 @@ from typing import Any, Final
 
 from everlog.cli import moving_commands
 from everlog.cli.arguments import Commands, count, some
+from everlog.cli.code import VARIABLE as MODULES
+from everlog.cli.code import modules_if_any
 from everlog.cli.diff import diff_workflows
 from everlog.cli.forks import ForkOrder, fork_workflow
 from everlog.cli.listing import asked, count_workflows, list_workflows
@@ -119,7 +121,7 @@ def _fork(chosen: argparse.Namespace) -> None:
         id=chosen.new_id,
         messages=chosen.messages,
         children=chosen.children,
-        modules=chosen.modules,
+        modules=modules_if_any(chosen.module),
     )
     fork_workflow(order, chosen.db)
 
@@ -249,13 +251,11 @@ def _add_fork(commands: Commands) -> None:
         help="those open there: started anew, or waited for (default: rerun)",
     )
     fork.add_argument(
+        "--module",
         "--import",
         action="append",
-        default=[],
-        dest="modules",
-        metavar="MODULE",
-        help="import the code first, so that what does not depend on a replacement is kept; without it nothing after"
-        " the replaced event is",
+        help="the module that defines the workflow, so that what does not depend on a replacement is kept (default:"
+        f" ${MODULES}); without it nothing after the replaced event is",
     )
     fork.add_argument("--db", help=f"the database: {_PLACE}")
 

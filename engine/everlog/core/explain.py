@@ -133,5 +133,6 @@ def _ordinal(number: int) -> str:
 
 
 def _lasted(folded: WorkflowState) -> int:
-    began = folded.first_began_at if folded.first_began_at is not None else folded.created_at
+    # A fork has the row that its source began with, from a time before there was a fork.
+    began = max(folded.first_began_at or folded.created_at, folded.created_at)
     return max(0, (folded.ended_at or began) - began)
