@@ -87,7 +87,8 @@ def played(text: str, folder: Path) -> str:
 def _printed(command: Command, folder: Path, environment: dict[str, str]) -> str:
     program, *arguments = shlex.split(command.line)
     if program == "export":
-        environment.update(one.partition("=")[::2] for one in arguments)
+        for name, _, value in (one.partition("=") for one in arguments):
+            environment[name] = value
         return ""
     programs = {"python": [sys.executable], "everlog": [sys.executable, "-m", "everlog.cli"]}
     run = subprocess.run(
@@ -112,9 +113,8 @@ def differences(page: str, now: str) -> list[str]:
     return list(difflib.unified_diff(masked(page).splitlines(), masked(now).splitlines(), "page", "now", lineterm=""))
 
 
-PAGES: Final = [
-    page for page in sorted((Path(__file__).parents[1] / "docs").glob("*.md")) if has_session(page.read_text())
-]
+_DOCS: Final = Path(__file__).parents[1] / "docs"
+PAGES: Final = [page for page in sorted(_DOCS.glob("*.md")) if has_session(page.read_text())]
 
 if __name__ == "__main__":
     for one in PAGES if "--write" in sys.argv else []:

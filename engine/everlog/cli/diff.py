@@ -198,7 +198,7 @@ def _outcome(event: Event) -> str:
     said = {name: held for name, held in event.said.items() if name != "step"}
     if event.kind == "workflow_forked":
         return f"at event {said['at']}"
-    if isinstance(error := said.get("error"), dict):
-        return summary(msgspec.convert({name: error.get(name) for name in ("type", "message")}, Failure))
+    if "error" in said:
+        return summary(Failure(type=said["error"]["type"], message=said["error"]["message"]))
     outcome = next((said[name] for name in ("result", "outcome", "message") if name in said), said)
     return value(outcome) if outcome else ""
