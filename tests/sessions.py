@@ -87,8 +87,8 @@ def played(text: str, folder: Path) -> str:
 def _printed(command: Command, folder: Path, environment: dict[str, str]) -> str:
     program, *arguments = shlex.split(command.line)
     if program == "export":
-        for name, _, value in (one.partition("=") for one in arguments):
-            environment[name] = value
+        given = (one.partition("=") for one in arguments)
+        environment.update({name: value for name, _, value in given})
         return ""
     programs = {"python": [sys.executable], "everlog": [sys.executable, "-m", "everlog.cli"]}
     run = subprocess.run(
