@@ -43,6 +43,8 @@ def _limits(limits: QueueLimits, taken: int) -> list[str]:
         told.append(f"it admits {rate.limit} of each partition in {spoken(rate.per)}")
     if limits.worker_concurrency is not None:
         told.append(f"each worker holds {limits.worker_concurrency} of it")
+    if limits.partition_worker_concurrency is not None:
+        told.append(f"each worker holds {limits.partition_worker_concurrency} of each partition of it")
     return told
 
 
