@@ -207,26 +207,6 @@ class AdmissionContract:
                 create(store, enqueued(f"{partition}{number}", partition=partition))
         assert claimed_ids(admit(store, "t", "u", "v", "w")) == ["a0", "b0", "a1"]
 
-    def test_no_more_of_a_partition_are_admitted_than_the_worker_has_room_for(self, store: Store) -> None:
-        declare(store, rate_limit=(100, HOUR))
-        for number in range(3):
-            for partition in ("a", "b", "c"):
-                create(store, enqueued(f"{partition}{number}", partition=partition))
-        first = admit(store, "t", "u", "v", "w", partition_room=1)
-        assert claimed_ids(first) == ["a0", "b0", "c0"]
-        assert first.next_due is None  # time alone makes no room
-        assert claimed_ids(admit(store, "x", partition_room=1, partition_rooms={"a": 0, "c": 0})) == ["b1"]
-        assert claimed_ids(admit(store, "z", partition_room=1, partition_rooms=dict.fromkeys("abc", 0))) == []
-        peer = admit(store, "p", "q", "r", "s", "o", worker="worker-2", partition_room=2, partition_rooms={"a": 1})
-        assert claimed_ids(peer) == ["c1", "a1", "b2", "c2"]
-
-    def test_room_of_a_partition_holds_where_there_are_none(self, store: Store) -> None:
-        declare(store)
-        for number in range(3):
-            create(store, enqueued(f"order-{number}"))
-        assert claimed_ids(admit(store, "t", "u", "v", partition_room=2)) == ["order-0", "order-1"]
-        assert claimed_ids(admit(store, "w", partition_room=2, partition_rooms={"": 0})) == []
-
     def test_a_slot_is_kept_through_parking_and_takeovers(self, store: Store) -> None:
         declare(store, concurrency=1)
         for name in ("a", "b"):
