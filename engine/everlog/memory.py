@@ -433,7 +433,7 @@ class MemoryStore(MemoryMoving, MemorySchedules, MemoryForks):
                 ]
                 standing = [head.workflow_id for head in enqueued if head.name in request.names]
                 room = len(tokens) if offer.room is None else min(len(tokens), offer.room)
-                admission = self._queues.admit(offer.queue, standing, room, self.now())
+                admission = self._queues.admit(offer, standing, room, self.now())
                 for token, workflow_id in zip(tokens, admission.workflow_ids, strict=False):
                     workflow = self._workflows[workflow_id]
                     self._move(workflow, replace(workflow.head, state="queued", token=token, worker=request.worker))

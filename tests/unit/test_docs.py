@@ -26,6 +26,7 @@ import everlog.testing
 from everlog import Current, Engine, RetryPolicy, StepOptions, WorkflowOptions, sync
 from everlog.replay.options import StepDefaults, WorkflowDefaults
 from tests.postgres import administrator, needs_postgres, server_url
+from tests.sessions import has_session
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = re.compile(r'^```python title="(?P<name>[\w./-]+)"[^\n]*\n(?P<text>.*?)^```', re.MULTILINE | re.DOTALL)
@@ -38,7 +39,11 @@ def programs(page: Path) -> list[tuple[str, str]]:
     return [(found["name"], found["text"]) for found in PROGRAM.finditer(page.read_text())]
 
 
-PAGES = [page for page in [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))] if programs(page)]
+PAGES = [
+    page
+    for page in [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+    if programs(page) and not has_session(page.read_text())  # there commands run the programs: see test_sessions
+]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())

@@ -13,8 +13,10 @@ from typing import Any, Final
 from everlog.cli import moving_commands, retries
 from everlog.cli.arguments import Commands, count, some
 from everlog.cli.choosing import add_filters, filters_of, must_choose
+from everlog.cli.code import VARIABLE as MODULES
+from everlog.cli.code import load_modules, modules_if_any
 from everlog.cli.diff import diff_workflows
-from everlog.cli.forks import ForkOrder, fork_workflow, import_all, replacements
+from everlog.cli.forks import ForkOrder, fork_workflow, replacements
 from everlog.cli.listing import asked, count_workflows, list_workflows
 from everlog.cli.log import print_log
 from everlog.cli.many_forks import DEFAULT_CUT, ManyForks, fork_many
@@ -120,7 +122,7 @@ def _fork(chosen: argparse.Namespace) -> int:
     if chosen.id is None:
         if chosen.new_id is not None:
             raise UsageError("--id names one fork, and --state many workflows; leave it out: they get ids of their own")
-        import_all(chosen.modules)
+        load_modules(modules_if_any(chosen.module))
         many = ManyForks(
             filters=filters_of(chosen),
             at=chosen.at or DEFAULT_CUT,
@@ -141,7 +143,7 @@ def _fork(chosen: argparse.Namespace) -> int:
         id=chosen.new_id,
         messages=chosen.messages,
         children=chosen.children,
-        modules=chosen.modules,
+        modules=modules_if_any(chosen.module),
         version=chosen.version,
         dry_run=chosen.dry_run,
     )
@@ -287,13 +289,11 @@ def _add_fork(commands: Commands) -> None:
         help="those open there: started anew, or waited for (default: rerun)",
     )
     fork.add_argument(
+        "--module",
         "--import",
         action="append",
-        default=[],
-        dest="modules",
-        metavar="MODULE",
-        help="import the code first, so that what does not depend on a replacement is kept; without it nothing after"
-        " the replaced event is",
+        help="the module that defines the workflow, so that what does not depend on a replacement is kept (default:"
+        f" ${MODULES}); without it nothing after the replaced event is",
     )
     fork.add_argument("--db", help=f"the database: {_PLACE}")
 

@@ -42,7 +42,7 @@ def export(workflow_ids: Sequence[str], place: str | None, *, folder: str | None
                 _write(Path(folder) / file_name(rows.head.workflow_id), export_lines(rows))
             count += 1
     if folder is not None:
-        print(f"{count} workflows were written to {folder}")
+        print(f"{count} {'workflow was' if count == 1 else 'workflows were'} written to {folder}")
 
 
 def file_name(workflow_id: str) -> str:

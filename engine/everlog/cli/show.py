@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
@@ -44,9 +46,9 @@ def show_workflow(workflow_id: str, place: str | None, *, whole: bool) -> None:
     if state.error is not None and state.error.traceback:
         lines += ["", *_traceback(state.error)]
     lines += ["", *_timeline(history, whole=whole)]
-    print("\n".join(lines))
+    at = f"--db {shlex.quote(place)}" if place else ""
+    print("\n".join([*lines, *_next(head, at)]))
     if not whole and len(timeline(history)) > FIRST + LAST:
-        at = f"--db {shlex.quote(place)}" if place else ""
         print(f"\nThe whole timeline: everlog show --all {shlex.quote(workflow_id)} {at}".rstrip())
         print(f"Every event:        everlog log {shlex.quote(workflow_id)} {at}".rstrip())
 
@@ -119,8 +121,28 @@ def _lives(worker: WorkerRow, now: int) -> bool:
     return not worker.gone and worker.lease_until > now
 
 
+_OURS: Final = re.compile(
+    r'  File "[^"\n]*[/\\]everlog[/\\](?:replay|runtime)[/\\][^"\n]*", line .*\n(?:    .*(?:\n|$))*'
+)
+"""A frame of ours in a traceback: it says nothing about a failure of somebody's code."""
+
+
 def _traceback(error: Failure) -> list[str]:
-    return ["traceback of the failure", *("  " + line for line in error.traceback.splitlines()), f"  {summary(error)}"]
+    whole = error.traceback if error.traceback.endswith("\n") else error.traceback + "\n"
+    lines = (_OURS.sub("", whole) or whole).splitlines()
+    return ["traceback of the failure", *("  " + line for line in lines), f"  {summary(error)}"]
+
+
+def _next(head: Head, at: str) -> list[str]:
+    """Say what may be done about a workflow that did not come to a good end."""
+    if head.state not in ("failed", "stuck"):
+        return []
+    which = f"{shlex.quote(head.workflow_id)} {at}".rstrip()
+    return [
+        "",
+        f"Look at its code at an event:  everlog debug {which} --at SEQ --module MODULE",
+        f"Try it with another outcome:   everlog fork {which} --replace KEY=JSON --module MODULE",
+    ]
 
 
 def _timeline(history: Sequence[Stored], *, whole: bool) -> list[str]:
@@ -130,19 +152,19 @@ def _timeline(history: Sequence[Stored], *, whole: bool) -> list[str]:
     if hidden <= 0:
         shown = [_row(entry, start) for entry in entries]
     else:
-        gap = ("", "", f"... {hidden} more ...", "")
+        gap = ("", "", "", f"... {hidden} more ...", "")
         shown = [
             *(_row(entry, start) for entry in entries[:FIRST]),
             gap,
             *(_row(entry, start) for entry in entries[-LAST:]),
         ]
-    return table([("AFTER", "TOOK", "WHAT", "OUTCOME"), *shown], right=(0, 1))
+    return table([("SEQ", "AFTER", "TOOK", "WHAT", "OUTCOME"), *shown], right=(0, 1, 2))
 
 
-def _row(entry: Entry, start: int) -> tuple[str, str, str, str]:
+def _row(entry: Entry, start: int) -> tuple[str, str, str, str, str]:
     if entry.ended_at is None:
         took = "open"
     else:
         took = spoken(entry.ended_at - entry.began_at) if entry.ended_at > entry.began_at else ""
     what = entry.what if len(entry.what) <= 40 else entry.what[:37] + "..."
-    return f"{max(0, entry.began_at - start) / SECOND:.3f} s", took, what, entry.outcome
+    return str(entry.seq), f"{max(0, entry.began_at - start) / SECOND:.3f} s", took, what, entry.outcome

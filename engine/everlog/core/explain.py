@@ -44,6 +44,8 @@ def _limits(limits: QueueLimits, taken: int) -> list[str]:
         told.append(f"it admits {rate.limit} of each partition in {spoken(rate.per)}")
     if limits.worker_concurrency is not None:
         told.append(f"each worker holds {limits.worker_concurrency} of it")
+    if limits.partition_worker_concurrency is not None:
+        told.append(f"each worker holds {limits.partition_worker_concurrency} of each partition of it")
     return told
 
 
@@ -134,5 +136,6 @@ def _ordinal(number: int) -> str:
 
 
 def _lasted(folded: WorkflowState) -> int:
-    began = folded.first_began_at if folded.first_began_at is not None else folded.created_at
+    # A fork has the row that its source began with, from a time before there was a fork.
+    began = max(folded.first_began_at or folded.created_at, folded.created_at)
     return max(0, (folded.ended_at or began) - began)

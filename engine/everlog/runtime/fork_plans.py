@@ -13,7 +13,7 @@ from everlog.core.codec import to_json
 from everlog.core.event_codec import decode_event, encode_event, type_of
 from everlog.core.event_forks import KeptMessages, OpenChildren
 from everlog.core.events import AnyEvent, WorkflowForked
-from everlog.core.forking import Replacement
+from everlog.core.forking import Replacement, Written
 from everlog.core.heads import InboxRow
 from everlog.core.rewinding import folded
 from everlog.core.state import earlier, fold
@@ -189,7 +189,8 @@ class ForkPlan:
         definition = self._definition()
         if definition is None:
             return forking.plain_input(payload, changes, codec, what)
-        return definition.signature.changed(codec, payload, changes, what=what)
+        written = value.json if isinstance(value, Written) else None
+        return definition.signature.changed(codec, payload, changes, what=what, written=written)
 
     def _try(self, siblings: Sequence[Sibling]) -> None:
         """Find what does not fit any more, where anything may not."""

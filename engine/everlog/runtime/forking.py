@@ -13,7 +13,7 @@ from everlog.core.event_codec import decode_event, encode_event
 from everlog.core.event_forks import KeptMessages, OpenChildren, Replacements
 from everlog.core.events import WorkflowFailed, WorkflowForked
 from everlog.core.failures import describe
-from everlog.core.forking import tags_of
+from everlog.core.forking import Written, tags_of
 from everlog.core.names import check_id, time_ordered_id
 from everlog.core.versions import check_version
 from everlog.errors import IdInUse, NotFound, UsageError
@@ -111,6 +111,8 @@ def _told(client: Client, value: object) -> str:
     """Give a value as text by which two of them are compared."""
     if isinstance(value, BaseException):
         return encode_event(WorkflowFailed(error=describe(value, client.codec, traceback=False))).decode()
+    if isinstance(value, Written):
+        return canonical(value.json).decode()
     return client.codec.encode(value, SELF, what="what is to be there instead").decode()
 
 

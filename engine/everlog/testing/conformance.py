@@ -44,6 +44,7 @@ pytest.register_assert_rewrite(
     "everlog.testing.contract_outbox",
     "everlog.testing.contract_outside",
     "everlog.testing.contract_places",
+    "everlog.testing.contract_rooms",
     "everlog.testing.contract_schedules",
     "everlog.testing.contract_streams",
     "everlog.testing.contract_values",
@@ -64,6 +65,7 @@ from everlog.testing.contract_outbox import OutboxContract  # noqa: E402 - see a
 from everlog.testing.contract_outside import DeletionConformance as DeletionConformance  # noqa: E402 - see above
 from everlog.testing.contract_outside import OutsideContract  # noqa: E402 - see above
 from everlog.testing.contract_places import PlaceContract  # noqa: E402 - see above
+from everlog.testing.contract_rooms import RoomContract  # noqa: E402 - see above
 from everlog.testing.contract_schedules import ScheduleContract  # noqa: E402 - see above
 from everlog.testing.contract_streams import StreamContract  # noqa: E402 - see above
 from everlog.testing.contract_values import ValueContract  # noqa: E402 - see above
@@ -128,7 +130,7 @@ class StreamsConformance(_Conformance, StreamContract):
     """What a store promises that keeps streams: `SupportsStreams`."""
 
 
-class QueuesConformance(_Conformance, PlaceContract, AdmissionContract):
+class QueuesConformance(_Conformance, PlaceContract, AdmissionContract, RoomContract):
     """What a store promises that has queues: `SupportsQueues`."""
 
 
