@@ -21,8 +21,10 @@ Kind = Literal["memory", "sqlite", "postgres"]
 
 _TABLES: Final = (
     "attributes",
+    "audit",
     "events",
     "heads",
+    "holds",
     "inbox",
     "message_keys",
     "moves",
@@ -34,6 +36,7 @@ _TABLES: Final = (
     "queues",
     "secrets",
     "stream_rows",
+    "turns",
     "waits",
     "workers",
     "writes",
