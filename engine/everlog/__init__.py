@@ -1,5 +1,6 @@
 """Everlog makes ordinary Python functions durable: an event log in your own database, replayed exactly."""
 
+from everlog.core.keeping import Retention
 from everlog.core.retry import RetryPolicy
 from everlog.core.schedules import Schedule
 from everlog.errors import (
@@ -60,6 +61,7 @@ from everlog.runtime.handles import Handle
 from everlog.runtime.listing import Listing
 from everlog.runtime.outbox import Outbox, OutboxQueue
 from everlog.runtime.queue_handles import QueueCounts, QueueHandle, QueueStatus
+from everlog.runtime.retaining import Hold, Pruned
 from everlog.runtime.schedules import ScheduleHandle, ScheduleStatus
 from everlog.runtime.status import HistoryEvent, StepCounts, WorkflowStatus
 from everlog.runtime.streams import Stream, StreamItem, StreamReset
@@ -76,6 +78,7 @@ __all__ = [
     "EverlogError",
     "Handle",
     "HistoryEvent",
+    "Hold",
     "IdInUse",
     "InternalError",
     "InvalidDefinition",
@@ -85,12 +88,14 @@ __all__ = [
     "NotFound",
     "Outbox",
     "OutboxQueue",
+    "Pruned",
     "Queue",
     "QueueCounts",
     "QueueHandle",
     "QueueStatus",
     "RateLimit",
     "Request",
+    "Retention",
     "RetryPolicy",
     "Schedule",
     "ScheduleHandle",

@@ -16,9 +16,10 @@ A backend adopts it in ten lines:
             another.close()
 
 `ValuesConformance`, `StreamsConformance`, `WaitsConformance`, `FindingConformance`, `QueuesConformance`,
-`SchedulesConformance`, `ForksConformance`, `MovingConformance` and `RetentionConformance` are adopted in the same way, by
-stores that keep values, streams, attributes and schedules, list waits, have queues, copy histories, of which all that can
-be moved, and that hold and remove workflows; and `OutboxConformance`, with one more fixture, by those that take part in transactions.
+`SchedulesConformance`, `ForksConformance`, `MovingConformance` and `RetentionConformance` are adopted in the same way,
+by stores that keep values, streams, attributes and schedules, list waits, have queues, copy histories, of which all
+that can be moved, and that hold and remove workflows; and `OutboxConformance`, with one more fixture, by those that
+take part in transactions.
 """
 
 from __future__ import annotations
