@@ -1,4 +1,4 @@
-"""`everlog prune`, `hold` and `release`: what is removed of what has ended, and what is kept. It decides nothing."""
+"""`everlog prune`, `hold`, `release`, `redact`: what is removed of what has ended, and what stays. No rule."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from typing import Any, Final
 import msgspec
 
 from everlog.cli.moving import shown
-from everlog.cli.places import opened, store_url
+from everlog.cli.places import head_of, opened, store_url
 from everlog.core.durations import as_datetime
 from everlog.core.keeping import Retention, end_states
 from everlog.core.names import check_reason
 from everlog.core.retention import Action, AuditRow
 from everlog.errors import UsageError
+from everlog.runtime import redacting
 from everlog.runtime.archives import Archive
 from everlog.runtime.finding import query_of
 from everlog.runtime.pruning import Pruning, retaining
@@ -79,6 +80,17 @@ def hold(workflow_ids: Sequence[str], filters: Mapping[str, Any], reason: str, p
 def release(workflow_ids: Sequence[str], filters: Mapping[str, Any], reason: str, place: str | None) -> None:
     """Take holds back, of those that are named and those that fit the filters."""
     _alter("released", workflow_ids, filters, reason, place)
+
+
+def redact(workflow_id: str, seqs: Sequence[int], reason: str, place: str | None, *, keep_links: bool) -> None:
+    """Take what users gave out of a workflow that has ended."""
+    check_reason(reason)
+    url = store_url(place)
+    with opened(url) as store:
+        head_of(store, workflow_id, url)
+        which = list(seqs) or None
+        count = redacting.redact(retaining(store), workflow_id, which, by=who(), reason=reason, keep_links=keep_links)
+    print(f"{count} events of workflow {workflow_id!r} were redacted")
 
 
 def print_holds(place: str | None, *, as_json: bool) -> None:

@@ -14,7 +14,7 @@ from everlog.runtime.status import SHOWN
 if TYPE_CHECKING:
     from everlog.cli.arguments import Commands
 
-NAMES: Final = ("prune", "hold", "release")
+NAMES: Final = ("prune", "hold", "release", "redact")
 _DATABASE: Final = "the database, a file or a URL; by default $EVERLOG_DB, then everlog.db"
 
 
@@ -34,6 +34,9 @@ def run(chosen: argparse.Namespace) -> int:
             retention.print_holds(chosen.db, as_json=chosen.json)
         case "hold":
             retention.hold(chosen.id, _filters(chosen), chosen.reason, chosen.db)
+        case "redact":
+            keep_links = not chosen.without_links
+            retention.redact(chosen.id, chosen.event, chosen.reason, chosen.db, keep_links=keep_links)
         case _:
             retention.release(chosen.id, _filters(chosen), chosen.reason, chosen.db)
     return 0
@@ -53,6 +56,7 @@ def add(commands: Commands) -> None:
     _add_prune(commands)
     _add_hold(commands)
     _add_release(commands)
+    _add_redact(commands)
 
 
 def _add_prune(commands: Commands) -> None:
@@ -96,6 +100,27 @@ def _add_release(commands: Commands) -> None:
     )
     command.add_argument("id", nargs="*", help="the ids of workflows")
     _add_rest(command)
+
+
+def _add_redact(commands: Commands) -> None:
+    command = commands.add_parser(
+        "redact",
+        help="take personal data out of a workflow that has ended",
+        description="Take inputs, results, messages, values and all else that users gave out of a workflow that has"
+        " ended, for good; what happened and when stays. It cannot be replayed past that any more."
+        " Example: everlog redact order-42 --reason 'request of 3 May'",
+    )
+    command.add_argument("id", help="the id of the workflow")
+    command.add_argument(
+        "--event", action="append", default=[], type=some, metavar="SEQ", help="only out of this event, or these"
+    )
+    command.add_argument("--reason", default="", metavar="TEXT", help="why: it is put on record")
+    command.add_argument(
+        "--without-links",
+        action="store_true",
+        help="keep no digest of what was taken either; a seal that was made before knows nothing then of what follows",
+    )
+    command.add_argument("--db", help=_DATABASE)
 
 
 def _add_rest(command: argparse.ArgumentParser) -> None:

@@ -278,6 +278,17 @@ class Client(Connection):
         )
 
     @outside
+    async def redact(self, id: str, /, *events: int, reason: str = "", keep_links: bool = True) -> int:
+        """Take what users gave out of a workflow that has ended, for good, or out of these events of it, by their seqs.
+
+        Gone are inputs, results, messages, values, streams, texts of errors, attributes; what happened and when stays.
+        It cannot be replayed past such an event any more. Gives of how many events something was taken. Without
+        `keep_links` no digest of what was taken is kept either; see `docs/retention.md`. Raises `NotFound` for what is
+        not there, and `UsageError` where it has not ended, or is held.
+        """
+        return await retaining.redact(self, id, events, reason, keep_links=keep_links)
+
+    @outside
     async def create_schedule(
         self, name: str, schedule: Schedule, fn: Definition[P, Any], /, *args: P.args, **kwargs: P.kwargs
     ) -> ScheduleHandle:

@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from everlog.core import events
 from everlog.core.events import AnyEvent, EndEvent
 from everlog.core.heads import State
+from everlog.core.redacting import redaction_of
 from everlog.core.rewinding import Stored, rewind_point
 from everlog.core.state import WorkflowState, earlier
+from everlog.errors import UsageError
 from everlog.runtime.places import place_anew
 
 
@@ -16,6 +18,9 @@ def reopening(
     history: Sequence[Stored], folded: WorkflowState, *, by: str, asked_at: int, now: int, deadline: int | None = None
 ) -> tuple[list[AnyEvent], State]:
     """Give the events that open a workflow again, and its state then; `deadline` is that of its parent, if any."""
+    for seq, _, event in history:
+        if event.redacted is not None:
+            raise UsageError(f"it cannot be retried: event {seq} was {redaction_of(event)}, and what it held is gone")
     to = rewind_point(history)
     began = folded.began_seq is not None and folded.began_seq <= to
     written_at = max(now, history[-1][1])

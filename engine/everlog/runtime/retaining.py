@@ -26,6 +26,7 @@ from everlog.core.numbers import check_count
 from everlog.core.retention import AuditRow
 from everlog.errors import EverlogError
 from everlog.replay.definitions import AnyWorkflow
+from everlog.runtime import redacting
 from everlog.runtime.archives import Archive
 from everlog.runtime.backends import open_store
 from everlog.runtime.finding import query_of
@@ -151,6 +152,18 @@ async def release(client: Client, ids: Sequence[str], reason: str) -> list[str]:
     audit = _audit(client, "released", reason)
     wanted = [check_id(one) for one in ids]
     return await client.on_thread(lambda: list(retaining(client.store).release(wanted, _now(client.store, audit))))
+
+
+async def redact(client: Client, workflow_id: str, seqs: Sequence[int], reason: str, *, keep_links: bool) -> int:
+    """Take what users gave out of a workflow; see `Client.redact`."""
+    check_id(workflow_id)
+    check_reason(reason)
+    which = list(seqs) or None
+    return await client.on_thread(
+        lambda: redacting.redact(
+            retaining(client.store), workflow_id, which, by=client.name, reason=reason, keep_links=keep_links
+        )
+    )
 
 
 def holds(client: Client) -> Listing[Hold]:
