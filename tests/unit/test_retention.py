@@ -6,7 +6,7 @@ import asyncio
 import functools
 import json
 import os
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, ParamSpec
@@ -26,6 +26,7 @@ from everlog.runtime.verifying import verify
 from everlog.store import Store
 from everlog.store_moving import SupportsMoving
 from tests.postgres import needs_postgres, new_schema
+from tests.support import on_both_stores
 
 P = ParamSpec("P")
 
@@ -77,13 +78,17 @@ async def brief(number: int) -> int:
 CODE = [leaf, failing, family, rounds, brief]
 
 
-@pytest.fixture(params=["memory", "sqlite", pytest.param("postgres", marks=needs_postgres)])
-def where(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str | Store]:
+def place_of(kind: str, folder: Path) -> str | Store:
     """Give what an engine is opened with: a store that stays, or a URL."""
-    if request.param == "memory":
-        yield MemoryStore()
-    else:
-        yield f"sqlite:///{tmp_path}/shop.db" if request.param == "sqlite" else new_schema()
+    if kind == "memory":
+        return MemoryStore()
+    return f"sqlite:///{folder}/shop.db" if kind == "sqlite" else new_schema()
+
+
+@pytest.fixture(params=["memory", "sqlite", pytest.param("postgres", marks=needs_postgres)])
+def where(request: pytest.FixtureRequest, tmp_path: Path) -> str | Store:
+    """Give such a place of each kind."""
+    return place_of(request.param, tmp_path)
 
 
 def on_a_loop(test: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
@@ -117,8 +122,10 @@ def rows_in(where: str | Store) -> dict[str, str]:
             store.close()
 
 
+@on_both_stores
 @on_a_loop
-async def test_what_is_pruned_is_in_the_archive_and_comes_back_the_same(where: str | Store, tmp_path: Path) -> None:
+async def test_what_is_pruned_is_in_the_archive_and_comes_back_the_same(kind: str, tmp_path: Path) -> None:
+    where = place_of(kind, tmp_path)
     async with Engine(where, workflows=CODE) as engine:
         for number in range(3):
             await engine.run(leaf.options(id=f"leaf/{number}"), number)
@@ -218,9 +225,10 @@ async def test_who_is_held_is_removed_by_nothing(where: str | Store) -> None:
         assert (await engine.prune(older_than=0)).ids == ["leaf-1"]
 
 
+@on_both_stores
 @on_a_loop
-async def test_engines_prune_by_themselves_what_their_workflows_say(tmp_path: Path) -> None:
-    where = f"sqlite:///{tmp_path}/shop.db"
+async def test_engines_prune_by_themselves_what_their_workflows_say(kind: str, tmp_path: Path) -> None:
+    where = place_of(kind, tmp_path)
     async with Engine(where, workflows=[leaf, short], archive=tmp_path / "old") as engine:
         for number in range(3):
             await engine.run(short.options(id=f"short-{number}"), number)

@@ -12,7 +12,7 @@ import hashlib
 import os
 import tempfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Final
@@ -41,21 +41,28 @@ class Archive:
 
         Raises `UsageError` where the folder cannot be written to: then some may be there, as whole files.
         """
-        count, folders = 0, dict[Path, None]()
+        parts, folders = list[tuple[Path, Path]](), dict[Path, None]()
         try:
             for rows in workflows:
                 path = self.path_of(rows)
                 _make(path.parent, self.folder, folders)
-                _write(path, _compressed(rows))
+                parts.append((_written(path, _compressed(rows)), path))
                 folders[path.parent] = None
-                count += 1
+            # All are written before the first is waited for: the disk takes them together, nearly.
+            for part, _ in parts:
+                _bring_to_disk(part)
+            for part, path in parts:
+                part.replace(path)
             for folder in folders:
                 _bring_to_disk(folder)
         except OSError as error:
             raise UsageError(
                 f"nothing was removed, since the archive {str(self.folder)!r} cannot be written: {error}"
             ) from error
-        return count
+        finally:
+            for part, _ in parts:
+                part.unlink(missing_ok=True)
+        return len(parts)
 
     def path_of(self, rows: WorkflowRows) -> Path:
         """Give the file of a workflow that has ended."""
@@ -70,16 +77,11 @@ def _compressed(rows: WorkflowRows) -> bytes:
     return gzip.compress("".join(export_lines(rows)).encode(), _LEVEL, mtime=0)
 
 
-def _write(path: Path, content: bytes) -> None:
+def _written(path: Path, content: bytes) -> Path:
+    """Write a file beside the one that it will be."""
     with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
-        part = Path(file.name)
-        try:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-            part.replace(path)
-        finally:
-            part.unlink(missing_ok=True)
+        file.write(content)
+        return Path(file.name)
 
 
 def _make(folder: Path, top: Path, made: dict[Path, None]) -> None:
@@ -91,11 +93,11 @@ def _make(folder: Path, top: Path, made: dict[Path, None]) -> None:
     made.update((one.parent, None) for one in new)
 
 
-def _bring_to_disk(folder: Path) -> None:
-    """Have the names in a folder survive the loss of power, where the system knows that."""
-    if os.name != "posix":
+def _bring_to_disk(path: Path) -> None:
+    """Have a file, or the names in a folder, survive the loss of power, where the system knows that of a folder."""
+    if path.is_dir() and os.name != "posix":
         return
-    number = os.open(folder, os.O_RDONLY)
+    number = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(number)
     finally:
@@ -103,7 +105,7 @@ def _bring_to_disk(folder: Path) -> None:
 
 
 @contextmanager
-def opened_lines(path: str | os.PathLike[str]) -> Iterator[Iterator[str]]:
+def opened_lines(path: str | os.PathLike[str]) -> Generator[Iterator[str]]:
     """Give the lines of an exported workflow, compressed or not. `CorruptLog` where the file was cut off or changed."""
     with Path(path).open("rb") as raw:
         magic = raw.read(2)

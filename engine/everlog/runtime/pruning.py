@@ -187,7 +187,7 @@ class Pruning:
             while new:  # who stays keeps its parent as well
                 staying |= new
                 going = going - new
-                new = {parent for one, parent in self._parents(sorted(new)).items() if parent in going}
+                new = {parent for parent in self._parents(sorted(new)).values() if parent in going}
             asked -= staying
             if len(found) < _CHILDREN:
                 return staying

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -261,7 +261,7 @@ class Retainer:
 
 
 @asynccontextmanager
-async def _apart(client: Client) -> AsyncIterator[_Run[Any]]:
+async def _apart(client: Client) -> AsyncGenerator[_Run[Any]]:
     """Give what runs a function on the store: on a connection and a thread of its own, if it can have them."""
     retaining(client.store)
     url = client.url_of_store
