@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
@@ -213,7 +214,7 @@ def test_one_event_may_go_and_a_fork_before_it_goes_on(where: str | Store) -> No
             before.result()
         after = engine.handle("failing").fork(at=done, id="after")
         while after.status().state != "stuck":
-            pass
+            time.sleep(0.01)
         assert f"cannot be replayed past seq {done}" in str(after.status().why)
     if isinstance(where, str):
         store.close()
