@@ -123,31 +123,35 @@ def rows_in(where: str | Store) -> dict[str, str]:
 
 
 @on_both_stores
-@on_a_loop
-async def test_what_is_pruned_is_in_the_archive_and_comes_back_the_same(kind: str, tmp_path: Path) -> None:
+def test_what_is_pruned_is_in_the_archive_and_comes_back_the_same(kind: str, tmp_path: Path) -> None:
     where = place_of(kind, tmp_path)
-    async with Engine(where, workflows=CODE) as engine:
-        for number in range(3):
-            await engine.run(leaf.options(id=f"leaf/{number}"), number)
-        with pytest.raises(everlog.WorkflowFailed):
-            await engine.run(failing.options(id="Ended ☃"))
-        before = rows_in(where)
-        looked = await engine.prune(older_than=0, state="completed", dry_run=True)
-        assert sorted(looked.ids) == [f"leaf/{number}" for number in range(3)]
-        assert rows_in(where) == before
-        pruned = await engine.prune(older_than=timedelta(0), archive=tmp_path / "old")
-    assert sorted(pruned.ids) == sorted(before)
-    assert (pruned.archived, pruned.held, pruned.needed) == (4, 0, 0)
-    assert ids_in(where) == []
-    files = sorted((tmp_path / "old").glob("*/*.jsonl.gz"))
-    target = MemoryStore()
-    for file in files:
-        with opened_lines(file) as lines:
-            target.put_workflow_rows([import_lines(lines)])
-    assert rows_in(target) == before
-    assert sorted(path for path in (tmp_path / "old").rglob("*") if path.is_file()) == files, (
-        "nothing half done is left"
-    )
+
+    @on_a_loop
+    async def run() -> None:
+        async with Engine(where, workflows=CODE) as engine:
+            for number in range(3):
+                await engine.run(leaf.options(id=f"leaf/{number}"), number)
+            with pytest.raises(everlog.WorkflowFailed):
+                await engine.run(failing.options(id="Ended ☃"))
+            before = rows_in(where)
+            looked = await engine.prune(older_than=0, state="completed", dry_run=True)
+            assert sorted(looked.ids) == [f"leaf/{number}" for number in range(3)]
+            assert rows_in(where) == before
+            pruned = await engine.prune(older_than=timedelta(0), archive=tmp_path / "old")
+        assert sorted(pruned.ids) == sorted(before)
+        assert (pruned.archived, pruned.held, pruned.needed) == (4, 0, 0)
+        assert ids_in(where) == []
+        files = sorted((tmp_path / "old").glob("*/*.jsonl.gz"))
+        target = MemoryStore()
+        for file in files:
+            with opened_lines(file) as lines:
+                target.put_workflow_rows([import_lines(lines)])
+        assert rows_in(target) == before
+        assert sorted(path for path in (tmp_path / "old").rglob("*") if path.is_file()) == files, (
+            "nothing half done is left"
+        )
+
+    run()
 
 
 @on_a_loop
@@ -226,16 +230,20 @@ async def test_who_is_held_is_removed_by_nothing(where: str | Store) -> None:
 
 
 @on_both_stores
-@on_a_loop
-async def test_engines_prune_by_themselves_what_their_workflows_say(kind: str, tmp_path: Path) -> None:
+def test_engines_prune_by_themselves_what_their_workflows_say(kind: str, tmp_path: Path) -> None:
     where = place_of(kind, tmp_path)
-    async with Engine(where, workflows=[leaf, short], archive=tmp_path / "old") as engine:
-        for number in range(3):
-            await engine.run(short.options(id=f"short-{number}"), number)
-        await engine.run(leaf.options(id="leaf"), 1)
-        await engine._retainer.round()
-    assert ids_in(where) == ["leaf"]
-    assert len(list((tmp_path / "old").glob("*/short-*.jsonl.gz"))) == 3
+
+    @on_a_loop
+    async def run() -> None:
+        async with Engine(where, workflows=[leaf, short], archive=tmp_path / "old") as engine:
+            for number in range(3):
+                await engine.run(short.options(id=f"short-{number}"), number)
+            await engine.run(leaf.options(id="leaf"), 1)
+            await engine._retainer.round()
+        assert ids_in(where) == ["leaf"]
+        assert len(list((tmp_path / "old").glob("*/short-*.jsonl.gz"))) == 3
+
+    run()
 
 
 @on_a_loop
