@@ -1,5 +1,6 @@
 """Everlog makes ordinary Python functions durable: an event log in your own database, replayed exactly."""
 
+from everlog.core.keeping import Retention
 from everlog.core.retry import RetryPolicy
 from everlog.core.schedules import Schedule
 from everlog.errors import (
@@ -62,6 +63,7 @@ from everlog.runtime.handles import Handle
 from everlog.runtime.listing import Listing
 from everlog.runtime.outbox import Outbox, OutboxQueue
 from everlog.runtime.queue_handles import QueueCounts, QueueHandle, QueueStatus
+from everlog.runtime.retaining import Hold, Pruned
 from everlog.runtime.schedules import ScheduleHandle, ScheduleStatus
 from everlog.runtime.status import HistoryEvent, StepCounts, WorkflowStatus
 from everlog.runtime.streams import Stream, StreamItem, StreamReset
@@ -79,6 +81,7 @@ __all__ = [
     "ForkPreview",
     "Handle",
     "HistoryEvent",
+    "Hold",
     "IdInUse",
     "InternalError",
     "InvalidDefinition",
@@ -88,12 +91,14 @@ __all__ = [
     "NotFound",
     "Outbox",
     "OutboxQueue",
+    "Pruned",
     "Queue",
     "QueueCounts",
     "QueueHandle",
     "QueueStatus",
     "RateLimit",
     "Request",
+    "Retention",
     "RetryPolicy",
     "Schedule",
     "ScheduleHandle",

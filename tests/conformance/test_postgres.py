@@ -13,6 +13,7 @@ from everlog.testing import (
     MovingConformance,
     OutboxConformance,
     QueuesConformance,
+    RetentionConformance,
     SchedulesConformance,
     StoreConformance,
     StreamsConformance,
@@ -56,7 +57,7 @@ class OnPostgres(
 
 
 @needs_postgres
-class TestPostgres(OnPostgres, QueuesConformance, OutboxConformance, MovingConformance):
+class TestPostgres(OnPostgres, QueuesConformance, OutboxConformance, MovingConformance, RetentionConformance):
     """On one server."""
 
     @pytest.fixture

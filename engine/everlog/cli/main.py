@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from everlog.cli import moving_commands, retries
+from everlog.cli import moving_commands, retention_commands, retries
 from everlog.cli.arguments import Commands, count, some
 from everlog.cli.choosing import add_filters, filters_of, must_choose
 from everlog.cli.code import VARIABLE as MODULES
@@ -109,6 +109,8 @@ def _run(chosen: argparse.Namespace) -> int:
             list_schedules(chosen.db or chosen.url, as_json=chosen.json)
         case moves if moves in moving_commands.NAMES:
             return moving_commands.run(chosen)
+        case keeps if keeps in retention_commands.NAMES:
+            return retention_commands.run(chosen)
         case "show":
             show_workflow(chosen.id, chosen.db, whole=chosen.all)
         case "check" | "state" | "debug":
@@ -179,6 +181,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_schedules(commands)
     _add_migrate(commands)
     moving_commands.add(commands)
+    retention_commands.add(commands)
     add_replaying(commands, _PLACE)
     return parser
 

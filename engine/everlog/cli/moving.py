@@ -13,6 +13,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from everlog.cli.places import head_of, opened, store_url
 from everlog.errors import IdInUse, NotFound, UsageError
+from everlog.runtime.archives import opened_lines
 from everlog.runtime.backends import open_store
 from everlog.runtime.copying import Copied, End, Live, Movable, Phase, copy, live_workers, movable, pages, undo
 from everlog.runtime.portable import export_lines, import_lines
@@ -88,7 +89,7 @@ def _read(file: str) -> WorkflowRows:
     if file == "-":
         return import_lines(sys.stdin)
     try:
-        with Path(file).open(encoding="utf-8", newline="\n") as lines:
+        with opened_lines(file) as lines:
             return import_lines(lines)
     except FileNotFoundError:
         raise NotFound(f"there is no file {file!r}") from None

@@ -22,6 +22,7 @@ from typing import (
 from everlog.core.attributes import NO_ATTRIBUTES, GivenAttributes
 from everlog.core.durations import Duration
 from everlog.core.event_parts import WhenParentEnds
+from everlog.core.keeping import Retention, retention_of
 from everlog.core.names import check_id, check_name
 from everlog.core.retry import RetryPolicy
 from everlog.core.schedules import Schedule
@@ -229,6 +230,7 @@ class AnyWorkflow(Definition[P, T_co]):
         unrecorded: Sequence[str] = (),
         queue: Queue | str | None = None,
         attributes: GivenAttributes = NO_ATTRIBUTES,
+        retention: Duration | Retention | None = None,
         is_here: bool = True,
     ) -> None:
         super().__init__(function, name, "workflow", unrecorded)
@@ -240,6 +242,7 @@ class AnyWorkflow(Definition[P, T_co]):
         self.timeout = checked_timeout(timeout)
         self.placing = placing_of(AT_ONCE, {"queue": queue})
         self.schedule = checked_schedule(schedule, function, self.name)
+        self.retention = retention_of(retention, what=f"retention of workflow {self.name}")
         self.is_here = is_here
         """False where only its name is known here, and its code is elsewhere."""
         if is_here:
@@ -415,7 +418,9 @@ def workflow(fn: Any = None, /, **defaults: Any) -> Any:
     `attributes`, values or lists of values by name, are for finding it; options change them name by name.
     The parameters named in `unrecorded` are in no input: they always take their defaults, and must have some.
     Its starts stand in `queue`, unless they are given another, or None. With a `schedule` engines start it again and
-    again; all its parameters must have defaults then. Raises `InvalidDefinition` for what cannot be a workflow.
+    again; all its parameters must have defaults then. With a `retention` (seconds, timedelta or `Retention`) engines
+    that have its code remove those of its workflows that ended longer ago; without one they are kept, unless the engine
+    has one. Raises `InvalidDefinition` for what cannot be a workflow.
     """
     if fn is None:
         return functools.partial(workflow, **defaults)

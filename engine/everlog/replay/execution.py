@@ -21,6 +21,7 @@ from everlog.core.codec import Mismatch
 from everlog.core.durations import as_local
 from everlog.core.events import FACTS, AnyEvent, EndEvent
 from everlog.core.failures import Failure, describe, rebuild
+from everlog.core.redacting import cannot_be_replayed
 from everlog.core.rewinding import Lived
 from everlog.errors import InternalError, StepInterrupted, WrongContext
 from everlog.replay import asking
@@ -191,6 +192,8 @@ class Execution:
         if seq != self.seq + 1:
             raise InternalError(f"workflow {self.workflow_id!r}: seq {seq} applied after seq {self.seq}")
         self.seq = seq
+        if event.redacted is not None:
+            raise CannotGoOn(cannot_be_replayed(self.workflow_id, seq, event))
         if self.published.pending and seq > self.gaps_until:
             check_none_is_missing(self, recorded_at, event)
         kind, loop = type(event), self.loop

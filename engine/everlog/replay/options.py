@@ -8,6 +8,7 @@ from typing import TypedDict
 from everlog.core.attributes import GivenAttributes
 from everlog.core.durations import Duration
 from everlog.core.event_parts import WhenParentEnds
+from everlog.core.keeping import Retention
 from everlog.core.retry import RetryPolicy
 from everlog.core.schedules import Schedule
 from everlog.replay.placing import IfDuplicate
@@ -45,6 +46,7 @@ class WorkflowDefaults(TypedDict, total=False):
     unrecorded: Sequence[str]
     queue: Queue | str | None
     attributes: GivenAttributes
+    retention: Duration | Retention | None
 
 
 class WorkflowOptions(TypedDict, total=False):

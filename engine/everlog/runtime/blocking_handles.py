@@ -217,7 +217,7 @@ class Handle(Generic[T_co]):
         )
 
     def delete(self) -> None:
-        """Remove the workflow, with its history. Raises `UsageError` where it has not ended: end it first."""
+        """Remove the workflow, with its history. Raises `UsageError` where it has not ended, or is held."""
         self._portal.call(self._handle.delete)
 
 

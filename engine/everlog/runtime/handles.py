@@ -14,6 +14,7 @@ from everlog.core.durations import SECOND, Duration, microseconds
 from everlog.core.event_forks import KeptMessages, OpenChildren, Replacements
 from everlog.core.events import EndEvent
 from everlog.core.failures import rebuild
+from everlog.core.redacting import redaction_of
 from everlog.errors import EverlogError, NotFound, UsageError, WorkflowCancelled, WorkflowFailed
 from everlog.replay.asking import NO_DEFAULT
 from everlog.replay.queues import Queue
@@ -269,9 +270,12 @@ class Handle(Generic[T_co]):
 
     @outside
     async def delete(self) -> None:
-        """Remove the workflow, with its history. Raises `UsageError` where it has not ended: end it first."""
+        """Remove the workflow, with its history. Raises `UsageError` where it has not ended, or is held."""
         if not await self._client.controls.delete(self._id):
-            raise UsageError(f"workflow {self._id!r} has not ended, so it is kept; cancel or terminate it first")
+            raise UsageError(
+                f"workflow {self._id!r} has not ended, or is held, so it is kept; cancel or terminate it first, or"
+                " release it"
+            )
 
     async def _must_exist(self) -> None:
         (head,) = await self._client.on_thread(partial(self._client.store.heads, [self._id]))
@@ -280,6 +284,8 @@ class Handle(Generic[T_co]):
 
     def _outcome(self, end: EndEvent | EverlogError) -> Any:
         codec = self._client.codec
+        if isinstance(end, EndEvent) and end.redacted is not None and isinstance(end, events.WorkflowCompleted):
+            raise NotFound(f"the result of workflow {self._id!r} is gone: it was {redaction_of(end)}")
         match end:
             case events.WorkflowCompleted():
                 return codec.decode(bytes(end.result), self._result_type, what=f"result of workflow {self._id!r}")

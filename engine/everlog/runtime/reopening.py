@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from everlog.core import events
 from everlog.core.events import AnyEvent, EndEvent
 from everlog.core.heads import State
+from everlog.core.redacting import redaction_of
 from everlog.core.rewinding import Stored, rewind_point
 from everlog.core.state import WorkflowState, earlier
+from everlog.errors import UsageError
 from everlog.runtime.places import place_anew
 
 
@@ -26,6 +28,9 @@ def reopening(
 
     With a `name` it goes on under that one, which has another version.
     """
+    for seq, _, event in history:
+        if event.redacted is not None:
+            raise UsageError(f"it cannot be retried: event {seq} was {redaction_of(event)}, and what it held is gone")
     to = rewind_point(history)
     began = folded.began_seq is not None and folded.began_seq <= to
     written_at = max(now, history[-1][1])
