@@ -80,6 +80,11 @@ class _MortalStore(FaultyStore):
     def __init__(self, store: MemoryStore, die: Callable[[], None], *faults: Fault) -> None:
         super().__init__(store, *faults)
         self._die = die
+        self._memory = store
+
+    def subscribe(self, wake: Callable[[], None]) -> Callable[[], None]:
+        """Pass on: who has to ask all the time would do so through all of the virtual time."""
+        return self._memory.subscribe(wake)
 
     def _fail(self, when: Literal["before", "after"], *, commit: int = 0, admit: int = 0) -> None:
         try:

@@ -97,7 +97,7 @@ def explore(
         queues=queues,
         disturbance=disturbance,
     )
-    state = ModuleState([workflow, drive, invariant, before])
+    state = ModuleState([workflow, drive])
 
     def begin_anew() -> None:
         state.put_back()
@@ -115,7 +115,7 @@ def explore(
     )
     try:
         with watch_calls():
-            exploration.explore(examples)
+            exploration.explore(examples, of=f"{_caller()} {exploration.name} {inputs} {crashes} {disturbance}")
     finally:
         state.put_back()
 
@@ -151,8 +151,8 @@ class _Exploration:
         others = [one for one in registered_workflows().values() if one.schedule is None]
         self._workflows = list({one.name: one for one in [*others, *own]}.values())
 
-    def explore(self, examples: int | None) -> None:
-        """Have Hypothesis look for a failure, and raise the smallest."""
+    def explore(self, examples: int | None, of: str) -> None:
+        """Have Hypothesis look for a failure, and raise the smallest; `of` tells this exploration from others."""
         __tracebackhide__ = True
         found: list[ExplorationFailed] = []
 
@@ -163,7 +163,8 @@ class _Exploration:
                 found.append(failed)
                 raise
 
-        explored.__name__ = f"explore_{self.name}"  # by which Hypothesis keeps what failed
+        # By its signature Hypothesis tells what failed here before from what failed elsewhere, and tries that first.
+        explored.__signature__ = inspect.signature(explored).replace(return_annotation=of)  # type: ignore[attr-defined]
         chosen = settings(
             max_examples=settings.default.max_examples if examples is None else examples,
             deadline=None,
@@ -277,6 +278,14 @@ def strategy_of(
     if unknown:
         raise UsageError(f"{', '.join(unknown)} has no annotation to draw values by; give inputs=")
     return st.fixed_dictionaries({name: st.from_type(hints[name]) for name in needed}).map(lambda named: ((), named))
+
+
+def _caller() -> str:
+    """Name the function that called `explore`, most likely a test."""
+    frame = inspect.currentframe()
+    for _ in range(2):
+        frame = None if frame is None else frame.f_back
+    return "" if frame is None else f"{frame.f_globals.get('__name__')}.{frame.f_code.co_name}"
 
 
 def _failures(given: Failures) -> dict[str, list[Exception]]:
