@@ -1,4 +1,4 @@
-"""Attempts: in tests, each attempt of a step is seen, and may be begun late or made to fail. Production is untouched."""
+"""Attempts: in tests, each attempt of a step is seen, and may begin late or be made to fail. Not for production."""
 
 from __future__ import annotations
 

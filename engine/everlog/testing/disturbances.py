@@ -1,4 +1,4 @@
-"""Disturbances: where a run is made to crash, which steps are slow in it, and which fail. They do nothing themselves."""
+"""Disturbances: where a run crashes, which steps are slow in it, and which fail. They do nothing by themselves."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class Disturbance(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     """What is done to one run: by default nothing.
 
     `crashes`: the process dies before or after its n-th commit, counted from 1, and another one goes on; the second
-    crash is that of the second process, and so on. `slow`: attempts that begin so many seconds late. `failing`: attempts
-    that raise instead of running, by the place of what they raise among the `failures` of their step, from 0.
+    crash is that of the second process, and so on. `slow`: attempts that begin so many seconds late. `failing`:
+    attempts that raise instead of running, by the place of what they raise among the `failures` of their step, from 0.
     Attempts are named as in the text of an `ExplorationFailed`.
     """
 

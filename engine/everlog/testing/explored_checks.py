@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Sequence
+from typing import Final
 
 from everlog.core.event_codec import decode_event
 from everlog.core.events import (
@@ -20,7 +20,6 @@ from everlog.core.events import (
 from everlog.core.log_lines import Exported
 from everlog.core.rewinding import Lived
 from everlog.errors import WorkflowCancelled, WrongContext
-from everlog.replay.definitions import AnyWorkflow
 from everlog.runtime.replaying import known_workflows, replay_environment
 from everlog.runtime.verdicts import Verdict, verdict_of
 from everlog.testing.explored_failures import ExplorationFailed
@@ -55,10 +54,10 @@ class Checks:
         self._definitions = known_workflows()
 
     def check(self, run: ExploredRun, calm: ExploredRun | None) -> None:
-        """Raise `ExplorationFailed` where something is wrong with a run, or with what it came to beside the calm one."""
+        """Raise `ExplorationFailed` where a run is wrong in itself, or came to something else than the calm one."""
         broken = self._broken(run)  # first, since replays run code of workflows, which may change what it looks at
         self._check_replays(run)
-        if run.repeated:
+        if run.repeated and not any(map(was_rewound, run.histories.values())):
             what = f"a step whose end was recorded is run again: {', '.join(run.repeated)}; that is a defect of Everlog"
             raise self._failed(what, run)
         if run.never_awaited:

@@ -25,7 +25,7 @@ from everlog.runtime.client import Client
 from everlog.runtime.engine import Engine
 from everlog.runtime.handles import Handle
 from everlog.runtime.steps import Dispatch
-from everlog.store import ENDED, Head, WorkflowQuery
+from everlog.store import Head, WorkflowQuery
 from everlog.testing.attempts import attempts_watched
 from everlog.testing.disturbances import Choices, Disturbance, When, name_of_attempt
 from everlog.testing.faults import Fault, FaultyStore
@@ -123,7 +123,8 @@ class Living:
         choices: Choices,
     ) -> None:
         self.run = ExploredRun(args, kwargs)
-        self._explored = explored
+        self._explored: Any = explored
+        self._is_workflow = isinstance(explored, AnyWorkflow)
         self._workflows = list(workflows)
         self._queues = queues
         self._drive = drive
@@ -134,8 +135,8 @@ class Living:
         self._tasks: set[asyncio.Task[Any]] = set()
         """Those of attempts that the living process runs."""
         self._ended: set[tuple[str, int, str]] = set()
-        """The operations whose ends were recorded when a process died: of a workflow, in its life that began at a seq."""
-        self._main = ""
+        """The operations whose ends were recorded when a process died, with workflow and the seq where its life began."""
+        self._main: str = ""
 
     def live(self) -> ExploredRun:
         """Live it. What the user's own code outside of workflows raises is raised here."""
@@ -222,7 +223,9 @@ class Living:
 
     async def _is_outlived(self, host: _Process, store: _MortalStore, ends: Sequence[asyncio.Task[Any]]) -> bool:
         """Be one process; tell whether it saw an end, rather than died."""
-        engine = Engine(store, host=host, lease=LEASE, guards="raise", workflows=self._workflows, queues=self._queues)
+        engine: Any = Engine(  # its inner parts are taken down as by a crash
+            store, host=host, lease=LEASE, guards="raise", workflows=self._workflows, queues=self._queues
+        )
         opening = asyncio.create_task(engine.__aenter__())
         dead = asyncio.create_task(host.dead.wait())
         try:
@@ -240,7 +243,7 @@ class Living:
                 host.crash()
                 await self._bury(engine, opening)
 
-    async def _bury(self, engine: Engine, opening: asyncio.Task[Any]) -> None:
+    async def _bury(self, engine: Any, opening: asyncio.Task[Any]) -> None:
         """End what a process left in this one, and have the next one take over at once."""
         for head in self._store.workflows(ALL):
             rows = [(row.seq, row.recorded_at, decode_event(row.payload)) for row in self._store.read(head.workflow_id)]
@@ -261,8 +264,8 @@ class Living:
 
     async def _to_the_end(self, client: Client) -> None:
         """From outside, where nothing dies: start it, drive it, and wait for it and all that came of it."""
-        if isinstance(self._explored, Definition):
-            definition: Any = self._explored if self._explored.id else self._explored.options(id=self._explored.name)
+        if self._is_workflow:
+            definition = self._explored if self._explored.id else self._explored.options(id=self._explored.name)
             self._main = definition.id
             self._tell(f"{self._explored.name} starts")
             handle: Handle[Any] = await client.start(definition, *self.run.args, **self.run.kwargs)

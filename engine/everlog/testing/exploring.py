@@ -1,7 +1,7 @@
 """Exploring: Hypothesis looks for an input, a crash and an order of steps with which a workflow goes wrong.
 
-    def test_checkout() -> None:
-        explore(checkout, inputs=st.builds(Order), invariant=lambda run: run.times(charge) <= 2)
+def test_checkout() -> None:
+    explore(checkout, inputs=st.builds(Order), invariant=lambda run: run.times(charge) <= 2)
 """
 
 from __future__ import annotations
@@ -36,6 +36,8 @@ OTHER_SEEDS: Final = (4711,)
 MOST_CHOICES: Final = 24
 """So many attempts of one run may be slow, and as many may fail."""
 MOST_CRASHES: Final = 2
+UNHEALTHY: Final = (HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example)
+"""What is usual where each example is several runs of a workflow."""
 PHASES: Final = (Phase.explicit, Phase.reuse, Phase.generate, Phase.target, Phase.shrink)
 """All but the one that runs everything again to explain it, line by line: the failure explains itself."""
 
@@ -73,10 +75,10 @@ def explore(
     `inputs` is a strategy of the one argument, or a sequence of strategies, one for each, or a mapping by the names of
     parameters; without it, what has no default is drawn by its annotation. `drive(client, handle)` is what others do
     meanwhile, messages and answers for one; no crash touches it. In place of a workflow there may be an async function
-    `program(client, ...)` that starts what it likes. `failures` are what attempts of steps may raise instead of running.
-    `crashes`: "some" that are drawn, "each" commit in turn, or "none". `slowest` is the longest by which an attempt is
-    late, in seconds. `examples` is by default what the profile of Hypothesis says. Before each run what modules of users
-    hold is put back as it was when `explore` was called; `before()` does the same for what lies elsewhere. With
+    `program(client, ...)` that starts what it likes. `failures` are what attempts of steps may raise instead of
+    running. `crashes`: "some" that are drawn, "each" commit in turn, or "none". `slowest` is by how much an attempt may
+    be late, in seconds. `examples` is by default what the profile of Hypothesis says. Before each run what modules of
+    users hold is put back as it was when `explore` was called; `before()` does the same for what lies elsewhere. With
     `disturbance` only that one is tried, as the text of an `ExplorationFailed` has it.
     """
     __tracebackhide__ = True
@@ -147,9 +149,9 @@ class _Exploration:
         self._slowest = slowest
         self._queues = queues
         self._disturbance = disturbance
-        own = [workflow] if isinstance(workflow, AnyWorkflow) else []
+        own: list[AnyWorkflow[..., Any]] = [workflow] if isinstance(workflow, AnyWorkflow) else []
         others = [one for one in registered_workflows().values() if one.schedule is None]
-        self._workflows = list({one.name: one for one in [*others, *own]}.values())
+        self._workflows: list[AnyWorkflow[..., Any]] = list({one.name: one for one in [*others, *own]}.values())
 
     def explore(self, examples: int | None, of: str) -> None:
         """Have Hypothesis look for a failure, and raise the smallest; `of` tells this exploration from others."""
@@ -166,10 +168,10 @@ class _Exploration:
         # By its signature Hypothesis tells what failed here before from what failed elsewhere, and tries that first.
         explored.__signature__ = inspect.signature(explored).replace(return_annotation=of)  # type: ignore[attr-defined]
         chosen = settings(
-            max_examples=settings.default.max_examples if examples is None else examples,
+            max_examples=settings().max_examples if examples is None else examples,
             deadline=None,
             phases=PHASES,
-            suppress_health_check=list(HealthCheck),
+            suppress_health_check=UNHEALTHY,
             print_blob=False,
             report_multiple_bugs=False,
         )
@@ -194,8 +196,8 @@ class _Exploration:
         if self._failures and self._disturbance is None:
             most = max(map(len, self._failures.values()))
             throws = data.draw(st.lists(st.integers(0, most), max_size=MOST_CHOICES))
-        given_failing = {} if self._disturbance is None else self._disturbance.failing
-        choices = Choices(Disturbance(failing=given_failing), throws=throws, failures=self._failures)
+        given = self._disturbance or Disturbance()
+        choices = Choices(Disturbance(failing=given.failing), throws=throws, failures=self._failures)
         calm = self._run(args, kwargs, (), choices, None)
         for crashes, ranks, slow in self._disturbances(data, calm):
             disturbed = choices.with_delays(ranks, slow, self._slowest)

@@ -6,6 +6,7 @@ Each is started once and asked again and again; it ends with this process. It ne
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import subprocess
 import sys
@@ -85,10 +86,8 @@ class OtherProcess:
     def close(self) -> None:
         """End the process."""
         for pipe in (self._process.stdin, self._process.stdout):
-            try:
+            with contextlib.suppress(OSError):
                 _pipe(pipe).close()
-            except OSError:
-                pass
         try:
             self._process.wait(PATIENCE)
         except subprocess.TimeoutExpired:

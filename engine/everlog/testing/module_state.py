@@ -1,4 +1,4 @@
-"""Module state: what the modules of users hold, remembered and put back, so that one run does not see what another left.
+"""Module state: what modules of users hold, remembered and put back, so that no run sees what another has left.
 
 It follows globals, closures, defaults of parameters, attributes of classes and of objects of users' classes, and what
 lists, dicts and sets of those hold. It does not see into objects of other packages, files and databases.
@@ -10,7 +10,7 @@ import random
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from functools import _lru_cache_wrapper, partial
+from functools import lru_cache, partial
 from types import CellType, FunctionType, MethodType, ModuleType
 from typing import Any, Final
 
@@ -20,6 +20,10 @@ from everlog.replay.places import OURS, STANDARD
 Back = Callable[[], None]
 _INSTALLED: Final = ("site-packages", "dist-packages")
 _MISSING: Final = object()
+_CONTAINERS: Final[tuple[type[Any], ...]] = (dict, list, set, deque, bytearray)
+_FIXED: Final[tuple[type[Any], ...]] = (tuple, frozenset)
+_CACHED: Final[type[Any]] = type(lru_cache(len))
+"""What `functools.cache` makes of functions."""
 
 
 class ModuleState:
@@ -54,21 +58,26 @@ class ModuleState:
                 yield from self._remember_names(vars(found))
         elif isinstance(found, FunctionType):
             yield from self._look_into_function(found)
-        elif isinstance(found, MethodType | partial):
-            yield found.func if isinstance(found, partial) else found.__func__
-            yield from found.args if isinstance(found, partial) else (found.__self__,)
-        elif isinstance(found, _lru_cache_wrapper):
+        elif type(found) is partial:
+            yield found.func
+            yield from found.args
+        elif isinstance(found, MethodType):
+            yield found.__func__
+            yield found.__self__
+        elif isinstance(found, _CACHED):
             self._backs.append(found.cache_clear)
             yield found.__wrapped__
         elif isinstance(found, type):
             if is_of_users_module(found.__module__):
                 yield from self._remember_class(found)
-        elif isinstance(found, dict | list | set | deque | bytearray):
+        elif isinstance(found, _CONTAINERS):
             yield from self._remember_container(found)
-        elif isinstance(found, tuple | frozenset):
+        elif isinstance(found, _FIXED):
             yield from found
-        elif isinstance(found, classmethod | staticmethod | property):
-            yield found.fget if isinstance(found, property) else found.__func__
+        elif type(found) in (classmethod, staticmethod):
+            yield found.__func__
+        elif isinstance(found, property):
+            yield found.fget
         elif is_of_users_module(type(found).__module__):
             yield type(found)
             yield from self._remember_object(found)
@@ -145,19 +154,17 @@ class ModuleState:
             yield from before.values()
 
     def _remember_container(self, found: Any) -> Iterator[object]:
-        if isinstance(found, dict):
-            pairs = list(found.items())
-            self._backs.append(partial(_put_back_pairs, found, pairs))
+        items: list[Any]
+        if hasattr(found, "items"):
+            items = list(found.items())
+            self._backs.append(partial(_put_back_pairs, found, items))
             yield from found.values()
-        elif isinstance(found, set):
-            members = set(found)
-            self._backs.append(lambda: None if found == members else _refill(found, found.update, members))
-            yield from members
-        else:
-            items = list(found)
-            self._backs.append(partial(_refill, found, found.extend, items))
-            if not isinstance(found, bytearray):
-                yield from items
+            return
+        items = list(found)
+        fill = found.update if hasattr(found, "update") else found.extend
+        self._backs.append(partial(_refill, found, fill, items))
+        if not isinstance(found, bytearray):
+            yield from items
 
 
 def is_of_users_module(name: str) -> bool:
