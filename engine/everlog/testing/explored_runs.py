@@ -135,7 +135,7 @@ class Living:
         self._tasks: set[asyncio.Task[Any]] = set()
         """Those of attempts that the living process runs."""
         self._ended: set[tuple[str, int, str]] = set()
-        """The operations whose ends were recorded when a process died, with workflow and the seq where its life began."""
+        """What was recorded as ended when a process died: workflow, the seq at which its life began, operation."""
         self._main: str = ""
 
     def live(self) -> ExploredRun:
