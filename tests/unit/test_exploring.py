@@ -151,17 +151,17 @@ def test_a_right_program_passes_with_children_queues_messages_and_months() -> No
         sizes = [len(item) for item in order.items]
         parcels = [item * len(item) for item in order.items]
         assert run.result == [order.card.upper(), sizes, parcels, "yes"]
-        assert run.times(programs.unsure) == len(programs.attempts) + len(run.disturbance.failing)
+        assert run.times(programs.unsure) >= len(programs.attempts) + len(run.disturbance.failing)
         assert len(run.histories) == 1 + len(order.items)
 
     explore(
         programs.shop,
-        inputs=st.builds(Order, st.sampled_from(["a", "b"]), st.lists(st.sampled_from(["x", "yz"]), max_size=2)),
+        inputs=st.builds(Order, st.sampled_from(["a", "b"]), st.lists(st.sampled_from(["x", "yz"]), max_size=1)),
         drive=answers,
         failures={programs.unsure: [ConnectionError("down"), TimeoutError()]},
         invariant=fits,
         same=True,
-        examples=12,
+        examples=15,
         hash_seeds=(),
     )
     assert min(tried["crashes"], tried["slow"], tried["failing"]) > 0, tried

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from everlog.replay.environment import StepEnd
 from everlog.runtime import steps
@@ -28,15 +28,34 @@ class Watcher(Protocol):
         ...
 
 
+_PATCHED: Final = ("_attempt", "_begin_in_thread", "_in_thread", "_begin_in_process")
+"""The methods by which a runner of steps begins attempts: of async steps, of plain ones, and of those in processes."""
+
+
 @contextmanager
 def attempts_watched(watcher: Watcher) -> Generator[None]:
-    """Have all attempts of all engines seen. Those of hosts that crashed do not begin."""
+    """Have all attempts of all engines seen. Those of simulated hosts that crashed do not begin."""
     runners: Any = StepRunner
-    names = ("_attempt", "_begin_in_thread", "_in_thread", "_begin_in_process")
-    originals: dict[str, Any] = {name: getattr(runners, name) for name in names}
     module: Any = steps
     close: Callable[..., None] = module._close
+    originals = {name: getattr(runners, name) for name in _PATCHED}
 
+    def closed(report: Any, dispatch: Dispatch, end: StepEnd | None) -> None:
+        watcher.ends(dispatch, end)
+        close(report, dispatch, end)
+
+    for name, replacement in _replacements(watcher, originals).items():
+        setattr(runners, name, replacement)
+    module._close = closed
+    try:
+        yield
+    finally:
+        for name, original in originals.items():
+            setattr(runners, name, original)
+        module._close = close
+
+
+def _replacements(watcher: Watcher, originals: Mapping[str, Any]) -> dict[str, Any]:
     async def attempt(runner: Any, dispatch: Dispatch) -> None:
         delay = watcher.delay(dispatch)
         if delay:
@@ -48,16 +67,6 @@ def attempts_watched(watcher: Watcher) -> Generator[None]:
             await originals["_attempt"](runner, dispatch)
         else:
             runner._report(dispatch, runner._failed(dispatch.operation, runner._clock(), failure))
-
-    def later(name: str) -> Callable[[Any, Dispatch], None]:
-        def begin(runner: Any, dispatch: Dispatch) -> None:
-            delay = watcher.delay(dispatch)
-            if delay:
-                runner._loop.call_later(delay, originals[name], runner, dispatch)
-            else:
-                originals[name](runner, dispatch)
-
-        return begin
 
     def in_thread(runner: Any, dispatch: Dispatch, started_at: int) -> None:
         failure = watcher.begins(dispatch, None)
@@ -73,18 +82,15 @@ def attempts_watched(watcher: Watcher) -> Generator[None]:
         else:
             runner._report_once(dispatch, runner._failed(dispatch.operation, runner._clock(), failure))
 
-    def closed(report: Any, dispatch: Dispatch, end: StepEnd | None) -> None:
-        watcher.ends(dispatch, end)
-        close(report, dispatch, end)
+    def late(begin: Callable[[Any, Dispatch], None]) -> Callable[[Any, Dispatch], None]:
+        def begin_late(runner: Any, dispatch: Dispatch) -> None:
+            delay = watcher.delay(dispatch)
+            if delay:
+                runner._loop.call_later(delay, begin, runner, dispatch)
+            else:
+                begin(runner, dispatch)
 
-    originals["in_process"] = in_process
-    patched = (attempt, later("_begin_in_thread"), in_thread, later("in_process"))
-    for name, replacement in zip(names, patched, strict=True):
-        setattr(runners, name, replacement)
-    module._close = closed
-    try:
-        yield
-    finally:
-        for name in names:
-            setattr(runners, name, originals[name])
-        module._close = close
+        return begin_late
+
+    begins = (attempt, late(originals["_begin_in_thread"]), in_thread, late(in_process))
+    return dict(zip(_PATCHED, begins, strict=True))

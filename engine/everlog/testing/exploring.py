@@ -44,7 +44,7 @@ PHASES: Final = (Phase.explicit, Phase.reuse, Phase.generate, Phase.target, Phas
 """All but the one that runs everything again to explain it, line by line: the failure explains itself."""
 
 
-def explore(
+def explore(  # long: it has as many options
     workflow: AnyWorkflow[..., Any] | Program,
     /,
     *,
