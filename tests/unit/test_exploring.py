@@ -20,13 +20,13 @@ from tests.unit import exploring_programs as programs
 from tests.unit.exploring_programs import Order
 
 ITEMS = st.lists(st.sampled_from(["", "a", "bc", "def"]), max_size=4)
-FEW = 60
-"""Examples within which a defect is found: a good part of them has it."""
+MANY = 300
+"""Examples within which a defect is found for certain: one in ten has it at least, and the first ends the search."""
 
 
 def found(flow: Any, **options: Any) -> ExplorationFailed:
     with pytest.raises(ExplorationFailed) as caught:
-        explore(flow, **{"examples": FEW, **options})
+        explore(flow, **{"examples": MANY, **options})
     return caught.value
 
 
@@ -147,6 +147,8 @@ def test_a_right_program_passes_with_children_queues_messages_and_months() -> No
         tried["crashes"] += len(run.disturbance.crashes)
         tried["slow"] += len(run.disturbance.slow)
         tried["failing"] += len(run.disturbance.failing)
+        if run.disturbance.slow.get("exploring.in_a_thread") == 2.0:
+            assert "2.007 s  step exploring.in_a_thread begins" in "".join(run.happened)
         (order,) = run.args
         sizes = [len(item) for item in order.items]
         parcels = [item * len(item) for item in order.items]
@@ -154,17 +156,26 @@ def test_a_right_program_passes_with_children_queues_messages_and_months() -> No
         assert run.times(programs.unsure) >= len(programs.attempts) + len(run.disturbance.failing)
         assert len(run.histories) == 1 + len(order.items)
 
-    explore(
-        programs.shop,
-        inputs=st.builds(Order, st.sampled_from(["a", "b"]), st.lists(st.sampled_from(["x", "yz"]), max_size=1)),
-        drive=answers,
-        failures={programs.unsure: [ConnectionError("down"), TimeoutError()]},
-        invariant=fits,
-        same=True,
-        examples=15,
-        hash_seeds=(),
+    options: dict[str, Any] = {
+        "drive": answers,
+        "failures": {programs.unsure: [ConnectionError("down"), TimeoutError()]},
+        "invariant": fits,
+        "same": True,
+        "hash_seeds": (),
+    }
+    orders = st.builds(Order, st.sampled_from(["a", "b"]), st.lists(st.sampled_from(["x", "yz"]), max_size=1))
+    explore(programs.shop, inputs=orders, examples=8, **options)
+    assert tried["crashes"] > 0, "the first example crashes at each commit"
+    tried.clear()
+    hard = Disturbance(
+        crashes=((3, "before"), (4, "after")),
+        slow={"exploring.in_a_thread": 2.0},
+        failing={"exploring.shop/exploring.parcel: exploring.unsure": 1},
     )
-    assert min(tried["crashes"], tried["slow"], tried["failing"]) > 0, tried
+    explore(programs.shop, inputs=st.just(Order("a", ["x", "yz"])), disturbance=hard, examples=1, **options)
+    assert tried["crashes"] == 2
+    assert tried["slow"] == 1
+    assert tried["failing"] == 2, "in the undisturbed run too"
 
 
 def test_a_right_program_of_blocking_code_passes() -> None:
