@@ -6,12 +6,13 @@ exchanged while an engine is open, and an audit hook sees files, sockets and pro
 exchanged; the testing kit sees it (`everlog.testing.watch_calls`). A line is warned of once.
 
 Not meant is what is done for the workflow by the way: importing a module, logging, making a warning or a traceback,
-reading the zones of `zoneinfo`, a finaliser, a debugger.
+reading the zones of `zoneinfo`, a finaliser, a callback of the garbage collector, a debugger.
 """
 
 from __future__ import annotations
 
 import functools
+import gc
 import os
 import random
 import secrets
@@ -199,9 +200,13 @@ def notice(what: str, advice: str, frame: FrameType | None) -> None:
 
 
 def _is_by_the_way(frame: FrameType | None) -> bool:
-    """Tell whether the code runs beside the workflow: an import, a handler of logging, a finaliser, a debugger."""
+    """Tell whether the code runs beside the workflow: an import, a handler of logging, a finaliser, a debugger.
+
+    So do callbacks of the garbage collector: of those some come before it is known to collect, and some after.
+    """
+    callbacks = [getattr(callback, "__code__", None) for callback in gc.callbacks]
     while frame is not None and not is_drain(frame):
-        if frame.f_code.co_name == "__del__" or package_of(frame) in _BY_THE_WAY:
+        if frame.f_code.co_name == "__del__" or frame.f_code in callbacks or package_of(frame) in _BY_THE_WAY:
             return True
         frame = frame.f_back
     return False

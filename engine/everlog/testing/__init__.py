@@ -28,6 +28,10 @@ if TYPE_CHECKING:
         ValuesConformance,
         WaitsConformance,
     )
+    from everlog.testing.disturbances import Disturbance
+    from everlog.testing.explored_failures import ExplorationFailed
+    from everlog.testing.explored_runs import ExploredRun
+    from everlog.testing.exploring import explore
     from everlog.testing.faults import Crash, FaultyStore
     from everlog.testing.replays import (
         HistoryDiverges,
@@ -45,6 +49,9 @@ __all__ = [
     "CodeState",
     "Crash",
     "DeletionConformance",
+    "Disturbance",
+    "ExplorationFailed",
+    "ExploredRun",
     "Exported",
     "FaultyStore",
     "FindingConformance",
@@ -63,6 +70,7 @@ __all__ = [
     "Verdict",
     "VirtualEngine",
     "WaitsConformance",
+    "explore",
     "history_of",
     "load_history",
     "open_replay",
@@ -76,6 +84,9 @@ _MODULES = {
     "CodeState": "everlog.runtime.code_state",
     "Crash": "everlog.testing.faults",
     "DeletionConformance": "everlog.testing.conformance",
+    "Disturbance": "everlog.testing.disturbances",
+    "ExplorationFailed": "everlog.testing.explored_failures",
+    "ExploredRun": "everlog.testing.explored_runs",
     "Exported": "everlog.core.log_lines",
     "FaultyStore": "everlog.testing.faults",
     "FindingConformance": "everlog.testing.conformance",
@@ -94,6 +105,7 @@ _MODULES = {
     "Verdict": "everlog.runtime.verdicts",
     "VirtualEngine": "everlog.testing.virtual",
     "WaitsConformance": "everlog.testing.conformance",
+    "explore": "everlog.testing.exploring",
     "history_of": "everlog.testing.replays",
     "load_history": "everlog.testing.replays",
     "open_replay": "everlog.testing.replays",
