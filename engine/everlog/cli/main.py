@@ -21,6 +21,7 @@ from everlog.cli.places import DEFAULT, VARIABLE
 from everlog.cli.replaying import add_replaying, run_replaying
 from everlog.cli.schedules import list_schedules
 from everlog.cli.show import show_workflow
+from everlog.cli.ui import add_ui, run_ui
 from everlog.core.version import VERSION
 from everlog.errors import EverlogError, InternalError
 from everlog.runtime.finding import countable, query_of, shown_states
@@ -104,6 +105,8 @@ def _run(chosen: argparse.Namespace) -> int:
             return moving_commands.run(chosen)
         case "show":
             show_workflow(chosen.id, chosen.db, whole=chosen.all)
+        case "ui":
+            return run_ui(chosen)
         case "check" | "state" | "debug":
             return run_replaying(chosen)
         case _:
@@ -152,6 +155,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_migrate(commands)
     moving_commands.add(commands)
     add_replaying(commands, _PLACE)
+    add_ui(commands, _PLACE)
     return parser
 
 

@@ -4,9 +4,11 @@ in `fork_plans`."""
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
+
+from msgspec import Struct
 
 from everlog.core.codec import SELF, canonical, digest, to_json
 from everlog.core.event_codec import decode_event, encode_event
@@ -38,6 +40,39 @@ async def fork(
     workflow_id: str | None,
 ) -> str:
     """Make a fork and give its id; see `Handle.fork`."""
+    wanted = _wanted(client, source, at, replace, messages, children, workflow_id)
+    return await client.on_thread(partial(_fork_here, client, wanted))
+
+
+class ForkPreview(Struct, frozen=True, kw_only=True):
+    """What a fork would be: the seq of the last event that it has, and the operations that do not keep outcomes."""
+
+    until: int
+    again: Sequence[str]
+
+
+async def preview_fork(client: Client, source: str, *, at: At, replace: Replacements | None) -> ForkPreview:
+    """Say what a fork would be, with nothing made. Raises what `fork` would."""
+    wanted = _wanted(client, source, at, replace, "keep", "rerun", None)
+
+    def plan() -> ForkPreview:
+        planned = ForkPlan(client, client.store, wanted)
+        until = planned.fork().until
+        return ForkPreview(until=until, again=list(planned.again))
+
+    return await client.on_thread(plan)
+
+
+def _wanted(
+    client: Client,
+    source: str,
+    at: At,
+    replace: Replacements | None,
+    messages: KeptMessages,
+    children: OpenChildren,
+    workflow_id: str | None,
+) -> Wanted:
+    """Check what a fork is asked for with."""
     _check_cut(at)
     checked = _checked_replacements({} if replace is None else replace)
     for name, value, known in (("messages", messages, ("keep", "drop")), ("children", children, ("rerun", "keep"))):
@@ -46,7 +81,7 @@ async def fork(
     if workflow_id is not None and check_id(workflow_id) == source:
         raise IdInUse(f"{source!r} is the id of the workflow that is to be forked; choose another for the fork")
     given = [source, at, [[name, _told(client, value)] for name, value in checked.items()], messages, children]
-    wanted = Wanted(
+    return Wanted(
         source=source,
         workflow_id=workflow_id or time_ordered_id(client.host.wall(), client.host.token()),
         at=at,
@@ -55,7 +90,6 @@ async def fork(
         children=children,
         asked=digest(canonical(to_json(given))),
     )
-    return await client.on_thread(partial(_fork_here, client, wanted))
 
 
 def _check_cut(at: Any) -> None:
