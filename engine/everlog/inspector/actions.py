@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from everlog.core.log_lines import Exported
-from everlog.errors import UsageError
+from everlog.errors import NotFound, UsageError
 from everlog.inspector.filters import asked
 from everlog.inspector.forms import json_value, value_of
 from everlog.inspector.people import Role
@@ -127,9 +127,9 @@ async def _answer(site: Site, request: Request) -> Response:
     """Answer a wait by a form that was made from its type."""
     token, workflow_id = one(request, "token"), one(request, "id")
     found = [wait for wait in await site.client.waits(workflow_id=workflow_id) if wait.token == token]
-    schema = found[0].schema if found else None  # of one that is over, answer() says so
-    whole = one(request, "whole", default="")
-    message = json_value(whole, "the answer") if whole else value_of(schema, form_of(request))
+    if not found:
+        raise NotFound(f"workflow {workflow_id!r} does not wait for this any more: it was answered, or its time is over")
+    message = value_of(found[0].schema, form_of(request))
     client = site.acting(request)
     await site.recorded(request, "answer", workflow_id, lambda: client.answer(token, message))
     if one(request, "from", default="") == "inbox":

@@ -12,12 +12,12 @@ from starlette.responses import Response
 from everlog.errors import UsageError
 from everlog.inspector.filters import TEXTS, TIMES, asked, mark_of
 from everlog.inspector.forms import fields_of
-from everlog.inspector.rendering import counted, lasted
+from everlog.inspector.rendering import counted
 from everlog.inspector.site import Site
 from everlog.replay.registry import registered_workflows
 from everlog.runtime import looking
 from everlog.runtime.finding import WorkflowCounts
-from everlog.runtime.status import SHOWN, ShownState
+from everlog.runtime.status import SHOWN, ShownState, WorkflowStatus
 
 PAGE: Final = 50
 TICKS: Final = 10
@@ -52,30 +52,29 @@ async def overview_page(site: Site, request: Request) -> Response:
         reasons=[site.payloads.text("why", one.why) for one in failed],
         workers=workers,
         waits=len(first_wait),
-        warnings=_warnings(counts, oldest[0].created_at if oldest else None, workers, now),
+        warnings=await _warnings(
+            site, counts, oldest[0] if oldest else None, sum(worker.alive for worker in workers), now
+        ),
         now=now,
     )
 
 
-def _warnings(
-    counts: WorkflowCounts, oldest: datetime | None, workers: list[looking.WorkerLook], now: datetime
+async def _warnings(
+    site: Site, counts: WorkflowCounts, oldest: WorkflowStatus | None, alive: int, now: datetime
 ) -> list[str]:
     found: list[str] = []
-    alive = sum(worker.alive for worker in workers)
-    unfinished = sum(counts.by_state.get(state, 0) for state in ("queued", "running"))
-    if unfinished and not alive:
-        found.append(f"No worker is running, and {counted(unfinished, 'workflow')} could go on: start an engine.")
-    elif oldest is not None and now - oldest > PATIENCE:
-        names = [(name, states["queued"]) for name, states in counts.by_name.items() if states.get("queued")]
-        for name, number in sorted(names, key=lambda one: -one[1])[:3]:
-            wait = "waits" if number == 1 else "wait"
-            found.append(
-                f"{counted(number, 'workflow')} {name!r} {wait} for a worker that knows it and has room; the oldest "
-                f"of all has waited {lasted(oldest, now)}."
-            )
+    could_go_on = sum(counts.by_state.get(state, 0) for state in ("queued", "running"))
+    if could_go_on and not alive:
+        found.append(f"No worker is running, and {counted(could_go_on, 'workflow')} could go on: start an engine.")
+    elif oldest is not None and now - oldest.created_at > PATIENCE:
+        status = await site.client.handle(oldest.id).status()
+        number = counts.by_state.get("queued", 0)
+        verb = "waits" if number == 1 else "wait"
+        why = f": {site.payloads.text('why', status.why)}" if status.state == "queued" else "."
+        found.append(f"{counted(number, 'workflow')} {verb} to begin. The oldest is {oldest.id}{why}")
     stuck = counts.by_state.get("stuck", 0)
     if stuck:
-        found.append(f"{counted(stuck, 'workflow')} cannot go on with the code that runs: each says why on its page.")
+        found.append(f"{counted(stuck, 'workflow')} cannot go on with the code that runs; each says why on its page.")
     return found
 
 

@@ -7,6 +7,7 @@ change something must come from a form of ours, in one small body, from somebody
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Callable, MutableMapping
 from typing import Any, Final
 from urllib.parse import parse_qsl, urlsplit
@@ -36,6 +37,9 @@ _HEADERS: Final = {
     "Cache-Control": "no-store",
     "X-Robots-Tag": "noindex",
 }
+
+_HOST: Final = re.compile(r"([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::[0-9]{1,5})?", re.ASCII)
+"""A host as browsers send it: a name or an address, and perhaps a port."""
 
 Refuse = Callable[[Request, int, str], Response]
 """Makes the page that says why a request is refused."""
@@ -94,9 +98,8 @@ class Guard:
 
     def _check_host(self, headers: Headers) -> None:
         given = headers.getlist("host")
-        host = given[0].lower() if len(given) == 1 else ""
-        name = host if host.endswith("]") else host.rsplit(":", 1)[0]
-        if host not in self._settings.hosts and name not in self._settings.hosts:
+        found = _HOST.fullmatch(given[0].lower()) if len(given) == 1 else None
+        if found is None or self._settings.hosts.isdisjoint((found[0], found[1])):
             raise Refused(421, "This host is not one that the inspector answers for; see hosts= or --allow-host.")
 
     async def _visitor(self, request: Request) -> Visitor:

@@ -150,11 +150,11 @@ def _label(event: AnyEvent, name: str) -> str:
         case events.ChildEnded():
             return event.child
         case events.MessageSent() | events.SendFailed():
-            return f"send {event.topic} to {event.to}"
+            return f"{event.topic} to {event.to}"
         case events.WaitStarted() | events.MessageReceived() | events.WaitExpired():
-            return "answer" if event.topic.startswith(REPLY) else f"recv {spoken_topic(event.topic)}"
+            return "answer" if event.topic.startswith(REPLY) else spoken_topic(event.topic)
         case _:
-            return name or "waits to begin"
+            return name or "not begun"
 
 
 def _kind(event: AnyEvent) -> str:
@@ -177,7 +177,7 @@ def _note(one: _Open, at: int, event: AnyEvent) -> None:  # long: a case for eac
             parts.append(("queued", at, None))
         case events.WorkflowBegan():
             _close(parts, at)
-            one.label = "waited to begin"
+            one.label = "began"
         case events.StepStarted():
             _close(parts, at)
             parts.append(("running", at, None))
