@@ -11,8 +11,9 @@ import httpx
 from starlette.requests import Request
 from starlette.types import ASGIApp
 
-from everlog import Client
+from everlog import Client, Wait
 from everlog.inspector import Visitor, inspector
+from tests.support import until
 
 HOST = "http://localhost"
 ADA = Visitor("ada", "operator")
@@ -43,6 +44,18 @@ async def post(browser: httpx.AsyncClient, path: str, page: str = "/workflows", 
     """Send a form as a browser does from a page of ours."""
     token = await form_token(browser, page)
     return await browser.post(path, data={"form_token": token, **fields}, headers={"Origin": HOST})
+
+
+async def open_waits(client: Client, number: int = 1, **filters: Any) -> list[Wait]:
+    """Give the waits once there are so many."""
+    found: list[Wait] = []
+
+    async def are_there() -> bool:
+        found[:] = await client.waits(**filters)
+        return len(found) == number
+
+    await until(are_there)
+    return found
 
 
 class Parts(HTMLParser):

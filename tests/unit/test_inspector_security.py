@@ -19,7 +19,7 @@ from everlog.inspector.serving import Serving, serve
 from everlog.inspector.settings import hosts_of
 from everlog.inspector.tickets import StartToken
 from everlog.memory import MemoryStore
-from tests.inspecting import HOST, Parts, as_ada, form_token, post, visiting, visiting_as
+from tests.inspecting import HOST, Parts, as_ada, form_token, open_waits, post, visiting, visiting_as
 from tests.support import in_state, run
 
 SCRIPT = "<script>alert('x')</script>\"'><img src=x onerror=alert(1)>"
@@ -46,11 +46,6 @@ async def quiet(secret: str) -> str:
     return await everlog.recv("go", type=str, title="Go?")
 
 
-async def wait_for_state(client: Client, workflow_id: str, state: str) -> None:
-    while (await client.handle(workflow_id).status()).state != state:
-        await asyncio.sleep(0.1)
-
-
 # -- who gets in
 
 
@@ -58,11 +53,19 @@ def test_an_answer_to_a_stranger_says_nothing_of_what_is_there() -> None:
     async def program(engine: Engine) -> None:
         await engine.start(quiet.options(id="secret-id"), "x")
         async with visiting(inspector(engine, auth=lambda request: None)) as browser:
-            for path in [*PAGES, "/workflow?id=secret-id", "/event?id=secret-id&seq=1", "/live?id=secret-id", "/nowhere"]:
+            for path in [
+                *PAGES,
+                "/workflow?id=secret-id",
+                "/event?id=secret-id&seq=1",
+                "/live?id=secret-id",
+                "/nowhere",
+            ]:
                 answer = await browser.get(path)
                 assert answer.status_code == 401
                 assert "secret-id" not in answer.text.replace("id=secret-id", "")
-            assert (await browser.post("/act/control", data={"id": "secret-id"}, headers={"Origin": HOST})).status_code == 401
+            assert (
+                await browser.post("/act/control", data={"id": "secret-id"}, headers={"Origin": HOST})
+            ).status_code == 401
             assert (await browser.get("/static/inspector.css")).status_code == 200
 
     run(program)
@@ -82,7 +85,13 @@ def test_a_start_token_is_exchanged_for_a_strict_cookie_and_leaves_the_address()
             assert TOKEN not in cookie
             assert (await browser.get("/workflows")).status_code == 200
             name, value = next(iter(browser.cookies.items()))
-            for forged in (value[:-1] + ("A" if value[-1] != "A" else "B"), "9" + value, value.partition(".")[0] + ".", "x.y", ""):
+            for forged in (
+                value[:-1] + ("A" if value[-1] != "A" else "B"),
+                "9" + value,
+                value.partition(".")[0] + ".",
+                "x.y",
+                "",
+            ):
                 browser.cookies.clear()
                 answer = await browser.get("/workflows", headers={"Cookie": f"{name}={forged}"})
                 assert answer.status_code == 401, forged
@@ -109,8 +118,7 @@ def test_who_may_what() -> None:
     async def program(engine: Engine) -> None:
         await engine.start(quiet.options(id="one"), "x")
         await engine.start(quiet.options(id="two"), "x")
-        while len(await engine.waits()) < 2:
-            await asyncio.sleep(0.1)
+        await open_waits(engine, 2)
         waits = await engine.waits(workflow_id="one")
         answer = {"token": waits[0].token, "id": "one", "field.value": "yes"}
         for role, may_control, may_answer in (("viewer", 403, 403), ("approver", 403, 303), ("operator", 303, 404)):
@@ -148,7 +156,9 @@ def test_read_only_changes_nothing_for_anybody() -> None:
     run(program)
 
 
-@pytest.mark.parametrize("given", [object(), Visitor("", "viewer"), Visitor("a\nb"), Visitor("x" * 81), Visitor("ada", "root")])  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    "given", [object(), Visitor("", "viewer"), Visitor("a\nb"), Visitor("x" * 81), Visitor("ada", "root")]
+)  # type: ignore[arg-type]
 def test_who_is_no_visitor_does_not_get_in(given: Any) -> None:
     async def program(engine: Engine) -> None:
         async with visiting(inspector(engine, auth=lambda request: given)) as browser:
@@ -161,7 +171,17 @@ def test_who_is_no_visitor_does_not_get_in(given: Any) -> None:
 # -- from where
 
 
-@pytest.mark.parametrize("host", ["evil.example", "localhost.evil.example", "127.0.0.1.evil.example", "evil.example:80", "", "localhost:80@evil.example"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "localhost.evil.example",
+        "127.0.0.1.evil.example",
+        "evil.example:80",
+        "",
+        "localhost:80@evil.example",
+    ],
+)
 def test_another_host_is_refused_so_that_no_name_can_be_bound_anew(host: str) -> None:
     async def program(engine: Engine) -> None:
         async with visiting(inspector(engine, auth=as_ada)) as browser:
@@ -332,7 +352,9 @@ def test_an_id_may_be_any_text() -> None:
                 assert found.status_code == 200
                 links = [one["href"] for one in Parts((await browser.get("/workflows")).text).all("a")]
                 (link,) = [one for one in links if one is not None and httpx.URL(one).params.get("id") == workflow_id]
-                titles = [re.search(r"<h1>(.*?)</h1>", page.text, re.DOTALL) for page in (found, await browser.get(link))]
+                titles = [
+                    re.search(r"<h1>(.*?)</h1>", page.text, re.DOTALL) for page in (found, await browser.get(link))
+                ]
                 assert [title and unescape(title[1]) for title in titles] == [workflow_id, workflow_id]
                 answer = await post(browser, "/act/control", id=workflow_id, action="pause")
                 assert answer.status_code == 303
@@ -348,12 +370,11 @@ def test_what_users_gave_is_text_wherever_it_is_shown() -> None:
     async def program(engine: Engine) -> None:
         workflow_id = f"id {SCRIPT}"
         await engine.start(hostile.options(id=workflow_id), SCRIPT)
-        while not (waits := await engine.waits()):
-            await asyncio.sleep(0.1)
+        waits = await open_waits(engine)
         async with visiting_as(engine) as browser:
             await look_everywhere(browser, workflow_id)
             await engine.answer(waits[0].token, SCRIPT)
-            await wait_for_state(engine, workflow_id, "failed")
+            await in_state(engine.handle(workflow_id), "failed")
             await look_everywhere(browser, workflow_id)
 
     run(program)
@@ -404,15 +425,18 @@ def test_payloads_can_be_hidden_or_redacted_everywhere() -> None:
 
     async def program(engine: Engine) -> None:
         await engine.start(hostile.options(id="one"), word)
-        while not (waits := await engine.waits()):
-            await asyncio.sleep(0.1)
+        waits = await open_waits(engine)
         await engine.answer(waits[0].token, word)
-        await wait_for_state(engine, "one", "failed")
+        await in_state(engine.handle("one"), "failed")
         last = (await engine.handle("one").status()).history_length
         for settings in ({"hide_payloads": True}, {"redact": redact}, {"redact": lambda name, value: 1 / 0}):
             async with visiting_as(engine, **settings) as browser:
                 paths = ["/", "/workflows", "/workflow?id=one", "/compare?left=one&right=one"]
-                paths += [f"/{page}?id=one&seq={seq}&at={seq}&state=1" for page in ("event", "fork") for seq in range(1, last + 1)]
+                paths += [
+                    f"/{page}?id=one&seq={seq}&at={seq}&state=1"
+                    for page in ("event", "fork")
+                    for seq in range(1, last + 1)
+                ]
                 for path in paths:
                     answer = await browser.get(path)
                     assert answer.status_code == 200, path
@@ -455,8 +479,7 @@ def test_every_change_says_who_did_it() -> None:
 
     async def program(engine: Engine) -> None:
         await engine.start(quiet.options(id="one"), "x")
-        while not await engine.waits(workflow_id="one"):
-            await asyncio.sleep(0.1)
+        await open_waits(engine)
         async with visiting_as(engine, on_change=changes.append) as browser:
             await post(browser, "/act/control", id="one", action="pause")
             await in_state(engine.handle("one"), "paused")

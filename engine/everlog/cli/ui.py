@@ -15,8 +15,8 @@ from everlog.errors import UsageError
 
 TOKEN: Final = "EVERLOG_UI_TOKEN"  # the name of a variable, no token
 _HELP: Final = (
-    "Look at a database in the browser, and act on what is there. It is served on this machine alone, to whoever has the "
-    "address that is printed. Example: everlog ui shop.db --module shop.orders"
+    "Look at a database in the browser, and act on what is there. It is served on this machine alone, to whoever has "
+    "the address that is printed. Example: everlog ui shop.db --module shop.orders"
 )
 
 
@@ -77,5 +77,3 @@ def _person() -> str:
     except (KeyError, OSError, ImportError):  # who has none, as in some containers
         name = ""
     return "".join(one for one in name if one.isprintable())[:80] or "operator"
-
-

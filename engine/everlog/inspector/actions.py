@@ -1,4 +1,4 @@
-"""Actions: what forms do, each in the name of the visitor and recorded. Who may do it is checked here, once for each."""
+"""Actions: what forms do, in the name of the visitor, and recorded. Who may do it is checked here, once for each."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from everlog.core.log_lines import Exported
+from everlog.core.plain import is_object
 from everlog.errors import NotFound, UsageError
 from everlog.inspector.filters import asked
 from everlog.inspector.forms import json_value, value_of
@@ -98,7 +99,9 @@ async def _many(site: Site, request: Request) -> Response:
         )
     client, done = site.acting(request), 0
     for workflow_id in ids:
-        done += bool(await site.recorded(request, action, workflow_id, partial(_do, client, request, action, workflow_id)))
+        done += bool(
+            await site.recorded(request, action, workflow_id, partial(_do, client, request, action, workflow_id))
+        )
     return site.go(request, "/workflows", done=f"{action}:{done}")
 
 
@@ -128,7 +131,9 @@ async def _answer(site: Site, request: Request) -> Response:
     token, workflow_id = one(request, "token"), one(request, "id")
     found = [wait for wait in await site.client.waits(workflow_id=workflow_id) if wait.token == token]
     if not found:
-        raise NotFound(f"workflow {workflow_id!r} does not wait for this any more: it was answered, or its time is over")
+        raise NotFound(
+            f"workflow {workflow_id!r} does not wait for this any more: it was answered, or its time is over"
+        )
     message = value_of(found[0].schema, form_of(request))
     client = site.acting(request)
     await site.recorded(request, "answer", workflow_id, lambda: client.answer(token, message))
@@ -186,10 +191,9 @@ async def _replacements(
         (row,) = await looking.events_page(site.client, workflow_id, after=head.first_seq - 1, limit=1)
         value, recorded = json_value(given_input, "the input"), input_of(history_event(row))
         if value != recorded:
-            if not isinstance(value, dict) or not isinstance(recorded, dict):
+            if not is_object(value) or not is_object(recorded):
                 raise UsageError("the input is an object: the arguments by their names")
-            changed: Mapping[str, object] = value
-            found["input"] = {name: held for name, held in changed.items() if recorded.get(name, _NOTHING) != held}
+            found["input"] = {name: held for name, held in value.items() if recorded.get(name, _NOTHING) != held}
     return found
 
 
@@ -199,7 +203,9 @@ _NOTHING: Final = object()
 async def _verdict(site: Site, workflow_id: str) -> Verdict:
     head = await looking.head_of(site.client, workflow_id)
     rows = await looking.events_page(site.client, workflow_id, after=0, limit=1_000_000)
-    exported = Exported(workflow_id=workflow_id, name=head.name, rows=[(row.seq, row.recorded_at, row.payload) for row in rows])
+    exported = Exported(
+        workflow_id=workflow_id, name=head.name, rows=[(row.seq, row.recorded_at, row.payload) for row in rows]
+    )
     async with site.replays:
         return await site.client.aside(
             lambda: verdict_of(exported, known_workflows(), replay_environment(site.client.codec))

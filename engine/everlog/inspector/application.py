@@ -130,7 +130,9 @@ class _Pages:
             return self._problem(request, 400, self._told(error))
 
     def _told(self, error: EverlogError) -> str:
-        return self._site.payloads.text("problem", str(error)) if not self._site.payloads.hides else type(error).__name__
+        return (
+            self._site.payloads.text("problem", str(error)) if not self._site.payloads.hides else type(error).__name__
+        )
 
     def _problem(self, request: Request, status: int, why: str) -> Response:
         return self._site.page(request, "problem.html", answers=status, code=status, problem=why)

@@ -18,7 +18,9 @@ _WHAT: Final = ("operation", "name", "stream", "topic", "by", "worker", "source"
 _FAILED: Final = frozenset(
     {"step_failed", "step_attempt_failed", "send_failed", "start_failed", "workflow_failed", "request_refused"}
 )
-_ENDED_WELL: Final = frozenset({"step_completed", "workflow_completed", "child_ended", "timer_fired", "message_received"})
+_ENDED_WELL: Final = frozenset(
+    {"step_completed", "workflow_completed", "child_ended", "timer_fired", "message_received"}
+)
 """What is told apart in the log, beside its word, by a shape."""
 _TIMES: Final = frozenset(
     {"started_at", "retry_at", "due_at", "arrived_at", "asked_at", "began_at", "begins_at", "deadline"}

@@ -35,7 +35,9 @@ async def live_page(site: Site, request: Request) -> Response:
     await looking.head_of(site.client, workflow_id)
     if site.live >= MOST_LIVE:
         raise Refused(503, f"{MOST_LIVE} pages are kept up to date already.")
-    return StreamingResponse(_counted(site, _messages(site, request, workflow_id, after)), media_type="text/event-stream")
+    return StreamingResponse(
+        _counted(site, _messages(site, request, workflow_id, after)), media_type="text/event-stream"
+    )
 
 
 def _seen(request: Request) -> int:
@@ -63,7 +65,9 @@ async def _messages(site: Site, request: Request, workflow_id: str, after: int) 
             head = await looking.head_of(site.client, workflow_id)
             if head.seq > after or head.state != state:
                 rows = await looking.events_page(site.client, workflow_id, after=after, limit=TOGETHER)
-                parts = {"rows": site.part(request, "_log.html", rows=log_rows(rows, site.payloads), workflow_id=workflow_id)}
+                parts = {
+                    "rows": site.part(request, "_log.html", rows=log_rows(rows, site.payloads), workflow_id=workflow_id)
+                }
                 after = rows[-1].seq if rows else after
                 if after >= head.seq:
                     parts |= await _upper_parts(site, request, workflow_id)

@@ -6,7 +6,7 @@ What is given here is plain text. That it is escaped in pages is the templates' 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, cast
+from typing import Any, Final
 
 import msgspec
 
@@ -101,7 +101,7 @@ class Payloads:
         except Exception as error:  # noqa: BLE001 - a hook that fails hides the value
             return f"<{HIDDEN}: redact raised {type(error).__name__}>"
         if is_object(given):
-            return {key: self._redacted(key, value) for key, value in cast("dict[str, object]", given).items()}
+            return {key: self._redacted(key, value) for key, value in given.items()}
         if is_list(given):
             return [self._redacted(name, value) for value in given]
         return given

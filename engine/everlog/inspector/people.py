@@ -28,7 +28,7 @@ class Visitor(msgspec.Struct, frozen=True):
         return _RANKS[self.role] >= _RANKS[needed]
 
 
-Authenticate: TypeAlias = Callable[[Request], Visitor | None | Awaitable[Visitor | None]]
+Authenticate: TypeAlias = Callable[[Request], Awaitable[Visitor | None] | Visitor | None]
 """Tells who sent a request; None where that is not known, which is refused."""
 
 
@@ -38,10 +38,11 @@ def checked(visitor: object) -> Visitor | None:
         return None
     if not isinstance(visitor, Visitor):
         raise UsageError(f"auth must give a Visitor or None, got {type(visitor).__name__}")
-    printable = isinstance(visitor.name, str) and visitor.name.isprintable()  # pyright: ignore[reportUnnecessaryIsInstance] - users without a type checker
+    name: object = visitor.name  # users without a type checker give anything
+    printable = isinstance(name, str) and name.isprintable()
     if not printable or not 0 < len(visitor.name) <= _LONGEST or visitor.role not in _RANKS:
         raise UsageError(
-            f"a Visitor has a printable name of at most {_LONGEST} characters and the role viewer, approver or operator, "
-            f"got {visitor!r}"
+            f"a Visitor has a printable name of at most {_LONGEST} characters and the role viewer, approver or "
+            f"operator, got {visitor!r}"
         )
     return visitor

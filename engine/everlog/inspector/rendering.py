@@ -45,7 +45,6 @@ def environment() -> Environment:
     )
     filters: dict[str, Any] = {"moment": moment, "precise": precise, "iso": iso, "lasted": lasted, "counted": counted}
     made.filters.update(filters)
-    made.globals["shapes"] = SHAPES
     return made
 
 

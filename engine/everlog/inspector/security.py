@@ -121,7 +121,13 @@ class Guard:
             raise Refused(415, "A form is expected, as application/x-www-form-urlencoded.")
         body = await _body(request, self._settings.max_body)
         try:
-            pairs = parse_qsl(body.decode(), keep_blank_values=True, strict_parsing=bool(body), max_num_fields=MOST_FIELDS, errors="strict")
+            pairs = parse_qsl(
+                body.decode(),
+                keep_blank_values=True,
+                strict_parsing=bool(body),
+                max_num_fields=MOST_FIELDS,
+                errors="strict",
+            )
         except ValueError:
             raise Refused(400, "The form cannot be read.") from None
         fields: dict[str, list[str]] = {}
@@ -129,7 +135,9 @@ class Guard:
             fields.setdefault(name, []).append(value)
         given = fields.pop(FORM_TOKEN, [""])
         if len(given) != 1 or not is_form_token(given[0], self._settings.secret, visitor):
-            raise Refused(403, "The form is not one of this server, or from before it was started again: load the page anew.")
+            raise Refused(
+                403, "The form is not one of this server, or from before it was started again: load the page anew."
+            )
         return fields
 
 
@@ -160,7 +168,8 @@ async def _body(request: Request, most: int) -> bytes:
     told = request.headers.get("content-length", "0")
     if not told.isascii() or not told.isdigit() or int(told[:20]) > most:
         raise too_large
-    parts, size = [], 0
+    parts: list[bytes] = []
+    size = 0
     async for part in request.stream():
         size += len(part)
         if size > most:

@@ -53,39 +53,43 @@ async def serve(wanted: Serving, told: Callable[[str], object]) -> None:
     machine = SystemHost()
     token = wanted.token if wanted.token is not None else machine.token()
     auth = StartToken(token, Visitor(wanted.person, wanted.role), machine.wall)
-    listening = _listen(wanted)
-    try:
+    with _listen(wanted) as listening:
         store = open_store(wanted.url, create=False)
-    except BaseException:
-        listening.close()
-        raise
-    try:
-        async with Client(store, codec=wanted.codec) as client:
-            app = inspector(
-                client,
-                auth=auth,
-                hosts=[*LOOPBACK, *wanted.hosts],
-                read_only=wanted.read_only,
-                hide_payloads=wanted.hide_payloads,
-                redact=wanted.redact,
-                secret=f"forms of {token}",
-            )
-            config = uvicorn.Config(
-                app,
-                log_level="warning",
-                access_log=False,
-                lifespan="off",
-                ws="none",
-                server_header=False,
-                proxy_headers=False,
-                timeout_graceful_shutdown=1,
-            )
-            address, port = listening.getsockname()[:2]
-            shown = "localhost" if address in ("127.0.0.1", "::1") else f"[{address}]" if ":" in address else address
-            told(f"http://{shown}:{port}/?token={token}")
-            await uvicorn.Server(config).serve(sockets=[listening])
-    finally:
-        store.close()
+        try:
+            async with Client(store, codec=wanted.codec) as client:
+                told(f"{_address(listening)}/?token={token}")
+                await uvicorn.Server(_config(client, wanted, auth, token)).serve(sockets=[listening])
+        finally:
+            store.close()
+
+
+def _config(client: Client, wanted: Serving, auth: StartToken, token: str) -> uvicorn.Config:
+    app = inspector(
+        client,
+        auth=auth,
+        hosts=[*LOOPBACK, *wanted.hosts],
+        read_only=wanted.read_only,
+        hide_payloads=wanted.hide_payloads,
+        redact=wanted.redact,
+        secret=f"forms of {token}",
+    )
+    return uvicorn.Config(
+        app,
+        log_level="warning",
+        access_log=False,
+        lifespan="off",
+        ws="none",
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=1,
+    )
+
+
+def _address(listening: socket.socket) -> str:
+    """Give the URL at which it can be opened on this machine."""
+    address, port = listening.getsockname()[:2]
+    shown = "localhost" if address in ("127.0.0.1", "::1") else f"[{address}]" if ":" in address else address
+    return f"http://{shown}:{port}"
 
 
 def _check(wanted: Serving) -> None:

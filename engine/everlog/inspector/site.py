@@ -14,7 +14,7 @@ from starlette.responses import HTMLResponse, RedirectResponse, Response
 from everlog.errors import EverlogError
 from everlog.inspector.payloads import Payloads
 from everlog.inspector.people import Role, Visitor
-from everlog.inspector.rendering import environment
+from everlog.inspector.rendering import SHAPES, environment
 from everlog.inspector.security import FORM_TOKEN, visitor_of
 from everlog.inspector.settings import Change, Settings
 from everlog.inspector.tickets import form_token
@@ -59,13 +59,17 @@ class Site:
         def url(path: str, **query: Any) -> str:
             return url_of(root, path, query)
 
+        def can(role: Role) -> bool:
+            return self.may(visitor, role)
+
         return self._templates.get_template(template).render(
             url=url,
             visitor=visitor,
-            can=lambda role: self.may(visitor, role),
+            can=can,
             read_only=self.settings.read_only,
             payloads=self.payloads,
             navigation=NAVIGATION,
+            shapes=SHAPES,
             form_token_name=FORM_TOKEN,
             form_token="" if visitor is None else form_token(self.settings.secret, visitor),
             **context,

@@ -93,7 +93,7 @@ class _Open(msgspec.Struct, kw_only=True):
 
 
 def waterfall(history: Iterable[Stored], now: int, *, ended: bool, skip: int = 0) -> Waterfall:
-    """Give the bars of a history after the first `skip`. What is not over goes on until `now`, unless it has `ended`."""
+    """Give the bars of a history after the first `skip`. What is open goes on until `now`, unless it has `ended`."""
     rows = list(history)
     begin, end = (rows[0][1], rows[-1][1]) if rows else (now, now)
     if not ended:
@@ -159,10 +159,18 @@ def _label(event: AnyEvent, name: str) -> str:
 
 def _kind(event: AnyEvent) -> str:
     kind = type(event).__name__
-    for word, told in (("Step", "step"), ("Timer", "sleep"), ("Wait", "recv"), ("Child", "child"), ("Workflow", "queue")):
+    for word, told in (
+        ("Step", "step"),
+        ("Timer", "sleep"),
+        ("Wait", "recv"),
+        ("Child", "child"),
+        ("Workflow", "queue"),
+    ):
         if kind.startswith(word):
             return told
-    return {"MessageReceived": "recv", "StartFailed": "child", "MessageSent": "send", "SendFailed": "send"}.get(kind, "")
+    return {"MessageReceived": "recv", "StartFailed": "child", "MessageSent": "send", "SendFailed": "send"}.get(
+        kind, ""
+    )
 
 
 def _lane(operation: str) -> int:
@@ -229,7 +237,7 @@ def _replace_open(parts: list[tuple[Kind, int, int | None]], started_at: int) ->
 
 
 def _bar(one: _Open, begin: int, whole: int, end: int) -> Bar:
-    segments = []
+    segments: list[Segment] = []
     for kind, start, until in one.parts:
         stop = end if until is None else until
         segments.append(Segment(kind, _share(start - begin, whole), _share(stop - start, whole)))

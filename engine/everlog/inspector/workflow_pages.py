@@ -49,7 +49,10 @@ async def workflow_page(site: Site, request: Request) -> Response:
         site.client, {"parent": workflow_id}, newest_first=True, after=None, limit=CHILDREN
     )
     waits = await site.client.waits(workflow_id=workflow_id)
-    values = {name: site.payloads.pretty(name, value) for name, value in (await site.client.handle(workflow_id).values()).items()}
+    values = {
+        name: site.payloads.pretty(name, value)
+        for name, value in (await site.client.handle(workflow_id).values()).items()
+    }
     return site.page(
         request,
         "workflow.html",
@@ -164,7 +167,9 @@ async def compare_page(site: Site, request: Request) -> Response:
     left, right = request.query_params.get("left", ""), request.query_params.get("right", "")
     for name in (left, right):
         await looking.head_of(site.client, name)
-    found = await site.client.on_thread(lambda: (events_of(site.client.store, left), events_of(site.client.store, right)))
+    found = await site.client.on_thread(
+        lambda: (events_of(site.client.store, left), events_of(site.client.store, right))
+    )
     pairs = await site.client.aside(lambda: list(pairs_of(*found)))
     first = next((place for place, pair in enumerate(pairs) if pair.mark != "same"), None)
     start = 0 if first is None else max(0, first - 20)
@@ -173,7 +178,9 @@ async def compare_page(site: Site, request: Request) -> Response:
             start + place,
             pair.mark,
             [
-                None if one is None else (one.seq, one.kind, one.operation, site.payloads.of_event(one.said), one.counts)
+                None
+                if one is None
+                else (one.seq, one.kind, one.operation, site.payloads.of_event(one.said), one.counts)
                 for one in (pair.left, pair.right)
             ],
         )
@@ -232,7 +239,9 @@ async def _event(site: Site, workflow_id: str, seq: int) -> HistoryEvent:
 async def _state_at(site: Site, workflow_id: str, name: str, seq: int) -> CodeState:
     """Replay the history up to an event with the code that is here."""
     rows = await looking.events_page(site.client, workflow_id, after=0, limit=1_000_000)
-    exported = Exported(workflow_id=workflow_id, name=name, rows=[(row.seq, row.recorded_at, row.payload) for row in rows])
+    exported = Exported(
+        workflow_id=workflow_id, name=name, rows=[(row.seq, row.recorded_at, row.payload) for row in rows]
+    )
 
     def replay() -> CodeState:
         environment = replay_environment(site.client.codec)
@@ -256,4 +265,3 @@ def _shown_error(site: Site, kind: str, message: str, traceback: str) -> dict[st
         "message": site.payloads.text("message", message),
         "traceback": site.payloads.text("traceback", traceback) if traceback else "",
     }
-
