@@ -30,10 +30,8 @@ async def overview_page(site: Site, request: Request) -> Response:
     """Show how things stand."""
     client = site.client
     now = await looking.now_of(client)
-    counts = await client.counts()
-    hour_ago = now - timedelta(hours=1)
-    created = await client.counts(created_after=hour_ago)
-    ended = await client.counts(ended_after=hour_ago)
+    found = await site.counts.get()
+    counts = found.all
     oldest, _ = await looking.workflows_page(client, {"state": "queued"}, newest_first=False, after=None, limit=1)
     failed, _ = await looking.workflows_page(
         client, {"state": ["failed", "stuck"]}, newest_first=True, after=None, limit=8
@@ -45,8 +43,8 @@ async def overview_page(site: Site, request: Request) -> Response:
         "overview.html",
         counts=counts,
         states=SHOWN,
-        created=created.total,
-        ended={state: ended.by_state.get(state, 0) for state in ("completed", "failed", "cancelled")},
+        created=found.created.total,
+        ended={state: found.ended.by_state.get(state, 0) for state in ("completed", "failed", "cancelled")},
         oldest=oldest[0] if oldest else None,
         failed=failed,
         reasons=[site.payloads.text("why", one.why) for one in failed],
@@ -55,6 +53,7 @@ async def overview_page(site: Site, request: Request) -> Response:
         warnings=await _warnings(
             site, counts, oldest[0] if oldest else None, sum(worker.alive for worker in workers), now
         ),
+        counted_at=found.at,
         now=now,
     )
 
@@ -148,7 +147,7 @@ async def workers_page(site: Site, request: Request) -> Response:
 
 async def definitions_page(site: Site, request: Request) -> Response:
     """Show the workflow functions: those that the store has workflows of, and those whose code is here."""
-    counts = await site.client.counts()
+    counts = (await site.counts.get()).all
     known = registered_workflows()
     names = sorted({*counts.by_name, *known})
     rows = [(name, _place(known.get(name)), counts.by_name.get(name, _NONE)) for name in names]

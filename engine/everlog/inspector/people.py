@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias, cast
 
 import msgspec
 from starlette.requests import Request
@@ -38,7 +38,7 @@ def checked(visitor: object) -> Visitor | None:
         return None
     if not isinstance(visitor, Visitor):
         raise UsageError(f"auth must give a Visitor or None, got {type(visitor).__name__}")
-    name: object = visitor.name  # users without a type checker give anything
+    name = cast("object", visitor.name)  # users without a type checker give anything
     printable = isinstance(name, str) and name.isprintable()
     if not printable or not 0 < len(visitor.name) <= _LONGEST or visitor.role not in _RANKS:
         raise UsageError(

@@ -5,20 +5,25 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from datetime import datetime, timedelta
 from typing import Any, Final
 from urllib.parse import urlencode
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from everlog.errors import EverlogError
 from everlog.inspector.payloads import Payloads
 from everlog.inspector.people import Role, Visitor
+from everlog.inspector.remembered import Remembered
 from everlog.inspector.rendering import SHAPES, environment
 from everlog.inspector.security import FORM_TOKEN, visitor_of
 from everlog.inspector.settings import Change, Settings
 from everlog.inspector.tickets import form_token
+from everlog.runtime import looking
 from everlog.runtime.client import Client
+from everlog.runtime.finding import WorkflowCounts
 
 audit: Final = logging.getLogger("everlog.inspector")
 
@@ -36,6 +41,15 @@ MOST_LIVE: Final = 200
 """So many pages are kept up to date at once."""
 
 
+class Counts(msgspec.Struct, frozen=True, kw_only=True):
+    """How many workflows there are, and how many of them were created and ended in the last hour."""
+
+    all: WorkflowCounts
+    created: WorkflowCounts
+    ended: WorkflowCounts
+    at: datetime
+
+
 class Site:
     """One inspector."""
 
@@ -45,7 +59,18 @@ class Site:
         self.payloads = Payloads(settings)
         self.replays = asyncio.Semaphore(REPLAYS_AT_ONCE)
         self.live = 0
+        self.counts = Remembered(self._counts, client.host.monotonic)
         self._templates = environment()
+
+    async def _counts(self) -> Counts:
+        now = await looking.now_of(self.client)
+        hour_ago = now - timedelta(hours=1)
+        return Counts(
+            all=await self.client.counts(),
+            created=await self.client.counts(created_after=hour_ago),
+            ended=await self.client.counts(ended_after=hour_ago),
+            at=now,
+        )
 
     def page(self, request: Request, template: str, *, answers: int = 200, **context: Any) -> Response:
         """Make a page of a template; `answers` is the status of the answer."""

@@ -11,15 +11,13 @@ from starlette.responses import Response
 
 from everlog.cli.diff import events_of, pairs_of
 from everlog.core.durations import as_datetime
-from everlog.core.event_codec import decode_event
 from everlog.core.log_lines import Exported
 from everlog.core.plain import is_object
-from everlog.core.rewinding import folded
 from everlog.errors import EverlogError, NotFound, UsageError
 from everlog.inspector.event_rows import details, log_rows, void_of
 from everlog.inspector.forms import fields_of
 from everlog.inspector.site import Site
-from everlog.inspector.waterfall import KINDS, waterfall
+from everlog.inspector.waterfall import KINDS, Waterfall, waterfall
 from everlog.runtime import looking
 from everlog.runtime.code_state import CodeState, code_state
 from everlog.runtime.looking import Looked
@@ -72,10 +70,7 @@ async def summary_of(site: Site, looked: Looked) -> dict[str, Any]:
     """Give what the upper part of a page about a workflow is made of."""
     status = looked.status
     hidden = site.payloads.hides
-    error = None
-    if looked.head.state == "failed":
-        history = [(row.seq, row.recorded_at, decode_event(row.payload)) for row in looked.rows]
-        error = folded(history).error
+    error = looked.state.error if looked.head.state == "failed" else None
     reason = f"It is {status.state}. (Why is hidden here.)" if hidden else site.payloads.text("why", status.why)
     return {
         "status": status,
@@ -92,9 +87,8 @@ async def timeline_of(site: Site, request: Request, looked: Looked) -> dict[str,
     """Give what the waterfall is made of."""
     skip = number_in(request, "bars") or 0
 
-    def make() -> Any:
-        history = [(row.seq, row.recorded_at, decode_event(row.payload)) for row in looked.rows]
-        return waterfall(history, looked.now, ended=looked.head.state in ENDED, skip=skip)
+    def make() -> Waterfall:
+        return waterfall(looked.history, looked.now, ended=looked.head.state in ENDED, skip=skip)
 
     return {"waterfall": await site.client.aside(make), "kinds": KINDS, "workflow_id": looked.head.workflow_id}
 

@@ -10,8 +10,11 @@ import msgspec
 from msgspec import Struct
 
 from everlog.core.durations import as_datetime
+from everlog.core.event_codec import decode_event
 from everlog.core.finding import Place
 from everlog.core.published import StreamEnd, StreamQuestion
+from everlog.core.rewinding import Stored, folded
+from everlog.core.state import WorkflowState
 from everlog.errors import NotFound
 from everlog.runtime.finding import page, query_of, shown_states
 from everlog.runtime.status import WorkflowStatus, told_status
@@ -25,11 +28,14 @@ LAST_ITEMS: Final = 50
 
 
 class Looked(Struct, frozen=True):
-    """A workflow as it was at one moment. `rows` are its events since it last continued as new, `now` the time."""
+    """A workflow as it was at one moment. `rows` are its events since it last continued as new, as they are stored;
+    `history` has them read, `state` is what they say; `now` is the time."""
 
     head: Head
     status: WorkflowStatus
     rows: Sequence[EventRow]
+    history: Sequence[Stored]
+    state: WorkflowState
     streams: Sequence[StreamEnd]
     now: int
 
@@ -45,15 +51,20 @@ class WorkerLook(Struct, frozen=True, kw_only=True):
 async def look(client: Client, workflow_id: str) -> Looked:
     """Give a workflow with the events that its state follows from. Raises `NotFound`."""
 
-    def read() -> Looked:
+    def read() -> tuple[Head, Sequence[EventRow], Sequence[StreamEnd]]:
         store = client.store
         head = _head(store, workflow_id)
         rows = store.read(workflow_id, after=head.first_seq - 1)
-        status = told_status(store, head, rows)
-        streams = store.streams(workflow_id) if isinstance(store, SupportsStreams) else ()
-        return Looked(head, status, rows, streams, store.now())
+        return head, rows, store.streams(workflow_id) if isinstance(store, SupportsStreams) else ()
 
-    return await client.on_thread(read)
+    def understand() -> tuple[Sequence[Stored], WorkflowState]:
+        history = [(row.seq, row.recorded_at, decode_event(row.payload)) for row in rows]
+        return history, folded(history)
+
+    head, rows, streams = await client.on_thread(read)
+    history, state = await client.aside(understand)  # a long one would keep the engine's thread from its work
+    status = await client.on_thread(lambda: told_status(client.store, head, state))
+    return Looked(head, status, rows, history, state, streams, await client.on_thread(lambda: client.store.now()))
 
 
 async def workflows_page(
