@@ -19,7 +19,7 @@ BRIEF: Final = 140
 HIDDEN: Final = "hidden"
 
 _OUTCOMES: Final = (
-    "result", "error", "outcome", "message", "answer", "value", "items", "reason", "attributes", "input", "metadata"
+    "result", "error", "outcome", "message", "answer", "value", "items", "reason", "input", "attributes", "metadata"
 )  # fmt: skip
 _SECRET: Final = frozenset({*_OUTCOMES, "instance", "large_input", "large_items", "schema", "created", "messages"})
 """The fields of events that hold what users gave."""
@@ -67,6 +67,10 @@ class Payloads:
             return text if msgspec.json.decode(text) == data else ""
         except msgspec.DecodeError:
             return ""
+
+    def label(self, name: str, value: object) -> str:
+        """Give a short value, a text as it is."""
+        return self.text(name, value) if isinstance(value, str) else self.brief(name, value)
 
     def brief(self, name: str, data: object) -> str:
         """Give data as the beginning of one line of JSON."""

@@ -28,7 +28,7 @@ KINDS: Final[dict[Kind, str]] = {
 }
 """What the kinds of segments mean."""
 
-MOST: Final = 300
+MOST: Final = 200
 """So many bars are shown at once."""
 _MINUTE: Final = 60 * SECOND
 _STEPS: Final = [

@@ -17,7 +17,7 @@ from everlog.errors import EverlogError, NotFound, UsageError
 from everlog.inspector.event_rows import details, log_rows, void_of
 from everlog.inspector.forms import fields_of
 from everlog.inspector.site import Site
-from everlog.inspector.waterfall import KINDS, Waterfall, waterfall
+from everlog.inspector.waterfall import KINDS, MOST, Waterfall, waterfall
 from everlog.runtime import looking
 from everlog.runtime.code_state import CodeState, code_state
 from everlog.runtime.looking import Looked
@@ -76,7 +76,7 @@ async def summary_of(site: Site, looked: Looked) -> dict[str, Any]:
         "status": status,
         "why": reason,
         "error": None if error is None else _shown_error(site, error.type, error.message, error.traceback),
-        "attributes": {name: site.payloads.brief(name, value) for name, value in status.attributes.items()},
+        "attributes": {name: site.payloads.label(name, value) for name, value in status.attributes.items()},
         "is_over": looked.head.state in ENDED,
         "seq": looked.head.seq,
         "now": as_datetime(looked.now),
@@ -90,7 +90,12 @@ async def timeline_of(site: Site, request: Request, looked: Looked) -> dict[str,
     def make() -> Waterfall:
         return waterfall(looked.history, looked.now, ended=looked.head.state in ENDED, skip=skip)
 
-    return {"waterfall": await site.client.aside(make), "kinds": KINDS, "workflow_id": looked.head.workflow_id}
+    return {
+        "waterfall": await site.client.aside(make),
+        "kinds": KINDS,
+        "most_bars": MOST,
+        "workflow_id": looked.head.workflow_id,
+    }
 
 
 async def _log(site: Site, request: Request, looked: Looked) -> dict[str, Any]:
