@@ -364,6 +364,7 @@ INSIDE = {
     "payload_of",
     "post",
     "post_control",
+    "signing_as",
     "start_of",
     "store",
     "wait_for",
