@@ -368,6 +368,7 @@ INSIDE = {
     "payload_of",
     "post",
     "post_control",
+    "signing_as",
     "start_of",
     "store",
     "wait_for",

@@ -6,9 +6,9 @@ import argparse
 import os
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
 from everlog.cli import moving_commands, retention_commands, retries
 from everlog.cli.arguments import Commands, count, some
@@ -25,6 +25,7 @@ from everlog.cli.places import DEFAULT, VARIABLE
 from everlog.cli.replaying import add_replaying, run_replaying
 from everlog.cli.schedules import list_schedules
 from everlog.cli.show import show_workflow
+from everlog.cli.ui import add_ui, run_ui
 from everlog.core.version import VERSION
 from everlog.errors import EverlogError, InternalError, UsageError
 from everlog.runtime.finding import countable, query_of, shown_states
@@ -69,34 +70,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(chosen: argparse.Namespace) -> int:
     match chosen.command:
         case "demo":
-            from everlog.cli.demo.main import Settings, run_demo
-
-            return run_demo(
-                Settings(
-                    kills=chosen.kills,
-                    seed=chosen.seed,
-                    folder=chosen.dir,
-                    keep=chosen.keep,
-                    limit=chosen.limit,
-                    workers=chosen.workers,
-                    database=chosen.db,
-                )
-            )
+            return _demo(chosen)
         case "ls":
-            filters = {
-                "state": chosen.state,
-                "name": chosen.name,
-                "version": chosen.of_version,
-                "id_prefix": chosen.id_prefix,
-                "parent": chosen.parent,
-                "forked_from": chosen.forked_from,
-                "created_after": chosen.created_after,
-                "created_before": chosen.created_before,
-                "ended_after": chosen.ended_after,
-                "ended_before": chosen.ended_before,
-                "attributes": asked(chosen.attribute),
-            }
-            _list(chosen, filters)
+            _list(chosen)
         case "migrate":
             migrate(chosen.db or chosen.url, citus=chosen.citus)
         case "diff":
@@ -113,11 +89,29 @@ def _run(chosen: argparse.Namespace) -> int:
             return retention_commands.run(chosen)
         case "show":
             show_workflow(chosen.id, chosen.db, whole=chosen.all)
+        case "ui":
+            return run_ui(chosen)
         case "check" | "state" | "debug":
             return run_replaying(chosen)
         case _:
             print_log(chosen.id, chosen.db, as_json=chosen.json)
     return 0
+
+
+def _demo(chosen: argparse.Namespace) -> int:
+    from everlog.cli.demo.main import Settings, run_demo
+
+    return run_demo(
+        Settings(
+            kills=chosen.kills,
+            seed=chosen.seed,
+            folder=chosen.dir,
+            keep=chosen.keep,
+            limit=chosen.limit,
+            workers=chosen.workers,
+            database=chosen.db,
+        )
+    )
 
 
 def _fork(chosen: argparse.Namespace) -> int:
@@ -153,7 +147,20 @@ def _fork(chosen: argparse.Namespace) -> int:
     return 0
 
 
-def _list(chosen: argparse.Namespace, filters: Mapping[str, Any]) -> None:
+def _list(chosen: argparse.Namespace) -> None:
+    filters = {
+        "state": chosen.state,
+        "name": chosen.name,
+        "version": chosen.of_version,
+        "id_prefix": chosen.id_prefix,
+        "parent": chosen.parent,
+        "forked_from": chosen.forked_from,
+        "created_after": chosen.created_after,
+        "created_before": chosen.created_before,
+        "ended_after": chosen.ended_after,
+        "ended_before": chosen.ended_before,
+        "attributes": asked(chosen.attribute),
+    }
     place = chosen.db or chosen.url
     if chosen.count:
         count_workflows(place, countable(filters), as_json=chosen.json)
@@ -183,6 +190,7 @@ def _parser() -> argparse.ArgumentParser:
     moving_commands.add(commands)
     retention_commands.add(commands)
     add_replaying(commands, _PLACE)
+    add_ui(commands, _PLACE)
     return parser
 
 

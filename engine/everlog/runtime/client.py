@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from copy import copy
 from functools import partial
 from os import PathLike
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
@@ -82,8 +83,12 @@ class Client(Connection):
         host: Host | None = None,
     ) -> None:
         super().__init__(url, codec=codec, durability=durability, host=host)
-        self._sent = 0
         self.signing_key = ""  # of tokens of waits, once it was asked for
+        self._give_parts()
+
+    def _give_parts(self) -> None:
+        """Make what acts in the name of this client."""
+        self._sent = 0
         self.controls = Controls(self)
         self.queue_controls = QueueControls(self, self._open_shell_here)
         self._creations = Creations(self, self._asked, self._open_shell_here)
@@ -313,6 +318,13 @@ class Client(Connection):
         return schedules.listed(self)
 
     # -- what handles call -------------------------------------------------------------------------------------------
+
+    def signing_as(self, person: str) -> Client:
+        """Give this client as one that signs what it writes with the name of a person; it is open as long as this."""
+        other = copy(self)
+        other.name = f"{person} ({self.host.token()[:16]})"  # no two may number their messages under one name
+        other._give_parts()
+        return other
 
     def held_here(self, workflow_id: str) -> Resident | None:
         """Give a workflow that this engine holds in memory; on the engine's thread."""

@@ -72,6 +72,7 @@ def _wanted(
     version: str | None,
     workflow_id: str | None,
 ) -> Wanted:
+    """Check what a fork is asked for with."""
     check_version(version)
     _check_cut(at)
     checked = _checked_replacements({} if replace is None else replace)

@@ -74,7 +74,12 @@ class HistoryEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 def full_status(store: Store, head: Head) -> WorkflowStatus:
     """Give the status of a head; `why` says what it waits for. Reads its history, and what its queue is like."""
-    now, folded = store.now(), folded_history(store.read(head.workflow_id, after=head.first_seq - 1))
+    return told_status(store, head, folded_history(store.read(head.workflow_id, after=head.first_seq - 1)))
+
+
+def told_status(store: Store, head: Head, folded: WorkflowState) -> WorkflowStatus:
+    """Give the same by what its history says, which was read already."""
+    now = store.now()
     unfinished = sum(one.kind == "step" for one in folded.open.values())
     steps = StepCounts(completed=folded.steps_completed, failed=folded.steps_failed, open=unfinished)
     attributes = kept(folded.attributes, folded.parent, folded.forked_from)
