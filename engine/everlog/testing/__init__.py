@@ -37,23 +37,29 @@ if TYPE_CHECKING:
         save_history,
         state_at,
     )
+    from everlog.testing.mishaps import Faults, Mishap
     from everlog.testing.store_machine import StoreMachine
     from everlog.testing.virtual import VirtualEngine
+    from everlog.testing.worlds import Simulation, SimulationFailed, simulate
 
 __all__ = [
     "CodeState",
     "Crash",
     "DeletionConformance",
     "Exported",
+    "Faults",
     "FaultyStore",
     "FindingConformance",
     "ForksConformance",
     "HistoryDiverges",
+    "Mishap",
     "MovingConformance",
     "OutboxConformance",
     "QueuesConformance",
     "Replay",
     "SchedulesConformance",
+    "Simulation",
+    "SimulationFailed",
     "StoreConformance",
     "StoreMachine",
     "StreamsConformance",
@@ -66,6 +72,7 @@ __all__ = [
     "open_replay",
     "replay",
     "save_history",
+    "simulate",
     "state_at",
     "watch_calls",
 ]
@@ -75,15 +82,19 @@ _MODULES = {
     "Crash": "everlog.testing.faults",
     "DeletionConformance": "everlog.testing.conformance",
     "Exported": "everlog.core.log_lines",
+    "Faults": "everlog.testing.mishaps",
     "FaultyStore": "everlog.testing.faults",
     "FindingConformance": "everlog.testing.conformance",
     "ForksConformance": "everlog.testing.conformance",
     "HistoryDiverges": "everlog.testing.replays",
+    "Mishap": "everlog.testing.mishaps",
     "MovingConformance": "everlog.testing.conformance",
     "OutboxConformance": "everlog.testing.conformance",
     "QueuesConformance": "everlog.testing.conformance",
     "Replay": "everlog.runtime.replaying",
     "SchedulesConformance": "everlog.testing.conformance",
+    "Simulation": "everlog.testing.worlds",
+    "SimulationFailed": "everlog.testing.worlds",
     "StoreConformance": "everlog.testing.conformance",
     "StoreMachine": "everlog.testing.store_machine",
     "StreamsConformance": "everlog.testing.conformance",
@@ -96,6 +107,7 @@ _MODULES = {
     "open_replay": "everlog.testing.replays",
     "replay": "everlog.testing.replays",
     "save_history": "everlog.testing.replays",
+    "simulate": "everlog.testing.worlds",
     "state_at": "everlog.testing.replays",
     "watch_calls": "everlog.testing.calls",
 }

@@ -38,9 +38,9 @@ class _Callback:
 
     def __call__(self) -> None:
         host = self.host
-        if host.crashed:
+        if host.crashed and not host.buried:
             host.dropped.append(self)  # kept until the world ends, so that nothing is finalised
-        elif host.paused:
+        elif host.paused and not host.crashed:
             host.kept.append(self)
         elif self.handle is None or not self.handle.cancelled():
             self.callback(*self.args)
@@ -108,6 +108,7 @@ class MortalHost(SimulatedHost):
         self._died = died
         """Tells whether it is known, by looking at this machine, that the process of that name has died."""
         self.paused = False
+        self.buried = False
         self.jumped = 0
         """Microseconds by which its clock is ahead."""
         self.kept: list[_Callback] = []
@@ -148,6 +149,15 @@ class MortalHost(SimulatedHost):
         """Die at once and for ever, as by SIGKILL."""
         super().crash()
         self.on_crash()
+
+    def bury(self) -> None:
+        """Have what was left suspended end, now that the world is over and nobody looks any more."""
+        if not self.crashed:
+            self.crash()
+        self.buried = True
+        left, self.kept, self.dropped = [*self.kept, *self.dropped], [], []
+        for wanted in left:
+            self._loop.again(wanted)
 
     def pause(self) -> None:
         """Stand still, as by SIGSTOP."""

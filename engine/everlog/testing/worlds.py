@@ -7,7 +7,6 @@ witness looks at each write, and the laws at what is there in the end. This one 
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -75,11 +74,17 @@ class SimulationFailed(AssertionError):
         )
 
 
-log: Final = logging.getLogger("everlog")
-
-
 class _Broken(Exception):
     """The world is over: something is as it must not be."""
+
+
+class _MortalEngine(Engine):
+    """An engine whose process may die."""
+
+    def let_go(self) -> None:
+        """Drop what it holds in memory, after the death of its process."""
+        if self._shell is not None and self._shell.worker is not None:
+            self._shell.worker.let_all_go()
 
 
 class _Process:
@@ -91,9 +96,9 @@ class _Process:
         self._generation = 0
         self.host: MortalHost | None = None
         self.link: Link | None = None
-        self.engine: Engine | None = None
+        self.engine: _MortalEngine | None = None
         self.is_up = asyncio.Event()
-        self.past: list[tuple[MortalHost, Link, Engine]] = []
+        self.past: list[tuple[MortalHost, Link, _MortalEngine]] = []
 
     async def begin(self) -> None:
         """Start a process that opens an engine; it tries until it can."""
@@ -287,11 +292,7 @@ class Simulation:
         if self._began:
             raise UsageError("a simulation is run once; make another, with the same seed, to have it happen again")
         self._began = True
-        level = log.level
-        try:
-            return self._host.run(self._main(program))
-        finally:
-            log.setLevel(level)
+        return self._host.run(self._main(program))
 
     async def _main(self, program: Program[T]) -> T:
         self._witness.on_broken = self._over.set
@@ -310,7 +311,7 @@ class Simulation:
         except _Broken as error:
             raise self._failed(str(error)) from error.__cause__
         finally:
-            await self._dispose()
+            self._bury()
 
     async def _until_over(self, work: Coroutine[Any, Any, T]) -> T:
         """Do it, unless the world is over before."""
@@ -345,7 +346,7 @@ class Simulation:
         environment, definitions = replay_environment(self._codec), known_workflows()
         for head in heads_of(self._store):
             rows = [(row.seq, row.recorded_at, row.payload) for row in self._store.read(head.workflow_id)]
-            verdict = verdict_of(Exported(head.workflow_id, head.name, rows), definitions, environment)
+            verdict = verdict_of(Exported(workflow_id=head.workflow_id, name=head.name, rows=rows), definitions, environment)
             if not verdict.is_clean and verdict.outcome != "unknown":
                 raise _Broken(str(verdict))
 
@@ -449,11 +450,23 @@ class Simulation:
             self._opened.append(store)
         return link_to(store, who, self._witness, self._loop)
 
-    def _engine_on(self, link: Link, host: MortalHost) -> Engine:
-        return Engine(link, host=host, **self._options)
+    def _engine_on(self, link: Link, host: MortalHost) -> _MortalEngine:
+        return _MortalEngine(link, host=host, **self._options)
 
-    async def _dispose(self) -> None:
-        """Have all that died be over, now that nobody looks any more."""
+    def _bury(self) -> None:
+        """Have all that was left suspended end: it would else be finalised at any moment, in another world perhaps."""
+        for process in self._fleet:
+            for host, link, engine in process.past:
+                link.is_dead = True
+                if not host.crashed:
+                    host.crash()
+                engine.let_go()
+        for task in self._loop.left():
+            if task is not asyncio.current_task():
+                task.cancel()
+        for process in self._fleet:
+            for host, _, _ in process.past:
+                host.bury()
 
     def _failed(self, why: str) -> SimulationFailed:
         places: list[str] = []

@@ -1,0 +1,164 @@
+"""A town: workflows that do a little of everything with each other, for simulated fleets to run."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from random import Random
+from typing import Any
+
+import everlog
+from everlog import Queue, RateLimit, Request, RetryPolicy, WorkflowCancelled, step, sync, workflow
+from everlog.testing import Simulation
+
+ROUNDS = 3
+TELLERS = 3
+NARROW = Queue("towns.narrow", concurrency=2)
+SLOW = Queue("towns.slow", rate_limit=RateLimit(2, per=3))
+BENCH = Queue("towns.bench", concurrency=1)
+
+
+@step(name="towns.works", retry=RetryPolicy(max_attempts=None, first_delay=0.5, jitter=0.5))
+async def works(number: int) -> int:
+    await asyncio.sleep(number % 3)
+    if number % 4 == 0 and everlog.current().attempt == 1:
+        raise ConnectionError("the first time")
+    return number
+
+
+@step(name="towns.draws")
+def draws(number: int) -> int:
+    return 2 * number
+
+
+@step(name="towns.saws", limit=BENCH)
+async def saws(number: int) -> int:
+    await asyncio.sleep(0.4)
+    return number
+
+
+@workflow(name="towns.tells")
+async def tells(name: str) -> int:
+    total = 0
+    for number in range(ROUNDS):
+        try:
+            async with asyncio.timeout(1.5):
+                total += await works(number)
+        except TimeoutError:
+            total += number
+        await everlog.send("collector", "news", [name, number])
+        await everlog.set_value("round", number)
+        await everlog.emit("rounds", number)
+        await everlog.sleep(everlog.random().random())
+    return total
+
+
+@workflow(name="towns.collects")
+async def collects(count: int, seen: list[Any]) -> list[Any]:
+    for _ in range(4):
+        if len(seen) < count:
+            seen.append(await everlog.recv("news"))
+    if len(seen) < count:
+        everlog.continue_as_new(collects, count, seen)
+    return seen
+
+
+@workflow(name="towns.apprentice")
+async def apprentice(number: int) -> int:
+    a, b = await asyncio.gather(saws(number), everlog.call(draws, number))
+    await asyncio.sleep(0.5)
+    return a + b
+
+
+@workflow(name="towns.master")
+async def master(count: int) -> int:
+    some = [await NARROW.enqueue(apprentice, number) for number in range(count)]
+    others = [await SLOW.enqueue(apprentice, number) for number in range(count)]
+    return sum([await one.result() for one in (*some, *others)])
+
+
+@workflow(name="towns.clerk")
+async def clerk(count: int) -> int:
+    for _ in range(count):
+        request = await everlog.recv("question", type=Request[int])
+        await request.reply(await works(request.value) + 1)
+    return count
+
+
+@workflow(name="towns.asks")
+async def asks(count: int) -> int:
+    return sum([await everlog.ask("clerk", "question", number, type=int, timeout=100_000) for number in range(count)])
+
+
+@workflow(name="towns.counts")
+def counts(count: int) -> int:
+    return sum(sync.map(draws, list(range(count)), limit=2)) + sync.call(works, 1)
+
+
+@step(name="towns.gives_back")
+async def gives_back(number: int) -> None:
+    await asyncio.sleep(0.1)
+
+
+@workflow(name="towns.regrets")
+async def regrets() -> None:
+    async with everlog.compensations() as undo:
+        await works(1)
+        undo.add(gives_back, 1)
+        await everlog.recv("never")
+
+
+@workflow(name="towns.sleeper")
+async def sleeper(seconds: float) -> int:
+    await asyncio.sleep(seconds)
+    return draws_inline(1)
+
+
+def draws_inline(number: int) -> int:
+    return number
+
+
+WORKFLOWS = [tells, collects, apprentice, master, clerk, asks, counts, regrets, sleeper]
+
+
+async def town(world: Simulation) -> None:
+    """Have all of them run, and insist on what comes of it."""
+    client, chance = world.client, Random(world.seed)
+    names = [f"teller-{number}" for number in range(TELLERS)]
+    starts: list[Any] = [
+        lambda: client.start(collects.options(id="collector"), TELLERS * ROUNDS, []),
+        lambda: client.start(clerk.options(id="clerk"), 3),
+        *[lambda name=name: client.start(tells.options(id=name), name) for name in names],
+        lambda: client.start(master.options(id="master"), 2),
+        lambda: client.start(asks.options(id="asks"), 3),
+        lambda: client.start(counts.options(id="counts"), 4),
+        lambda: client.start(regrets.options(id="regrets")),
+    ]
+    rest = starts[2:]
+    chance.shuffle(rest)
+    for start in (*starts[:2], *rest):
+        await world.insist(start)
+        await asyncio.sleep(chance.choice([0, 0, 0.5]) * chance.random())
+    await asyncio.sleep(2 * chance.random())
+    await world.insist(client.handle("master").pause)
+    await world.insist(client.handle("regrets").cancel)
+    await asyncio.sleep(2 * chance.random())
+    await world.insist(client.handle("master").resume)
+    ended: dict[str, Any] = {}
+    for name in (*names, "collector", "clerk", "asks", "master", "counts", "regrets"):
+        try:
+            ended[name] = await world.insist(client.handle(name).result)
+        except WorkflowCancelled:
+            ended[name] = "cancelled"
+    received = ended.pop("collector")
+    assert ended == {
+        **dict.fromkeys(names, sum(range(ROUNDS))),
+        "clerk": 3,
+        "asks": 6,
+        "master": 6,
+        "counts": 13,
+        "regrets": "cancelled",
+    }
+    assert Counter(map(tuple, received)) == Counter((name, number) for name in names for number in range(ROUNDS))
+    for name in names:
+        assert [number for sender, number in received if sender == name] == [*range(ROUNDS)], "overtaken"
