@@ -13,12 +13,14 @@ from contextvars import Context, ContextVar, copy_context
 from random import Random
 from typing import Any, Final, TypeVar
 
-from everlog.host import Driver, Pump
+from everlog.host import Driver, Pump, unlimited_pool
 from everlog.testing.simulation import SimulatedHost, VirtualLoop
 
 T = TypeVar("T")
 ENGINE: Final = "everlog"
 """The name of the driver that does what there is to do; the others look after the lease and after drains."""
+_STRANDS: Final = unlimited_pool()
+"""The threads of blocking code, of which one runs at a time: they are the same for all, and so are made seldom."""
 _process: Final[ContextVar[MortalHost | None]] = ContextVar("everlog_simulated_process", default=None)
 
 
@@ -105,6 +107,7 @@ class MortalHost(SimulatedHost):
         super().__init__(Random(seed).randrange(2**63), loop=loop)
         self.name = name
         self._loop = loop
+        self._aside = _STRANDS
         self._died = died
         """Tells whether it is known, by looking at this machine, that the process of that name has died."""
         self.paused = False

@@ -51,6 +51,7 @@ class Link(FaultyStore):
         self.troubles: deque[Trouble] = deque()
         self._witness = witness
         self._loop = loop
+        self._queues = store if isinstance(store, SupportsQueues) else None  # asking is slow, and this is asked often
 
     def now(self) -> int:
         """Give the time, which a process knows without asking."""
@@ -207,7 +208,8 @@ class Link(FaultyStore):
         return self.store
 
     def _with_queues(self) -> SupportsQueues:
-        return super()._with_queues()
+        self._living()
+        return super()._with_queues() if self._queues is None else self._queues
 
 
 class WakingLink(Link):

@@ -167,7 +167,7 @@ class Simulation:
 
     The same seed and options give the same world to the last line of `trace`. `store` opens the store for each process, given
     the clock it is to use; by default all share one in memory. What steps do outside is as real as they make it;
-    threads are simulated, processes and sockets are not. `lease`, `queues`, `codec` and `guards` are those of `Engine`.
+    threads are simulated, processes and sockets are not. `lease`, `concurrency`, `queues`, `codec` and `guards` are those of `Engine`.
     """
 
     def __init__(
@@ -180,6 +180,7 @@ class Simulation:
         workflows: Iterable[AnyWorkflow[..., Any]] | None = None,
         queues: Iterable[Queue | str] | None = None,
         lease: Duration = 5,
+        concurrency: int = 16,
         store: Callable[[Callable[[], int]], Store] | None = None,
         codec: Codec | None = None,
         guards: Literal["off", "warn", "raise"] = "raise",
@@ -202,6 +203,7 @@ class Simulation:
             "codec": codec,
             "guards": guards,
             "lease": lease,
+            "concurrency": concurrency,
         }
         self._open = store
         self._replays = replays
