@@ -13,6 +13,7 @@ from everlog.testing import Simulation
 
 ROUNDS = 3
 TELLERS = 3
+LETTERS = 4
 NARROW = Queue("towns.narrow", concurrency=2)
 SLOW = Queue("towns.slow", rate_limit=RateLimit(2, per=3))
 BENCH = Queue("towns.bench", concurrency=1)
@@ -46,7 +47,9 @@ async def tells(name: str) -> int:
                 total += await works(number)
         except TimeoutError:
             total += number
-        await everlog.send("collector", "news", [name, number])
+        await asyncio.gather(
+            everlog.send("collector", "news", [name, 2 * number]), everlog.send("collector", "news", [name, 2 * number + 1])
+        )
         await everlog.set_value("round", number)
         await everlog.emit("rounds", number)
         await everlog.sleep(everlog.random().random())
@@ -61,6 +64,11 @@ async def collects(count: int, seen: list[Any]) -> list[Any]:
     if len(seen) < count:
         everlog.continue_as_new(collects, count, seen)
     return seen
+
+
+@workflow(name="towns.mailbox")
+async def mailbox(count: int) -> list[int]:
+    return [await everlog.recv("letter", type=int) for _ in range(count)]
 
 
 @workflow(name="towns.apprentice")
@@ -118,7 +126,7 @@ def draws_inline(number: int) -> int:
     return number
 
 
-WORKFLOWS = [tells, collects, apprentice, master, clerk, asks, counts, regrets, sleeper]
+WORKFLOWS = [tells, collects, apprentice, master, clerk, asks, counts, regrets, sleeper, mailbox]
 
 
 async def town(world: Simulation) -> None:
@@ -126,26 +134,29 @@ async def town(world: Simulation) -> None:
     client, chance = world.client, Random(world.seed)
     names = [f"teller-{number}" for number in range(TELLERS)]
     starts: list[Any] = [
-        lambda: client.start(collects.options(id="collector"), TELLERS * ROUNDS, []),
+        lambda: client.start(collects.options(id="collector"), 2 * TELLERS * ROUNDS, []),
         lambda: client.start(clerk.options(id="clerk"), 3),
         *[lambda name=name: client.start(tells.options(id=name), name) for name in names],
         lambda: client.start(master.options(id="master"), 2),
         lambda: client.start(asks.options(id="asks"), 3),
         lambda: client.start(counts.options(id="counts"), 4),
         lambda: client.start(regrets.options(id="regrets")),
+        lambda: client.start(mailbox.options(id="mailbox"), LETTERS),
     ]
     rest = starts[2:]
     chance.shuffle(rest)
     for start in (*starts[:2], *rest):
         await world.insist(start)
         await asyncio.sleep(chance.choice([0, 0, 0.5]) * chance.random())
-    await asyncio.sleep(2 * chance.random())
+    for number in range(LETTERS):
+        await asyncio.sleep(chance.choice([0, 0.3]) * chance.random())
+        await world.insist(lambda number=number: client.send("mailbox", "letter", number, key=f"letter {number}"))
     await world.insist(client.handle("master").pause)
     await world.insist(client.handle("regrets").cancel)
     await asyncio.sleep(2 * chance.random())
     await world.insist(client.handle("master").resume)
     ended: dict[str, Any] = {}
-    for name in (*names, "collector", "clerk", "asks", "master", "counts", "regrets"):
+    for name in (*names, "collector", "clerk", "asks", "master", "counts", "mailbox", "regrets"):
         try:
             ended[name] = await world.insist(client.handle(name).result)
         except WorkflowCancelled:
@@ -157,8 +168,9 @@ async def town(world: Simulation) -> None:
         "asks": 6,
         "master": 6,
         "counts": 13,
+        "mailbox": [*range(LETTERS)],
         "regrets": "cancelled",
     }
-    assert Counter(map(tuple, received)) == Counter((name, number) for name in names for number in range(ROUNDS))
+    assert Counter(map(tuple, received)) == Counter((name, number) for name in names for number in range(2 * ROUNDS))
     for name in names:
-        assert [number for sender, number in received if sender == name] == [*range(ROUNDS)], "overtaken"
+        assert [number for sender, number in received if sender == name] == [*range(2 * ROUNDS)], "overtaken"

@@ -25,6 +25,7 @@ from everlog.core.events import (
     WorkflowContinued,
     WorkflowCreated,
 )
+from everlog.core.names import RESERVED
 from everlog.core.rewinding import Lived
 from everlog.runtime.verifying import findings_of
 from everlog.store import (
@@ -165,7 +166,19 @@ def _of_families(histories: Mapping[str, Stored]) -> Iterator[str]:
 
 
 def _of_messages(store: Store, heads: Mapping[str, Head], histories: Mapping[str, Stored]) -> Iterator[str]:
-    """What a workflow has sent was received, or lies unread, or came to one that has ended since."""
+    """What a workflow has sent was received, or lies unread, or came to one that has ended; nothing else was received."""
+    sent = {
+        (source, event.sent_as or seq, event.to)
+        for source, history in histories.items()
+        for seq, _, event in history
+        if isinstance(event, MessageSent)
+    }
+    for workflow_id, history in histories.items():
+        for seq, _, event in history:
+            if not isinstance(event, MessageReceived) or event.topic.startswith(RESERVED):
+                continue
+            if event.source in histories and (event.source, event.number, workflow_id) not in sent:
+                yield f"workflow {workflow_id!r} received at seq {seq} what {event.source!r} has not sent"
     received: defaultdict[str, set[tuple[str, int]]] = defaultdict(set)
     for workflow_id, history in histories.items():
         received[workflow_id] = {(one.source, one.number) for _, _, one in history if isinstance(one, MessageReceived)}

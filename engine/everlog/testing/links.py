@@ -5,15 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Literal
+from contextvars import Context
+from typing import Any, Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from everlog.errors import StoreError, StoreUnavailable
 from everlog.store import (
     AdmitRequest,
     Batch,
     BatchOutcome,
+    Busy,
     ClaimAnswer,
     ClaimRequest,
     Commit,
@@ -70,9 +73,11 @@ class Link(FaultyStore):
                 self._write(store, batch)
             case Trouble(kind="late", seconds=seconds):
                 self._witness.tell(self.who, f"writes, and that is held up for {seconds:g} s")
-                self._loop.call_later(seconds, self._arrive, batch)
+                # As a database does it: whose transaction goes on has locked what it writes.
+                self._witness.locked.update(commit.workflow_id for commit in batch.commits)
+                self._later(seconds, self._arrive, batch, True)
             case Trouble(seconds=seconds):
-                self._loop.call_later(seconds, self._arrive, batch)
+                self._later(seconds, self._arrive, batch, False)
                 return self._write(store, batch)
         raise self._lost()
 
@@ -165,13 +170,25 @@ class Link(FaultyStore):
         """Leave the store open: it is the world's."""
 
     def _write(self, store: Store, batch: Batch) -> BatchOutcome:
-        outcome = store.commit(batch)
+        locked = self._witness.locked
+        free = [commit for commit in batch.commits if not locked[commit.workflow_id]]
+        outcome = store.commit(batch if len(free) == len(batch.commits) else replace(batch, commits=free))
+        if len(free) < len(batch.commits):
+            answers = iter(outcome.commits)
+            commits = [Busy() if locked[one.workflow_id] else next(answers) for one in batch.commits]
+            outcome = replace(outcome, commits=commits)
         self._witness.committed(self.who, batch, outcome)
         return outcome
 
-    def _arrive(self, batch: Batch) -> None:
+    def _later(self, seconds: float, function: Callable[..., None], *args: Any) -> None:
+        """Have something happen outside of every process."""
+        self._loop.call_later(seconds, function, *args, context=Context())
+
+    def _arrive(self, batch: Batch, has_locked: bool) -> None:  # noqa: FBT001 - it is called back
         """A write arrives that nobody waits for any more."""
         self._witness.tell(self.who, "sent something that arrives now")
+        if has_locked:
+            self._witness.locked.subtract(commit.workflow_id for commit in batch.commits)
         try:
             self._write(self.store, batch)
         except StoreError as error:

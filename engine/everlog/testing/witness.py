@@ -6,7 +6,7 @@ written. It asks the store nothing, so a store that lies is found at the first a
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -64,6 +64,8 @@ class Witness:
         self.slots: defaultdict[str, Slots] = defaultdict(Slots)
         self.counts_rates = True
         """False once the store's clock has jumped: then nobody can tell how long a window was."""
+        self.locked: Counter[str] = Counter()
+        """The workflows that transactions have locked which go on though nobody waits for them any more."""
         self._processes: dict[str, str] = {}
 
     def tell(self, who: str, what: str) -> None:

@@ -34,8 +34,8 @@ from everlog.testing.mishaps import CLIENT, Faults, Mishap
 from everlog.testing.witness import EVERYWHERE, Witness
 
 T = TypeVar("T")
-DAY: Final = 86_400.0
-PATIENCE: Final = 30 * DAY
+PATIENCE: Final = 10 * 365 * 86_400.0
+"""Seconds after the last mishap within which a program comes to its end."""
 SETTLING: Final = 3600.0
 OPENING: Final = 0.2
 """Seconds after which a process that could not reach the store tries again."""
@@ -250,12 +250,18 @@ class Simulation:
 
     async def insist(self, call: Callable[[], Awaitable[T]], /, *, patience: float = SETTLING) -> T:
         """Call again, until the store can be reached: what is called has an id or a key, so that it happens once."""
-        async with asyncio.timeout(patience):
-            while True:
-                try:
-                    return await call()
-                except StoreUnavailable:
-                    await asyncio.sleep(OPENING)
+        limit = asyncio.timeout(patience)
+        try:
+            async with limit:
+                while True:
+                    try:
+                        return await call()
+                    except StoreUnavailable:
+                        await asyncio.sleep(OPENING)
+        except TimeoutError as error:
+            if limit.expired():
+                raise TimeoutError(f"what the program insists on has not come within {patience:g} s") from error
+            raise
 
     async def calm(self) -> None:
         """End all mishaps for good, and wait until all processes are up and reach the store."""
