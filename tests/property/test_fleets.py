@@ -1,4 +1,4 @@
-"""Simulated fleets: whatever happens to them nothing is lost, doubled or overtaken; and a store that does so is found."""
+"""Simulated fleets: whatever happens, nothing is lost, doubled or overtaken; and a store that does so is found."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from everlog.testing import Faults, Mishap, Simulation, SimulationFailed, simula
 from everlog_sqlite import SqliteStore
 from tests.property.broken_stores import BROKEN
 from tests.property.databases import LONG
-from tests.property.towns import BENCH, NARROW, SLOW, WORKFLOWS, sleeper, town
+from tests.property.towns import BENCH, NARROW, SLOW, WORKFLOWS, sleeper, town, whole_town
 
-SEEDS = 10_000 if LONG else 80
-AT_ONCE = 250 if LONG else 20
+SEEDS = 10_000 if LONG else 200
+AT_ONCE = 250 if LONG else 50
 ENOUGH = 1_000
 """A broken store is found within so many seeds."""
 KEPT = Path(__file__).with_name("kept_failures.json")
@@ -40,7 +40,7 @@ def options(seed: int) -> dict[str, Any]:
         "seed": seed,
         "workflows": WORKFLOWS,
         "queues": [NARROW, SLOW, BENCH],
-        "faults": Faults(client=seed % 2 == 1),
+        "faults": Faults(during=12, often=0.6, client=seed % 2 == 1),
         "lease": (2, 5, 10)[seed % 3],
     }
 
@@ -54,7 +54,7 @@ def test_a_town_survives_whatever_happens_to_its_fleet(first: int) -> None:
 @pytest.mark.parametrize("kept", json.loads(KEPT.read_text()), ids=lambda kept: kept["what"])
 def test_what_failed_once_does_not_fail_again(kept: dict[str, Any]) -> None:
     mishaps = [msgspec.convert(mishap, Mishap) for mishap in kept["mishaps"]]
-    simulate(town, **{**options(kept["seed"]), "lease": kept["lease"], "mishaps": mishaps})
+    simulate(whole_town, **{**options(kept["seed"]), "lease": kept["lease"], "mishaps": mishaps})
 
 
 def test_the_same_in_a_database_on_disk(tmp_path: Path) -> None:
@@ -84,8 +84,7 @@ def test_a_broken_store_is_found(kind: type[MemoryStore]) -> None:
 
         try:
             Simulation(**options(seed), store=opened).run(town)
-        except SimulationFailed as failed:
-            assert f"seed {seed}" in str(failed)
+        except SimulationFailed:
             return
     raise AssertionError(f"{kind.__name__} was not found within {ENOUGH} seeds")
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         WaitsConformance,
     )
     from everlog.testing.faults import Crash, FaultyStore
+    from everlog.testing.mishaps import Faults, Mishap
     from everlog.testing.replays import (
         HistoryDiverges,
         history_of,
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
         save_history,
         state_at,
     )
-    from everlog.testing.mishaps import Faults, Mishap
     from everlog.testing.store_machine import StoreMachine
     from everlog.testing.virtual import VirtualEngine
     from everlog.testing.worlds import Simulation, SimulationFailed, simulate

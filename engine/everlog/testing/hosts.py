@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Collection
+from concurrent.futures import Executor
 from contextvars import Context, ContextVar, copy_context
 from random import Random
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, TypeVarTuple, Unpack
 
 from everlog.host import Driver, Pump, unlimited_pool
 from everlog.testing.simulation import SimulatedHost, VirtualLoop
 
 T = TypeVar("T")
+Arguments = TypeVarTuple("Arguments")
 ENGINE: Final = "everlog"
 """The name of the driver that does what there is to do; the others look after the lease and after drains."""
 _STRANDS: Final = unlimited_pool()
@@ -52,7 +54,7 @@ class ProcessLoop(VirtualLoop):
     """A loop on virtual time that several simulated processes share."""
 
     def call_soon(
-        self, callback: Callable[..., object], *args: Any, context: Context | None = None
+        self, callback: Callable[[Unpack[Arguments]], object], *args: *Arguments, context: Context | None = None
     ) -> asyncio.Handle:
         context = copy_context() if context is None else context
         host = context.get(_process)
@@ -63,7 +65,11 @@ class ProcessLoop(VirtualLoop):
         return wanted.handle
 
     def call_at(
-        self, when: float, callback: Callable[..., object], *args: Any, context: Context | None = None
+        self,
+        when: float,
+        callback: Callable[[Unpack[Arguments]], object],
+        *args: *Arguments,
+        context: Context | None = None,
     ) -> asyncio.TimerHandle:
         context = copy_context() if context is None else context
         host = context.get(_process)
@@ -84,7 +90,9 @@ class ProcessLoop(VirtualLoop):
         times = [timer.when() for timer in scheduled if not timer.cancelled() and timer not in besides]
         return min(times, default=None)
 
-    def run_in_executor(self, executor: Any, function: Callable[..., T], *args: Any) -> asyncio.Future[T]:
+    def run_in_executor(
+        self, executor: Executor | None, func: Callable[[Unpack[Arguments]], T], *args: *Arguments
+    ) -> asyncio.Future[T]:
         """Run it at some moment of virtual time, in this thread: a real one would end at no moment of it."""
         future: asyncio.Future[T] = self.create_future()
 
@@ -92,7 +100,7 @@ class ProcessLoop(VirtualLoop):
             if future.cancelled():
                 return
             try:
-                future.set_result(function(*args))
+                future.set_result(func(*args))
             except BaseException as error:  # noqa: BLE001 - it is the caller's
                 future.set_exception(error)
 

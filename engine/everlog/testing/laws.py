@@ -53,7 +53,7 @@ def heads_of(store: Store) -> Iterator[Head]:
 
 
 def unrest(store: Store) -> Iterator[str]:
-    """Tell which workflows are to go on, so that a store at rest has none; first those that never will by themselves."""
+    """Tell which workflows are to go on, which in a store at rest is none; first those that never will."""
     restless: list[str] = []
     for head in heads_of(store):
         why = None if head.state in ENDED else _why_restless(store, head)
@@ -73,7 +73,9 @@ def _why_restless(store: Store, head: Head) -> str | None:
         return None
     if head.state in ("queued", "running", "enqueued"):
         return f"{name} does not go on: it is {head.state} at seq {head.seq}, {held}"
-    unread = [row for row in _inbox(store, head) if row.control or (head.state == "waiting" and row.topic in head.topics)]
+    unread = [
+        row for row in _inbox(store, head) if row.control or (head.state == "waiting" and row.topic in head.topics)
+    ]
     if unread:
         return f"{name} is {head.state} at seq {head.seq} and does not read {unread[0].topic!r}, {held}"
     if head.state == "waiting" and head.wake_at is not None and head.wake_at <= store.now():
@@ -166,7 +168,7 @@ def _of_families(histories: Mapping[str, Stored]) -> Iterator[str]:
 
 
 def _of_messages(store: Store, heads: Mapping[str, Head], histories: Mapping[str, Stored]) -> Iterator[str]:
-    """What a workflow has sent was received, or lies unread, or came to one that has ended; nothing else was received."""
+    """What was sent was received, or lies unread, or came to one that has ended; nothing else was received."""
     sent = {
         (source, event.sent_as or seq, event.to)
         for source, history in histories.items()
@@ -190,4 +192,4 @@ def _of_messages(store: Store, heads: Mapping[str, Head], histories: Mapping[str
             if head is None or head.state in ENDED or (source, number) in received[event.to]:
                 continue
             if not any((row.source, row.number) == (source, number) for row in _inbox(store, head)):
-                yield f"workflow {source!r} has sent message {number} to {event.to!r}, where it is neither received nor unread"
+                yield f"message {number} of {source!r} to {event.to!r} was sent, and is neither received nor unread"

@@ -184,7 +184,7 @@ class Link(FaultyStore):
         """Have something happen outside of every process."""
         self._loop.call_later(seconds, function, *args, context=Context())
 
-    def _arrive(self, batch: Batch, has_locked: bool) -> None:  # noqa: FBT001 - it is called back
+    def _arrive(self, batch: Batch, has_locked: bool) -> None:
         """A write arrives that nobody waits for any more."""
         self._witness.tell(self.who, "sent something that arrives now")
         if has_locked:

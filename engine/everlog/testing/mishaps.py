@@ -9,9 +9,7 @@ from msgspec import Struct
 
 from everlog.errors import UsageError
 
-Kind = Literal[
-    "crash", "restart", "pause", "cut", "drop", "lose", "late", "repeat", "process clock", "store clock"
-]
+Kind = Literal["crash", "restart", "pause", "cut", "drop", "lose", "late", "repeat", "process clock", "store clock"]
 KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 CLIENT: Final = 0
 """The number of the process of the client; workers are numbered from 1."""
@@ -40,8 +38,8 @@ class Mishap(Struct, frozen=True):
 class Faults(Struct, frozen=True, kw_only=True):
     """How mishaps are drawn: about `often` a second for `during` seconds, each kind by its weight.
 
-    0 leaves a kind out. With `client=True` the client's own connection suffers `cut`, `drop`, `lose`, `late` and `repeat`
-    as well: then the program must expect `StoreUnavailable`, see `Simulation.insist`.
+    0 leaves a kind out. With `client=True` the client's own connection suffers `cut`, `drop`, `lose`, `late` and
+    `repeat` as well: then the program must expect `StoreUnavailable`, see `Simulation.insist`.
     """
 
     during: float = 20.0

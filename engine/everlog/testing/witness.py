@@ -140,8 +140,8 @@ class Witness:
                 assert isinstance(event, MessageReceived)
                 if (event.source, event.number) in received:
                     self.breaks(
-                        f"workflow {workflow_id!r} received message {event.number} of {event.source!r} twice, the second "
-                        f"time at seq {row.seq}"
+                        f"workflow {workflow_id!r} received message {event.number} of {event.source!r} twice, the "
+                        f"second time at seq {row.seq}"
                     )
                 received.add((event.source, event.number))
 

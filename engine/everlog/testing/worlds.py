@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from itertools import islice
-from typing import Any, Final, Generic, Literal, TypeVar, final
+from typing import Any, Final, Literal, TypeVar, final
 
 from everlog.core.codec import Codec
 from everlog.core.durations import SECOND, Duration, as_datetime, microseconds
@@ -25,6 +25,7 @@ from everlog.runtime.client import Client
 from everlog.runtime.engine import Engine
 from everlog.runtime.portal import refuse_where_nobody_may_block
 from everlog.runtime.replaying import known_workflows, replay_environment
+from everlog.runtime.shell import Shell
 from everlog.runtime.verdicts import verdict_of
 from everlog.store import ENDED, Store
 from everlog.testing.hosts import MortalHost, ProcessLoop
@@ -69,22 +70,13 @@ class SimulationFailed(AssertionError):
             + "\n".join(shown)
             + "\n\nWhere the workflows are:\n"
             + ("\n".join(places) or "there is none")
-            + f"\n\nTo have it happen again: simulate(program, seed={seed}), with the same options. What went wrong was\n"
+            + f"\n\nTo have it happen again: simulate(program, seed={seed}), with the same options, and these\n"
             f"    mishaps=[{again}\n    ]"
         )
 
 
 class _Broken(Exception):
     """The world is over: something is as it must not be."""
-
-
-class _MortalEngine(Engine):
-    """An engine whose process may die."""
-
-    def let_go(self) -> None:
-        """Drop what it holds in memory, after the death of its process."""
-        if self._shell is not None and self._shell.worker is not None:
-            self._shell.worker.let_all_go()
 
 
 class _Process:
@@ -96,12 +88,15 @@ class _Process:
         self._generation = 0
         self.host: MortalHost | None = None
         self.link: Link | None = None
-        self.engine: _MortalEngine | None = None
+        self.engine: Engine | None = None
         self.is_up = asyncio.Event()
-        self.past: list[tuple[MortalHost, Link, _MortalEngine]] = []
+        self.is_moving = False
+        """Whether a process is on its way to be the next one here."""
+        self.past: list[tuple[MortalHost, Link, Engine]] = []
 
     async def begin(self) -> None:
         """Start a process that opens an engine; it tries until it can."""
+        self.is_moving = True
         while True:
             self._generation += 1
             host = self._world._host_of(f"worker-{self.number}.{self._generation}")
@@ -114,12 +109,12 @@ class _Process:
             dead = asyncio.Event()
             host.on_crash = dead.set
             if await _first(opening, dead):
+                self.is_moving = False
                 self.is_up.set()
                 return
-            if host.crashed:
-                return  # whoever had it die starts another
-            self._world._witness.tell(host.name, f"cannot begin: {opening.exception()}")
-            host.crash()
+            if not host.crashed:
+                self._world._witness.tell(host.name, f"cannot begin: {opening.exception()}")
+                host.crash()
             await asyncio.sleep(OPENING)
 
     def kill(self) -> None:
@@ -165,9 +160,10 @@ class Simulation:
     was overtaken or lost, a limit was exceeded, a projection is not what the log says, or, unless `replays=False`, a
     history does not fit its code.
 
-    The same seed and options give the same world to the last line of `trace`. `store` opens the store for each process, given
-    the clock it is to use; by default all share one in memory. What steps do outside is as real as they make it;
-    threads are simulated, processes and sockets are not. `lease`, `concurrency`, `queues`, `codec` and `guards` are those of `Engine`.
+    The same seed and options give the same world to the last line of `trace`. `store` opens the store for each process,
+    given the clock it is to use; by default all share one in memory. What steps do outside is as real as they make it;
+    threads are simulated, processes and sockets are not. `lease`, `concurrency`, `queues`, `codec` and `guards` are
+    those of `Engine`.
     """
 
     def __init__(
@@ -227,7 +223,9 @@ class Simulation:
     def client(self) -> Client:
         """A client on a process of its own."""
         if self._client is None:
-            raise UsageError("the client of a simulation is there while its program runs: Simulation(seed).run(program)")
+            raise UsageError(
+                "the client of a simulation is there while its program runs: Simulation(seed).run(program)"
+            )
         return self._client
 
     @property
@@ -277,13 +275,13 @@ class Simulation:
             if process.host is not None:
                 process.host.resume()
         for process in self._fleet:
-            if process.host is not None and process.host.crashed and not process.is_up.is_set():
+            if not process.is_up.is_set() and not process.is_moving:
                 self._spawn(process.begin())
         for process in self._fleet:
             await process.is_up.wait()
 
     async def settled(self, *, patience: float = SETTLING) -> None:
-        """Be calm, and wait until every workflow has ended or waits for what has not come. Else the simulation fails."""
+        """Be calm, and wait until every workflow has ended or waits for what has not come; else it fails."""
         await self.calm()
         until, pause = self._loop.time() + patience, 0.05
         while restless := list(islice(unrest(self._store), MOST_WORKFLOWS)):
@@ -354,7 +352,9 @@ class Simulation:
         environment, definitions = replay_environment(self._codec), known_workflows()
         for head in heads_of(self._store):
             rows = [(row.seq, row.recorded_at, row.payload) for row in self._store.read(head.workflow_id)]
-            verdict = verdict_of(Exported(workflow_id=head.workflow_id, name=head.name, rows=rows), definitions, environment)
+            verdict = verdict_of(
+                Exported(workflow_id=head.workflow_id, name=head.name, rows=rows), definitions, environment
+            )
             if not verdict.is_clean and verdict.outcome != "unknown":
                 raise _Broken(str(verdict))
 
@@ -422,6 +422,7 @@ class Simulation:
                 raise UsageError(f"{mishap.kind!r} happens to processes of workers only, got {mishap!r}")
 
     async def _restart(self, process: _Process, seconds: float) -> None:
+        process.is_moving = True
         await process.close()
         await asyncio.sleep(seconds)
         await process.begin()
@@ -458,8 +459,8 @@ class Simulation:
             self._opened.append(store)
         return link_to(store, who, self._witness, self._loop)
 
-    def _engine_on(self, link: Link, host: MortalHost) -> _MortalEngine:
-        return _MortalEngine(link, host=host, **self._options)
+    def _engine_on(self, link: Link, host: MortalHost) -> Engine:
+        return Engine(link, host=host, **self._options)
 
     def _bury(self) -> None:
         """Have all that was left suspended end: it would else be finalised at any moment, in another world perhaps."""
@@ -468,7 +469,9 @@ class Simulation:
                 link.is_dead = True
                 if not host.crashed:
                     host.crash()
-                engine.let_go()
+                shell: Shell | None = vars(engine)["_shell"]  # nobody else lets go of what is in a dead one's memory
+                if shell is not None and shell.worker is not None:
+                    shell.worker.let_all_go()
         for task in self._loop.left():
             if task is not asyncio.current_task():
                 task.cancel()
@@ -484,16 +487,14 @@ class Simulation:
                 held = "held by nobody" if head.worker is None else f"held by {self._witness.name_of(head.worker)}"
                 last = [type(decode_event(row.payload)).__name__ for row in self._store.read(head.workflow_id)[-1:]]
                 places.append(f"{head.workflow_id} ({head.name}): {head.state} at seq {head.seq} {last}, {held}")
-        return SimulationFailed(
-            why, seed=self.seed, mishaps=self.mishaps, trace=self._witness.lines, places=places
-        )
+        return SimulationFailed(why, seed=self.seed, mishaps=self.mishaps, trace=self._witness.lines, places=places)
 
 
 def simulate(program: Program[T], /, *, seed: int = 0, narrow: bool = True, **options: Any) -> T:
     """Run a program in a world of its own, as `Simulation(seed, **options).run(program)` does.
 
-    Where that fails it is run again without one mishap and then another (unless `narrow=False`), so that the error tells
-    only those without which nothing fails.
+    Where that fails it is run again without one mishap and then another (unless `narrow=False`), so that the error
+    tells only those without which nothing fails.
     """
     try:
         return Simulation(seed, **options).run(program)
