@@ -25,21 +25,19 @@ from everlog.runtime.client import Client
 from everlog.runtime.engine import Engine
 from everlog.runtime.portal import refuse_where_nobody_may_block
 from everlog.runtime.replaying import known_workflows, replay_environment
-from everlog.runtime.shell import Shell
 from everlog.runtime.verdicts import verdict_of
 from everlog.store import ENDED, Store
 from everlog.testing.hosts import MortalHost, ProcessLoop
 from everlog.testing.laws import broken_laws, heads_of, unrest
 from everlog.testing.links import Link, Trouble, link_to
 from everlog.testing.mishaps import CLIENT, Faults, Mishap
+from everlog.testing.process_places import OPENING, Place
 from everlog.testing.witness import EVERYWHERE, Witness
 
 T = TypeVar("T")
 PATIENCE: Final = 10 * 365 * 86_400.0
 """Seconds after the last mishap within which a program comes to its end."""
 SETTLING: Final = 3600.0
-OPENING: Final = 0.2
-"""Seconds after which a process that could not reach the store tries again."""
 SHOWN: Final = 60
 """So many lines of the trace are in the text of an error; all are in its `trace`."""
 MOST_WORKFLOWS: Final = 20
@@ -77,75 +75,6 @@ class SimulationFailed(AssertionError):
 
 class _Broken(Exception):
     """The world is over: something is as it must not be."""
-
-
-class _Process:
-    """One place in the fleet, in which one process after another runs an engine."""
-
-    def __init__(self, number: int, world: Simulation) -> None:
-        self.number = number
-        self._world = world
-        self._generation = 0
-        self.host: MortalHost | None = None
-        self.link: Link | None = None
-        self.engine: Engine | None = None
-        self.is_up = asyncio.Event()
-        self.is_moving = False
-        """Whether a process is on its way to be the next one here."""
-        self.past: list[tuple[MortalHost, Link, Engine]] = []
-
-    async def begin(self) -> None:
-        """Start a process that opens an engine; it tries until it can."""
-        self.is_moving = True
-        while True:
-            self._generation += 1
-            host = self._world._host_of(f"worker-{self.number}.{self._generation}")
-            link = self._world._link_of(host.name)
-            engine = self._world._engine_on(link, host)
-            self.host, self.link, self.engine = host, link, engine
-            self.past.append((host, link, engine))
-            self._world._witness.tell(host.name, "starts")
-            opening = host.within(engine.__aenter__)
-            dead = asyncio.Event()
-            host.on_crash = dead.set
-            if await _first(opening, dead):
-                self.is_moving = False
-                self.is_up.set()
-                return
-            if not host.crashed:
-                self._world._witness.tell(host.name, f"cannot begin: {opening.exception()}")
-                host.crash()
-            await asyncio.sleep(OPENING)
-
-    def kill(self) -> None:
-        """Have its process die."""
-        assert self.host is not None
-        assert self.link is not None
-        self.is_up.clear()
-        self.link.is_dead = True
-        self.host.crash()
-
-    async def close(self) -> None:
-        """Close its engine as a deployment does."""
-        assert self.host is not None
-        assert self.engine is not None
-        self.is_up.clear()
-        dead = asyncio.Event()
-        self.host.on_crash = dead.set
-        engine = self.engine
-        closing = self.host.within(lambda: engine.__aexit__(None, None, None))
-        if not await _first(closing, dead) and not self.host.crashed and closing.done():
-            self._world._witness.tell(self.host.name, f"closes with an error: {closing.exception()}")
-        if not self.host.crashed:
-            self.kill()
-
-
-async def _first(task: asyncio.Task[Any], dead: asyncio.Event) -> bool:
-    """Wait until a task has ended or its process has died; tell whether it returned."""
-    dying = asyncio.ensure_future(dead.wait())
-    await asyncio.wait([task, dying], return_when=asyncio.FIRST_COMPLETED)
-    dying.cancel()
-    return task.done() and not task.cancelled() and task.exception() is None
 
 
 @final
@@ -212,7 +141,7 @@ class Simulation:
         self._opened = [self._store]
         self._link = self._link_of("client")
         self._client: Client | None = None
-        self._fleet: list[_Process] = []
+        self._fleet: list[Place] = []
         self._tasks: list[asyncio.Task[Any]] = []
         self._over = asyncio.Event()
         self._began = False
@@ -304,7 +233,9 @@ class Simulation:
         self._witness.on_broken = self._over.set
         try:
             async with Client(self._link, codec=self._codec, host=self._host) as self._client:
-                self._fleet = [_Process(number, self) for number in range(1, self._workers + 1)]
+                self._fleet = [
+                    Place(number, self._process_of, self._witness.tell) for number in range(1, self._workers + 1)
+                ]
                 for process in self._fleet:
                     self._spawn(process.begin())
                 for mishap in self.mishaps:
@@ -421,7 +352,7 @@ class Simulation:
             case _:
                 raise UsageError(f"{mishap.kind!r} happens to processes of workers only, got {mishap!r}")
 
-    async def _restart(self, process: _Process, seconds: float) -> None:
+    async def _restart(self, process: Place, seconds: float) -> None:
         process.is_moving = True
         await process.close()
         await asyncio.sleep(seconds)
@@ -459,19 +390,14 @@ class Simulation:
             self._opened.append(store)
         return link_to(store, who, self._witness, self._loop)
 
-    def _engine_on(self, link: Link, host: MortalHost) -> Engine:
-        return Engine(link, host=host, **self._options)
+    def _process_of(self, name: str) -> tuple[MortalHost, Link, Engine]:
+        host, link = self._host_of(name), self._link_of(name)
+        return host, link, Engine(link, host=host, **self._options)
 
     def _bury(self) -> None:
         """Have all that was left suspended end: it would else be finalised at any moment, in another world perhaps."""
         for process in self._fleet:
-            for host, link, engine in process.past:
-                link.is_dead = True
-                if not host.crashed:
-                    host.crash()
-                shell: Shell | None = vars(engine)["_shell"]  # nobody else lets go of what is in a dead one's memory
-                if shell is not None and shell.worker is not None:
-                    shell.worker.let_all_go()
+            process.end()
         for task in self._loop.left():
             if task is not asyncio.current_task():
                 task.cancel()
@@ -509,7 +435,7 @@ def _narrowed(program: Program[Any], failed: SimulationFailed, seed: int, option
         at -= 1
         fewer = failed.mishaps[:at] + failed.mishaps[at + 1 :]
         try:
-            Simulation(seed, **{**options, "mishaps": fewer}).run(program)
+            Simulation(seed, **(options | dict[str, Any](mishaps=fewer))).run(program)
         except SimulationFailed as error:
             failed = error
             at = min(at, len(failed.mishaps))
