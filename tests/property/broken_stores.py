@@ -179,10 +179,10 @@ class MissesWhatCameMeanwhile(MemoryStore):
 
 
 class TellsTheFirst(MemoryStore):
-    """Who listens later than the first three is not told that something was written."""
+    """Who listens later than the first two is not told that something was written."""
 
     def _wake_others(self) -> None:
-        for wake in self._subscribers[:3]:
+        for wake in self._subscribers[:2]:
             wake()
 
 

@@ -74,6 +74,11 @@ LIKELY = {
     "PartialInsert": 7,
     "SendsFirst": 156,
     "ForgetsWhatWasRead": 155,
+    "MissesWhatCameMeanwhile": 70,
+    "TellsTheFirst": 176,
+    "CountsBeforeItLocks": 10,
+    "ForgetsStarts": 10,
+    "CreatesAnew": 7,
 }
 """Seeds that find these; the others are found by one of the first."""
 
@@ -129,6 +134,29 @@ def test_years_of_timers_pass_where_nothing_else_happens() -> None:
     world = Simulation(3, workflows=WORKFLOWS, queues=[])
     assert world.run(waits_for_years) == 1
     assert float(world.trace[-1].split()[0]) >= 5 * year
+
+
+@step(name="fleets.waits")
+async def waits(seconds: float) -> float:
+    await asyncio.sleep(seconds)
+    return seconds
+
+
+@workflow(name="fleets.waits_thrice")
+async def waits_thrice() -> float:
+    return await waits(1) + await waits(1) + await waits(1)
+
+
+@pytest.mark.parametrize("at", [0.5, 1.5, 2.5])
+def test_what_arrives_late_is_ones_own(at: float) -> None:
+    """The database goes on with a commit after its connection was lost; sent again it is refused, as a rival's is."""
+
+    async def program(world: Simulation) -> None:
+        handle = await world.client.start(waits_thrice.options(id="thrice"))
+        assert await asyncio.wait_for(handle.result(), 60) == 3
+
+    late = [Mishap(at, "late", 1, 0.2)]
+    simulate(program, workers=1, mishaps=late, workflows=[waits_thrice], queues=[])
 
 
 @step(name="fleets.counts")

@@ -15,6 +15,8 @@ from everlog.testing import Simulation
 ROUNDS = 3
 TELLERS = 3
 LETTERS = 4
+PATIENCE = 600
+"""Seconds within which all of them end, whatever happens."""
 NARROW = Queue("towns.narrow", concurrency=2)
 SLOW = Queue("towns.slow", rate_limit=RateLimit(2, per=3))
 BENCH = Queue("towns.bench", concurrency=1)
@@ -159,8 +161,8 @@ async def run_parts(world: Simulation, parts: Sequence[str]) -> None:
         starts.append(lambda: client.start(asks.options(id="asks"), 3))
         ends |= {"clerk": 3, "asks": 6}
     if "master" in parts:
-        starts.append(lambda: client.start(master.options(id="master"), 2))
-        ends["master"] = 6
+        starts.append(lambda: client.start(master.options(id="master"), 4))
+        ends["master"] = 36
     if "counts" in parts:
         starts.append(lambda: client.start(counts.options(id="counts"), 4))
         ends["counts"] = 13
@@ -177,12 +179,12 @@ async def run_parts(world: Simulation, parts: Sequence[str]) -> None:
     await disturb(world, parts, chance)
     for name, expected in ends.items():
         try:
-            found = await world.insist(client.handle(name).result)
+            found = await world.insist(client.handle(name).result, patience=PATIENCE)
         except WorkflowCancelled:
             found = "cancelled"
         assert found == expected, f"{name} ended as {found}"
     if "tellers" in parts:
-        received = await world.insist(client.handle("collector").result)
+        received = await world.insist(client.handle("collector").result, patience=PATIENCE)
         numbers = range(2 * ROUNDS)
         assert Counter(map(tuple, received)) == Counter((name, number) for name in names for number in numbers)
         for name in names:
