@@ -75,6 +75,7 @@ LIKELY = {
     "SendsFirst": 156,
     "ForgetsWhatWasRead": 155,
     "MissesWhatCameMeanwhile": 70,
+    "KeepsSlotsOfTheDead": 46,
     "TellsTheFirst": 176,
     "CountsBeforeItLocks": 10,
     "ForgetsStarts": 10,
