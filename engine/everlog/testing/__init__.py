@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from everlog.testing.explored_runs import ExploredRun
     from everlog.testing.exploring import explore
     from everlog.testing.faults import Crash, FaultyStore
+    from everlog.testing.mishaps import Faults, Mishap
     from everlog.testing.replays import (
         HistoryDiverges,
         history_of,
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     )
     from everlog.testing.store_machine import StoreMachine
     from everlog.testing.virtual import VirtualEngine
+    from everlog.testing.worlds import Simulation, SimulationFailed, simulate
 
 __all__ = [
     "CodeState",
@@ -53,16 +55,20 @@ __all__ = [
     "ExplorationFailed",
     "ExploredRun",
     "Exported",
+    "Faults",
     "FaultyStore",
     "FindingConformance",
     "ForksConformance",
     "HistoryDiverges",
+    "Mishap",
     "MovingConformance",
     "OutboxConformance",
     "QueuesConformance",
     "Replay",
     "RetentionConformance",
     "SchedulesConformance",
+    "Simulation",
+    "SimulationFailed",
     "StoreConformance",
     "StoreMachine",
     "StreamsConformance",
@@ -76,6 +82,7 @@ __all__ = [
     "open_replay",
     "replay",
     "save_history",
+    "simulate",
     "state_at",
     "watch_calls",
 ]
@@ -88,16 +95,20 @@ _MODULES = {
     "ExplorationFailed": "everlog.testing.explored_failures",
     "ExploredRun": "everlog.testing.explored_runs",
     "Exported": "everlog.core.log_lines",
+    "Faults": "everlog.testing.mishaps",
     "FaultyStore": "everlog.testing.faults",
     "FindingConformance": "everlog.testing.conformance",
     "ForksConformance": "everlog.testing.conformance",
     "HistoryDiverges": "everlog.testing.replays",
+    "Mishap": "everlog.testing.mishaps",
     "MovingConformance": "everlog.testing.conformance",
     "OutboxConformance": "everlog.testing.conformance",
     "QueuesConformance": "everlog.testing.conformance",
     "RetentionConformance": "everlog.testing.conformance",
     "Replay": "everlog.runtime.replaying",
     "SchedulesConformance": "everlog.testing.conformance",
+    "Simulation": "everlog.testing.worlds",
+    "SimulationFailed": "everlog.testing.worlds",
     "StoreConformance": "everlog.testing.conformance",
     "StoreMachine": "everlog.testing.store_machine",
     "StreamsConformance": "everlog.testing.conformance",
@@ -111,6 +122,7 @@ _MODULES = {
     "open_replay": "everlog.testing.replays",
     "replay": "everlog.testing.replays",
     "save_history": "everlog.testing.replays",
+    "simulate": "everlog.testing.worlds",
     "state_at": "everlog.testing.replays",
     "watch_calls": "everlog.testing.calls",
 }
