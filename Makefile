@@ -20,7 +20,7 @@ TESTING := $(VENV)/.installed-test
 DEVELOPMENT := $(VENV)/.installed-dev
 BENCHMARKING := $(VENV)/.installed-bench
 
-.PHONY: help demo demo-postgres test check test-versions test-one-version test-long mutants bench bench-postgres bench-faults bench-latencies clean distclean
+.PHONY: help demo demo-postgres test check check-mypy check-basedpyright check-style test-versions test-one-version test-long mutants bench bench-postgres bench-faults bench-latencies clean distclean
 
 help: ## print this
 	@awk -F ' *## *' '/^[a-z-]+:.*##/ { sub(/:.*/, "", $$1); printf "make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -34,12 +34,19 @@ demo-postgres: $(DEMONSTRATING) ## the same with three processes on Postgres, or
 test: check ## check, then all tests, with the Python at hand
 	$(PYTEST)
 
-# The cache of lint-imports is off: it keeps an import as it was resolved when the other module was not there yet.
 check: $(DEVELOPMENT) ## format, lint, types, imports
+	@$(MAKE) --no-print-directory --jobs 2 check-mypy check-basedpyright check-style
+
+check-mypy: $(DEVELOPMENT)
+	$(BIN)/mypy --no-error-summary
+
+check-basedpyright: $(DEVELOPMENT)
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
+
+# The cache of lint-imports is off: it keeps an import as it was resolved when the other module was not there yet.
+check-style: $(DEVELOPMENT)
 	$(BIN)/ruff format --quiet --check .
 	$(BIN)/ruff check --quiet .
-	$(BIN)/mypy --no-error-summary
-	$(BIN)/basedpyright --pythonpath $(BIN)/python
 	$(BIN)/lint-imports --no-logo --no-cache
 
 test-versions: $(DEVELOPMENT) ## the tests, and the replay of each other's histories, with every other Python found here

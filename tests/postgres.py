@@ -1,5 +1,7 @@
 """A real Postgres for the tests: started once per run when first asked for, each test with a schema of its own.
 
+A schema is new, or lent: then its tables may be there already, as empty as new ones.
+
 `EVERLOG_TEST_POSTGRES=postgresql://...` uses another server; the schemas made in it are dropped at the end. Without
 that variable and without the wheel that brings a server the tests that need one are skipped.
 """
@@ -23,6 +25,8 @@ from typing import Any
 import psycopg
 import pytest
 
+from everlog_postgres.urls import parse
+
 VARIABLE = "EVERLOG_TEST_POSTGRES"
 
 needs_postgres = pytest.mark.skipif(
@@ -32,6 +36,10 @@ needs_postgres = pytest.mark.skipif(
 
 _numbers = count(1)
 _schemas: list[str] = []
+
+_lent: list[tuple[str, Callable[[], str]]] = []
+_kept: dict[Callable[[], str], list[str]] = {}
+"""Schemas that were lent and are empty again, by what makes one."""
 
 
 @cache
@@ -93,6 +101,62 @@ def new_schema(*options: str) -> str:
 def with_options(url: str, *options: str) -> str:
     """Add options to a URL."""
     return "".join([url, "&" if "?" in url else "?", "&".join(options)]) if options else url
+
+
+def lent_schema(make: Callable[[], str] = new_schema) -> str:
+    """Give the URL of a schema that is this test's until it has ended: one that had been lent before, or a new one.
+
+    Nothing is in it, but a store may have made the tables. To make them costs a hundred times what emptying them does,
+    and a server that holds those of thousands of tests becomes slow.
+    """
+    kept = _kept.setdefault(make, [])
+    url = kept.pop() if kept else make()
+    _lent.append((url, make))
+    return url
+
+
+def take_back_schemas() -> None:
+    """Empty what was lent, to be lent again; what resists, as by a lock or as closed for writes, is not."""
+    while _lent:
+        url, make = _lent.pop()
+        try:
+            empty(url)
+        except psycopg.ProgrammingError:
+            raise
+        except psycopg.Error:
+            continue
+        _kept[make].append(url)
+
+
+def empty(url: str) -> None:
+    """Delete all that a store wrote into its tables, and let numbers begin at 1 again."""
+    schema = parse(url).schema
+    # TRUNCATE would make new files, and wait for the disk.
+    statements = _keeper().execute(_EMPTY, (schema, schema)).fetchall()
+    if statements:
+        _keeper().execute("; ".join(str(statement) for (statement,) in statements).encode())
+
+
+_EMPTY = """
+SELECT format('DELETE FROM %%I.%%I', schemaname, tablename) FROM pg_tables
+WHERE schemaname = %s AND tablename <> 'migrations'
+UNION ALL
+SELECT format('SELECT setval(%%L, 1, false)', format('%%I.%%I', schemaname, sequencename)) FROM pg_sequences
+WHERE schemaname = %s AND last_value IS NOT NULL
+"""
+
+
+def _keeper() -> psycopg.Connection[tuple[object, ...]]:
+    """Give the connection for all that is to be emptied in the life of this process; it waits for nobody for long."""
+    global _connected  # one of the process, and another one after tests have shot the server
+    if _connected is None or _connected.closed:
+        _connected = administrator()
+        _connected.execute("SET lock_timeout = '5s'")
+        atexit.register(_connected.close)
+    return _connected
+
+
+_connected: psycopg.Connection[tuple[object, ...]] | None = None
 
 
 def administrator() -> psycopg.Connection[tuple[object, ...]]:

@@ -39,7 +39,7 @@ from everlog.testing import FaultyStore
 from everlog.testing.simulation import SimulatedHost
 from everlog_postgres import open_store as open_postgres
 from everlog_sqlite import SqliteStore
-from tests.postgres import needs_postgres, new_schema
+from tests.postgres import lent_schema, needs_postgres
 
 T = TypeVar("T")
 LONGEST = 10_000
@@ -62,7 +62,7 @@ def make_store(host: SimulatedHost, kind: str = "memory", folder: Path | None = 
 @cache
 def _schema_for(folder: Path) -> str:
     """Give the URL of the schema that stands for the database of a folder."""
-    return new_schema()
+    return lent_schema()
 
 
 def run(

@@ -1,5 +1,6 @@
 """Everlog makes ordinary Python functions durable: an event log in your own database, replayed exactly."""
 
+from everlog.core.keeping import Retention
 from everlog.core.retry import RetryPolicy
 from everlog.core.schedules import Schedule
 from everlog.errors import (
@@ -42,6 +43,7 @@ from everlog.replay.primitives import (
     emit,
     handle,
     now,
+    patched,
     random,
     recv,
     scope,
@@ -57,10 +59,12 @@ from everlog.replay.requests import Request
 from everlog.runtime.client import Client
 from everlog.runtime.engine import Engine
 from everlog.runtime.finding import WorkflowCounts, WorkflowFilters
+from everlog.runtime.fork_previews import ForkPreview
 from everlog.runtime.handles import Handle
 from everlog.runtime.listing import Listing
 from everlog.runtime.outbox import Outbox, OutboxQueue
 from everlog.runtime.queue_handles import QueueCounts, QueueHandle, QueueStatus
+from everlog.runtime.retaining import Hold, Pruned
 from everlog.runtime.schedules import ScheduleHandle, ScheduleStatus
 from everlog.runtime.status import HistoryEvent, StepCounts, WorkflowStatus
 from everlog.runtime.streams import Stream, StreamItem, StreamReset
@@ -75,8 +79,10 @@ __all__ = [
     "Duplicate",
     "Engine",
     "EverlogError",
+    "ForkPreview",
     "Handle",
     "HistoryEvent",
+    "Hold",
     "IdInUse",
     "InternalError",
     "InvalidDefinition",
@@ -86,12 +92,14 @@ __all__ = [
     "NotFound",
     "Outbox",
     "OutboxQueue",
+    "Pruned",
     "Queue",
     "QueueCounts",
     "QueueHandle",
     "QueueStatus",
     "RateLimit",
     "Request",
+    "Retention",
     "RetryPolicy",
     "Schedule",
     "ScheduleHandle",
@@ -132,6 +140,7 @@ __all__ = [
     "handle",
     "named",
     "now",
+    "patched",
     "random",
     "recv",
     "register",

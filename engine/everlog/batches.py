@@ -69,7 +69,8 @@ class Commit(Struct, frozen=True, gc=False, kw_only=True):
     give an ended workflow a state that is not ended: then what lies unread in its inbox counts again.
 
     With `first_seq`, the seq of one of its events, the workflow continues as new there: claims give its history from
-    that event on, and `name` is its name from then on. Nothing else changes: the events before it stay.
+    that event on, and `name` is its name from then on. Nothing else changes: the events before it stay. A `name`
+    without it, in a commit with events, is only that: who claims names finds it under this one.
 
     `events` continue the history densely from `seq`. The head takes `state`, `wake_at`, `topics`, `build` and `why`
     as given. `consumed` are rows of its inbox that the events took; they are deleted. `creates` are workflows that
@@ -237,7 +238,7 @@ def check_batch(batch: Batch) -> None:
             expected += 1
             if event.seq != expected:
                 raise _gap(commit.workflow_id, expected, event.seq)
-        if commit.first_seq is not None or commit.name is not None:
+        if commit.first_seq is not None or (commit.name is not None and not commit.events):
             _check_continuation(commit)
         if commit.items:
             _check_items(commit)

@@ -19,6 +19,7 @@ from everlog.errors import NotFound, StoreUnavailable
 from everlog.memory_forks import MemoryForks
 from everlog.memory_moving import MemoryMoving
 from everlog.memory_queues import MemoryQueues
+from everlog.memory_retention import MemoryRetention
 from everlog.memory_schedules import MemorySchedules
 from everlog.memory_workflows import Workflow, given, is_asked_for, runnable_since, waits_of
 
@@ -28,7 +29,7 @@ def open_store(url: str, *, clock: Callable[[], int] | None = None, **options: o
     return MemoryStore(clock)
 
 
-class MemoryStore(MemoryMoving, MemorySchedules, MemoryForks):
+class MemoryStore(MemoryMoving, MemoryRetention, MemorySchedules, MemoryForks):
     """A store in this process's memory. Several engines may share one; it is gone with the process.
 
     `clock` gives microseconds since 1970-01-01 UTC; without one it is the system's.
@@ -43,6 +44,7 @@ class MemoryStore(MemoryMoving, MemorySchedules, MemoryForks):
         self._queues = MemoryQueues()
         MemorySchedules.__init__(self)
         MemoryMoving.__init__(self)
+        MemoryRetention.__init__(self)
         self._last_row = self._last_number = 0
         self._signing_key: str | None = None
         self._writes = 0
@@ -357,17 +359,6 @@ class MemoryStore(MemoryMoving, MemorySchedules, MemoryForks):
         self._writes += self._queues.free_slots(worker)
         return len(held)
 
-    def delete(self, workflow_ids: Sequence[str]) -> Sequence[str]:
-        """Remove those that have ended; give their ids."""
-        with self._writing():
-            heads = [self._workflows[one].head for one in dict.fromkeys(workflow_ids) if one in self._workflows]
-            ended = [head.workflow_id for head in heads if head.state in store.ENDED]
-            for workflow_id in ended:
-                del self._workflows[workflow_id]
-            self._writes += len(ended)
-        self._wake_others()
-        return ended
-
     def declare_queues(self, queues: Sequence[tuple[str, store.QueueLimits]]) -> None:
         with self._writing():
             self._writes += sum([self._queues.declare(name, limits) for name, limits in queues])
@@ -433,7 +424,7 @@ class MemoryStore(MemoryMoving, MemorySchedules, MemoryForks):
                 ]
                 standing = [head.workflow_id for head in enqueued if head.name in request.names]
                 room = len(tokens) if offer.room is None else min(len(tokens), offer.room)
-                admission = self._queues.admit(offer.queue, standing, room, self.now())
+                admission = self._queues.admit(offer, standing, room, self.now())
                 for token, workflow_id in zip(tokens, admission.workflow_ids, strict=False):
                     workflow = self._workflows[workflow_id]
                     self._move(workflow, replace(workflow.head, state="queued", token=token, worker=request.worker))

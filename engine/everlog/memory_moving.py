@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from everlog import store
 from everlog.core.attributes import from_rows, rows_of
+from everlog.core.retention import AuditRow, HoldRow
 from everlog.core.schedule_rows import ScheduleRow
 from everlog.errors import StoreUnavailable
 from everlog.memory_queues import MemoryQueues
@@ -23,6 +24,8 @@ class MemoryMoving:
     _queues: MemoryQueues
     _schedules: dict[str, ScheduleRow]
     _signing_key: str | None
+    _holds: dict[str, HoldRow]
+    _audit: list[AuditRow]
     _last_number: int
     _last_row: int
     _writes: int
@@ -91,6 +94,7 @@ class MemoryMoving:
             waits=tuple(workflow.waits[seq] for seq in sorted(workflow.waits)),
             items=tuple(row for name in sorted(workflow.streams) for row in workflow.streams[name]),
             standing=self._standing(head),
+            hold=self._holds.get(head.workflow_id),
         )
 
     def _standing(self, head: store.Head) -> StandingRow | None:
@@ -131,6 +135,8 @@ class MemoryMoving:
             workflow.append(item)
         for row in rows.inbox:
             self._put_message(workflow, row)
+        if rows.hold is not None:
+            self._holds[head.workflow_id] = rows.hold
         if standing is not None:
             came = standing.came if self._move_on_record is not None else None
             self._queues.put_back(head.workflow_id, standing.place, came, has_slot=standing.stands == "admitted")
@@ -149,7 +155,8 @@ class MemoryMoving:
                 for served, starts in [self._queues.remembered(name)]
             ]
             schedules = tuple(self._schedules[name] for name in sorted(self._schedules))
-            return SharedRows(queues=tuple(queues), schedules=schedules, signing_key=self._signing_key)
+            audit = tuple(self._audit)
+            return SharedRows(queues=tuple(queues), schedules=schedules, signing_key=self._signing_key, audit=audit)
 
     def put_shared_rows(self, shared: SharedRows) -> None:
         with self._locked():
@@ -158,6 +165,7 @@ class MemoryMoving:
                 self._queues.remember(queue.row.name, queue.served, queue.starts)
             self._schedules.update((row.name, row) for row in shared.schedules)
             self._signing_key = shared.signing_key or self._signing_key
+            self._audit = list(shared.audit or self._audit)
             self._writes += 1
         self._wake_others()
 

@@ -14,7 +14,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
-from everlog.core.queues import Place, QueueCounts, QueueLimits, QueueRow, Rate, SlotWanted
+from everlog.core.queues import (
+    PartitionRooms,
+    Place,
+    QueueCounts,
+    QueueLimits,
+    QueueOffer,
+    QueueRow,
+    Rate,
+    SlotWanted,
+)
 
 
 class Spot(Struct):
@@ -117,8 +126,9 @@ class MemoryQueues:
         due = sum(spot.place.due_at <= now for spot in spots)
         return QueueCounts(name=name, due=due, delayed=len(spots) - due, taken=len(self._slots_of(name)))
 
-    def admit(self, name: str, standing: Iterable[str], wanted: int, now: int) -> Admitted:
+    def admit(self, offer: QueueOffer, standing: Iterable[str], wanted: int, now: int) -> Admitted:
         """Give slots to up to so many of these workflows, and remember which partition was served last."""
+        name, rooms = offer.queue, PartitionRooms(offer)
         queue = self.rows.get(name)
         if queue is None or queue.paused:
             return Admitted([], None)
@@ -127,18 +137,21 @@ class MemoryQueues:
         due = {one: spot for one, spot in spots.items() if spot.place.due_at <= now}
         delayed = [spot.place.due_at for spot in spots.values() if spot.place.due_at > now]
         admitted: list[str] = []
-        while len(admitted) < wanted and (first := self._next(queue, due, now)) is not None:
+        while len(admitted) < wanted and (first := self._next(queue, due, rooms, now)) is not None:
             del due[first]
             partition = self.spots[first].place.partition
             self.spots[first].has_slot = True
             self._start(queue, partition, now)
             self._served[name] = partition
+            rooms.take(partition)
             admitted.append(first)
+        due = {one: spot for one, spot in due.items() if rooms.of(spot.place.partition, 1)}
         rates = [self._next_window(queue, due, now)] if due and len(admitted) < wanted else []
         return Admitted(admitted, min([when for when in (*delayed, *rates) if when is not None], default=None))
 
-    def _next(self, queue: QueueRow, due: Mapping[str, Spot], now: int) -> str | None:
+    def _next(self, queue: QueueRow, due: Mapping[str, Spot], rooms: PartitionRooms, now: int) -> str | None:
         """Choose who is admitted next: of the partition whose turn it is, of those that have a slot to give."""
+        due = {one: spot for one, spot in due.items() if rooms.of(spot.place.partition, 1)}
         if self._free_at(queue, now) != now:
             return None
         partitions = sorted({spot.place.partition for spot in due.values()})

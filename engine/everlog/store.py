@@ -70,6 +70,7 @@ from everlog.core.published import StreamPage as StreamPage
 from everlog.core.published import StreamQuestion as StreamQuestion
 from everlog.core.published import StreamRow as StreamRow
 from everlog.core.published import ValueRow as ValueRow
+from everlog.core.queues import PartitionRooms as PartitionRooms
 from everlog.core.queues import Place as Place
 from everlog.core.queues import PlaceRow as PlaceRow
 from everlog.core.queues import QueueCounts as QueueCounts

@@ -16,6 +16,7 @@ from msgspec import Struct
 from everlog.core.heads import InboxRow
 from everlog.core.published import StreamRow, ValueRow
 from everlog.core.queues import Place, QueueLimits, QueueRow
+from everlog.core.retention import AuditRow, HoldRow
 from everlog.core.schedule_rows import ScheduleRow
 from everlog.core.waits import WaitRow
 from everlog.errors import CorruptLog
@@ -62,6 +63,7 @@ class WorkflowRows(Struct, frozen=True, gc=False, kw_only=True):
     waits: Sequence[WaitRow] = ()
     items: Sequence[StreamRow] = ()
     standing: StandingRow | None = None
+    hold: HoldRow | None = None
 
 
 class QueueRows(Struct, frozen=True, gc=False, kw_only=True):
@@ -77,11 +79,16 @@ class QueueRows(Struct, frozen=True, gc=False, kw_only=True):
 
 
 class SharedRows(Struct, frozen=True, gc=False, kw_only=True):
-    """What is kept beside workflows: queues and schedules, in order of their names, and the key that signs tokens."""
+    """What is kept beside workflows: queues and schedules, in order of their names, and the key that signs tokens.
+
+    `audit` is the record of what was done to workflows from outside, in order; where one
+    is written, it takes the place of that which is there.
+    """
 
     queues: Sequence[QueueRows] = ()
     schedules: Sequence[ScheduleRow] = ()
     signing_key: str | None = None
+    audit: Sequence[AuditRow] = ()
 
 
 def stored_limits(text: str) -> QueueLimits | None:

@@ -34,7 +34,7 @@ from everlog.replay.blocking import (
 )
 from everlog.replay.blocking import map as map  # noqa: A004 - it is called sync.map, and imported as a part of sync only
 from everlog.replay.current import Current
-from everlog.replay.primitives import connection, continue_as_new, current, now, random, scope, uuid4
+from everlog.replay.primitives import connection, continue_as_new, current, now, patched, random, scope, uuid4
 from everlog.runtime.blocking import Client, Engine
 from everlog.runtime.blocking_handles import Handle, Listing, QueueHandle, ScheduleHandle, Stream
 from everlog.runtime.blocking_outbox import Outbox, OutboxQueue
@@ -63,6 +63,7 @@ __all__ = [
     "handle",
     "map",
     "now",
+    "patched",
     "random",
     "recv",
     "scope",

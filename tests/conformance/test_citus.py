@@ -6,7 +6,7 @@ from everlog_postgres.urls import parse
 from tests.citus import as_if_distributed, distributed, needs_citus
 from tests.conformance.test_postgres import OnPostgres
 from tests.pools import needs_pool, pool_url
-from tests.postgres import needs_postgres, with_options
+from tests.postgres import lent_schema, needs_postgres, with_options
 
 
 @needs_postgres
@@ -15,7 +15,7 @@ class TestAsIfDistributed(OnPostgres):
 
     @pytest.fixture
     def url(self) -> str:
-        return as_if_distributed()
+        return lent_schema(as_if_distributed)
 
 
 @needs_postgres
@@ -25,7 +25,7 @@ class TestAsIfDistributedThroughAProxy(OnPostgres):
 
     @pytest.fixture
     def url(self) -> str:
-        return as_if_distributed("prepare=off", "push=off")
+        return with_options(lent_schema(as_if_distributed), "prepare=off", "push=off")
 
 
 @needs_postgres
@@ -36,7 +36,7 @@ class TestAsIfDistributedBehindPgBouncer(OnPostgres):
 
     @pytest.fixture
     def url(self) -> str:
-        return with_options(pool_url(), f"schema={parse(as_if_distributed()).schema}")
+        return with_options(pool_url(), f"schema={parse(lent_schema(as_if_distributed)).schema}")
 
 
 @needs_postgres

@@ -36,7 +36,7 @@ from everlog.testing.making import (
     new,
     place_of,
 )
-from tests.postgres import needs_postgres, new_schema
+from tests.postgres import lent_schema, needs_postgres
 
 
 class TestWithoutFaults(
@@ -56,7 +56,7 @@ class TestWithoutFaults(
 
 @pytest.fixture(params=["memory", "sqlite", pytest.param("postgres", marks=needs_postgres)])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    urls = {"memory": lambda: "memory://", "sqlite": lambda: f"sqlite:///{tmp_path}/test.db", "postgres": new_schema}
+    urls = {"memory": lambda: "memory://", "sqlite": lambda: f"sqlite:///{tmp_path}/test.db", "postgres": lent_schema}
     store = open_store(urls[request.param](), durability="process")
     yield store
     store.close()

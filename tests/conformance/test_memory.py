@@ -9,6 +9,7 @@ from everlog.testing import (
     ForksConformance,
     MovingConformance,
     QueuesConformance,
+    RetentionConformance,
     SchedulesConformance,
     StoreConformance,
     StreamsConformance,
@@ -27,6 +28,7 @@ class TestMemory(
     MovingConformance,
     QueuesConformance,
     DeletionConformance,
+    RetentionConformance,
     SchedulesConformance,
 ):
     @pytest.fixture

@@ -13,6 +13,7 @@ from everlog.testing import (
     MovingConformance,
     OutboxConformance,
     QueuesConformance,
+    RetentionConformance,
     SchedulesConformance,
     StoreConformance,
     StreamsConformance,
@@ -23,7 +24,7 @@ from everlog_postgres import open_store
 from everlog_postgres.store import PostgresStore
 from everlog_postgres.urls import parse
 from tests.pools import needs_pool, pool_url
-from tests.postgres import needs_postgres, new_schema, server_url, with_options
+from tests.postgres import lent_schema, needs_postgres, server_url, with_options
 
 
 class OnPostgres(
@@ -40,7 +41,7 @@ class OnPostgres(
 
     @pytest.fixture
     def url(self) -> str:
-        return new_schema()
+        return lent_schema()
 
     @pytest.fixture
     def store(self, url: str) -> Iterator[PostgresStore]:
@@ -56,7 +57,7 @@ class OnPostgres(
 
 
 @needs_postgres
-class TestPostgres(OnPostgres, QueuesConformance, OutboxConformance, MovingConformance):
+class TestPostgres(OnPostgres, QueuesConformance, OutboxConformance, MovingConformance, RetentionConformance):
     """On one server."""
 
     @pytest.fixture
@@ -70,7 +71,7 @@ class TestPostgresThroughAProxy(TestPostgres):
 
     @pytest.fixture
     def url(self) -> str:
-        return new_schema("prepare=off", "push=off")
+        return with_options(lent_schema(), "prepare=off", "push=off")
 
 
 @needs_postgres
@@ -81,4 +82,4 @@ class TestPostgresBehindPgBouncer(TestPostgres):
 
     @pytest.fixture
     def url(self) -> str:
-        return with_options(pool_url(), f"schema={parse(new_schema()).schema}")
+        return with_options(pool_url(), f"schema={parse(lent_schema()).schema}")

@@ -13,6 +13,7 @@ from everlog.testing import (
     MovingConformance,
     OutboxConformance,
     QueuesConformance,
+    RetentionConformance,
     SchedulesConformance,
     StoreConformance,
     StreamsConformance,
@@ -32,6 +33,7 @@ class TestSqliteFile(
     MovingConformance,
     QueuesConformance,
     DeletionConformance,
+    RetentionConformance,
     SchedulesConformance,
     OutboxConformance,
 ):

@@ -1,8 +1,9 @@
 """A program that kills itself at each boundary of a step's transaction in turn, and then looks what was done.
 
-    python -m tests.crash.transactions_program URL WAY
+    python -m tests.crash.transactions_program URL PLACE WAY KIND
 
-For each boundary a child starts a workflow and dies there; another finishes it. It prints what both tables hold.
+For each boundary a child starts a workflow and dies there, and another finishes it. It prints what both tables hold.
+PLACE is the database for drivers.
 """
 
 from __future__ import annotations
@@ -96,7 +97,7 @@ def watch() -> None:
     Transactions._opened_blocking = lambda self, given: Around(opened_blocking(self, given))  # type: ignore[method-assign, assignment, return-value]
 
 
-def own_database(url: str) -> tuple[Any, Any]:
+def own_database(_: str) -> tuple[Any, Any]:
     """Steps in the engine's own database."""
 
     @step(name="crash.pays", transaction=True)
@@ -119,13 +120,13 @@ def own_database(url: str) -> tuple[Any, Any]:
     return pays, pays_plainly
 
 
-def by_sqlalchemy(url: str) -> tuple[Any, Any]:
+def by_sqlalchemy(place: str) -> tuple[Any, Any]:
     """Steps in sessions of SQLAlchemy."""
     from sqlalchemy import create_engine, text
     from sqlalchemy.ext.asyncio import async_sessionmaker, create_async_engine
     from sqlalchemy.orm import sessionmaker
 
-    there = url.partition("?")[0].replace("postgresql://", "postgresql+psycopg://")
+    there = place.replace("postgresql://", "postgresql+psycopg://")
     sessions = sessionmaker(create_engine(there))
     blocking: Callable[[], Any] = sessions.begin
     source: Callable[[], Any] = (
@@ -154,12 +155,12 @@ def by_sqlalchemy(url: str) -> tuple[Any, Any]:
 WAYS = {"own": own_database, "sqlalchemy": by_sqlalchemy}
 
 
-def live(url: str, way: str, workflow_id: str, plain: bool, boundaries: int) -> None:
+def live(url: str, place: str, way: str, workflow_id: str, plain: bool, boundaries: int) -> None:
     """Run the workflow to its end, or to the boundary."""
     global left
     left = -1
     watch()
-    pays, pays_plainly = WAYS[way](url)
+    pays, pays_plainly = WAYS[way](place)
 
     @workflow(name="crash.pays twice")
     async def pays_twice() -> list[str]:
@@ -194,31 +195,33 @@ def in_child(*given: Any) -> bool:
     return True
 
 
-def connected(url: str) -> Any:
+def connected(place: str) -> Any:
     """Connect to the database of the user's tables."""
-    if url.startswith("sqlite"):
-        return sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None)
-    return psycopg.connect(url.partition("?")[0], autocommit=True)
+    if place.startswith("sqlite"):
+        return sqlite3.connect(place.removeprefix("sqlite:///"), isolation_level=None)
+    return psycopg.connect(place, autocommit=True)
 
 
 def main() -> None:
     """See above."""
-    url, way, plain = sys.argv[1], sys.argv[2], sys.argv[3] == "plain"
+    url, place, way, plain = sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4] == "plain"
     open_store(url).close()
-    with closing(connected(url)) as connection:
-        connection.execute("CREATE TABLE IF NOT EXISTS ledger (workflow_id TEXT)")
+    with closing(connected(place)) as connection:
+        for table in ("ledger", TABLE):
+            connection.execute(f"DROP TABLE IF EXISTS {table}")
+        connection.execute("CREATE TABLE ledger (workflow_id TEXT)")
     deaths = 0
     for number in range(MOST):
-        workflow_id = f"{way}-{plain}-{number}"
-        if in_child(url, way, workflow_id, plain, number):
+        if in_child(url, place, way, f"order-{number}", plain, number):
             break
         deaths += 1
-        assert in_child(url, way, workflow_id, plain, -1)
-    with closing(connected(url)) as connection:
-        like = f"{way}-{plain}-%"
-        question = "SELECT workflow_id, count(*) FROM {} WHERE workflow_id LIKE '" + like + "' GROUP BY 1"
+        assert in_child(url, place, way, f"order-{number}", plain, -1)
+    with closing(connected(place)) as connection:
+        question = "SELECT workflow_id, count(*) FROM {} GROUP BY 1"
         paid = dict(connection.execute(question.format("ledger")).fetchall())
         kept = dict(connection.execute(question.format(TABLE)).fetchall())
+        for table in ("ledger", TABLE):
+            connection.execute(f"DROP TABLE {table}")
     print(json.dumps({"deaths": deaths, "paid": paid, "kept": kept}))
 
 

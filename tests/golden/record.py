@@ -37,6 +37,7 @@ STARTED: dict[str, tuple[Any, tuple[Any, ...]]] = {
     "golden-asking": (workflows.asking, ()),
     "golden-enqueuing": (workflows.enqueuing, ()),
     "golden-advice": (workflows.advice, ("Ada",)),
+    "golden-patched": (workflows.patched, ()),
     "golden-waiting": (workflows.waiting, ()),
 }
 CHILDREN = ("golden-child", "golden-queued-1", "golden-queued-2", "golden-fork", "golden-schedule@2023-11-14T23:00:00Z")

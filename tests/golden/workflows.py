@@ -418,6 +418,13 @@ async def ending() -> list[Any]:
     return told
 
 
+@workflow(name="golden patched", version="1")
+async def patched() -> list[Any]:
+    """Goes the new way of two patches, of which one is retired."""
+    told: list[Any] = [everlog.patched("first"), await work(1, 0.1), everlog.current().version]
+    return [*told, everlog.patched("second", retired=True), everlog.patched("first"), await work(2, 0.1)]
+
+
 @workflow(name="golden terminated")
 async def terminated() -> None:
     """Was terminated while a step ran and it slept."""

@@ -11,33 +11,11 @@ from typing import Final, Literal
 from everlog.memory import MemoryStore
 from everlog.store import Store
 from everlog_postgres import open_store as open_postgres
-from everlog_postgres.statements import in_schema
-from everlog_postgres.urls import parse
 from everlog_sqlite import SqliteStore
-from tests.postgres import administrator, new_schema
+from tests.postgres import empty, new_schema
 
 LONG: Final = os.environ.get("EVERLOG_LONG") == "1"
 Kind = Literal["memory", "sqlite", "postgres"]
-
-_TABLES: Final = (
-    "attributes",
-    "events",
-    "heads",
-    "inbox",
-    "message_keys",
-    "moves",
-    "published_values",
-    "schedules",
-    "queue_places",
-    "queue_slots",
-    "queue_starts",
-    "queues",
-    "secrets",
-    "stream_rows",
-    "waits",
-    "workers",
-    "writes",
-)
 
 
 class Database:
@@ -59,9 +37,7 @@ class Database:
         self._memory = None
         self._files += 1
         if self._is_made:
-            emptied = "; ".join(f"DELETE FROM everlog.{table}" for table in _TABLES)  # TRUNCATE waits for the disk
-            with administrator() as connection:
-                connection.execute(in_schema(emptied, parse(self._schema).schema).encode())
+            empty(self._schema)
 
     def open(self, clock: Callable[[], int]) -> Store:
         """Open it, as a process of its own does."""

@@ -18,6 +18,7 @@ from everlog import Engine, Handle, HistoryEvent, step, workflow
 from everlog.core.event_codec import decode_event
 from everlog.core.forking import is_of_an_end
 from everlog.store import Store
+from everlog.testing import history_of, replay
 from everlog.testing.simulation import SimulatedHost
 from tests.property.databases import LONG
 from tests.property.programs import random_recipe
@@ -144,6 +145,7 @@ def test_a_fork_at_any_event_ends_as_its_source_did_and_has_its_rows(drawing: Dr
             fork = await handle.fork(at=at, children=children)
             assert await fork.result(timeout=1000) == result, at
             until = min(at, len(kept))
+            assert replay(await history_of(engine, fork.id)).is_clean
             theirs = (await all_of(fork))[:until]
             differing = {one.type for one, other in zip(theirs, before[:until], strict=True) if one != other}
             assert differing <= {"workflow_created", "child_started"}
@@ -171,6 +173,7 @@ def test_a_fork_with_another_result_ends_as_a_run_in_which_the_step_gave_it(
         ran.clear()
         fork = await handle.fork(replace={operation: value})
         forked = await fork.result(timeout=1000)
+        assert replay(await history_of(engine, fork.id)).is_clean
         assert set(ran) <= after(node, number), "what depends on it runs again, and nothing else"
         given_instead[number] = value
         _, fresh = await run_whole(engine, "fresh", node, drawing.topics)

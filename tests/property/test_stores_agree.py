@@ -65,6 +65,7 @@ class DistributedAgrees(StoreMachine):
     """What is for distributed tables, on plain Postgres and on a cluster if there is one."""
 
     have_queues = False  # type: ignore[assignment] # a property, and there is nothing to ask
+    have_retention = False
 
     def open_stores(self, clock: Callable[[], int]) -> Mapping[str, Store]:
         self.urls = {"as if": as_if_distributed()}

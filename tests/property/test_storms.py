@@ -83,11 +83,11 @@ class Storm(Life):
             else:
                 await getattr(aim, order)()
         await self._calm_down(handle)
-        await until_ended([engine.handle(head.workflow_id) for head in self._opened().workflows(ALL)])
+        await until_ended([engine.handle(head.workflow_id) for head in self._seen.workflows(ALL)])
 
     def _child(self, engine: Engine, whom: int) -> Handle[Any]:
         """Give the handle of one of those that came of it, or its own where there is none."""
-        ids = sorted(head.workflow_id for head in self._opened().workflows(ALL))
+        ids = sorted(head.workflow_id for head in self._seen.workflows(ALL))
         return engine.handle(ids[whom % len(ids)])
 
     async def _calm_down(self, handle: Handle[Any]) -> None:
@@ -103,7 +103,7 @@ class Storm(Life):
         ends = Counter(event.operation for event in lived if isinstance(event, StepCompleted | StepFailed))
         assert all(number == 1 for number in ends.values()), ends
         was_undone(lived)
-        store = self._opened()
+        store = self._seen
         for head in store.workflows(ALL):
             assert head.state in ENDED, f"{head.workflow_id} was lost: {head.state}"
             projections_fit(store, head.workflow_id)

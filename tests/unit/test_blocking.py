@@ -217,7 +217,8 @@ def test_messages_and_sleeps_are_durable() -> None:
     host = SimulatedHost(0)
 
     async def opened() -> Any:
-        async with Engine(MemoryStore(clock=host.wall), host=host, workflows=[made]) as engine:
+        # Of two days a lease of seconds would be renewed all the time.
+        async with Engine(MemoryStore(clock=host.wall), host=host, workflows=[made], lease=3600) as engine:
             return await main(engine)
 
     assert host.run(opened()) == [5, "nothing", 2]

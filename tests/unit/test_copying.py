@@ -16,7 +16,7 @@ from everlog.runtime.digests import moved_digest
 from everlog.store import Done, WorkflowQuery
 from everlog.testing.contract_moving import furnish
 from everlog.testing.making import create, new, worker
-from tests.postgres import needs_postgres, new_schema
+from tests.postgres import lent_schema, needs_postgres
 
 KINDS = ["memory", "sqlite", pytest.param("postgres", marks=needs_postgres)]
 
@@ -32,7 +32,7 @@ def destination(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[End]
 
 
 def opened(kind: str, folder: Path, name: str) -> Iterator[End]:
-    urls = {"memory": lambda: "memory://", "sqlite": lambda: f"sqlite:///{folder}/{name}.db", "postgres": new_schema}
+    urls = {"memory": lambda: "memory://", "sqlite": lambda: f"sqlite:///{folder}/{name}.db", "postgres": lent_schema}
     store = open_store(urls[kind](), durability="process")
     yield End(store, f"{kind} {name}")
     store.close()

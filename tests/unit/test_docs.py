@@ -1,7 +1,7 @@
 """The programs in the pages run: a fence marked ```python title="name.py" is a whole program, any other an excerpt.
 
 The programs of one page run in the order in which they stand, in one directory, so that one may import another or go
-on with its database. Each is run twice: readers do so, and what is done is not done again.
+on with its database. Each that leaves something behind is run twice: readers do so, and what is done is not done again.
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ import pytest
 
 import everlog
 import everlog.cli
+import everlog.inspector
 import everlog.memory
 import everlog.testing
 from everlog import Current, Engine, RetryPolicy, StepOptions, WorkflowOptions, sync
 from everlog.replay.options import StepDefaults, WorkflowDefaults
 from tests.postgres import administrator, needs_postgres, server_url
+from tests.sessions import has_session
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = re.compile(r'^```python title="(?P<name>[\w./-]+)"[^\n]*\n(?P<text>.*?)^```', re.MULTILINE | re.DOTALL)
@@ -38,7 +40,11 @@ def programs(page: Path) -> list[tuple[str, str]]:
     return [(found["name"], found["text"]) for found in PROGRAM.finditer(page.read_text())]
 
 
-PAGES = [page for page in [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))] if programs(page)]
+PAGES = [
+    page
+    for page in [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
+    if programs(page) and not has_session(page.read_text())  # there commands run the programs: see test_sessions
+]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
@@ -62,13 +68,16 @@ def test_the_programs_of_a_page_that_need_a_server_run(page: Path, tmp_path: Pat
 
 
 def run_programs(found: list[tuple[str, str]], tmp_path: Path, told: dict[str, str]) -> None:
-    """Run programs, twice each, with these variables in their environment."""
+    """Run programs with these variables in their environment, twice where something of the first run is left."""
     assert found or told
     for name, text in found:
         program = tmp_path / name
         program.parent.mkdir(parents=True, exist_ok=True)
         program.write_text(text)
+        before = left_in(tmp_path)
         for time in ("once", "again"):
+            if time == "again" and not told and left_in(tmp_path) == before:
+                continue  # it would be the first run once more
             run = subprocess.run(
                 [sys.executable, name],
                 cwd=tmp_path,
@@ -81,6 +90,11 @@ def run_programs(found: list[tuple[str, str]], tmp_path: Path, told: dict[str, s
             assert run.returncode == 0, f"{name}, run {time}, ended with {run.returncode}\n{run.stdout}\n{run.stderr}"
             complaint = "" if run.stderr.endswith("\n\nOK\n") else run.stderr  # unittest reports there
             assert complaint == "", f"{name}, run {time}, complains"
+
+
+def left_in(folder: Path) -> set[Path]:
+    """Give the files in a folder, but for the byte code of Python and what its caches hold."""
+    return {path for path in folder.rglob("*") if not {"__pycache__", ".hypothesis"} & set(path.parts)}
 
 
 CODE = re.compile(r"^```(?:python[^\n]*)\n(?P<fence>.*?)^```|`(?P<span>[^`\n]+)`", re.MULTILINE | re.DOTALL)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import datetime
+import gc
 import gzip
 import importlib
 import logging
@@ -239,6 +240,21 @@ def drops_what_has_a_finaliser() -> Any:
     Finalised()
 
 
+def _at_each_collection(phase: str, told: dict[str, int]) -> None:
+    time.perf_counter()
+
+
+def is_interrupted_by_the_collector() -> Any:
+    """Of two callbacks one hears of the beginning before we do, and one of the end after us."""
+    gc.callbacks.insert(0, _at_each_collection)
+    gc.callbacks.append(_at_each_collection)
+    try:
+        gc.collect()
+    finally:
+        gc.callbacks.remove(_at_each_collection)
+        gc.callbacks.remove(_at_each_collection)
+
+
 def prints() -> Any:
     print("a workflow may print")
 
@@ -250,6 +266,7 @@ PURE: dict[str, Callable[[], Any]] = {
         imports_a_module_that_reads_the_clock,
         warns,
         drops_what_has_a_finaliser,
+        is_interrupted_by_the_collector,
         prints,
         logs,
         makes_a_zone,

@@ -28,10 +28,14 @@ READ_BY = {
     "waits": "rows_of_waits",
     "schedules": "rows_of_schedules",
     "attributes": "rows_of_attributes",
+    "holds": "list_holds",
+    "audit": "list_audit",
 }
+FOLDERS = {"list_holds": "retention", "list_audit": "retention"}
 STAYS = {
     "workers": "who works now",
     "queue_slots": "of steps, which are run anew",
+    "turns": "who prunes now",
     "moves": "why this database is closed",
     "writes": "which transactions wrote in the last minute",
     "migrations": "of this schema",
@@ -53,7 +57,7 @@ def check(columns: Mapping[str, Sequence[str]], statements: Mapping[str, str], c
     """Check the columns of all tables of a schema."""
     assert columns.keys() == {*READ_BY, *STAYS} & columns.keys(), "a table that is not moved: say in moving.py how"
     assert READ_BY.keys() <= columns.keys()
-    assert {*closed} == {*READ_BY, "workers", "queue_slots"}, "each table that is written to is closed"
+    assert {*closed} == {*READ_BY, "workers", "queue_slots", "turns"}, "each table that is written to is closed"
     forgotten = [
         f"{table}.{column}"
         for table, statement in READ_BY.items()
@@ -85,5 +89,5 @@ def test_every_column_of_a_schema_is_moved() -> None:
         asked = "SELECT table_name, column_name FROM information_schema.columns WHERE table_schema = %s"
         for table, column in connection.execute(asked, (parse(url).schema,)).fetchall():
             columns.setdefault(table, []).append(column)
-    statements = {one: load_postgres(f"moving/{one}") for one in READ_BY.values()}
+    statements = {one: load_postgres(f"{FOLDERS.get(one, 'moving')}/{one}") for one in READ_BY.values()}
     check(columns, statements, everlog_postgres.moving.CLOSED_TABLES)

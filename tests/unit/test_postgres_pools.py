@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from threading import Event, Thread
+from threading import Event
 
 import psycopg
 import pytest
@@ -157,12 +158,7 @@ def test_a_pool_that_loses_its_connections_is_used_again(store: PostgresStore, u
 
 
 def test_many_migrate_at_once_behind_a_pool(url: str) -> None:
-    stores: list[PostgresStore] = []
-    threads = [Thread(target=lambda: stores.append(open_store(behind_pool(url)))) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(timeout=60)
-    assert len(stores) == 8
+    with ThreadPoolExecutor(8) as threads:
+        stores = list(threads.map(open_store, [behind_pool(url)] * 8))
     for store in stores:
         store.close()

@@ -65,6 +65,20 @@ async def work(name: str, seconds: float) -> str:
     return name
 
 
+@step
+async def work_of_part(name: str) -> str:
+    running[name[0]] += 1
+    most[name[0]] = max(most[name[0]], running[name[0]])
+    await asyncio.sleep(1)
+    running[name[0]] -= 1
+    return name
+
+
+@workflow
+async def errand_of_part(name: str) -> str:
+    return await work_of_part(name)
+
+
 @workflow
 async def errand(name: str, seconds: float = 1) -> str:
     return await work(name, seconds)
@@ -165,6 +179,26 @@ def test_a_worker_holds_no_more_of_a_queue_than_it_may(kind: str, tmp_path: Path
         handles = [await engine.queue(each).enqueue(errand, str(one)) for one in range(10)]
         await all_of(handles)
         assert most == {"each": 3}
+
+    run(program, kind=kind, folder=tmp_path)
+
+
+@on_both_stores
+def test_a_worker_holds_no_more_of_a_partition_than_it_may(kind: str, tmp_path: Path) -> None:
+    each = Queue("of_each", partition_worker_concurrency=1)
+
+    async def program(engine: Engine) -> None:
+        async def enqueued() -> list[Handle[str]]:
+            names = [f"{partition}{number}" for partition in "ab" for number in range(3)]
+            options = [errand_of_part.options(queue=each, partition=name[0]) for name in names]
+            return [await engine.start(one, name) for one, name in zip(options, names, strict=True)]
+
+        await all_of(await enqueued())
+        assert most == {"a": 1, "b": 1}
+        await engine.queue(each).update(partition_worker_concurrency=2)
+        assert (await engine.queue(each).status()).partition_worker_concurrency == 2
+        await all_of(await enqueued())
+        assert most == {"a": 2, "b": 2}
 
     run(program, kind=kind, folder=tmp_path)
 
@@ -987,6 +1021,7 @@ def test_a_queue_can_be_paused_changed_counted_and_deleted(kind: str, tmp_path: 
             rate_limit=RateLimit(10, per=1),
             partition_concurrency=None,
             partition_rate_limit=None,
+            partition_worker_concurrency=None,
         )
         await queue.resume()
         await until(lambda: len(begun) == 1)

@@ -215,7 +215,7 @@ def test_opening_and_closing_says_nothing_and_leaves_no_threads_of_the_engine(
     caplog.clear()
     before = set(threading.enumerate())
     asyncio.run(main())
-    for _ in range(100):
+    for _ in range(1_000):
         left = {thread for thread in set(threading.enumerate()) - before if "step" not in thread.name}
         if not left:
             break

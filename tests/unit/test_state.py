@@ -50,6 +50,7 @@ EXAMPLES: list[AnyEvent] = [
     events.ValueSet(operation="set_value", name="state", value=NULL),
     events.ItemsEmitted(operation="emit", stream="log", offset=0, count=1, items=NULL),
     events.StreamClosed(operation="close_stream", stream="log", offset=1),
+    events.PatchMarked(operation="patched:tax", patch="tax", retired=True),
     events.CancelRequested(by="somebody"),
     events.TerminateRequested(by="somebody"),
     events.WorkflowPaused(by="somebody", asked_at=1),

@@ -358,7 +358,7 @@ def test_what_a_step_sends_and_starts_commits_with_it(base: Base, fails: bool) -
         return await made()
 
     async def program() -> tuple[Any, Any]:
-        async with Engine(base.url, workflows=[collecting]) as engine:
+        async with Engine(base.url) as engine:
             handle = await engine.start(collecting.options(id="collector"))
             await engine.run(workflow(calls, name="transactions.calls one that sends"))
             return await handle.result(), (await engine.handle("started").status()).state

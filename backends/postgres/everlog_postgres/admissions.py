@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 
 from everlog.core.limits import Limit, Measured, free_at, of_partition, of_queue, reach_of, room, window_begins
 from everlog.errors import NotFound
-from everlog.store import AdmitRequest, QueueLimits, QueueRow, SlotAnswer, SlotWanted
+from everlog.store import AdmitRequest, PartitionRooms, QueueLimits, QueueOffer, QueueRow, SlotAnswer, SlotWanted
 from everlog_postgres import queue_records as records
 from everlog_postgres.arrays import bigints, texts
 from everlog_postgres.connection import Ask, Connection, Question, Rows
@@ -67,8 +67,8 @@ class Admissions:
             sights = self._see(self._connection.ask, request)
         open_now: list[Sight] = []
         moments: list[int | None] = []
-        for sight, wanted in _offered(request, sights):
-            admission = _Admission(self._connection.ask, self._sql, sight, now)
+        for sight, offer, wanted in _offered(request, sights):
+            admission = _Admission(self._connection.ask, self._sql, sight, offer, now)
             if admission.choose(wanted):
                 open_now.append(sight)
             moments += [sight.next_due, admission.next_window(wanted)]
@@ -94,10 +94,10 @@ class Admissions:
         held, now, rows = self._hold(ask, to_hold, self._look_at(request))
         rows_taken: Rows = []
         moments: list[int | None] = []
-        for sight, most in _offered(request, records.sights(rows)):
+        for sight, offer, most in _offered(request, records.sights(rows)):
             tokens = request.tokens[len(rows_taken) :]
             wanted = min(most, len(tokens))
-            admission = _Admission(ask, self._sql, sight, now)
+            admission = _Admission(ask, self._sql, sight, offer, now)
             moments.append(sight.next_due)
             if _is_limited(sight) and sight.queue not in held:
                 moments.append(now + SOON if wanted and sight.names else None)
@@ -159,13 +159,14 @@ class Admissions:
 class _Admission:
     """The admission from one queue at one moment."""
 
-    def __init__(self, ask: Ask, sql: Statements, sight: Sight, now: int) -> None:
+    def __init__(self, ask: Ask, sql: Statements, sight: Sight, offer: QueueOffer, now: int) -> None:
         self._ask = ask
         self._sql = sql
         self._sight = sight
         self._now = now
         self._whole = of_queue(sight.limits)
         self._part = of_partition(sight.limits)
+        self._rooms = PartitionRooms(offer)
 
     def choose(self, wanted: int) -> list[Choice]:
         """Choose who is admitted, up to so many, in order."""
@@ -178,8 +179,8 @@ class _Admission:
     def _free_partitions(self, wanted: int) -> list[tuple[str, int]]:
         """Give the partitions that have slots to give, and how many."""
         if not self._sight.has_partitions and not _has_limit(self._part):
-            return [("", wanted)]
-        found = [(turn.partition, room(self._part, turn.measured, wanted)) for turn in self._turns(wanted)]
+            return [("", self._rooms.of("", wanted))]
+        found = [(turn.partition, self._room_of(turn, wanted)) for turn in self._turns(wanted)]
         return [(partition, places) for partition, places in found if places > 0]
 
     def _find(self, free: Sequence[tuple[str, int]], wanted: int, *, depth: int) -> list[Choice]:
@@ -200,6 +201,7 @@ class _Admission:
             chosen = self.choose(wanted)
             most = len(chosen)
         else:
+            wanted = self._rooms.of("", wanted)
             many = _CANDIDATES * wanted
             chosen = self._find([("", many)], many, depth=many) if wanted > 0 and self._sight.names else []
             most = min(wanted, len(chosen))
@@ -214,9 +216,12 @@ class _Admission:
             "limit": most,
         }
         rows = sorted(self._ask(Question(self._sql.queues.admit_heads, question))[0], key=lambda row: int(row[0]))
+        partitions = dict(chosen)
+        admitted = [partitions[row[1]] for row in rows]
+        for partition in admitted:
+            self._rooms.take(partition)
         if rows and _is_limited(self._sight):
-            partitions = dict(chosen)
-            self._write([partitions[row[1]] for row in rows])
+            self._write(admitted)
         return [row[1:] for row in rows], len(rows) == most
 
     def _write(self, partitions: Sequence[str]) -> None:
@@ -231,7 +236,7 @@ class _Admission:
         """Say when a rate lets another be admitted, where so many more were wanted than it let."""
         if wanted <= 0 or not self._sight.names or reach_of(self._sight.limits, self._now) is None:
             return None
-        turns = self._turns(1)
+        turns = [turn for turn in self._turns(1) if self._rooms.of(turn.partition, 1)]
         queue_free_at = free_at(self._whole, self._measure_queue(), self._now)
         if not turns or queue_free_at != self._now:
             return queue_free_at if turns else None
@@ -243,13 +248,18 @@ class _Admission:
     def _turns(self, wanted: int) -> Sequence[Turn]:
         """Give the partitions in which somebody is due, in turn, until so many have a slot to give."""
         behind = self._find_turns(f"{self._sight.served}{records.NEXT}", None, wanted)
-        wanted -= sum(room(self._part, turn.measured, 1) for turn in behind)
+        wanted -= sum(self._room_of(turn, 1) for turn in behind)
         return behind if wanted == 0 else [*behind, *self._find_turns("", self._sight.served, wanted)]
+
+    def _room_of(self, turn: Turn, wanted: int) -> int:
+        """Say how many of those wanted there may be of a partition: for its limits, and in the worker."""
+        return self._rooms.of(turn.partition, room(self._part, turn.measured, wanted))
 
     def _find_turns(self, first: str, last: str | None, wanted: int) -> list[Turn]:
         question = {
             **_question(self._sight.queue, None, self._part, self._now),
             "names": texts(self._sight.names),
+            "full": texts(self._rooms.full),
             "first": first,
             "last": last,
             "wanted": wanted,
@@ -353,13 +363,13 @@ def _starts(sql: Statements, queue: str, limits: QueueLimits, partitions: Sequen
     return [forget, Question(sql.queues.insert_starts, starts)]
 
 
-def _offered(request: AdmitRequest, sights: Sequence[Sight]) -> Iterator[tuple[Sight, int]]:
-    """Give those of the queues that were seen in the order of the offers, and how many are wanted of each."""
+def _offered(request: AdmitRequest, sights: Sequence[Sight]) -> Iterator[tuple[Sight, QueueOffer, int]]:
+    """Give those of the queues that were seen in the order of the offers, and how many are wanted of each at most."""
     seen = {sight.queue: sight for sight in sights}
     for offer in request.offers:
         if offer.queue in seen:
             most = len(request.tokens)
-            yield seen[offer.queue], most if offer.room is None else min(most, offer.room)
+            yield seen[offer.queue], offer, most if offer.room is None else min(most, offer.room)
 
 
 def _has_limit(limit: Limit) -> bool:

@@ -37,6 +37,9 @@ ON_THE_COORDINATOR: Final = (
     "schedules",
     "secrets",
     "moves",
+    "holds",
+    "audit",
+    "turns",
 )
 
 OLDEST: Final = 13

@@ -27,6 +27,7 @@ MIGRATIONS: Final = (
     "0006_continued",
     "0007_attributes",
     "0008_moves",
+    "0009_retention",
 )
 """All that were ever made, in order."""
 
@@ -79,20 +80,27 @@ def distribute(connection: Connection) -> bool:
         require_citus(driver, connection.name)
         if _find_schema(connection, driver).distributed:
             return False
-        _require_no_places(connection, driver)
+        _require_nothing_in_the_way(connection, driver)
         distribute_tables(driver, connection.target.schema)
         _insert(connection, driver, *_DISTRIBUTED)
         return True
 
 
-def _require_no_places(connection: Connection, driver: Driver) -> None:
-    """Raise where workflows stand in queues, which distributed tables do not have."""
+def _require_nothing_in_the_way(connection: Connection, driver: Driver) -> None:
+    """Raise where workflows stand in queues or are held, which distributed tables do not have."""
     places = in_schema("SELECT count(*) FROM everlog.queue_places", connection.target.schema)
     ((found,),) = driver.execute(places.encode()).fetchall()
     if found:
         raise UsageError(
             f"{connection.name}: {found} workflows stand in queues or were admitted from them, and distributed tables"
             " have no queues yet: let them end before, or keep the tables on one server (docs/scaling.md)"
+        )
+    holds = in_schema("SELECT count(*) FROM everlog.holds", connection.target.schema)
+    ((found,),) = driver.execute(holds.encode()).fetchall()
+    if found:
+        raise UsageError(
+            f"{connection.name}: {found} workflows are held (docs/retention.md), and distributed tables have no holds"
+            " yet: release them before, or keep the tables on one server"
         )
 
 

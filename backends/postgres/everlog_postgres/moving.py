@@ -33,6 +33,7 @@ from everlog_postgres.arrays import bigints, encoded_texts, texts
 from everlog_postgres.connection import Ask, Connection, Question, Rows
 from everlog_postgres.distributed import Distributed
 from everlog_postgres.moving_columns import Columns
+from everlog_postgres.retention import RetentionTables, audit_of, audit_values, hold_of, hold_values
 from everlog_postgres.statements import MovingStatements, Statements
 
 CLOSED_TABLES: Final = (
@@ -50,6 +51,9 @@ CLOSED_TABLES: Final = (
     "waits",
     "schedules",
     "attributes",
+    "holds",
+    "audit",
+    "turns",
 )
 """The tables that nobody writes to while the database is closed, in the order in which they are locked."""
 
@@ -63,7 +67,7 @@ _Found = dict[str, list[Any]]
 """Rows of a table, by the id of the workflow."""
 
 
-class MovableTables:
+class MovableTables(RetentionTables):
     """A store whose rows can be moved. The store that inherits from it has the connection."""
 
     _connection: Connection
@@ -130,6 +134,9 @@ class MovableTables:
         sql = self._moving
         heads, *rest = ask(*(Question(statement, asked) for statement in (sql.rows_of_heads, *sql.rows_of_the_rest)))
         events, inboxes, keys, values, attributes, waits, items, places = map(_by_workflow, rest)
+        asked_holds = {**asked, "after": "", "limit": len(heads)}
+        found = ask(Question(self._sql.retention.list_holds, asked_holds))[0]
+        holds = {row[0]: hold_of(*row) for row in found}
         given: list[WorkflowRows] = []
         for row in heads:
             head = records.head(row)
@@ -146,6 +153,7 @@ class MovableTables:
                     waits=[_wait(*row) for row in waits[one]],
                     items=[_item(*row) for row in items[one]],
                     standing=_standing(*places[one][0]) if places[one] else None,
+                    hold=holds.get(one),
                 )
             )
         return given
@@ -169,14 +177,24 @@ class MovableTables:
                     columns.add(rows, closed=rows.head.state in ENDED, keeps_order=is_closed)
                     there[rows.head.workflow_id] = rows.head
                     outcomes.append(Done())
-            for table, given in columns.parameters().items():
-                ask(Question(self._moving.put[table], given))
+            self._put(ask, columns)
             ask(Question(self._sql.note))
             return outcomes
 
         outcomes = self._transact(write)
         self._wrote()
         return outcomes
+
+    def _put(self, ask: Ask, columns: Columns) -> None:
+        for table, given in columns.parameters().items():
+            ask(Question(self._moving.put[table], given))
+        for hold in columns.holds:
+            ask(Question(self._sql.retention.put_hold, hold_values(hold)))
+
+    def _put_rows_within(self, ask: Ask, rows: WorkflowRows) -> None:
+        columns = Columns()
+        columns.add(rows, closed=rows.head.state in ENDED, keeps_order=False)
+        self._put(ask, columns)
 
     def _heads(self, ask: Ask, workflow_ids: Sequence[str]) -> list[Head]:
         rows = ask(Question(self._sql.find_heads, {"workflow_ids": texts(workflow_ids)}))[0]
@@ -198,11 +216,12 @@ class MovableTables:
         sql = self._moving
 
         def read(ask: Ask) -> SharedRows:
-            queues, starts, schedules, key = ask(
+            queues, starts, schedules, key, audit = ask(
                 Question(sql.rows_of_queues),
                 Question(sql.rows_of_starts),
                 Question(sql.rows_of_schedules),
                 Question(self._sql.find_secret, {"name": _KEY}),
+                Question(self._sql.retention.list_audit, {"after": 0, "limit": None}),
             )
             of_queue: dict[str, list[tuple[str, int]]] = defaultdict(list)
             for queue, partition, at in starts:
@@ -211,6 +230,7 @@ class MovableTables:
                 queues=[_queue(*row, starts=of_queue[row[0]]) for row in queues],
                 schedules=[_schedule(*row) for row in schedules],
                 signing_key=key[0][0] if key else None,
+                audit=[audit_of(*row) for _, *row in audit],
             )
 
         return self._transact_as_of_one_moment(read)
@@ -231,6 +251,10 @@ class MovableTables:
                 ask(Question(sql.put_schedules, _schedule_columns(shared.schedules)))
             if shared.signing_key is not None:
                 ask(Question(sql.replace_secret, {"name": _KEY, "value": shared.signing_key}))
+            if shared.audit:
+                ask(Question(self._sql.retention.drop_audit))
+            for done in shared.audit:
+                ask(Question(self._sql.retention.insert_audit, audit_values(done)))
             ask(Question(self._sql.note))
 
         self._transact(write)

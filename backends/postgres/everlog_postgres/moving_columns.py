@@ -8,6 +8,7 @@ from typing import Any, Final
 
 import msgspec
 
+from everlog.core.retention import HoldRow
 from everlog.store import Head
 from everlog.store_moving import WorkflowRows
 from everlog_postgres.arrays import bigints, bools, texts
@@ -90,12 +91,15 @@ class Columns:
     def __init__(self) -> None:
         self.keepers: dict[tuple[str, str], Head] = {}
         """Who of them has a `dedup_key` of a queue."""
+        self.holds: list[HoldRow] = []
         self._rows: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
 
     def add(self, rows: WorkflowRows, *, closed: bool, keeps_order: bool) -> None:
         """Add all of one workflow."""
         head, of, one = rows.head, self._rows, rows.head.workflow_id
         of["heads"].append(_head_values(rows))
+        if rows.hold is not None:
+            self.holds.append(rows.hold)
         of["events"] += [(one, row.seq, row.type, row.recorded_at, row.payload.decode()) for row in rows.events]
         of["messages"] += [
             (one, row.source, row.number, row.topic, row.control, row.payload.decode(), row.arrived_at, closed)

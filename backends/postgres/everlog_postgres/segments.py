@@ -116,10 +116,11 @@ def lone_advance(batch: Batch) -> Commit | None:
 
 def _runs_on(commit: Commit) -> bool:
     goes_on = commit.state == "running" and commit.wake_at is None and not commit.topics and not commit.release
-    explains = commit.build is not None or commit.why is not None or commit.first_seq is not None
+    explains = commit.build is not None or commit.why is not None
+    renames = commit.first_seq is not None or commit.name is not None
     touches = commit.consumed or commit.messages or commit.creates or commit.values or commit.items or commit.place
     lists = commit.waits or commit.closes or commit.attributes
-    return goes_on and not explains and not touches and not lists and commit.token is not None
+    return goes_on and not explains and not renames and not touches and not lists and commit.token is not None
 
 
 def segments(batch: Batch) -> Iterator[Segment]:

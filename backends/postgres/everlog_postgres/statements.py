@@ -203,6 +203,26 @@ class MovingStatements:
         self.refuse_writes: Final = load_here("refuse_writes")
 
 
+class RetentionStatements:
+    """The statements of holds, of what is removed, and of the record of that."""
+
+    def __init__(self, schema: str) -> None:
+        def load_here(name: str) -> bytes:
+            return in_schema(load(f"retention/{name}"), schema).encode()
+
+        self.lock_heads: Final = load_here("lock_heads")
+        self.find_removable: Final = load_here("find_removable")
+        self.keep_heads: Final = load_here("keep_heads")
+        self.hold_workflows: Final = load_here("hold_workflows")
+        self.release_workflows: Final = load_here("release_workflows")
+        self.list_holds: Final = load_here("list_holds")
+        self.put_hold: Final = load_here("put_hold")
+        self.insert_audit: Final = load_here("insert_audit")
+        self.list_audit: Final = load_here("list_audit")
+        self.drop_audit: Final = load_here("drop_audit")
+        self.take_turn: Final = load_here("take_turn")
+
+
 class Statements:
     """All statements, for one schema."""
 
@@ -264,3 +284,4 @@ class Statements:
         self.queues: Final = QueueStatements(schema)
         self.forks: Final = ForkStatements(schema)
         self.moving: Final = MovingStatements(schema)
+        self.retention: Final = RetentionStatements(schema)

@@ -413,14 +413,12 @@ class PostgresStore(Readable, ScheduleTable, ForkTable, MovableTables):
         return freed
 
     def delete(self, workflow_ids: Sequence[str]) -> Sequence[str]:
-        """Remove those that have ended, with all that is kept of them; give their ids."""
+        """Remove those that have ended and are not held, with all that is kept of them; give their ids."""
         with self._connection.lock:
             self._claims.give_back()
-            if self._distributed is not None:
-                removed = self._distributed.delete(workflow_ids)
-            else:
-                question = Question(self._sql.delete_workflows, {"workflow_ids": texts(workflow_ids)})
-                removed = [str(workflow_id) for (workflow_id,) in self._connection.write(question)[0]]
+            if self._distributed is None:
+                return self.remove_ended(workflow_ids)
+            removed = self._distributed.delete(workflow_ids)
         self._wrote()
         return removed
 

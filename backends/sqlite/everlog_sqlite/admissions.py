@@ -12,7 +12,7 @@ from typing import Final
 
 from everlog.core.limits import Limit, Measured, free_at, of_partition, of_queue, reach_of, room, window_begins
 from everlog.errors import InternalError, NotFound
-from everlog.store import AdmitRequest, QueueLimits, QueueRow, SlotAnswer, SlotWanted
+from everlog.store import AdmitRequest, PartitionRooms, QueueLimits, QueueOffer, QueueRow, SlotAnswer, SlotWanted
 from everlog_sqlite import queue_records as records
 from everlog_sqlite import statements as sql
 from everlog_sqlite.connection import Connection
@@ -34,8 +34,9 @@ class Admissions:
         """
         now = self._now()
         moments: list[int | None] = []
-        for sight, wanted in self._see(request):
-            admission = _Admission(self._connection, sight, now)
+        for sight, offer in self._see(request):
+            wanted = len(request.tokens) if offer.room is None else offer.room
+            admission = _Admission(self._connection, sight, offer, now)
             is_over = sight.next_due is not None and sight.next_due <= now  # though nobody has made it due yet
             if is_over or admission.choose(wanted):
                 return True, None
@@ -49,23 +50,24 @@ class Admissions:
         self._connection.execute(sql.BECOME_DUE, due)
         numbers: list[int] = []
         moments: list[int | None] = []
-        for sight, wanted in self._see(request):
+        for sight, offer in self._see(request):
             tokens = request.tokens[len(numbers) :]
-            admission = _Admission(self._connection, sight, now)
-            chosen = admission.choose(min(wanted, len(tokens)))
+            wanted = len(tokens) if offer.room is None else min(offer.room, len(tokens))
+            admission = _Admission(self._connection, sight, offer, now)
+            chosen = admission.choose(wanted)
             if chosen:
                 admission.write(chosen, tokens, request.worker)
             numbers.extend(choice.number for choice in chosen)
-            moments += [sight.next_due, admission.next_window(min(wanted, len(tokens)) - len(chosen))]
+            moments += [sight.next_due, admission.next_window(wanted - len(chosen))]
         return numbers, _earliest(moments)
 
-    def _see(self, request: AdmitRequest) -> Iterator[tuple[Sight, int]]:
-        """Give those of the queues that are there and not paused, in order, and how many are wanted of each."""
+    def _see(self, request: AdmitRequest) -> Iterator[tuple[Sight, QueueOffer]]:
+        """Give those of the queues that are there and not paused, in order, and what was offered for each."""
         question = {"queues": _queues_of(request), "names": array(set(request.names))}
         seen = {sight.queue: sight for sight in records.sights(self._connection.value(sql.LOOK_AT_QUEUES, question))}
         for offer in request.offers:
             if offer.queue in seen:
-                yield seen[offer.queue], len(request.tokens) if offer.room is None else offer.room
+                yield seen[offer.queue], offer
 
     def take_slots(self, worker: str, wanted: Sequence[SlotWanted]) -> SlotAnswer:
         """Take slots for steps; where there is none to give, the write lock is not asked for."""
@@ -136,19 +138,20 @@ class Admissions:
 class _Admission:
     """The admission from one queue at one moment."""
 
-    def __init__(self, connection: Connection, sight: Sight, now: int) -> None:
+    def __init__(self, connection: Connection, sight: Sight, offer: QueueOffer, now: int) -> None:
         self._connection = connection
         self._sight = sight
         self._now = now
         self._whole = of_queue(sight.limits)
         self._part = of_partition(sight.limits)
+        self._rooms = PartitionRooms(offer)
 
     def choose(self, wanted: int) -> Sequence[Choice]:
         """Choose who is admitted, up to so many, in order."""
         wanted = room(self._whole, self._measure_queue(), wanted) if self._sight.names and wanted > 0 else 0
         if wanted == 0:
             return []
-        found = [(turn.partition, room(self._part, turn.measured, wanted)) for turn in self._turns(wanted)]
+        found = [(turn.partition, self._room_of(turn, wanted)) for turn in self._turns(wanted)]
         free = [(partition, places) for partition, places in found if places > 0]
         question = {
             "queue": self._sight.queue,
@@ -168,13 +171,15 @@ class _Admission:
         if chosen[-1].partition != self._sight.served:
             connection.execute(sql.SERVE_PARTITION, {"queue": queue, "partition": chosen[-1].partition})
         partitions = [choice.partition for choice in chosen]
+        for partition in partitions:
+            self._rooms.take(partition)
         _write_starts(connection, queue, self._sight.limits, partitions, self._now)
 
     def next_window(self, wanted: int) -> int | None:
         """Say when a rate lets another be admitted, where so many more were wanted than it let."""
         if wanted <= 0 or not self._sight.names or reach_of(self._sight.limits, self._now) is None:
             return None
-        turns = self._turns(1)
+        turns = [turn for turn in self._turns(1) if self._rooms.of(turn.partition, 1)]
         queue_free_at = free_at(self._whole, self._measure_queue(), self._now)
         if not turns or queue_free_at != self._now:
             return queue_free_at if turns else None
@@ -186,13 +191,18 @@ class _Admission:
     def _turns(self, wanted: int) -> Sequence[Turn]:
         """Give the partitions in which somebody is due, in turn, until so many have a slot to give."""
         behind = self._find_turns(f"{self._sight.served}{records.NEXT}", None, wanted)
-        wanted -= sum(room(self._part, turn.measured, 1) for turn in behind)
+        wanted -= sum(self._room_of(turn, 1) for turn in behind)
         return behind if wanted == 0 else [*behind, *self._find_turns("", self._sight.served, wanted)]
+
+    def _room_of(self, turn: Turn, wanted: int) -> int:
+        """Say how many of those wanted there may be of a partition: for its limits, and in the worker."""
+        return self._rooms.of(turn.partition, room(self._part, turn.measured, wanted))
 
     def _find_turns(self, first: str, last: str | None, wanted: int) -> Sequence[Turn]:
         question = {
             **_question(self._sight.queue, None, self._part, self._now),
             "names": array(self._sight.names),
+            "full": array(self._rooms.full),
             "first": first,
             "last": last,
             "wanted": wanted,

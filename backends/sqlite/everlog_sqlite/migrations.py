@@ -25,6 +25,7 @@ MIGRATIONS: Final = (
     "0006_continued",
     "0007_attributes",
     "0008_moves",
+    "0009_retention",
 )
 """All that were ever made, in order. The header's `user_version` says how many a file has had."""
 

@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import msgspec
 
+from everlog.core.retention import HoldRow
 from everlog.store import (
     ENDED,
     WORKER_DIED,
@@ -46,6 +47,7 @@ from everlog_sqlite import statements as sql
 from everlog_sqlite.connection import Connection
 from everlog_sqlite.driver_errors import CLOSED
 from everlog_sqlite.records import HeadRecord, array, read_json
+from everlog_sqlite.retention import RetentionTables, write_audit, write_hold
 
 CLOSED_TABLES: Final = (
     "heads",
@@ -62,6 +64,9 @@ CLOSED_TABLES: Final = (
     "waits",
     "schedules",
     "attributes",
+    "holds",
+    "audit",
+    "turns",
 )
 """The tables that nobody writes to while the database is closed."""
 
@@ -73,7 +78,7 @@ Found = dict[int, list[Any]]
 """Rows of a table, by the number of the workflow."""
 
 
-class MovableTables:
+class MovableTables(RetentionTables):
     """A store whose rows can be moved. The store that inherits from it has the connection."""
 
     _connection: Connection
@@ -124,6 +129,8 @@ class MovableTables:
         keys, values, items = found(sql.ROWS_OF_KEYS), found(sql.ROWS_OF_VALUES), found(sql.ROWS_OF_STREAMS)
         attributes, waits = found(sql.ROWS_OF_ATTRIBUTES), found(sql.ROWS_OF_WAITS)
         places = found(sql.ROWS_OF_PLACES)
+        ids = [rows[0][0] for rows in heads.values()]
+        holds = {hold.workflow_id: hold for hold in self.holds(ids, limit=len(ids))}
         given: list[WorkflowRows] = []
         for number in numbers:
             ((workflow_id, name, state, seq, size, *rest),) = heads[number]
@@ -139,6 +146,7 @@ class MovableTables:
                     waits=[_wait(*row) for row in waits[number]],
                     items=[_item(*row) for row in items[number]],
                     standing=_standing(*places[number][0]) if places[number] else None,
+                    hold=holds.get(workflow_id),
                 )
             )
         return given
@@ -167,6 +175,11 @@ class MovableTables:
                     outcomes.append(Done())
             rows_of_tables.write(connection)
         return outcomes
+
+    def _put_rows_within(self, rows: WorkflowRows) -> None:
+        written = _Rows()
+        written.add(self._connection.value(sql.LAST_NUMBER) + 1, rows, keeps_order=False)
+        written.write(self._connection)
 
     def _heads(self, workflow_ids: Sequence[str]) -> list[HeadRecord]:
         return records.heads(self._connection.value(sql.FIND_HEADS, {"workflow_ids": array(workflow_ids)}))
@@ -206,7 +219,8 @@ class MovableTables:
                 for name, revision, workflow, due_at, payload in connection.rows(sql.ROWS_OF_SCHEDULES)
             ]
             key = connection.value(sql.FIND_SECRET, {"name": _KEY})
-            return SharedRows(queues=queues, schedules=schedules, signing_key=key)
+            audit = [row for _, row in self.audit(limit=-1)]
+            return SharedRows(queues=queues, schedules=schedules, signing_key=key, audit=audit)
 
     def put_shared_rows(self, shared: SharedRows) -> None:
         """Write queues, schedules and the key, in the place of what has the same names."""
@@ -231,6 +245,10 @@ class MovableTables:
                 sql.PUT_SCHEDULES.run(connection, rows)
             if shared.signing_key is not None:
                 connection.execute(sql.REPLACE_SECRET, {"name": _KEY, "value": shared.signing_key})
+            if shared.audit:
+                connection.execute(sql.DROP_AUDIT)
+            for done in shared.audit:
+                write_audit(connection, done)
 
     def stray_rows(self) -> Sequence[str]:
         """Give a sentence for each kind of row that belongs to no workflow, or contradicts its head."""
@@ -290,10 +308,13 @@ class _Rows:
     def __init__(self) -> None:
         self.keepers: dict[tuple[str, str], Head] = {}
         self._of: dict[str, list[tuple[object, ...]]] = defaultdict(list)
+        self._holds: list[HoldRow] = []
 
     def add(self, number: int, rows: WorkflowRows, *, keeps_order: bool) -> None:
         """Add all of one workflow."""
         head, of = rows.head, self._of
+        if rows.hold is not None:
+            self._holds.append(rows.hold)
         of["heads"].append((number, *_head_values(rows)))
         of["events"] += [(number, one.seq, one.type, one.recorded_at, one.payload.decode()) for one in rows.events]
         closed = head.state in ENDED
@@ -322,6 +343,8 @@ class _Rows:
         for name, statement in _STATEMENTS.items():
             if of[name]:
                 statement.run(connection, of[name])
+        for hold in self._holds:
+            write_hold(connection, hold)
 
 
 _STATEMENTS: Final = {

@@ -408,16 +408,6 @@ class SqliteStore(ScheduleTable, ForkTable, MovableTables):
         self._locks.drop(worker)
         return held.rowcount
 
-    def delete(self, workflow_ids: Sequence[str]) -> Sequence[str]:
-        """Remove those that have ended, with all that is kept of them; give their ids."""
-        connection = self._connection
-        with connection.transaction:
-            found = records.heads(connection.value(sql.FIND_HEADS, {"workflow_ids": array(workflow_ids)}))
-            ended = [head for head in found if head.ended_at is not None]
-            for statement in sql.DELETE_WORKFLOWS:
-                connection.execute(statement, {"numbers": array([head.number for head in ended])})
-        return [head.workflow_id for head in ended]
-
     def maintain(self) -> None:
         """Move a long write-ahead log into the file, on a connection of its own."""
         if self._connection.closed:

@@ -17,7 +17,9 @@ from typing import Final
 import msgspec
 
 from everlog.cli.check_worker import Answer, Question, answer
+from everlog.cli.patches import PatchCounts
 from everlog.cli.places import opened, store_url
+from everlog.cli.rules import Finding
 from everlog.cli.text import width
 from everlog.core.heads import STATES, State
 from everlog.errors import NotFound, UsageError
@@ -52,14 +54,24 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     as_json: bool
     most: int
     """So many divergences are shown in full; 0: all."""
+    sources: bool = True
+    """Whether the sources of the workflows are looked at."""
+    histories: bool = True
+    """Whether histories are replayed."""
 
 
 def check(asked: Asked) -> int:
     """Replay what is asked for, print the report; give the exit code: 1 where something does not fit."""
     counted: Counter[Outcome] = Counter()
     seqs: Counter[int] = Counter()
+    judged: list[Finding] = []
     shown = 0
+    patches = PatchCounts()
     for verdict in _verdicts(asked):
+        if isinstance(verdict, Finding):
+            judged.append(verdict)
+            continue
+        patches.add(verdict)
         counted[verdict.outcome] += 1
         if verdict.outcome == "diverges" and verdict.seq is not None:
             seqs[verdict.seq] += 1
@@ -69,12 +81,31 @@ def check(asked: Asked) -> int:
             shown += 1
             if not asked.most or shown <= asked.most:
                 print("\n".join([*told(verdict, columns=width()), ""]))
+    for finding in judged:
+        print(msgspec.json.encode(finding).decode() if asked.as_json else _said(finding))
     if not asked.as_json:
+        if judged:
+            print()
         if asked.most and shown > asked.most:
             print(f"... and {shown - asked.most} more that do not fit; --limit 0 shows all\n")
-        print(_summary(counted, seqs))
+        summary = ", ".join([*([_summary(counted, seqs)] if asked.histories else []), *_of_sources(asked, judged)])
+        print("\n".join([*patches.told(), summary]))
     ignored = {"clean", "unknown"} if asked.known_only else {"clean"}
-    return DIFFERS if counted.keys() - ignored else 0
+    return DIFFERS if judged or counted.keys() - ignored else 0
+
+
+def _said(finding: Finding) -> str:
+    """Give a finding on one line, as editors and CI know how to read it."""
+    path = Path(finding.file)
+    file = path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+    return f"{file}:{finding.line}: {finding.rule}: workflow {finding.workflow!r}: {finding.what}: {finding.advice}"
+
+
+def _of_sources(asked: Asked, judged: list[Finding]) -> list[str]:
+    """Give what the summary says of the sources: nothing where nothing was found, unless only they were looked at."""
+    if judged:
+        return [f"{len(judged):,} {'line' if len(judged) == 1 else 'lines'} of source to look at"]
+    return [] if asked.histories else ["nothing was found in the sources"]
 
 
 def _passes(verdict: Verdict, asked: Asked) -> bool:
@@ -161,7 +192,7 @@ class _Chunk:
         return self.heard_at is not None and monotonic() - self.heard_at > PATIENCE
 
 
-def _verdicts(asked: Asked) -> Iterator[Verdict]:
+def _verdicts(asked: Asked) -> Iterator[Verdict | Finding]:
     done: SimpleQueue[tuple[_Chunk, bytes | Exception]] = SimpleQueue()
     pool = SystemProcessPool(answer, asked.processes or os.cpu_count() or 1)
     open_now: set[_Chunk] = set()
@@ -172,7 +203,11 @@ def _verdicts(asked: Asked) -> Iterator[Verdict]:
         pool.submit(chunk.request)
 
     try:
-        for question in _questions(asked):
+        questions = _questions(asked) if asked.histories else iter(())
+        if asked.sources:
+            first = next(questions, Question(modules=asked.modules, names=[]))
+            submit(msgspec.structs.replace(first, judges_sources=True))
+        for question in questions:
             submit(question)
         while open_now:
             try:
@@ -187,6 +222,7 @@ def _verdicts(asked: Asked) -> Iterator[Verdict]:
                 if given.error is not None:
                     raise UsageError(given.error)
                 yield from given.verdicts
+                yield from given.findings
             else:
                 yield _given_up(chunk, found)
                 for question in _rest(chunk):
@@ -209,4 +245,6 @@ def _rest(chunk: _Chunk) -> Iterator[Question]:
     place = chunk.place or 0
     for names in (chunk.question.names[:place], chunk.question.names[place + 1 :]):
         if names:
-            yield msgspec.structs.replace(chunk.question, names=names)
+            yield msgspec.structs.replace(chunk.question, names=names, judges_sources=False)
+    if chunk.question.judges_sources:
+        yield msgspec.structs.replace(chunk.question, url=None, names=[])

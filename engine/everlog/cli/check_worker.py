@@ -10,10 +10,12 @@ from pathlib import Path
 import msgspec
 
 from everlog.cli.code import load_modules, load_object
+from everlog.cli.rules import Finding, findings
 from everlog.core.codec import Codec
 from everlog.core.log_lines import Exported, read_lines
 from everlog.errors import CorruptLog, EverlogError
 from everlog.processes import Say
+from everlog.replay.registry import registered_workflows
 from everlog.runtime.backends import open_store
 from everlog.runtime.replaying import known_workflows, replay_environment
 from everlog.runtime.verdicts import Verdict, verdict_of
@@ -27,12 +29,15 @@ class Question(msgspec.Struct, frozen=True, kw_only=True):
     url: str | None = None
     names: list[str]
     """Ids of workflows of the store, or paths of files."""
+    judges_sources: bool = False
+    """Whether the sources of the workflows are looked at too."""
 
 
 class Answer(msgspec.Struct, frozen=True, kw_only=True):
     """The verdicts, in the order of what was asked; or why there are none."""
 
     verdicts: list[Verdict] = []
+    findings: list[Finding] = []
     error: str | None = None
 
 
@@ -45,7 +50,8 @@ def answer(payload: bytes, say: Say) -> bytes:
             codec: Codec | None = None
             if question.codec is not None:
                 codec = load_object(question.codec, "--codec")
-            found = Answer(verdicts=list(_verdicts(question, codec, say)))
+            judged = findings(registered_workflows().values()) if question.judges_sources else []
+            found = Answer(verdicts=list(_verdicts(question, codec, say)), findings=judged)
         except EverlogError as error:
             found = Answer(error=str(error))
     return msgspec.json.encode(found)

@@ -15,12 +15,17 @@ VARIABLE: Final = "EVERLOG_MODULE"
 
 def modules_of(given: Sequence[str] | None) -> list[str]:
     """Give the names of the modules that a command means: those given, else those in `EVERLOG_MODULE`."""
-    named = [*(given or ()), *([] if given else os.environ.get(VARIABLE, "").replace(",", " ").split())]
+    named = modules_if_any(given)
     if not named:
         raise UsageError(
             f"which code? Name the module that defines the workflows, by --module shop.orders, or set {VARIABLE}"
         )
     return named
+
+
+def modules_if_any(given: Sequence[str] | None) -> list[str]:
+    """Give the names of the modules that a command may use: those given, else those in `EVERLOG_MODULE`."""
+    return [*given] if given else os.environ.get(VARIABLE, "").replace(",", " ").split()
 
 
 def look_here() -> None:

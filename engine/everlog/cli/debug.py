@@ -17,6 +17,7 @@ from typing import Any, Final, TextIO
 
 from msgspec import structs
 
+from everlog.cli.text import cut, width
 from everlog.core.codec import Codec
 from everlog.core.event_codec import type_of
 from everlog.core.log_lines import Exported
@@ -174,7 +175,7 @@ class EventDebugger(pdb.Pdb):
             self._told = replay.seq
             event = next((event for seq, _, event in replay.rows if seq == replay.seq), None)
             told = "before the first" if event is None else told_event(event)
-            self.message(f"--- event {replay.seq} of {replay.rows[-1][0]}: {told}")
+            self.message(cut(f"--- event {replay.seq} of {replay.rows[-1][0]}: {told}", width()))
 
     def _show(self) -> None:
         """Let the person look at the suspended code, and say what comes next."""

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from difflib import SequenceMatcher
+from itertools import takewhile
 from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 
 from everlog.cli.places import head_of, opened, store_url
 from everlog.cli.text import cut, value, width
+from everlog.cli.timeline import summary
+from everlog.core.failures import Failure
 from everlog.store import EventRow, Store
 
 Mark = Literal["same", "differs", "left", "right"]
 _SIGNS: Final[dict[Mark, str]] = {"same": " ", "differs": "~", "left": "<", "right": ">"}
 _AROUND: Final = 3
 """So many events that are the same are shown on each side of a difference."""
+_LEAD: Final = 12
+"""So many characters are shown before those that differ, where the text is longer than its column."""
 _MOST: Final = 3000
 """More events than this are compared place by place: to find the best way takes time that grows with the square."""
 
@@ -133,8 +138,15 @@ def _name(event: Event) -> tuple[str, str, bool]:
     return event.kind, event.operation, event.counts
 
 
+_OF_OPENING: Final = frozenset({"input", "large_input", "options"})
+"""What the row that opened an operation has, where it got one, and otherwise the row that closed it."""
+
+
 def _pair(left: Event, right: Event) -> Pair:
-    return Pair("same" if left.said == right.said else "differs", left, right)
+    names = left.said.keys() | right.said.keys()
+    beside = {name for name in names & _OF_OPENING if not (name in left.said and name in right.said)}
+    alike = all(left.said.get(name) == right.said.get(name) for name in names - beside)
+    return Pair("same" if alike else "differs", left, right)
 
 
 def _as_json(pair: Pair) -> str:
@@ -160,17 +172,33 @@ def _as_table(left: str, right: str, pairs: Sequence[Pair]) -> Iterator[str]:
             hidden = 0
         if place == different[0]:
             yield "---- the first difference ".ljust(2 * half + 3, "-")
-        yield f"{_text(pair.left, half):<{half}} {_SIGNS[pair.mark]} {_text(pair.right, half)}".rstrip()
+        yield f"{_text(pair, pair.left, half):<{half}} {_SIGNS[pair.mark]} {_text(pair, pair.right, half)}".rstrip()
     if hidden:
         yield f"... {hidden} {'event' if hidden == 1 else 'events'} the same ..."
 
 
-def _text(event: Event | None, columns: int) -> str:
+def _text(pair: Pair, event: Event | None, columns: int) -> str:
     if event is None:
         return ""
-    said = {name: held for name, held in event.said.items() if name != "step"}
-    outcome = next((said[name] for name in ("result", "outcome", "error", "message") if name in said), said)
     number = f"{event.seq}" if event.counts else f"({event.seq})"
     what = event.operation or event.kind.removeprefix("workflow_")
     kind = event.kind.partition("_")[2] if event.operation else ""
-    return cut(f"{number:>6} {what} {kind} {value(outcome) if outcome else ''}".rstrip(), columns)
+    head = f"{number:>6} {what} {kind}".rstrip()
+    outcomes = [_outcome(one) for one in (pair.left, pair.right) if one is not None]
+    said, room = _outcome(event), columns - len(head) - 1
+    same = len(list(takewhile(lambda both: both[0] == both[-1], zip(*outcomes, strict=False))))
+    lead = min(_LEAD, room // 2)
+    if len(outcomes) == 2 and lead < same < max(map(len, outcomes)) and same + lead > room:
+        said = f"...{said[same - lead :]}"  # what differs would not be seen otherwise
+    return cut(f"{head} {said}".rstrip(), columns)
+
+
+def _outcome(event: Event) -> str:
+    """Give what an event says that matters most."""
+    said = {name: held for name, held in event.said.items() if name != "step"}
+    if event.kind == "workflow_forked":
+        return f"at event {said['at']}"
+    if "error" in said:
+        return summary(Failure(type=said["error"]["type"], message=said["error"]["message"]))
+    outcome = next((said[name] for name in ("result", "outcome", "message") if name in said), said)
+    return value(outcome) if outcome else ""

@@ -11,6 +11,7 @@ import msgspec
 from everlog.cli.places import opened, store_url
 from everlog.cli.text import cut, moment, table
 from everlog.core.durations import spoken
+from everlog.core.versions import taken_apart, told, version_of, versioned
 from everlog.errors import UsageError
 from everlog.runtime.finding import counts_in
 from everlog.runtime.status import ShownState, WorkflowStatus, statuses_of
@@ -53,6 +54,14 @@ def count_workflows(place: str | None, query: WorkflowQuery, *, as_json: bool) -
         return
     rows = [(name, state, str(count)) for name, states in found.by_name.items() for state, count in states.items()]
     print("\n".join(table([("NAME", "STATE", "COUNT"), *rows, ("", "", str(found.total))], right=(2,))))
+    for name, versions in found.by_version.items():
+        for version, states in versions.items():
+            told_states = ", ".join(f"{count} {state}" for state, count in states.items())
+            print(f"of {told(versioned(name, version))}: {told_states}")
+            waiting = states.get("queued", 0)
+            if waiting:
+                waits = "waits" if waiting == 1 else "wait"
+                print(f"  {waiting} {waits} for a worker that knows it")
 
 
 def asked(given: Sequence[str]) -> dict[str, list[str | int | float | bool]]:
@@ -78,7 +87,7 @@ def _row(head: Head, status: WorkflowStatus, now: int) -> tuple[str, ...]:
     until = head.ended_at if head.ended_at is not None else now
     return (
         cut(head.workflow_id, MOST_ID),
-        cut(head.name, MOST_NAME),
+        cut(_name(head.name), MOST_NAME),
         status.state,
         str(head.seq),
         moment(head.created_at)[2:],
@@ -87,12 +96,20 @@ def _row(head: Head, status: WorkflowStatus, now: int) -> tuple[str, ...]:
     )
 
 
+def _name(name: str) -> str:
+    """Give a name in the log with its version, for a column."""
+    workflow, version = taken_apart(name)
+    return workflow if version is None else f"{workflow} {version}"
+
+
 def _reason(head: Head) -> str:
     """Say in a few words what the head alone tells; `everlog show` reads the history."""
     if head.why:
         return head.why
     if head.state == "enqueued":
         return f"in queue {head.queue}"
+    if head.state == "queued" and head.token is None and version_of(head.name) is not None:
+        return f"for a worker that knows {told(head.name)}"
     if head.state != "waiting":
         return ""
     parts = [f"for {', '.join(head.topics)}"] if head.topics else []

@@ -6,23 +6,28 @@ import argparse
 import os
 import platform
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Final
 
-from everlog.cli import moving_commands
+from everlog.cli import moving_commands, retention_commands, retries
 from everlog.cli.arguments import Commands, count, some
+from everlog.cli.choosing import add_filters, filters_of, must_choose
+from everlog.cli.code import VARIABLE as MODULES
+from everlog.cli.code import load_modules, modules_if_any
 from everlog.cli.diff import diff_workflows
-from everlog.cli.forks import ForkOrder, fork_workflow
+from everlog.cli.forks import ForkOrder, fork_workflow, replacements
 from everlog.cli.listing import asked, count_workflows, list_workflows
 from everlog.cli.log import print_log
+from everlog.cli.many_forks import DEFAULT_CUT, ManyForks, fork_many
 from everlog.cli.migrate import migrate
 from everlog.cli.places import DEFAULT, VARIABLE
 from everlog.cli.replaying import add_replaying, run_replaying
 from everlog.cli.schedules import list_schedules
 from everlog.cli.show import show_workflow
+from everlog.cli.ui import add_ui, run_ui
 from everlog.core.version import VERSION
-from everlog.errors import EverlogError, InternalError
+from everlog.errors import EverlogError, InternalError, UsageError
 from everlog.runtime.finding import countable, query_of, shown_states
 from everlog.runtime.status import SHOWN
 
@@ -65,45 +70,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(chosen: argparse.Namespace) -> int:
     match chosen.command:
         case "demo":
-            from everlog.cli.demo.main import Settings, run_demo
-
-            return run_demo(
-                Settings(
-                    kills=chosen.kills,
-                    seed=chosen.seed,
-                    folder=chosen.dir,
-                    keep=chosen.keep,
-                    limit=chosen.limit,
-                    workers=chosen.workers,
-                    database=chosen.db,
-                )
-            )
+            return _demo(chosen)
         case "ls":
-            filters = {
-                "state": chosen.state,
-                "name": chosen.name,
-                "id_prefix": chosen.id_prefix,
-                "parent": chosen.parent,
-                "forked_from": chosen.forked_from,
-                "created_after": chosen.created_after,
-                "created_before": chosen.created_before,
-                "ended_after": chosen.ended_after,
-                "ended_before": chosen.ended_before,
-                "attributes": asked(chosen.attribute),
-            }
-            _list(chosen, filters)
+            _list(chosen)
         case "migrate":
             migrate(chosen.db or chosen.url, citus=chosen.citus)
         case "diff":
             diff_workflows(chosen.left, chosen.right, chosen.db, as_json=chosen.json)
         case "fork":
-            _fork(chosen)
+            return _fork(chosen)
+        case "retry":
+            return retries.run(chosen)
         case "schedules":
             list_schedules(chosen.db or chosen.url, as_json=chosen.json)
         case moves if moves in moving_commands.NAMES:
             return moving_commands.run(chosen)
+        case keeps if keeps in retention_commands.NAMES:
+            return retention_commands.run(chosen)
         case "show":
             show_workflow(chosen.id, chosen.db, whole=chosen.all)
+        case "ui":
+            return run_ui(chosen)
         case "check" | "state" | "debug":
             return run_replaying(chosen)
         case _:
@@ -111,7 +98,40 @@ def _run(chosen: argparse.Namespace) -> int:
     return 0
 
 
-def _fork(chosen: argparse.Namespace) -> None:
+def _demo(chosen: argparse.Namespace) -> int:
+    from everlog.cli.demo.main import Settings, run_demo
+
+    return run_demo(
+        Settings(
+            kills=chosen.kills,
+            seed=chosen.seed,
+            folder=chosen.dir,
+            keep=chosen.keep,
+            limit=chosen.limit,
+            workers=chosen.workers,
+            database=chosen.db,
+        )
+    )
+
+
+def _fork(chosen: argparse.Namespace) -> int:
+    if chosen.id is None:
+        if chosen.new_id is not None:
+            raise UsageError("--id names one fork, and --state many workflows; leave it out: they get ids of their own")
+        load_modules(modules_if_any(chosen.module))
+        many = ManyForks(
+            filters=filters_of(chosen),
+            at=chosen.at or DEFAULT_CUT,
+            replace=replacements(chosen.replace),
+            messages=chosen.messages,
+            children=chosen.children,
+            version=chosen.version,
+            limit=chosen.limit,
+            dry_run=chosen.dry_run,
+            yes=chosen.yes,
+        )
+        return fork_many(many, chosen.db)
+    must_choose([chosen.id], filters_of(chosen), "forked")
     order = ForkOrder(
         workflow_id=chosen.id,
         at=chosen.at,
@@ -119,12 +139,28 @@ def _fork(chosen: argparse.Namespace) -> None:
         id=chosen.new_id,
         messages=chosen.messages,
         children=chosen.children,
-        modules=chosen.modules,
+        modules=modules_if_any(chosen.module),
+        version=chosen.version,
+        dry_run=chosen.dry_run,
     )
     fork_workflow(order, chosen.db)
+    return 0
 
 
-def _list(chosen: argparse.Namespace, filters: Mapping[str, Any]) -> None:
+def _list(chosen: argparse.Namespace) -> None:
+    filters = {
+        "state": chosen.state,
+        "name": chosen.name,
+        "version": chosen.of_version,
+        "id_prefix": chosen.id_prefix,
+        "parent": chosen.parent,
+        "forked_from": chosen.forked_from,
+        "created_after": chosen.created_after,
+        "created_before": chosen.created_before,
+        "ended_after": chosen.ended_after,
+        "ended_before": chosen.ended_before,
+        "attributes": asked(chosen.attribute),
+    }
     place = chosen.db or chosen.url
     if chosen.count:
         count_workflows(place, countable(filters), as_json=chosen.json)
@@ -147,11 +183,14 @@ def _parser() -> argparse.ArgumentParser:
     _add_show(commands)
     _add_log(commands)
     _add_fork(commands)
+    retries.add(commands, _PLACE)
     _add_diff(commands)
     _add_schedules(commands)
     _add_migrate(commands)
     moving_commands.add(commands)
+    retention_commands.add(commands)
     add_replaying(commands, _PLACE)
+    add_ui(commands, _PLACE)
     return parser
 
 
@@ -182,6 +221,13 @@ def _add_ls(commands: Commands) -> None:
     ls.add_argument("--db", help="the same, as in the other commands")
     ls.add_argument("--state", action="append", choices=SHOWN, help="only those in this state, or these")
     ls.add_argument("--name", action="append", help="only those of this workflow function, or these")
+    ls.add_argument(
+        "--version",
+        action="append",
+        dest="of_version",
+        metavar="V",
+        help="only those that this version of the code runs, or these; needs --name",
+    )
     ls.add_argument(
         "--attribute",
         action="append",
@@ -227,9 +273,14 @@ def _add_fork(commands: Commands) -> None:
         " 'charge=\"payment-7\"' --id order-42-again"
     )
     fork = commands.add_parser("fork", help="make a workflow of the first part of another", description=text)
-    fork.add_argument("id", help="the id of the workflow whose history it begins with")
+    fork.add_argument("id", nargs="?", help="the id of the workflow whose history it begins with")
+    add_filters(fork, "fork")
+    fork.add_argument("--version", metavar="V", help="the version of the code that is to run it")
     fork.add_argument(
-        "--at", metavar="SEQ|KEY", help="the last event that it has, or the operation before whose outcome it is cut"
+        "--at",
+        metavar="SEQ|KEY",
+        help="the last event that it has, or the operation before whose outcome it is cut,"
+        " or failure: where a retry would go on (the default for many)",
     )
     fork.add_argument(
         "--replace",
@@ -249,13 +300,11 @@ def _add_fork(commands: Commands) -> None:
         help="those open there: started anew, or waited for (default: rerun)",
     )
     fork.add_argument(
+        "--module",
         "--import",
         action="append",
-        default=[],
-        dest="modules",
-        metavar="MODULE",
-        help="import the code first, so that what does not depend on a replacement is kept; without it nothing after"
-        " the replaced event is",
+        help="the module that defines the workflow, so that what does not depend on a replacement is kept (default:"
+        f" ${MODULES}); without it nothing after the replaced event is",
     )
     fork.add_argument("--db", help=f"the database: {_PLACE}")
 

@@ -13,6 +13,7 @@ from urllib.parse import quote, urlsplit, urlunsplit
 
 from everlog.cli.places import head_of, opened, store_url
 from everlog.errors import IdInUse, NotFound, UsageError
+from everlog.runtime.archives import opened_lines
 from everlog.runtime.backends import open_store
 from everlog.runtime.copying import Copied, End, Live, Movable, Phase, copy, live_workers, movable, pages, undo
 from everlog.runtime.portable import export_lines, import_lines
@@ -42,7 +43,7 @@ def export(workflow_ids: Sequence[str], place: str | None, *, folder: str | None
                 _write(Path(folder) / file_name(rows.head.workflow_id), export_lines(rows))
             count += 1
     if folder is not None:
-        print(f"{count} workflows were written to {folder}")
+        print(f"{count} {'workflow was' if count == 1 else 'workflows were'} written to {folder}")
 
 
 def file_name(workflow_id: str) -> str:
@@ -88,7 +89,7 @@ def _read(file: str) -> WorkflowRows:
     if file == "-":
         return import_lines(sys.stdin)
     try:
-        with Path(file).open(encoding="utf-8", newline="\n") as lines:
+        with opened_lines(file) as lines:
             return import_lines(lines)
     except FileNotFoundError:
         raise NotFound(f"there is no file {file!r}") from None

@@ -17,7 +17,8 @@ from everlog.testing.replays import load_history
 
 _CHECK: Final = (
     "Replay every open workflow of a database, or exported histories, against the code that is here, without effects "
-    "and in parallel. Exit code 1 if one does not fit. Example: everlog check --module shop.orders postgresql://db/shop"
+    "and in parallel, and look for what breaks determinism in the sources of the workflows. Exit code 1 if one does "
+    "not fit, or something was found. Example: everlog check --module shop.orders postgresql://db/shop"
 )
 _STATE: Final = (
     "Show what the code of a workflow was doing when an event was the last: the stack of each task with file and line, "
@@ -40,7 +41,10 @@ def add_replaying(commands: Commands, place: str) -> None:
     command.add_argument("--known-only", action="store_true", help="let pass workflows whose code is not here")
     command.add_argument("--processes", type=some, help="replay in so many processes (default: one per processor)")
     command.add_argument("--limit", type=count, default=20, help="show at most so many in full (default: 20; 0: all)")
-    command.add_argument("--json", action="store_true", help="one JSON object per line for each history")
+    command.add_argument("--json", action="store_true", help="one JSON object per line for each history or finding")
+    which = command.add_mutually_exclusive_group()
+    which.add_argument("--static-only", action="store_true", help="look at the sources only: it takes no database")
+    which.add_argument("--no-static", action="store_true", help="replay only, do not look at the sources")
     _add_code(command)
 
     state = commands.add_parser("state", help="show what code was doing at an event", description=_STATE)
@@ -90,6 +94,8 @@ def run_replaying(chosen: argparse.Namespace) -> int:
                 processes=chosen.processes,
                 as_json=chosen.json,
                 most=chosen.limit,
+                sources=not chosen.no_static,
+                histories=not chosen.static_only,
             )
         )
     load_modules(modules)

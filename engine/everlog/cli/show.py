@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Sequence
+from typing import Final
 
 import msgspec
 
@@ -15,6 +17,7 @@ from everlog.core.event_codec import decode_event
 from everlog.core.failures import Failure
 from everlog.core.rewinding import folded
 from everlog.core.state import WorkflowState
+from everlog.core.versions import told, version_of, workflow_of
 from everlog.runtime.status import full_reason, shown_state
 from everlog.store import ENDED, Head, StreamEnd, SupportsStreams, SupportsValues, ValueRow, WorkerRow
 
@@ -43,9 +46,9 @@ def show_workflow(workflow_id: str, place: str | None, *, whole: bool) -> None:
     if state.error is not None and state.error.traceback:
         lines += ["", *_traceback(state.error)]
     lines += ["", *_timeline(history, whole=whole)]
-    print("\n".join(lines))
+    at = f"--db {shlex.quote(place)}" if place else ""
+    print("\n".join([*lines, *_next(head, at)]))
     if not whole and len(timeline(history)) > FIRST + LAST:
-        at = f"--db {shlex.quote(place)}" if place else ""
         print(f"\nThe whole timeline: everlog show --all {shlex.quote(workflow_id)} {at}".rstrip())
         print(f"Every event:        everlog log {shlex.quote(workflow_id)} {at}".rstrip())
 
@@ -57,7 +60,8 @@ def _heading(head: Head, folded: WorkflowState, workers: Sequence[WorkerRow], no
     messages = f"{_counted(folded.messages_received, 'message')} received"
     lines = [
         *paragraph("workflow", head.workflow_id),
-        *paragraph("name", head.name),
+        *paragraph("name", workflow_of(head.name)),
+        *(paragraph("version", version) if (version := version_of(head.name)) is not None else []),
         *paragraph("state", shown_state(head, folded, now)),
         *paragraph("created", f"{moment(head.created_at)}{ended} UTC, {spoken(max(0, until - head.created_at))}"),
         *paragraph("events", f"{head.seq}: {steps}, {messages}{_since(head)}"),
@@ -105,7 +109,7 @@ def _about_workers(head: Head, folded: WorkflowState, workers: Sequence[WorkerRo
     due = head.wake_at if head.state != "queued" else folded.continued_at or head.created_at
     if head.state == "running" or (due is not None and now - due > PATIENCE):
         count = "the one running worker" if len(running) == 1 else f"any of the {len(running)} running workers"
-        return [f"It was not taken by {count}: none knows {head.name!r}, or none has room."]
+        return [f"It was not taken by {count}: none knows {told(head.name)}, or none has room."]
     return []
 
 
@@ -117,8 +121,28 @@ def _lives(worker: WorkerRow, now: int) -> bool:
     return not worker.gone and worker.lease_until > now
 
 
+_OURS: Final = re.compile(
+    r'  File "[^"\n]*[/\\]everlog[/\\](?:replay|runtime)[/\\][^"\n]*", line .*\n(?:    .*(?:\n|$))*'
+)
+"""A frame of ours in a traceback: it says nothing about a failure of somebody's code."""
+
+
 def _traceback(error: Failure) -> list[str]:
-    return ["traceback of the failure", *("  " + line for line in error.traceback.splitlines()), f"  {summary(error)}"]
+    whole = error.traceback if error.traceback.endswith("\n") else error.traceback + "\n"
+    lines = (_OURS.sub("", whole) or whole).splitlines()
+    return ["traceback of the failure", *("  " + line for line in lines), f"  {summary(error)}"]
+
+
+def _next(head: Head, at: str) -> list[str]:
+    """Say what may be done about a workflow that did not come to a good end."""
+    if head.state not in ("failed", "stuck"):
+        return []
+    which = f"{shlex.quote(head.workflow_id)} {at}".rstrip()
+    return [
+        "",
+        f"Look at its code at an event:  everlog debug {which} --at SEQ --module MODULE",
+        f"Try it with another outcome:   everlog fork {which} --replace KEY=JSON --module MODULE",
+    ]
 
 
 def _timeline(history: Sequence[Stored], *, whole: bool) -> list[str]:
@@ -128,19 +152,19 @@ def _timeline(history: Sequence[Stored], *, whole: bool) -> list[str]:
     if hidden <= 0:
         shown = [_row(entry, start) for entry in entries]
     else:
-        gap = ("", "", f"... {hidden} more ...", "")
+        gap = ("", "", "", f"... {hidden} more ...", "")
         shown = [
             *(_row(entry, start) for entry in entries[:FIRST]),
             gap,
             *(_row(entry, start) for entry in entries[-LAST:]),
         ]
-    return table([("AFTER", "TOOK", "WHAT", "OUTCOME"), *shown], right=(0, 1))
+    return table([("SEQ", "AFTER", "TOOK", "WHAT", "OUTCOME"), *shown], right=(0, 1, 2))
 
 
-def _row(entry: Entry, start: int) -> tuple[str, str, str, str]:
+def _row(entry: Entry, start: int) -> tuple[str, str, str, str, str]:
     if entry.ended_at is None:
         took = "open"
     else:
         took = spoken(entry.ended_at - entry.began_at) if entry.ended_at > entry.began_at else ""
     what = entry.what if len(entry.what) <= 40 else entry.what[:37] + "..."
-    return f"{max(0, entry.began_at - start) / SECOND:.3f} s", took, what, entry.outcome
+    return str(entry.seq), f"{max(0, entry.began_at - start) / SECOND:.3f} s", took, what, entry.outcome

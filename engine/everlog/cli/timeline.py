@@ -21,6 +21,8 @@ Stored = tuple[int, int, AnyEvent]
 class Entry(msgspec.Struct, kw_only=True):
     """One operation, or one moment of the workflow itself. `ended_at` None: it is not over."""
 
+    seq: int
+    """The last event of it: the one with its outcome, where it has one."""
     began_at: int
     ended_at: int | None
     what: str
@@ -31,16 +33,16 @@ def timeline(history: Iterable[Stored]) -> list[Entry]:
     """Give the entries of a history in the order in which they opened."""
     entries: list[Entry] = []
     open_now: dict[str, Entry] = {}
-    for _, at, event in history:
+    for seq, at, event in history:
         # What is published is a moment, also of a step that goes on.
         operation: str | None = None if isinstance(event, events.Publication) else getattr(event, "operation", None)
         entry = None if operation is None else open_now.get(operation)
         if entry is None:
-            entry = Entry(began_at=_began(event, at), ended_at=at, what=_what(event))
+            entry = Entry(seq=seq, began_at=_began(event, at), ended_at=at, what=_what(event))
             entries.append(entry)
         entry.began_at = min(entry.began_at, _began(event, at))  # a row that opens is written a little later
         entry.outcome = _outcome(event)
-        entry.ended_at = at
+        entry.seq, entry.ended_at = seq, at
         if operation is not None:
             if _opens(event):
                 entry.ended_at = None
@@ -94,6 +96,8 @@ def _what(event: AnyEvent) -> str:  # long: a case for each event
             return f"emit to {event.stream}"
         case events.StreamClosed():
             return f"close {event.stream}"
+        case events.PatchMarked():
+            return f"patch {event.patch}"
         case events.CancelRequested():
             return "cancel requested" if event.due_at is None else "deadline"
         case events.TerminateRequested():
@@ -171,6 +175,8 @@ def _outcome(event: AnyEvent) -> str:  # long: a case for each event
             | events.RequestRefused()
         ):
             return event.reason
+        case events.PatchMarked():
+            return "the new way"
         case events.WorkflowPaused() | events.WorkflowResumed():
             return ""
         case events.AttributesChanged():

@@ -40,3 +40,5 @@ class WorkflowForked(Event, frozen=True, gc=False, kw_only=True, tag="workflow_f
     """The time at which it is cancelled, which takes the place of every earlier one."""
     place: QueuePlace | None = None
     """Where it stands until it is admitted."""
+    name: str | None = None
+    """Its name in the log, where that has another version than the source."""

@@ -11,8 +11,19 @@ ABSENT: Final = Raw()
 """Stands for what another row carries, or none as a whole."""
 
 
+class Redaction(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):
+    """That what users gave was taken out of an event: by whom, when and why. `link` is the one it had in the chain."""
+
+    by: str
+    at: int
+    reason: str = ""
+    link: str | None = None
+
+
 class Event(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True, tag_field="type"):
-    """Base of all events: written once, never changed."""
+    """Base of all events: written once, never changed, save that what users gave may be redacted in the end."""
+
+    redacted: Redaction | None = None
 
 
 class LargeInput(msgspec.Struct, frozen=True, gc=False, kw_only=True, omit_defaults=True):

@@ -13,6 +13,8 @@ from typing import Final
 from msgspec import Raw, field
 
 from everlog.core.attributes import AttributeValue
+from everlog.core.event_changes import PatchMarked as PatchMarked
+from everlog.core.event_changes import WorkflowRewound as WorkflowRewound
 from everlog.core.event_forks import WorkflowForked as WorkflowForked
 from everlog.core.event_parts import ABSENT, CarriedChild, CarriedMessage, LargeInput, QueuePlace, WhenParentEnds
 from everlog.core.event_parts import Event as Event
@@ -362,21 +364,6 @@ class AttributesChanged(Event, frozen=True, gc=False, kw_only=True, tag="attribu
     number: int = 0
 
 
-class WorkflowRewound(Event, frozen=True, gc=False, kw_only=True, tag="workflow_rewound"):
-    """Follows an end, or a moment at which it was stuck: the workflow goes on from seq `to`. Not a fact.
-
-    What lies between stays in the history, and is void for replay. What was open at `to` is open anew.
-    """
-
-    to: int
-    by: str
-    asked_at: int
-    deadline: int | None = None
-    """The time at which it is cancelled, which takes the place of every earlier one."""
-    place: QueuePlace | None = None
-    """Where it stands until it is admitted again."""
-
-
 class WorkflowContinued(Event, frozen=True, gc=False, kw_only=True, tag="workflow_continued"):
     """The workflow goes on as if this row had created it: a replay begins here, with `workflow_began` as before.
 
@@ -458,6 +445,7 @@ AnyEvent = (
     | ValueSet
     | ItemsEmitted
     | StreamClosed
+    | PatchMarked
     | CancelRequested
     | TerminateRequested
     | WorkflowPaused
@@ -471,8 +459,8 @@ AnyEvent = (
     | WorkflowCancelled
 )
 
-Publication = ValueSet | ItemsEmitted | StreamClosed
-"""What workflow code published: written by the commit that ends its drain, and not a fact."""
+Publication = ValueSet | ItemsEmitted | StreamClosed | PatchMarked
+"""What workflow code said: written by the commit that ends its drain, before all else, and not a fact."""
 PlacingEvent = InputReplaced | WorkflowPlaced | WorkflowRewound | WorkflowForked
 """What puts a workflow into a queue after its creation, if it names a place."""
 OpeningEvent = WorkflowRewound | WorkflowForked

@@ -8,6 +8,7 @@ from everlog.core.asks import ASK, spoken_topic
 from everlog.core.durations import as_datetime, spoken
 from everlog.core.queues import QueueCounts, QueueLimits, QueueRow
 from everlog.core.state import OpenChild, OpenOperation, OpenRequest, WorkflowState
+from everlog.core.versions import told
 
 SHOWN = 3
 
@@ -43,6 +44,8 @@ def _limits(limits: QueueLimits, taken: int) -> list[str]:
         told.append(f"it admits {rate.limit} of each partition in {spoken(rate.per)}")
     if limits.worker_concurrency is not None:
         told.append(f"each worker holds {limits.worker_concurrency} of it")
+    if limits.partition_worker_concurrency is not None:
+        told.append(f"each worker holds {limits.partition_worker_concurrency} of each partition of it")
     return told
 
 
@@ -51,7 +54,7 @@ def why(state: str, summary: str | None, folded: WorkflowState, now: int) -> str
     match state:
         case "queued":
             queued_at = folded.created_at if folded.continued_at is None else folded.continued_at
-            return f"It has waited {spoken(max(0, now - queued_at))} for a worker that knows {folded.name!r}."
+            return f"It has waited {spoken(max(0, now - queued_at))} for a worker that knows {told(folded.name)}."
         case "paused":
             since = "" if folded.paused_at is None else f" for {spoken(max(0, now - folded.paused_at))}"
             return f"It has been paused{since}: nothing of it begins or arrives until somebody calls resume()."
@@ -133,5 +136,6 @@ def _ordinal(number: int) -> str:
 
 
 def _lasted(folded: WorkflowState) -> int:
-    began = folded.first_began_at if folded.first_began_at is not None else folded.created_at
+    # A fork has the row that its source began with, from a time before there was a fork.
+    began = max(folded.first_began_at or folded.created_at, folded.created_at)
     return max(0, (folded.ended_at or began) - began)

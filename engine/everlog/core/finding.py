@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from everlog.core.attributes import Attributes, texts_of
 from everlog.core.heads import State
+from everlog.core.versions import workflow_of
 
 _LAST_CHARACTER: Final = "\U0010ffff"
 _SURROGATES: Final = range(0xD800, 0xE000)
@@ -23,10 +24,11 @@ class WorkflowQuery(Struct, frozen=True, gc=False, kw_only=True):
     """Asks for a page of heads, newest creation first, or oldest; those created at the same time in order of their ids.
 
     A head fits where it fits all that is given. Times are from the first on (`from`) and before the second (`until`);
-    a workflow that has not ended has no time of its end, and fits none. `attributes` are sought by name: the texts of
-    values of which it has one, or None where it has none of that name; a name with no texts fits nothing. Only a
-    `SupportsFinding` is given some. `after` is the creation and the id of the last of the page before: what was created
-    or removed meanwhile moves nothing from one page to another.
+    a workflow that has not ended has no time of its end, and fits none. A name without a version (what follows on `@@`)
+    is that of all versions. `attributes` are sought by name: the texts of values of which it has one, or None where it
+    has none of that name; a name with no texts fits nothing. Only a `SupportsFinding` is given some. `after` is the
+    creation and the id of the last of the page before: what was created or removed meanwhile moves nothing from one
+    page to another.
     """
 
     states: Sequence[State] | None = None
@@ -72,7 +74,7 @@ def fits(query: WorkflowQuery, head: Listed, attributes: Attributes) -> bool:
     """Tell whether a workflow is asked for, on whichever page."""
     return (
         (query.states is None or head.state in query.states)
-        and (query.names is None or head.name in query.names)
+        and (query.names is None or head.name in query.names or workflow_of(head.name) in query.names)
         and head.workflow_id.startswith(query.id_prefix)
         and _lies(head.created_at, query.created_from, query.created_until)
         and _lies(head.ended_at, query.ended_from, query.ended_until)

@@ -15,7 +15,7 @@ from typing import Final, cast
 from msgspec import Raw, Struct, structs
 
 from everlog.core import asks, events
-from everlog.core.codec import ANY, SELF, Codec
+from everlog.core.codec import ANY, SELF, Codec, JsonCodec, Mismatch
 from everlog.core.event_codec import TAGS
 from everlog.core.events import AnyEvent, EndEvent, Event
 from everlog.core.failures import describe
@@ -41,6 +41,7 @@ _OF_BULK: Final = (
     events.ValueSet,
     events.ItemsEmitted,
     events.StreamClosed,
+    events.PatchMarked,
 )
 NOTED: Final[tuple[str, ...]] = tuple(tag for kind, tag in TAGS.items() if kind not in _OF_BULK)
 """The types of the rows that are looked at for any fork; the others, most of them, are only copied."""
@@ -53,6 +54,25 @@ class Replacement(Struct, frozen=True):
     """What is to stand in a row instead of what was recorded."""
 
     value: object
+
+
+class Written(Struct, frozen=True):
+    """A value in the form in which the log has it: JSON, which the type that is declared in its place gives a meaning.
+
+    Who writes one down, at a command line for example, has no objects of that type.
+    """
+
+    json: bytes
+
+    def payload(self, codec: Codec, declared: object, what: str) -> bytes:
+        """Give it as the codec records it. Raises `UsageError` where it does not fit what is declared."""
+        if declared is SELF and isinstance(codec, JsonCodec):
+            return self.json
+        try:
+            value = JsonCodec().decode(self.json, ANY if declared is SELF else declared, what=what)
+        except Mismatch as error:
+            raise UsageError(f"{what}, at {error.path}: expected {error.expected}, got {error.found}") from error
+        return codec.encode(value, declared, what=what)
 
 
 def tags_of(*kinds: type[Event]) -> list[str]:
@@ -87,6 +107,15 @@ def operation_of(event: AnyEvent) -> str | None:
     """Give the operation that an event is about, or None."""
     found = getattr(event, "operation", None)
     return found if isinstance(found, str) and found else None
+
+
+def has_outcome(rows: Iterable[Stored], wanted: str) -> bool:
+    """Tell whether an operation that may be called so has a row."""
+    return any(
+        wanted == operation or wanted in _names_of(operation, event)
+        for _, _, event in rows
+        if (operation := operation_of(event)) is not None
+    )
 
 
 def outcome_named(rows: Iterable[Stored], wanted: str, workflow_id: str) -> Stored:
@@ -194,6 +223,8 @@ def replaced(event: Outcome, value: object, codec: Codec, declared: object = SEL
 
 
 def _encoded(value: object, codec: Codec, declared: object, what: str) -> bytes:
+    if isinstance(value, Written):
+        return value.payload(codec, declared, what)
     payload = codec.encode(value, declared, what=what)
     if declared is not SELF:
         codec.decode(payload, declared, what=what)
@@ -203,7 +234,7 @@ def _encoded(value: object, codec: Codec, declared: object, what: str) -> bytes:
 def _another_message(event: events.MessageReceived, value: object, codec: Codec) -> AnyEvent:
     if isinstance(value, BaseException):
         raise UsageError(f"the message of {event.operation} cannot be an exception, got {value!r}; give a message")
-    payload = codec.encode(value, SELF, what=f"the message of {event.operation}")
+    payload = _encoded(value, codec, SELF, f"the message of {event.operation}")
     if event.topic.startswith(asks.ASK):
         payload = asks.encode(structs.replace(asks.asked_of(bytes(event.message)), message=Raw(payload)))
     elif event.topic.startswith(asks.REPLY):
@@ -213,6 +244,8 @@ def _another_message(event: events.MessageReceived, value: object, codec: Codec)
 
 def arguments_of(value: object) -> dict[str, object]:
     """Give the arguments by name that another input is said with; `UsageError` where it is said otherwise."""
+    if isinstance(value, Written):
+        value = JsonCodec().decode(value.json)
     if not isinstance(value, Mapping):
         raise UsageError(f"another input is said by arguments and their names, such as {{'n': 1}}, got {value!r}")
     return {str(name): argument for name, argument in cast("Mapping[object, object]", value).items()}

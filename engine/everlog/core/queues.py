@@ -8,6 +8,8 @@ same kind, attempt by attempt.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from msgspec import Struct
 
 from everlog.core.heads import State
@@ -28,7 +30,7 @@ class QueueLimits(Struct, frozen=True, gc=False, kw_only=True):
 
     `concurrency` counts the slots of the queue, `partition_concurrency` those of each partition, and the rates count
     starts, all over all workers; starts from before a queue had a rate do not count. `worker_concurrency` is of each
-    worker's memory: the worker counts it itself.
+    worker's memory, and `partition_worker_concurrency` of each partition there: the worker counts them itself.
     """
 
     concurrency: int | None = None
@@ -36,6 +38,7 @@ class QueueLimits(Struct, frozen=True, gc=False, kw_only=True):
     partition_concurrency: int | None = None
     partition_rate_limit: Rate | None = None
     worker_concurrency: int | None = None
+    partition_worker_concurrency: int | None = None
 
 
 class QueueRow(Struct, frozen=True, gc=False, kw_only=True):
@@ -94,10 +97,40 @@ class PlaceRow(Struct, frozen=True, gc=False, kw_only=True):
 
 
 class QueueOffer(Struct, frozen=True, gc=False, kw_only=True):
-    """A queue from which a worker takes workflows, and for how many more of them it has room (None: any number)."""
+    """A queue from which a worker takes workflows, and for how many more of them it has room (None: any number).
+
+    `partition_room` is for how many more of each partition, save of those in `partition_rooms`: there it is what that
+    says.
+    """
 
     queue: str
     room: int | None = None
+    partition_room: int | None = None
+    partition_rooms: Mapping[str, int] = {}
+
+
+class PartitionRooms:
+    """For how many more of each partition a worker has room, while some are admitted."""
+
+    def __init__(self, offer: QueueOffer) -> None:
+        self._each = offer.partition_room
+        self._rooms = dict(offer.partition_rooms)
+
+    def of(self, partition: str, wanted: int) -> int:
+        """Say for how many of those wanted there is room."""
+        room = self._rooms.get(partition, self._each)
+        return wanted if room is None else max(0, min(wanted, room))
+
+    def take(self, partition: str) -> None:
+        """Count one that was admitted."""
+        room = self._rooms.get(partition, self._each)
+        if room is not None:
+            self._rooms[partition] = room - 1
+
+    @property
+    def full(self) -> list[str]:
+        """The partitions for which there is no room."""
+        return sorted(partition for partition, room in self._rooms.items() if room <= 0)
 
 
 class SlotWanted(Struct, frozen=True, gc=False, kw_only=True):

@@ -62,7 +62,8 @@ def since_continued(history: Sequence[Stored]) -> Sequence[Stored]:
 def life_around(history: Sequence[Stored], seq: int) -> Sequence[Stored]:
     """Give what was replayed when the row of this seq was the last: from where the workflow began, or continued as new.
 
-    It goes on to where that life ended, or where the row was made void. Empty where the history has no such row.
+    It goes on to where that life ended, or where the row was made void. Empty where the history has no such row,
+    and where a fork was made without it: that row does not fit what the fork has in the place of others.
     """
     begins, ends = 0, len(history)
     for position, (number, _, event) in enumerate(history):
@@ -74,6 +75,8 @@ def life_around(history: Sequence[Stored], seq: int) -> Sequence[Stored]:
         elif isinstance(event, events.WorkflowRewound) and event.to < seq < number:
             ends = position
             break
+        elif isinstance(event, events.WorkflowForked) and seq in event.void:
+            return ()
     life = history[begins:ends]
     return life if any(number == seq for number, _, _ in life) else ()
 

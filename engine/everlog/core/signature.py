@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from inspect import Parameter
 from typing import Any, Final, Optional, cast
 
-from everlog.core.codec import Codec, Mismatch, to_json
+from everlog.core.codec import Codec, JsonCodec, Mismatch, to_json
 from everlog.core.containers import dict_of, tuple_of_any_length
 from everlog.core.hints import Hints, function_hints
 from everlog.core.plain import LARGEST, SMALLEST, Convert, Trouble, is_list, is_object, misread
@@ -158,8 +158,13 @@ class Signature:
                 kwargs[name] = given[name]
         return tuple(args), kwargs
 
-    def changed(self, codec: Codec, payload: bytes, changes: Mapping[str, object], *, what: str) -> bytes:
-        """Give an input with other arguments, by name; `UsageError` for a name that is no recorded parameter's."""
+    def changed(
+        self, codec: Codec, payload: bytes, changes: Mapping[str, object], *, what: str, written: bytes | None = None
+    ) -> bytes:
+        """Give an input with other arguments, by name; `UsageError` for a name that is no recorded parameter's.
+
+        Where they were `written` as the log has them, that is read with the types of the parameters.
+        """
         names = [one.name for one in self._parameters if one.name not in self.unrecorded]
         unknown = [name for name in changes if name not in names]
         if unknown:
@@ -167,6 +172,8 @@ class Signature:
                 f"{what} has no parameter {unknown[0]!r}; {self._name}() takes {', '.join(names) or 'none'}"
             )
         given: Any = codec.decode(payload, self._shape, what=what)
+        if written is not None:
+            changes = cast("dict[str, object]", JsonCodec().decode(written, self._shape, what=what))
         changed = codec.encode({**given, **changes}, self._shape, what=what)
         self.decode(codec, changed, what=what)
         return changed

@@ -225,7 +225,7 @@ def evolve(state: WorkflowState, seq: int, at: int, event: AnyEvent) -> Workflow
             return _closed(state, event.operation)
         case events.ChildStarted() | events.ChildEnded() | events.MessageSent():
             return change(state, children=_note(dict(state.children), event, at))
-        case events.SendFailed() | events.StartFailed():
+        case events.SendFailed() | events.StartFailed() | events.PatchMarked():
             return state
         case events.RequestAnswered() | events.RequestRefused():
             return _replied(state, at, event)
@@ -312,7 +312,9 @@ def body_of(event: events.ReplyEvent) -> bytes:
     return asks.encode(asks.Answered(refused=event.reason))
 
 
-def _published(state: WorkflowState, at: int, event: events.Publication) -> WorkflowState:
+def _published(
+    state: WorkflowState, at: int, event: events.ValueSet | events.ItemsEmitted | events.StreamClosed
+) -> WorkflowState:
     if isinstance(event, events.ValueSet):
         value = PublishedValue(seq=state.seq, recorded_at=at, value=event.value)
         return msgspec.structs.replace(state, values={**state.values, event.name: value})
@@ -360,6 +362,7 @@ def _opened_anew(state: WorkflowState, event: events.OpeningEvent, at: int) -> W
         cancel_requested=False,
         paused_at=None,
         deadline=event.deadline,
+        name=event.name or state.name,
         place=event.place or state.place,
         enqueued=event.place is not None,
         keeps_deadline=False,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from everlog.core import events
 from everlog.core.attributes import changed
 from everlog.core.events import AnyEvent, EndEvent, StepEvent
+from everlog.core.versions import workflow_of
 from everlog.errors import EverlogError, InternalError
 from everlog.replay.continuing import take_up
 from everlog.replay.divergence import CannotGoOn, divergence
@@ -29,19 +30,20 @@ from everlog.replay.operations import (
     TimerOperation,
     WaitOperation,
 )
+from everlog.replay.patches import never_asked
 
 if TYPE_CHECKING:
     from everlog.replay.execution import Execution
 
 
 def _created(execution: Execution, event: events.WorkflowCreated) -> None:
-    if execution.seq != 1 or event.name != execution.definition.name:
+    if execution.seq != 1 or workflow_of(event.name) != workflow_of(execution.definition.name):
         _diverge(execution, event, f"workflow {execution.definition.name!r}, seq {execution.seq}")
 
 
 def _continued(execution: Execution, event: events.WorkflowContinued) -> None:
     if execution.seq == execution.first_seq:
-        if event.created.name != execution.definition.name:
+        if workflow_of(event.created.name) != workflow_of(execution.definition.name):
             _diverge(execution, event, f"workflow {execution.definition.name!r}")
         take_up(execution, event)
         return
@@ -49,7 +51,9 @@ def _continued(execution: Execution, event: events.WorkflowContinued) -> None:
     if not isinstance(outcome, events.WorkflowContinued) or definition is None:
         _diverge(execution, event, "the code does not continue as new: " + (execution.open_now() or "it goes on"))
     now, recorded, codec = outcome.created, event.created, execution.environment.codec
-    same_name_and_object = now.name == recorded.name and same_object(bytes(recorded.instance), bytes(now.instance))
+    same_name_and_object = workflow_of(now.name) == workflow_of(recorded.name) and same_object(
+        bytes(recorded.instance), bytes(now.instance)
+    )
     if not same_name_and_object or not same_arguments(definition, bytes(recorded.input), bytes(now.input), codec):
         _diverge(execution, event, _told(outcome))
 
@@ -179,6 +183,13 @@ def _value_set(execution: Execution, event: events.ValueSet) -> None:
     operation = _find(execution, event, event.operation)
     if not isinstance(operation, StepOperation):
         _diverge(execution, event, operation.describe(), operation)
+
+
+def _patch_marked(execution: Execution, event: events.PatchMarked) -> None:
+    if event.operation in execution.published.pending:
+        _published(execution, event)
+    elif not execution.patches.pass_over(event):
+        _diverge(execution, event, never_asked(event))
 
 
 def _published(execution: Execution, event: events.Publication) -> None:
@@ -365,6 +376,7 @@ APPLY: Final[dict[type[Any], Callable[[Execution, Any], None]]] = {
     events.ValueSet: _value_set,
     events.ItemsEmitted: _published,
     events.StreamClosed: _published,
+    events.PatchMarked: _patch_marked,
     events.CancelRequested: _cancel_requested,
     events.TerminateRequested: terminate,
     events.WorkflowPaused: _paused,

@@ -52,6 +52,8 @@ class Attempt(Struct, eq=False):
     cancelled: bool = False
     queue: str | None = None
     """The queue that admitted the workflow."""
+    version: str | None = None
+    """That of the workflow."""
     attributes: Attributes = NO_ATTRIBUTES
     """Those of the workflow when the attempt began."""
     parent: str | None = None

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from everlog.core.attributes import NO_ATTRIBUTES, Attributes
 from everlog.core.durations import as_datetime
+from everlog.core.versions import version_of
 
 if TYPE_CHECKING:
     from everlog.replay.attempts import Attempt
@@ -21,7 +22,8 @@ log: Final = logging.getLogger("everlog.workflow")
 class Current:
     """What the running workflow or step is; of a step `step` is the name, and None where it is workflow code.
 
-    `workflow_id`, `name` and `attributes` are those of the workflow, `parent_id` is the id of the one that started it,
+    `workflow_id`, `name` and `attributes` are those of the workflow, `version` is that of its code which alone runs it,
+    as its start, a retry or a fork said (None: any code of its name), `parent_id` is the id of the one that started it,
     None if none did. What others change of the attributes is seen from the next fact on, and by steps when an attempt
     begins. `started_at` is when it began, and `tick` the time for which it was planned: that of its schedule, in the
     schedule's time zone, and without one the same. At `deadline` it is cancelled; None: never. In a step `attempt` is 1
@@ -48,6 +50,7 @@ class Current:
         "started_at",
         "step",
         "tick",
+        "version",
         "workflow_id",
     )
 
@@ -67,6 +70,7 @@ class Current:
         self.replaying = False
         self.parking = False
         self.queue: str | None = None
+        self.version: str | None = None
         if execution is not None:
             self.workflow_id, self.name = execution.workflow_id, execution.definition.name
             self.started_at = as_datetime(execution.began_at)
@@ -78,6 +82,7 @@ class Current:
             self.parking = execution.torn_down
             self.replaying = execution.replaying
             self.queue = execution.queue
+            self.version = version_of(execution.created.name)
         elif attempt is not None:
             self.workflow_id, self.name = attempt.workflow_id, attempt.name
             self.started_at = as_datetime(attempt.started_at)
@@ -88,6 +93,7 @@ class Current:
             self.step, self.attempt, self.key = attempt.step, attempt.number, attempt.key
             self.cancelled = attempt.cancelled
             self.queue = attempt.queue
+            self.version = attempt.version
         self.logger: logging.LoggerAdapter[logging.Logger] = _Logger(self, execution)
 
     def __repr__(self) -> str:

@@ -36,6 +36,8 @@ class Definition(Generic[P, T_co]):
         needs_defaults, of = kind == "workflow", f"{kind} {self.name}"
         unrecorded = check_unrecorded(function, unrecorded, of, needs_defaults=needs_defaults)
         self.signature = Signature(function, unrecorded=unrecorded)
+        self.version: str | None = None
+        """The version of the code, which is part of the name in the log of what is started; only workflows have any."""
         self.bound: tuple[object, ...] = ()
         """The object whose method it is, or the class; empty for a function."""
         self.unbound: Definition[..., Any] | None = None

@@ -22,9 +22,11 @@ from typing import (
 from everlog.core.attributes import NO_ATTRIBUTES, GivenAttributes
 from everlog.core.durations import Duration
 from everlog.core.event_parts import WhenParentEnds
+from everlog.core.keeping import Retention, retention_of
 from everlog.core.names import check_id, check_name
 from everlog.core.retry import RetryPolicy
 from everlog.core.schedules import Schedule
+from everlog.core.versions import check_version
 from everlog.errors import InvalidDefinition, UsageError, WrongContext
 from everlog.replay import asking, starting
 from everlog.replay.context import active
@@ -234,14 +236,17 @@ class AnyWorkflow(Definition[P, T_co]):
         function: Callable[..., Any],
         *,
         name: str | None = None,
+        version: str | None = None,
         timeout: Duration | None = None,
         schedule: Schedule | None = None,
         unrecorded: Sequence[str] = (),
         queue: Queue | str | None = None,
         attributes: GivenAttributes = NO_ATTRIBUTES,
+        retention: Duration | Retention | None = None,
         is_here: bool = True,
     ) -> None:
         super().__init__(function, name, "workflow", unrecorded)
+        self.version = check_version(version)
         self.id: str | None = None
         self.key: str | None = None
         self.attributes = checked_attributes({}, attributes, self.name)
@@ -249,6 +254,7 @@ class AnyWorkflow(Definition[P, T_co]):
         self.timeout = checked_timeout(timeout)
         self.placing = placing_of(AT_ONCE, {"queue": queue})
         self.schedule = checked_schedule(schedule, function, self.name)
+        self.retention = retention_of(retention, what=f"retention of workflow {self.name}")
         self.is_here = is_here
         """False where only its name is known here, and its code is elsewhere."""
         if is_here:
@@ -265,6 +271,8 @@ class AnyWorkflow(Definition[P, T_co]):
             check_id(changes["id"])
         if "key" in changes:
             check_name(changes["key"], "the key of a workflow")
+        if "version" in changes:
+            check_version(changes["version"])
         if "timeout" in changes:
             changes["timeout"] = checked_timeout(changes["timeout"])
         if "attributes" in changes:
@@ -418,11 +426,15 @@ def workflow(fn: Any = None, /, **defaults: Any) -> Any:
 
     A plain function calls plain steps as they are, and waits for everything else by way of `everlog.sync`.
     `name` is its name in the log, by default the qualified name of the function; old histories are found by it.
+    With a `version` what is started by it is run by processes that have that version, and by no others; a process may
+    have several of a name. What was started without one is run by any code of its name, by the last one defined.
     After `timeout` (seconds or timedelta), from its first start and sleeps included, it is cancelled.
     `attributes`, values or lists of values by name, are for finding it; options change them name by name.
     The parameters named in `unrecorded` are in no input: they always take their defaults, and must have some.
     Its starts stand in `queue`, unless they are given another, or None. With a `schedule` engines start it again and
-    again; all its parameters must have defaults then. Raises `InvalidDefinition` for what cannot be a workflow.
+    again; all its parameters must have defaults then. With a `retention` (seconds, timedelta or `Retention`) engines
+    that have its code remove those of its workflows that ended longer ago; without one they are kept, unless the engine
+    has one. Raises `InvalidDefinition` for what cannot be a workflow.
     """
     if fn is None:
         return functools.partial(workflow, **defaults)

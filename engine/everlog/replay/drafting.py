@@ -37,6 +37,7 @@ from everlog.replay.operations import (
     StartOperation,
     StepOperation,
 )
+from everlog.replay.patches import is_marking
 from everlog.replay.publishing import Part
 from everlog.replay.requests import not_answered_before, refused_as_taken, refused_at_end
 from everlog.replay.rests import PAUSED, RUNNING, Rest, attention_at, head_state
@@ -230,7 +231,7 @@ def wants_draft(execution: Execution) -> bool:
 def take_dispatches(execution: Execution) -> list[StepOperation]:
     """Give the steps whose next attempt may run now: asked for, wanted, with a slot and begun in the history where that
     must be."""
-    if execution.paused:
+    if execution.paused or (execution.published.pending and is_marking(execution)):
         return []
     ready: list[StepOperation] = []
     later: list[StepOperation] = []

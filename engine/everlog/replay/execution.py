@@ -21,6 +21,7 @@ from everlog.core.codec import Mismatch
 from everlog.core.durations import as_local
 from everlog.core.events import FACTS, AnyEvent, EndEvent
 from everlog.core.failures import Failure, describe, rebuild
+from everlog.core.redacting import cannot_be_replayed
 from everlog.core.rewinding import Lived
 from everlog.errors import InternalError, StepInterrupted, WrongContext
 from everlog.replay import asking
@@ -50,6 +51,7 @@ from everlog.replay.operations import (
     Waits,
 )
 from everlog.replay.origins import note_handled, note_recorded
+from everlog.replay.patches import Patches
 from everlog.replay.publishing import Published
 from everlog.replay.quarantine import SWALLOWED, keep_aside, refuse_operation
 from everlog.replay.refusals import refuse_behind_workflows
@@ -115,7 +117,7 @@ class Execution:
         self.waits = Waits()
         self.due: list[tuple[int, int, Operation]] = []
         self.sends: list[AskingOperation] = []
-        self.published = Published()
+        self.published, self.patches = Published(), Patches()
         self.ended_steps: list[tuple[StepOperation, StepEnd]] = []
         self.undispatched: list[StepOperation] = []
         self.dropped_steps: list[StepOperation] = []
@@ -150,6 +152,7 @@ class Execution:
         self.replaying = True
         lived = Lived(history)
         self.gaps_until = lived.gaps_until
+        self.patches.foresee(lived.rows)
         try:
             for seq, recorded_at, event in lived.rows:
                 self.apply_in(lived, seq, recorded_at, event)
@@ -189,6 +192,8 @@ class Execution:
         if seq != self.seq + 1:
             raise InternalError(f"workflow {self.workflow_id!r}: seq {seq} applied after seq {self.seq}")
         self.seq = seq
+        if event.redacted is not None:
+            raise CannotGoOn(cannot_be_replayed(self.workflow_id, seq, event))
         if self.published.pending and seq > self.gaps_until:
             check_none_is_missing(self, recorded_at, event)
         kind, loop = type(event), self.loop

@@ -13,6 +13,7 @@ from everlog.core.event_parts import WhenParentEnds
 from everlog.core.names import check_name
 from everlog.core.retry import RetryPolicy
 from everlog.core.schedules import Schedule
+from everlog.core.versions import check_unversioned
 from everlog.errors import InvalidDefinition
 
 Binds = Literal["instance", "class", "nothing"]
@@ -40,7 +41,8 @@ def name_of(function: Callable[..., Any], name: str | None, kind: str) -> str:
         name = str(getattr(inner, "__qualname__", type(inner).__qualname__))
         if "<lambda>" in name:
             raise InvalidDefinition(f"a lambda has no name to find it by again; give the {kind} name=")
-    return check_name(name, f"the name of a {kind}")
+    check_name(name, f"the name of a {kind}")
+    return check_unversioned(name, "the name of a workflow") if kind == "workflow" else name
 
 
 def checked_policy(retry: Any) -> RetryPolicy | None:

@@ -6,12 +6,13 @@ exchanged while an engine is open, and an audit hook sees files, sockets and pro
 exchanged; the testing kit sees it (`everlog.testing.watch_calls`). A line is warned of once.
 
 Not meant is what is done for the workflow by the way: importing a module, logging, making a warning or a traceback,
-reading the zones of `zoneinfo`, a finaliser, a debugger.
+reading the zones of `zoneinfo`, a finaliser, a callback of the garbage collector, a debugger.
 """
 
 from __future__ import annotations
 
 import functools
+import gc
 import os
 import random
 import secrets
@@ -34,11 +35,11 @@ Setting = Literal["off", "warn", "raise"]
 CLOCK: Final = "a replay would see another time; use everlog.now()"
 CHANCE: Final = "a replay would draw something else; use everlog.random()"
 IN_A_STEP: Final = "a replay would do it again, and see something else; do it in a step"
-_UUID: Final = "a replay would draw another; use everlog.uuid4()"
-_SLEEP: Final = (
+UUIDS: Final = "a replay would draw another; use everlog.uuid4()"
+SLEEP: Final = (
     "it holds up all workflows of this engine, and is no durable sleep; use asyncio.sleep, in a def workflow sync.sleep"
 )
-_OF_THE_MACHINE: Final = (
+OF_THE_MACHINE: Final = (
     "a replay would see something else; read it before the workflow starts and pass it in, or read it in a step"
 )
 _CLOCKS: Final = ("time", "monotonic", "perf_counter", "process_time", "thread_time")
@@ -48,15 +49,15 @@ _DRAWS: Final = (
     *("lognormvariate", "normalvariate", "paretovariate", "vonmisesvariate", "weibullvariate"),
 )
 _SECRETS: Final = ("token_bytes", "token_hex", "token_urlsafe", "choice", "randbelow", "randbits")
-_GUARDED: Final[list[tuple[Any, str, str, str]]] = [
+GUARDED: Final[list[tuple[Any, str, str, str]]] = [
     *((time, clock, f"time.{clock}", CLOCK) for name in _CLOCKS for clock in (name, f"{name}_ns")),
-    (time, "sleep", "time.sleep", _SLEEP),
+    (time, "sleep", "time.sleep", SLEEP),
     *((random, name, f"random.{name}", CHANCE) for name in _DRAWS),
     *((secrets, name, f"secrets.{name}", CHANCE) for name in _SECRETS),
-    *((uuid, name, f"uuid.{name}", _UUID) for name in ("uuid1", "uuid4", "uuid6", "uuid7")),
+    *((uuid, name, f"uuid.{name}", UUIDS) for name in ("uuid1", "uuid4", "uuid6", "uuid7")),
     *((os, name, f"os.{name}", CHANCE) for name in ("urandom", "getrandom")),
-    *((os, name, f"os.{name}", _OF_THE_MACHINE) for name in ("getpid", "getcwd", "cpu_count")),
-    (type(os.environ), "__getitem__", "os.environ", _OF_THE_MACHINE),
+    *((os, name, f"os.{name}", OF_THE_MACHINE) for name in ("getpid", "getcwd", "cpu_count")),
+    (type(os.environ), "__getitem__", "os.environ", OF_THE_MACHINE),
 ]
 """Owner, attribute, name for people, advice. What this Python does not have is left out."""
 
@@ -115,7 +116,7 @@ def install_guards(setting: Setting) -> Callable[[], None]:
 
 def _exchange() -> None:
     global _hooked
-    for owner, name, told, advice in _GUARDED:
+    for owner, name, told, advice in GUARDED:
         original = getattr(owner, name, None)
         if original is not None:
             _originals.append((owner, name, original))
@@ -199,9 +200,13 @@ def notice(what: str, advice: str, frame: FrameType | None) -> None:
 
 
 def _is_by_the_way(frame: FrameType | None) -> bool:
-    """Tell whether the code runs beside the workflow: an import, a handler of logging, a finaliser, a debugger."""
+    """Tell whether the code runs beside the workflow: an import, a handler of logging, a finaliser, a debugger.
+
+    So do callbacks of the garbage collector: of those some come before it is known to collect, and some after.
+    """
+    callbacks = [getattr(callback, "__code__", None) for callback in gc.callbacks]
     while frame is not None and not is_drain(frame):
-        if frame.f_code.co_name == "__del__" or package_of(frame) in _BY_THE_WAY:
+        if frame.f_code.co_name == "__del__" or frame.f_code in callbacks or package_of(frame) in _BY_THE_WAY:
             return True
         frame = frame.f_back
     return False

@@ -18,6 +18,7 @@ from msgspec import Raw
 from everlog.core.codec import Codec
 from everlog.core.event_parts import ABSENT
 from everlog.core.names import check_name
+from everlog.core.versions import check_unversioned, version_of, versioned, workflow_of
 from everlog.errors import InvalidDefinition, NotEncodable, UsageError
 from everlog.replay.importable import is_interactive
 
@@ -43,7 +44,7 @@ def register(obj: S, /, *, name: str) -> S:
     again changes nothing; another object under a used name, or another name for it, is `InvalidDefinition`. At a
     prompt or in a notebook, where a cell is run again, the new object takes the place of the old one of its class.
     """
-    check_name(name, "the name of an object")
+    check_unversioned(check_name(name, "the name of an object"), "the name of an object")
     known = _registered.get(name)
     if known is obj:
         return obj
@@ -63,17 +64,18 @@ def register(obj: S, /, *, name: str) -> S:
 
 def startable(definition: D) -> D:
     """Give the definition under the name that the log will know it by."""
-    if not definition.bound:
-        return definition
-    name = _names.get(id(definition.bound[0]))
-    return definition if name is None else _named(definition, name)
+    name = _names.get(id(definition.bound[0])) if definition.bound else None
+    named = definition if name is None else _named(definition, name)
+    if named.name == versioned(workflow_of(named.name), named.version):
+        return named
+    return named.changed(name=versioned(workflow_of(named.name), named.version))
 
 
 def hosted(definition: D) -> D:
     """Give the definition under which an engine that is given this one runs its workflows, of whatever object."""
-    named = startable(definition)
-    if named is not definition or definition.unbound is None:
-        return named
+    name = _names.get(id(definition.bound[0])) if definition.bound else None
+    if name is not None or definition.unbound is None:
+        return definition if name is None else _named(definition, name)
     return cast("D", definition.unbound)
 
 
@@ -137,11 +139,11 @@ def runnable(definitions: Mapping[str, D]) -> Mapping[str, D]:
         of, registered = dict(definitions), dict(_registered)
         found = dict(of)
         for name, instance in registered.items():
-            for definition in of.values():
+            for log_name, definition in of.items():
                 owner = None if definition.bound else _owner_of(definition)
                 if owner is not None and _fits(instance, owner, _takes_class(definition, owner)):
                     bound = _named(definition.bound_to(instance), name)
-                    found[bound.name] = bound
+                    found[versioned(bound.name, version_of(log_name))] = bound
         _runnable = of, registered, found
     return found
 
@@ -153,7 +155,7 @@ def _are_same(known: Mapping[str, object], now: Mapping[str, object]) -> bool:
 
 def _named(definition: D, name: str) -> D:
     suffix = f"@{name}"
-    if definition.name.endswith(suffix):
+    if workflow_of(definition.name).endswith(suffix):
         return definition
     return definition.changed(name=check_name(definition.name + suffix, "the name of a workflow"))
 

@@ -9,6 +9,7 @@ from everlog.core.codec import SELF, Codec, canonical, digest
 from everlog.core.event_parts import LargeInput
 from everlog.core.events import ChildStarted, StartFailed
 from everlog.core.signature import Signature
+from everlog.core.versions import workflow_of
 from everlog.errors import EverlogError
 from everlog.replay.instances import runnable
 from everlog.replay.operations import ReplyOperation, SendOperation, StartOperation, StepOperation
@@ -82,7 +83,8 @@ def same_start(operation: StartOperation, event: ChildStarted | StartFailed, cod
     """Tell whether the recorded start is that of the operation. An id that nobody chose is read from the history."""
     definition = operation.definition
     is_chosen = definition.id is not None and not (isinstance(event, ChildStarted) and event.deduplicated)
-    if event.name != operation.name or (is_chosen and event.child != definition.id):
+    # Which version a child was started with is not for its parent to do again.
+    if workflow_of(event.name) != workflow_of(operation.name) or (is_chosen and event.child != definition.id):
         return False
     if not same_object(bytes(event.instance), bytes(operation.instance)):
         return False

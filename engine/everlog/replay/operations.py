@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 Site = tuple[str, int]
 """A place in the code: the file and the line."""
 
-Kind = Literal["step", "timer", "wait", "send", "reply", "start", "end", "value", "stream", "deadline"]
+Kind = Literal["step", "timer", "wait", "send", "reply", "start", "end", "value", "stream", "patch", "deadline"]
 
 
 class NotKept(Enum):

@@ -8,6 +8,7 @@ from typing import Any, TypedDict
 from everlog.core.attributes import GivenAttributes
 from everlog.core.durations import Duration
 from everlog.core.event_parts import WhenParentEnds
+from everlog.core.keeping import Retention
 from everlog.core.retry import RetryPolicy
 from everlog.core.schedules import Schedule
 from everlog.replay.placing import IfDuplicate
@@ -40,16 +41,19 @@ class WorkflowDefaults(TypedDict, total=False):
     """What `@workflow` takes."""
 
     name: str
+    version: str | None
     timeout: Duration | None
     schedule: Schedule | None
     unrecorded: Sequence[str]
     queue: Queue | str | None
     attributes: GivenAttributes
+    retention: Duration | Retention | None
 
 
 class WorkflowOptions(TypedDict, total=False):
     """What `workflow.options` takes: an `id`, which names the workflow in the whole database, a `timeout`, `attributes`
-    beside those it has, and for a child also a `key`, which names its start within the parent, and what becomes of it
+    beside those it has, a `version`, which only processes run that have that version of its code, None: any code of its
+    name, and for a child also a `key`, which names its start within the parent, and what becomes of it
     when the parent ends.
 
     A `delay` is the least time before it begins. In a `queue` the lower `priority` goes first, 0 where none is given;
@@ -60,6 +64,7 @@ class WorkflowOptions(TypedDict, total=False):
     """
 
     id: str
+    version: str | None
     timeout: Duration | None
     attributes: GivenAttributes
     key: str

@@ -287,6 +287,19 @@ def uuid4() -> uuid.UUID:
     return uuid.UUID(int=execution.random_of(execution.loop.branch()).getrandbits(128), version=4)
 
 
+def patched(name: str, /, *, retired: bool = False) -> bool:
+    """Tell whether the workflow goes the new way of a change of its code: `if patched("name"): new() else: old()`.
+
+    It does where it comes to this for the first time, which is recorded; it goes the old way where it was beyond this
+    before the code was changed. All calls of a name give a workflow the same answer, until it continues as new. With
+    `retired` the code has the new way only, and the answer is always True: a workflow that would need the old one
+    is stuck, and says so. `everlog check` tells when no open workflow does, and later when the call may go.
+    Raises `WrongContext` outside of workflow code.
+    """
+    execution = _execution("patched")
+    return execution.patches.ask(execution, check_name(name, "the name of a patch"), retired=retired)
+
+
 @contextmanager
 def scope(name: str, /) -> Generator[None]:
     """Open a named branch: what is called inside is named under it, whatever comes before or after."""
@@ -379,6 +392,7 @@ _FORMS: Final = {
     "now": 'write "datetime.now(UTC)"',
     "random": 'write "random.Random()"',
     "uuid4": 'write "uuid.uuid4()"',
+    "patched": "write what is to be done now: only workflows may have begun with other code",
     "scope": "leave it out: it names the calls of a workflow, and there are none",
     "compensations": "use contextlib.AsyncExitStack",
     "continue_as_new": "return; a workflow alone has a history that could begin again",

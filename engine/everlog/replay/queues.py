@@ -50,9 +50,10 @@ class Queue:
 
     `concurrency`: how many of its workflows have been admitted and have not ended, over all workers;
     `partition_concurrency` the same of each partition. `rate_limit`, `partition_rate_limit`: how many are admitted in
-    any window of time. `worker_concurrency`: how many of them one worker holds in memory. What code declares is written
-    to the database by the engine or client that first uses it; what is changed there later outlives restarts, until the
-    code declares something else. Raises `UsageError` for values that make no sense.
+    any window of time. `worker_concurrency`: how many of them one worker holds in memory, and
+    `partition_worker_concurrency` the same of each partition. What code declares is written to the database by the
+    engine or client that first uses it; what is changed there later outlives restarts, until the code declares
+    something else. Raises `UsageError` for values that make no sense.
     """
 
     __slots__ = ("limits", "name")
@@ -67,6 +68,7 @@ class Queue:
         rate_limit: RateLimit | None = None,
         partition_concurrency: int | None = None,
         partition_rate_limit: RateLimit | None = None,
+        partition_worker_concurrency: int | None = None,
     ) -> None:
         self.name = check_name(name, "the name of a queue")
         self.limits = QueueLimits(
@@ -75,6 +77,7 @@ class Queue:
             partition_concurrency=_count(partition_concurrency, "partition_concurrency"),
             partition_rate_limit=rate_of(partition_rate_limit, "partition_rate_limit"),
             worker_concurrency=_count(worker_concurrency, "worker_concurrency"),
+            partition_worker_concurrency=_count(partition_worker_concurrency, "partition_worker_concurrency"),
         )
 
     def __repr__(self) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakValueDictionary
 
+from everlog.core.versions import told, versioned
 from everlog.errors import InvalidDefinition
 from everlog.replay.importable import is_interactive
 
@@ -36,7 +38,7 @@ def note_package(function: object) -> None:
 
 
 def registered_workflows() -> dict[str, AnyWorkflow[..., Any]]:
-    """Give all workflows that were defined in this process, by name."""
+    """Give all workflows that were defined in this process, by their names in the log."""
     return dict(_registry)
 
 
@@ -61,17 +63,36 @@ def registered_steps(name: str | None = None) -> list[AnyStep[..., Any]]:
     return [step for step in found if step is not None and name in (None, step.name)]
 
 
+def by_log_names(definitions: Iterable[AnyWorkflow[..., Any]]) -> dict[str, AnyWorkflow[..., Any]]:
+    """Give definitions by all names in the log that they run: of several versions the last runs what has none."""
+    found: dict[str, AnyWorkflow[..., Any]] = {}
+    for one in definitions:
+        _add(found, one)
+    return found
+
+
+def _add(known: dict[str, AnyWorkflow[..., Any]], one: AnyWorkflow[..., Any]) -> None:
+    known[versioned(one.name, one.version)] = one
+    of_any = known.get(one.name)
+    if of_any is None or of_any.version is not None:
+        known[one.name] = one
+
+
 def register_workflow(defined: AnyWorkflow[..., Any]) -> None:
-    """Have a workflow found by its name; `InvalidDefinition` where another module has one of that name."""
-    before = _registry.get(defined.name)
-    if before is not None:
+    """Have a workflow found by its name; `InvalidDefinition` where another module has one of that name and version.
+
+    What was started without a version is found as well: by code without one, or else by what was defined last.
+    """
+    name = versioned(defined.name, defined.version)
+    before = _registry.get(name)
+    if before is not None and before.version == defined.version:
         if before.__module__ != defined.__module__:
             raise InvalidDefinition(
-                f"two workflows are called {defined.name!r}: {before.where()} and {defined.where()}; "
-                "give one of them name="
+                f"two workflows are called {told(name)}: {before.where()} and {defined.where()}; "
+                "give one of them name=, or another version="
             )
         # Whoever runs a cell again is to see it; a module that is loaded again is as usual.
         level = logging.WARNING if is_interactive() else logging.INFO
-        text = "workflow %r is defined again at %s, and replaces %s"
-        log.log(level, text, defined.name, defined.where(), before.where())
-    _registry[defined.name] = defined
+        text = "workflow %s is defined again at %s, and replaces %s"
+        log.log(level, text, told(name), defined.where(), before.where())
+    _add(_registry, defined)

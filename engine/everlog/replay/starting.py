@@ -11,6 +11,7 @@ from everlog.core import events
 from everlog.core.codec import digest
 from everlog.core.events import EndEvent
 from everlog.core.names import LONGEST, another_id
+from everlog.core.versions import workflow_of
 from everlog.errors import IdInUse, UsageError, WorkflowCancelled, WorkflowFailed
 from everlog.replay.asking import coroutine_of, outcome_of, site
 from everlog.replay.context import undoing
@@ -138,7 +139,8 @@ def _drawn(
     if definition.id == execution.workflow_id:
         raise IdInUse(f"{definition.id!r} is the id of this workflow itself; choose another for its child")
     branch, key = execution.loop.branch(), definition.key
-    identity = execution.draw_key(definition.name, key) if key is not None else branch.draw(definition.name)
+    name = workflow_of(definition.name)  # another version of a child is no other operation
+    identity = execution.draw_key(name, key) if key is not None else branch.draw(name)
     child = child_id(execution.workflow_id, identity)
     since = execution.children.void_starts.get(identity, execution.first_seq)
     return StartOperation(

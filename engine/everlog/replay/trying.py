@@ -53,6 +53,7 @@ def try_out(
     execution.gaps_until = history[-1][0]
     tried, again = Tried({}, [], []), dict[str, None]()
     alive = Lived(history)
+    execution.patches.foresee(alive.rows)
     try:
         for seq, recorded_at, recorded in alive.rows:
             event = recorded
@@ -61,6 +62,7 @@ def try_out(
                 event = tried.rows[seq] = replaced(recorded, value, environment.codec, declared)
             if not _fits(execution, alive, (seq, recorded_at, event), again):
                 tried.left_out.append(seq)
+                execution.patches.leave_out(event)
                 again[operation_of(event) or ""] = None
     finally:
         execution.tear_down()

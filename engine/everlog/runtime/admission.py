@@ -19,8 +19,8 @@ class Admission:
         self._book = book
         self._host = host
         self._served = None if served is None else frozenset(served)
-        self._held: dict[Resident, str] = {}
-        """The workflows of queues that are in memory, and the queue of each."""
+        self._held: dict[Resident, tuple[str, str]] = {}
+        """The workflows of queues that are in memory, and the queue and partition of each."""
         self._turn = 0
         self.wanted = True
         """Whether something may have changed since the store was last asked."""
@@ -53,9 +53,9 @@ class Admission:
 
     def took(self, resident: Resident) -> None:
         """Count a workflow that is in memory now."""
-        queue = resident.execution.queue
-        if queue is not None:
-            self._held[resident] = queue
+        place = resident.execution.place
+        if place is not None:
+            self._held[resident] = place.queue, place.partition
 
     def let_go(self, resident: Resident) -> None:
         """Count it no more: it gave back its slot, or has left room for another."""
@@ -65,13 +65,16 @@ class Admission:
     def _offers(self) -> list[QueueOffer]:
         """Give the queues that have room here, another one first each time."""
         offers: list[QueueOffer] = []
-        held = Counter(self._held.values())
+        parts = Counter(self._held.values())
+        held = Counter(queue for queue, _ in self._held.values())
         for name, row in self._book.rows.items():
             if self._served is None or name in self._served:
                 most = row.limits.worker_concurrency
                 room = None if most is None else most - held[name]
                 if room is None or room > 0:
-                    offers.append(QueueOffer(queue=name, room=room))
+                    each = row.limits.partition_worker_concurrency
+                    rooms = {} if each is None else {of: each - n for (queue, of), n in parts.items() if queue == name}
+                    offers.append(QueueOffer(queue=name, room=room, partition_room=each, partition_rooms=rooms))
         if not offers:
             return offers
         self._turn = (self._turn + 1) % len(offers)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterable
+from os import PathLike
 from threading import Event, current_thread, main_thread
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, ParamSpec, Self, TypeVar, Unpack, final, overload
 
 from everlog.core.codec import ANY, Codec
 from everlog.core.durations import Duration
+from everlog.core.keeping import Retention
 from everlog.core.schedules import Schedule
 from everlog.errors import UsageError
 from everlog.host import Host
@@ -22,6 +24,7 @@ from everlog.runtime.blocking_outbox import Outbox
 from everlog.runtime.finding import WorkflowCounts, WorkflowFilters
 from everlog.runtime.outbox import open_outbox
 from everlog.runtime.portal import Portal, refuse_where_nobody_may_block
+from everlog.runtime.retaining import Hold, Pruned
 from everlog.runtime.schedules import ScheduleStatus
 from everlog.runtime.status import WorkflowStatus
 from everlog.runtime.waits import Wait
@@ -181,13 +184,71 @@ class Client:
         """Have paused workflows go on; give the ids of those that had not ended."""
         return self._portal.call(lambda: self._client.resume(*ids))
 
-    def retry(self, *ids: str) -> list[str]:
-        """Retry workflows; give the ids of those that had failed, were cancelled or stuck. See `Handle.retry`."""
-        return self._portal.call(lambda: self._client.retry(*ids))
+    def retry(self, *ids: str, version: str | None = None) -> list[str]:
+        """Retry workflows; give the ids of those that had failed, were cancelled or stuck. See `Handle.retry`.
+
+        With a `version` also those that nobody holds: they wait for another one, perhaps.
+        """
+        return self._portal.call(lambda: self._client.retry(*ids, version=version))
 
     def delete(self, *ids: str) -> list[str]:
         """Remove workflows that have ended, with their histories; give the ids of those that had."""
         return self._portal.call(lambda: self._client.delete(*ids))
+
+    def hold(self, *ids: str, reason: str = "") -> list[str]:
+        """Keep workflows from being removed or redacted by anybody until `release`; give the ids of those that are now.
+
+        Left out are ids of which there is no workflow, and those that are held already. One that has not ended goes on
+        as before, and is kept when it has ended. By filters: `hold(*[one.id async for one in client.workflows(...)])`.
+        """
+        return self._portal.call(lambda: self._client.hold(*ids, reason=reason))
+
+    def release(self, *ids: str, reason: str = "") -> list[str]:
+        """Take holds back; give the ids of those that were held."""
+        return self._portal.call(lambda: self._client.release(*ids, reason=reason))
+
+    def holds(self) -> Listing[Hold]:
+        """Give all holds, in order of the ids."""
+        return Listing(self._portal, self._client.holds())
+
+    def prune(
+        self,
+        *,
+        older_than: Duration | None = None,
+        keep_last: int | None = None,
+        archive: str | PathLike[str] | None = None,
+        dry_run: bool = False,
+        batch: int = 100,
+        **filters: Unpack[WorkflowFilters],
+    ) -> Pruned:
+        """Remove workflows that have ended, for good, with all that is kept of them.
+
+        Those that ended longer ago than `older_than`, that are not among the last `keep_last` of their name, and that
+        fit all filters. At least one of the two is given. Kept are those that are held, and those that others need; see
+        `docs/retention.md`. With `archive`, each is in a file of that folder before it is removed. With `dry_run`
+        nothing is written. It removes up to `batch` at once, and what it has removed stays so where it is stopped.
+        Raises `UsageError` for what makes no sense, and where the archive cannot be written.
+        """
+        return self._portal.call(
+            lambda: self._client.prune(
+                older_than=older_than,
+                keep_last=keep_last,
+                archive=archive,
+                dry_run=dry_run,
+                batch=batch,
+                **filters,
+            )
+        )
+
+    def redact(self, id: str, /, *events: int, reason: str = "", keep_links: bool = True) -> int:
+        """Take what users gave out of a workflow that has ended, for good, or out of these events of it, by their seqs.
+
+        Gone are inputs, results, messages, values, streams, texts of errors, attributes; what happened and when stays.
+        It cannot be replayed past such an event any more. Gives of how many events something was taken. Without
+        `keep_links` no digest of what was taken is kept either; see `docs/retention.md`. Raises `NotFound` for what is
+        not there, and `UsageError` where it has not ended, or is held.
+        """
+        return self._portal.call(lambda: self._client.redact(id, *events, reason=reason, keep_links=keep_links))
 
     def create_schedule(
         self, name: str, schedule: Schedule, fn: Definition[P, Any], /, *args: P.args, **kwargs: P.kwargs
@@ -230,6 +291,8 @@ class Engine(Client):
         codec: Codec | None = None,
         guards: Literal["off", "warn", "raise"] = "warn",
         durability: Durability = "full",
+        retention: Duration | Retention | None = None,
+        archive: str | PathLike[str] | None = None,
         host: Host | None = None,
     ) -> None:
         self._take(
@@ -244,6 +307,8 @@ class Engine(Client):
                 codec=codec,
                 guards=guards,
                 durability=durability,
+                retention=retention,
+                archive=archive,
                 host=host,
             )
         )

@@ -20,6 +20,7 @@ from everlog.replay.definition import Definition
 from everlog.replay.queues import Queue
 from everlog.replay.strands import Strand
 from everlog.runtime import handles, inner, listing, queue_handles, schedules, streams
+from everlog.runtime.fork_previews import ForkPreview
 from everlog.runtime.portal import Portal
 from everlog.runtime.queue_handles import QueueChanges, QueueCounts, QueueStatus
 from everlog.runtime.schedules import ScheduleStatus
@@ -133,15 +134,18 @@ class Handle(Generic[T_co]):
         """Take `pause` back: what has arrived and come due meanwhile is delivered now."""
         self._portal.call(self._handle.resume)
 
-    def retry(self) -> None:
+    def retry(self, *, version: str | None = None) -> None:
         """Have a workflow go on that failed, was cancelled, or is stuck. Nothing happens to any other.
 
         A failed one goes on before the failed step that it ended with, which has all its attempts anew; without one, at
         the last thing that was recorded, for code that was mended. A cancelled one goes on before the request that it
         did not survive. Where compensations have run, it goes on before their block. What was recorded up to there
         stays done; what came after stays in the history, and does not count.
+
+        With a `version` it goes on with that version of its code, and with no other; so does one that waits for a
+        worker with a version that none has. Raises `UsageError` where it is held by a worker, paused or completed.
         """
-        self._portal.call(self._handle.retry)
+        self._portal.call(lambda: self._handle.retry(version=version))
 
     def fork(
         self,
@@ -150,24 +154,47 @@ class Handle(Generic[T_co]):
         replace: Replacements | None = None,
         messages: KeptMessages = "keep",
         children: OpenChildren = "rerun",
+        version: str | None = None,
         id: str | None = None,
     ) -> Handle[T_co]:
         """Make a new workflow of the first part of this one's history, and give its handle. This one is not changed.
 
         `at` is the seq of the last event that the fork has, or an operation (`charge`, `charge#2`, a key), before whose
-        outcome it is cut; without it the fork has all but the end. What is open there begins again. `replace` gives
-        other outcomes, by operation or by the seq of the event: results or exceptions of steps and children, messages;
-        and of `"input"` other arguments by name. What followed from what is replaced is done again, and what did not
-        depend on it is kept; where the code is not known here, all that follows is done again.
+        outcome it is cut, or `"failure"`: where a retry would go on; without it the fork has all but the end. What is
+        open there begins again. `replace` gives other outcomes, by operation or by the seq of the event: results or
+        exceptions of steps and children, messages; and of `"input"` other arguments by name. What followed from what is
+        replaced is done again, and what did not depend on it is kept; where the code is not known here, all that
+        follows is done again.
 
         `messages="drop"`: the fork has none of those that were received later or are unread. `children="keep"`: it
         waits for the children that are open there, instead of starting its own. The same `id` with the same arguments
         is the same fork, otherwise `IdInUse`. Raises `UsageError` for what is not there, or cannot be replaced.
+
+        With a `version` that version of the code runs it, and no other. Where it is here, what does not fit it is done
+        again. `preview_fork` tells before what that is.
         """
         made = self._portal.call(
-            lambda: self._handle.fork(at=at, replace=replace, messages=messages, children=children, id=id)
+            lambda: self._handle.fork(
+                at=at, replace=replace, messages=messages, children=children, version=version, id=id
+            )
         )
         return Handle(self._portal, made)
+
+    def preview_fork(
+        self,
+        *,
+        at: int | str | None = None,
+        replace: Replacements | None = None,
+        messages: KeptMessages = "keep",
+        children: OpenChildren = "rerun",
+        version: str | None = None,
+    ) -> ForkPreview:
+        """Tell what `fork` with these arguments would keep and do again; nothing is made. It raises what that would."""
+        return self._portal.call(
+            lambda: self._handle.preview_fork(
+                at=at, replace=replace, messages=messages, children=children, version=version
+            )
+        )
 
     def update(
         self,
@@ -190,7 +217,7 @@ class Handle(Generic[T_co]):
         )
 
     def delete(self) -> None:
-        """Remove the workflow, with its history. Raises `UsageError` where it has not ended: end it first."""
+        """Remove the workflow, with its history. Raises `UsageError` where it has not ended, or is held."""
         self._portal.call(self._handle.delete)
 
 

@@ -92,9 +92,7 @@ class _Psycopg:
         self._connection = connection
 
     def execute(self, sql: str, parameters: Parameters) -> Rows:
-        from psycopg.rows import tuple_row
-
-        cursor = self._connection.cursor(row_factory=tuple_row)
+        cursor = self._connection.cursor(row_factory=sys.modules["psycopg.rows"].tuple_row)
         cursor.execute(_NAMED.sub(r"%(\1)s", sql), parameters)
         return cursor.fetchall() if cursor.description is not None else []
 
@@ -110,9 +108,7 @@ class _AsyncPsycopg:
         self._connection = connection
 
     async def execute(self, sql: str, parameters: Parameters) -> Rows:
-        from psycopg.rows import tuple_row
-
-        cursor = self._connection.cursor(row_factory=tuple_row)
+        cursor = self._connection.cursor(row_factory=sys.modules["psycopg.rows"].tuple_row)
         await cursor.execute(_NAMED.sub(r"%(\1)s", sql), parameters)
         return await cursor.fetchall() if cursor.description is not None else []
 
@@ -152,9 +148,7 @@ class _AsyncAlchemy:
 
 
 def _text(sql: str) -> Any:
-    from sqlalchemy import text
-
-    return text(sql)
+    return sys.modules["sqlalchemy"].text(sql)
 
 
 def _blocking(given: Any) -> Any:

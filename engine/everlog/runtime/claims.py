@@ -35,7 +35,8 @@ def creation(workflow_id: str, history: History) -> WorkflowCreated:
 
     `CorruptLog` where its history has nothing to begin with.
     """
-    return first_creation(workflow_id, since_continued(history))
+    life = since_continued(history)
+    return last_named(first_creation(workflow_id, life), life)
 
 
 def first_creation(workflow_id: str, history: History) -> WorkflowCreated:
@@ -49,6 +50,14 @@ def first_creation(workflow_id: str, history: History) -> WorkflowCreated:
             created = structs.replace(created, input=event.input, instance=event.instance)
         elif isinstance(event, WorkflowBegan):
             break
+    return created
+
+
+def last_named(created: WorkflowCreated, history: History) -> WorkflowCreated:
+    """Give how a workflow was created, with the name that it was last given: it says which version runs it."""
+    for _, _, event in reversed(history):
+        if isinstance(event, OpeningEvent) and event.name is not None:
+            return structs.replace(created, name=event.name)
     return created
 
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import platform
+from copy import copy
 from functools import partial
+from os import PathLike
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 
 import msgspec
@@ -26,7 +28,7 @@ from everlog.replay.queues import Queue
 from everlog.replay.registry import defining_packages
 from everlog.replay.sizes import check_size
 from everlog.replay.starting import check_passed
-from everlog.runtime import schedules
+from everlog.runtime import retaining, schedules
 from everlog.runtime.asking import ask
 from everlog.runtime.backends import Durability
 from everlog.runtime.committer import PendingPost
@@ -42,6 +44,7 @@ from everlog.runtime.outside import outside
 from everlog.runtime.queue_controls import QueueControls
 from everlog.runtime.queue_handles import QueueHandle, queues_of
 from everlog.runtime.residents import Resident
+from everlog.runtime.retaining import Hold, Pruned
 from everlog.runtime.schedules import ScheduleHandle, ScheduleStatus
 from everlog.runtime.sentences import not_posted
 from everlog.runtime.status import WorkflowStatus
@@ -80,8 +83,12 @@ class Client(Connection):
         host: Host | None = None,
     ) -> None:
         super().__init__(url, codec=codec, durability=durability, host=host)
-        self._sent = 0
         self.signing_key = ""  # of tokens of waits, once it was asked for
+        self._give_parts()
+
+    def _give_parts(self) -> None:
+        """Make what acts in the name of this client."""
+        self._sent = 0
         self.controls = Controls(self)
         self.queue_controls = QueueControls(self, self._open_shell_here)
         self._creations = Creations(self, self._asked, self._open_shell_here)
@@ -218,14 +225,76 @@ class Client(Connection):
         return [workflow_id for workflow_id in ids if await self.controls.resume(workflow_id)]
 
     @outside
-    async def retry(self, *ids: str) -> list[str]:
-        """Retry workflows; give the ids of those that had failed, were cancelled or stuck. See `Handle.retry`."""
-        return [workflow_id for workflow_id in ids if await self.controls.retry(workflow_id)]
+    async def retry(self, *ids: str, version: str | None = None) -> list[str]:
+        """Retry workflows; give the ids of those that had failed, were cancelled or stuck. See `Handle.retry`.
+
+        With a `version` also those that nobody holds: they wait for another one, perhaps.
+        """
+        return [workflow_id for workflow_id in ids if await self.controls.retry(workflow_id, version)]
 
     @outside
     async def delete(self, *ids: str) -> list[str]:
         """Remove workflows that have ended, with their histories; give the ids of those that had."""
         return [workflow_id for workflow_id in ids if await self.controls.delete(workflow_id)]
+
+    @outside
+    async def hold(self, *ids: str, reason: str = "") -> list[str]:
+        """Keep workflows from being removed or redacted by anybody until `release`; give the ids of those that are now.
+
+        Left out are ids of which there is no workflow, and those that are held already. One that has not ended goes on
+        as before, and is kept when it has ended. By filters: `hold(*[one.id async for one in client.workflows(...)])`.
+        """
+        return await retaining.hold(self, ids, reason)
+
+    @outside
+    async def release(self, *ids: str, reason: str = "") -> list[str]:
+        """Take holds back; give the ids of those that were held."""
+        return await retaining.release(self, ids, reason)
+
+    @outside
+    def holds(self) -> Listing[Hold]:
+        """Give all holds, in order of the ids."""
+        return retaining.holds(self)
+
+    @outside
+    async def prune(
+        self,
+        *,
+        older_than: Duration | None = None,
+        keep_last: int | None = None,
+        archive: str | PathLike[str] | None = None,
+        dry_run: bool = False,
+        batch: int = 100,
+        **filters: Unpack[WorkflowFilters],
+    ) -> Pruned:
+        """Remove workflows that have ended, for good, with all that is kept of them.
+
+        Those that ended longer ago than `older_than`, that are not among the last `keep_last` of their name, and that
+        fit all filters. At least one of the two is given. Kept are those that are held, and those that others need; see
+        `docs/retention.md`. With `archive`, each is in a file of that folder before it is removed. With `dry_run`
+        nothing is written. It removes up to `batch` at once, and what it has removed stays so where it is stopped.
+        Raises `UsageError` for what makes no sense, and where the archive cannot be written.
+        """
+        return await retaining.prune(
+            self,
+            older_than=older_than,
+            keep_last=keep_last,
+            archive=archive,
+            dry_run=dry_run,
+            batch=batch,
+            filters=filters,
+        )
+
+    @outside
+    async def redact(self, id: str, /, *events: int, reason: str = "", keep_links: bool = True) -> int:
+        """Take what users gave out of a workflow that has ended, for good, or out of these events of it, by their seqs.
+
+        Gone are inputs, results, messages, values, streams, texts of errors, attributes; what happened and when stays.
+        It cannot be replayed past such an event any more. Gives of how many events something was taken. Without
+        `keep_links` no digest of what was taken is kept either; see `docs/retention.md`. Raises `NotFound` for what is
+        not there, and `UsageError` where it has not ended, or is held.
+        """
+        return await retaining.redact(self, id, events, reason, keep_links=keep_links)
 
     @outside
     async def create_schedule(
@@ -249,6 +318,13 @@ class Client(Connection):
         return schedules.listed(self)
 
     # -- what handles call -------------------------------------------------------------------------------------------
+
+    def signing_as(self, person: str) -> Client:
+        """Give this client as one that signs what it writes with the name of a person; it is open as long as this."""
+        other = copy(self)
+        other.name = f"{person} ({self.host.token()[:16]})"  # no two may number their messages under one name
+        other._give_parts()
+        return other
 
     def held_here(self, workflow_id: str) -> Resident | None:
         """Give a workflow that this engine holds in memory; on the engine's thread."""

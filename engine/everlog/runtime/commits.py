@@ -147,6 +147,7 @@ def outside_commit(
         progress=not stays,
         build=head.build if stays else None,
         why=head.why if stays else _summary(end) if end is not None and state in _EXPLAINED else None,
+        name=end.name if isinstance(end, OpeningEvent) else None,
     )
 
 

@@ -55,6 +55,8 @@ class PendingCreate(Struct, eq=False):
 
     new: NewWorkflow
     answer: Callable[[CreateOutcome | EverlogError], None]
+    is_repeated: bool = False
+    """Whether it was sent before, and nobody heard what came of it."""
 
 
 class PendingPost(Struct, eq=False):
@@ -71,6 +73,8 @@ class PendingCommit(Struct, eq=False):
     answer: Callable[[CommitAnswer | EverlogError], None]
     busy_pause: int = 0
     """Microseconds that it waited when its row was last found locked."""
+    is_repeated: bool = False
+    """Whether it was sent before, and nobody heard what came of it: what stands in its way then may be itself."""
 
 
 Part = TypeVar("Part")
@@ -186,10 +190,12 @@ class Committer:
         self._pause = 0
         if creates:
             for create, created in zip(creates, outcome.creates, strict=True):
-                create.answer(created)
+                create.answer(Done() if isinstance(created, Exists) and _is_ours(create, created.head) else created)
         for commit, committed in zip(commits, outcome.commits, strict=True):
             if isinstance(committed, Busy):
                 self._wait_for_row(commit)
+            elif commit.is_repeated and isinstance(committed, Refused):
+                self._uncertain.append(commit)  # the database went on with the first after its connection was lost
             else:
                 commit.answer(committed)
         if posts:
@@ -265,8 +271,10 @@ class Committer:
                 self._wait(error, now)
                 return False
             self._uncertain.popleft()
+            pending.is_repeated = True
             if isinstance(pending, PendingCreate):
-                _answer_create(pending, head)
+                if not _answer_create(pending, head):
+                    self._creates.appendleft(pending)
             elif not _answer_commit(pending, head):
                 self._commits.appendleft(pending)
         return True
@@ -321,14 +329,17 @@ def _id_of(pending: PendingCreate | PendingCommit) -> str:
     return pending.new.workflow_id if isinstance(pending, PendingCreate) else pending.commit.workflow_id
 
 
-def _answer_create(pending: PendingCreate, head: Head | None) -> None:
-    """A workflow that is there under our token is ours; any other may be: who asked compares the inputs."""
+def _answer_create(pending: PendingCreate, head: Head | None) -> bool:
+    """A workflow that is there under our token is ours; any other may be: who asked compares the inputs. None: False,
+    it is created again, since the first try may still be under way."""
     if head is None:
-        pending.answer(StoreUnavailable("the database could not be written, and nothing was; try again"))
-    elif head.token is not None and head.token == pending.new.token:
-        pending.answer(Done())
-    else:
-        pending.answer(Exists(head))
+        return False
+    pending.answer(Done() if head.token is not None and head.token == pending.new.token else Exists(head))
+    return True
+
+
+def _is_ours(pending: PendingCreate, head: Head) -> bool:
+    return pending.is_repeated and head.token is not None and head.token == pending.new.token
 
 
 def _answer_commit(pending: PendingCommit, head: Head | None) -> bool:

@@ -103,6 +103,11 @@ class Connection:
         """The store; used on the engine's thread only."""
         return self._open_shell().store
 
+    @property
+    def url_of_store(self) -> str | None:
+        """The URL by which the same database is opened once more; None where an open store was given."""
+        return self._url if isinstance(self._url, str) else None
+
     async def on_thread(self, function: Callable[[], T]) -> T:
         """Run a function on the engine's thread and give what it gives."""
 

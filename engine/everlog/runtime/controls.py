@@ -22,6 +22,7 @@ from everlog.core.heads import State
 from everlog.core.names import check_id, check_reason
 from everlog.core.rewinding import Stored, folded
 from everlog.core.state import WorkflowState
+from everlog.core.versions import check_version, versioned, workflow_of
 from everlog.errors import Duplicate, NotFound, StoreUnavailable, UsageError
 from everlog.replay.placing import AT_ONCE, Placing, placing_of
 from everlog.replay.queues import Queue
@@ -148,13 +149,23 @@ class Controls:
 
         return await self._order(workflow_id, orders.RESUME, "", change)
 
-    async def retry(self, workflow_id: str) -> bool:
-        """Have a workflow go on that failed, was cancelled or is stuck; False where it is none of these."""
+    async def retry(self, workflow_id: str, version: str | None = None) -> bool:
+        """Have a workflow go on that failed, was cancelled or is stuck; False where it is none of these.
+
+        With a version also one that nobody holds: whoever knows that version goes on with it.
+        """
+        check_version(version)
+        movable: tuple[State, ...] = ("failed", "cancelled", "stuck")
+        if version is not None:
+            movable = (*movable, "queued", "running", "waiting", "enqueued")
 
         def change(seen: Seen) -> tuple[list[AnyEvent], State] | None:
-            if seen.head.token is not None or seen.head.state not in ("failed", "cancelled", "stuck"):
+            if seen.head.token is not None or seen.head.state not in movable:
                 return None
-            return reopening(seen.history, seen.folded, by=self._client.name, asked_at=seen.now, now=seen.now)
+            name = None if version is None else versioned(workflow_of(seen.head.name), version)
+            return reopening(
+                seen.history, seen.folded, by=self._client.name, asked_at=seen.now, now=seen.now, name=name
+            )
 
         return await self._write(workflow_id, change)
 

@@ -16,6 +16,7 @@ from everlog.core.codec import Codec, digest
 from everlog.core.event_parts import ABSENT, QueuePlace
 from everlog.core.names import check_name
 from everlog.core.ticks import LONGEST_NAME, StoredSchedule, decode, with_timing
+from everlog.core.versions import version_of, versioned
 from everlog.errors import UsageError
 from everlog.host import Host
 from everlog.replay.definitions import AnyWorkflow
@@ -43,7 +44,7 @@ class Declarations:
 
         Raises `StoreError`, and `UsageError` where a schedule cannot be kept.
         """
-        known = dict(self._known())
+        known = {name: one for name, one in self._known().items() if version_of(name) is None}
         fresh = {name: one for name, one in known.items() if self._written.get(name) is not one}
         changed = self._write(fresh)
         self._written = known
@@ -80,7 +81,9 @@ class Declarations:
         check_schedule_name(name)
         timing = one.schedule.timing
         place = scheduled_place(one)
-        declared = digest(json.encode([timing, one.timeout, place, *([one.attributes] if one.attributes else [])]))
+        declared = digest(
+            json.encode([timing, one.timeout, place, *[given for given in (one.attributes, one.version) if given]])
+        )
         if before is None:
             after = StoredSchedule(
                 workflow=name, input=Raw(b"{}"), timing=timing, created_at=now, next_tick=timing.after(now)
@@ -93,7 +96,7 @@ class Declarations:
                 log.warning("schedule %r was made at run time, and is now what the code of its workflow declares", name)
         after = replace(
             after,
-            workflow=name,
+            workflow=versioned(name, one.version),
             input=Raw(one.signature.encode(self._codec, (), {}, what=f"input of workflow {name}")),
             instance=ABSENT,
             timeout=one.timeout,

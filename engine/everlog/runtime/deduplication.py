@@ -15,6 +15,7 @@ from everlog.core import events
 from everlog.core.event_codec import decode_event
 from everlog.core.events import WorkflowCreated
 from everlog.core.rewinding import Stored, folded
+from everlog.core.versions import workflow_of
 from everlog.errors import Duplicate
 from everlog.replay.placing import Placing
 from everlog.runtime.commits import outside_commit
@@ -45,8 +46,11 @@ def holder_of_key(
 
 def check_holder(found: Head, name: str, created: WorkflowCreated, placing: Placing) -> None:
     """Raise `Duplicate` where a workflow that has the key, and was started under this name, may not stand for it."""
-    if name != created.name or placing.if_duplicate == "raise":
-        another = "" if name == created.name else f", which is a {name!r} and not a {created.name!r}"
+    is_same = workflow_of(name) == workflow_of(created.name)
+    if placing.if_duplicate == "replace":  # its input is for one version
+        is_same = name == created.name
+    if not is_same or placing.if_duplicate == "raise":
+        another = "" if is_same else f", which is a {name!r} and not a {created.name!r}"
         raise Duplicate(
             f"the dedup_key {placing.dedup_key!r} of queue {placing.queue_name()!r} is that of workflow "
             f"{found.workflow_id!r}{another}, until it ends; wait for its end, or choose another key",

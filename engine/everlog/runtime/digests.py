@@ -2,7 +2,7 @@
 
 The *chain* of a history has a link for each event: the digest of the link before, the seq, the type, the time of
 recording and the payload, byte for byte. The first link begins with the id of the workflow. So a link tells of every
-event up to it, and a history that has gone on since still has it.
+event up to it, and a history that has gone on since still has it. An event that was redacted says which link it had.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import msgspec
 from msgspec import NODEFAULT, Struct
 from msgspec.structs import fields, replace
 
+from everlog.core.redacting import kept_link
 from everlog.store import EventRow
 from everlog.store_moving import QueueRows, SharedRows, WorkflowRows
 
@@ -28,7 +29,9 @@ def links(workflow_id: str, events: Iterable[EventRow]) -> list[str]:
     link, found = sha256(_BEGINNING + workflow_id.encode()).digest(), list[str]()
     for event in events:
         said = _encode((event.seq, event.type, event.recorded_at))
+        kept = kept_link(event.payload)
         link = sha256(link + len(said).to_bytes(8, "big") + said + event.payload).digest()
+        link = link if kept is None else bytes.fromhex(kept)
         found.append(link.hex())
     return found
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 
 from everlog.core.durations import SECOND
+from everlog.core.versions import version_of
 from everlog.replay.attempts import Attempt
 from everlog.replay.drafting import take_dispatches
 from everlog.replay.operations import Phase
@@ -30,6 +31,7 @@ class Dispatches:
         execution, outlet = resident.execution, resident.outlet
         name, began_at = execution.definition.name, execution.began_at
         deadline = None if execution.deadline is None else execution.deadline.due_at
+        version = version_of(execution.created.name)
         for one in take_dispatches(execution):
             attempt = Attempt(
                 resident.workflow_id,
@@ -44,6 +46,7 @@ class Dispatches:
                 outlet,
                 one.repeats,
                 queue=execution.queue,
+                version=version,
                 attributes=execution.attributes,
                 parent=execution.created.parent,
             )

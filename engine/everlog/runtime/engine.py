@@ -8,12 +8,14 @@ import platform
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
 from functools import partial
+from os import PathLike
 from typing import Any, Final, Literal, final
 
 import msgspec
 
 from everlog.core.codec import Codec
 from everlog.core.durations import SECOND, Duration, microseconds
+from everlog.core.keeping import Retention, retention_of
 from everlog.core.numbers import check_count
 from everlog.core.version import VERSION
 from everlog.errors import StoreError, UsageError
@@ -26,7 +28,8 @@ from everlog.replay.instances import hosted, runnable, unwrapped
 from everlog.replay.lone_steps import WithSteps, alone
 from everlog.replay.placing import checked_queue
 from everlog.replay.queues import Queue
-from everlog.replay.registry import registered_workflows
+from everlog.replay.registry import by_log_names, registered_workflows
+from everlog.runtime.archives import Archive
 from everlog.runtime.backends import Durability
 from everlog.runtime.builds import current_build
 from everlog.runtime.client import Client
@@ -34,6 +37,8 @@ from everlog.runtime.declaring import Declarations
 from everlog.runtime.inner import install_handles
 from everlog.runtime.leases import LeaseKeeper
 from everlog.runtime.outside import outside
+from everlog.runtime.pruning import retaining
+from everlog.runtime.retaining import Retainer
 from everlog.runtime.settings import WorkerSettings
 from everlog.runtime.shell import Shell
 from everlog.runtime.slots import name_of
@@ -64,7 +69,9 @@ class Engine(Client):
     `Queue`, here or to its workflows, is declared. `concurrency`: how many it holds in memory. `step_threads`: how many
     plain steps run at once. `lease`: after how long of silence others may take its work over. `guards`: what happens
     when workflow code reads a clock, chance, a file or the environment directly.
-    `codec`, `durability`: see `Client`. `host` is for simulations.
+    `codec`, `durability`: see `Client`. `retention`: after how long those of its workflows are removed that have ended,
+    and have no retention of their own; by default never. `archive`: a folder in which each is kept as a file before.
+    `host` is for simulations.
     """
 
     def __init__(
@@ -81,6 +88,8 @@ class Engine(Client):
         codec: Codec | None = None,
         guards: Literal["off", "warn", "raise"] = "warn",
         durability: Durability = "full",
+        retention: Duration | Retention | None = None,
+        archive: str | PathLike[str] | None = None,
         host: Host | None = None,
     ) -> None:
         super().__init__(url, codec=codec, durability=durability, host=host)
@@ -91,7 +100,7 @@ class Engine(Client):
         if isinstance(queues, Queue | str):
             raise UsageError(f"queues= takes a list of queues, got {queues!r}; write [{queues!r}]")
         self._queues = None if queues is None else [checked_queue(one, "each of queues=") for one in queues]
-        self._workflows = None if workflows is None else {one.name: one for one in map(_checked, workflows)}
+        self._workflows = None if workflows is None else by_log_names(map(_checked, workflows))
         self._concurrency = check_count(concurrency, what="concurrency")
         self._step_threads = check_count(step_threads, what="step_threads")
         self._lease = microseconds(lease, what="lease")
@@ -99,6 +108,13 @@ class Engine(Client):
             raise UsageError("lease must be more than 0: nothing could be run within it")
         self._grace = microseconds(grace, what="grace") / SECOND
         self._guards: Literal["off", "warn", "raise"] = guards
+        self._retainer = Retainer(
+            self,
+            self._known,
+            retention_of(retention, what="retention"),
+            None if archive is None else Archive(archive),
+        )
+        self._pruning: asyncio.Task[None] | None = None
         self._keeper: LeaseKeeper | None = None
         self._steps: StepRunner | None = None
         self._watcher: DrainWatcher | None = None
@@ -148,7 +164,13 @@ class Engine(Client):
         if isinstance(shell.store, SupportsSchedules):
             shell.ticker = Ticker(shell.store, self.host, worker)
         await self._keep_lease(shell, worker, declarations)
+        self._begin_pruning(shell)
         self._remove_guards = install_guards(self._guards)
+
+    def _begin_pruning(self, shell: Shell) -> None:
+        if self._retainer.has_rules():
+            retaining(shell.store)  # which raises where nothing can be pruned
+            self._pruning = asyncio.create_task(self._retainer.run(), name="everlog pruning")
 
     async def _keep_lease(self, shell: Shell, worker: Worker, declarations: Declarations) -> None:
         self._keeper = LeaseKeeper(
@@ -175,6 +197,9 @@ class Engine(Client):
 
     async def _end(self, shell: Shell) -> None:
         worker = shell.worker
+        if self._pruning is not None:
+            self._pruning.cancel()
+            await asyncio.wait([self._pruning])
         try:
             if worker is not None:
                 shell.submit(worker.drain)

@@ -13,6 +13,7 @@ from everlog.core.durations import from_datetime
 from everlog.core.finding import WorkflowCount, WorkflowQuery
 from everlog.core.heads import State
 from everlog.core.names import check_id
+from everlog.core.versions import check_version, taken_apart, versioned
 from everlog.errors import UsageError
 from everlog.runtime.status import SHOWN, ShownState, WorkflowStatus, states_of, statuses_of
 from everlog.store import Store, SupportsFinding
@@ -21,14 +22,15 @@ from everlog.store import Store, SupportsFinding
 class WorkflowFilters(TypedDict, total=False):
     """What `workflows` and `counts` take: a workflow is meant where it fits all that is given. None filters nothing.
 
-    Of states and names there may be several. `created_after` and `ended_after` mean that time or later, `..._before`
-    earlier than that; a workflow that has not ended fits neither. `parent` is the id of the workflow that started it,
-    `forked_from` of that of which it is a fork.
+    Of states, names and versions there may be several, and versions need a name. `created_after` and
+    `ended_after` mean that time or later, `..._before` earlier than that; a workflow that has not ended fits neither.
+    `parent` is the id of the workflow that started it, `forked_from` of that of which it is a fork.
     Of an attribute with several values it is enough to have one of those that are given; None: none of that name.
     """
 
     state: ShownState | Sequence[ShownState] | None
     name: str | Sequence[str] | None
+    version: str | Sequence[str] | None
     id_prefix: str | None
     parent: str | None
     forked_from: str | None
@@ -40,12 +42,14 @@ class WorkflowFilters(TypedDict, total=False):
 
 
 class WorkflowCounts(msgspec.Struct, frozen=True, kw_only=True):
-    """How many workflows there are: in all, by state, and by name and state. A state in which there is none is left
-    out. Those that are delayed count as queued, or as waiting where they stand in no queue."""
+    """How many workflows there are: in all, by state, by name and state, and of those that only one version of its code
+    runs, by name, version and state. A state in which there is none is left out. Those that are delayed count as
+    queued, or as waiting where they stand in no queue."""
 
     total: int
     by_state: Mapping[ShownState, int]
     by_name: Mapping[str, Mapping[ShownState, int]]
+    by_version: Mapping[str, Mapping[str, Mapping[ShownState, int]]] = {}
 
 
 _KNOWN: Final = tuple(WorkflowFilters.__annotations__)
@@ -66,7 +70,7 @@ def query_of(filters: Mapping[str, Any], *, newest_first: bool = True, limit: in
         attributes[SOURCE] = texts_of(check_id(given["forked_from"]))
     return WorkflowQuery(
         states=_heads_states(given),
-        names=_several(given.get("name"), "name"),
+        names=_names(given),
         id_prefix=_prefix(given.get("id_prefix", "")),
         created_from=_moment(given, "created_after"),
         created_until=_moment(given, "created_before"),
@@ -125,13 +129,17 @@ def finding_of(store: Store) -> SupportsFinding:
 def _counts(rows: Iterable[WorkflowCount]) -> WorkflowCounts:
     by_state: dict[ShownState, int] = {}
     by_name: dict[str, dict[ShownState, int]] = {}
+    by_version: dict[str, dict[str, dict[ShownState, int]]] = {}
     for row in rows:
         state: ShownState = "queued" if row.state == "enqueued" else row.state
-        of_name = by_name.setdefault(row.name, {})
-        for counts in (by_state, of_name):
+        name, version = taken_apart(row.name)
+        all_counts = [by_state, by_name.setdefault(name, {})]
+        if version is not None:
+            all_counts.append(by_version.setdefault(name, {}).setdefault(version, {}))
+        for counts in all_counts:
             counts[state] = counts.get(state, 0) + row.count
     ordered: dict[ShownState, int] = {state: by_state[state] for state in SHOWN if state in by_state}
-    return WorkflowCounts(total=sum(by_state.values()), by_state=ordered, by_name=by_name)
+    return WorkflowCounts(total=sum(by_state.values()), by_state=ordered, by_name=by_name, by_version=by_version)
 
 
 def _heads_states(given: Mapping[str, Any]) -> Sequence[State] | None:
@@ -145,6 +153,16 @@ def _states(given: object) -> Sequence[ShownState] | None:
         if state not in SHOWN:
             raise UsageError(f"there is no state {state!r}: a workflow is {', '.join(SHOWN[:-1])} or {SHOWN[-1]}")
     return cast("Sequence[ShownState] | None", states)
+
+
+def _names(given: Mapping[str, Any]) -> Sequence[str] | None:
+    """Give the names in the log that are meant."""
+    names, found = _several(given.get("name"), "name"), _several(given.get("version"), "version")
+    if found is None:
+        return names
+    if names is None:
+        raise UsageError("workflows are found by a version of a name: give name= as well")
+    return [versioned(name, check_version(version)) for name in names for version in found]
 
 
 def _several(given: object, what: str) -> Sequence[str] | None:

@@ -10,19 +10,21 @@ from msgspec import Struct, structs
 from everlog.core import asks, events, forking
 from everlog.core.attributes import kept
 from everlog.core.codec import to_json
-from everlog.core.event_codec import encode_event, type_of
+from everlog.core.event_codec import decode_event, encode_event, type_of
 from everlog.core.event_forks import KeptMessages, OpenChildren
 from everlog.core.events import AnyEvent, WorkflowForked
-from everlog.core.forking import Replacement
+from everlog.core.forking import Replacement, Written
 from everlog.core.heads import InboxRow
 from everlog.core.rewinding import folded
 from everlog.core.state import earlier, fold
+from everlog.core.versions import versioned, workflow_of
 from everlog.errors import UsageError
 from everlog.replay.definitions import AnyWorkflow
 from everlog.replay.instances import runnable
 from everlog.replay.registry import registered_workflows
 from everlog.replay.trying import Tried, try_out
 from everlog.runtime.claims import creation
+from everlog.runtime.fork_previews import ForkPreview, preview_of
 from everlog.runtime.fork_sources import At, Source
 from everlog.runtime.places import place_anew, place_of
 from everlog.runtime.siblings import Sibling, siblings_of
@@ -42,6 +44,8 @@ class Wanted(Struct, frozen=True, kw_only=True):
     replace: Mapping[int | str, object]
     messages: KeptMessages
     children: OpenChildren
+    version: str | None = None
+    """That of the code which is to run it; None: as the source."""
     asked: str
     """The digest of all that."""
 
@@ -71,6 +75,7 @@ class ForkPlan:
         if wanted.replace:
             self._choose()
         state = folded(source.noted)
+        name = state.name if wanted.version is None else versioned(workflow_of(state.name), wanted.version)
         deadline = earlier(self._now, None if state.began_seq is None else state.timeout, None)
         siblings = self._siblings(deadline)
         self._change_creation({sibling.child for sibling in siblings})
@@ -91,11 +96,12 @@ class ForkPlan:
             told=told,
             deadline=deadline,
             place=place,
+            name=None if wanted.version is None else name,
         )
         return Fork(
             new=NewWorkflow(
                 workflow_id=wanted.workflow_id,
-                name=state.name,
+                name=name,
                 state="queued" if place is None else "enqueued",
                 events=self._own_rows(own),
                 place=None if place is None else place_of(place),
@@ -110,6 +116,15 @@ class ForkPlan:
             stream_bounds=source.stream_bounds(),
             creates=creates,
         )
+
+    def preview(self) -> ForkPreview:
+        """Tell what the fork would keep and do again. Raises what `fork` does."""
+        planned, source = self.fork(), self._source
+        own = decode_event(planned.new.events[-1].payload)
+        assert isinstance(own, WorkflowForked), own
+        left_out, replaced = set(own.void), {*self._replacements}
+        has_input = self._input is not None
+        return preview_of(source.all_rows(), source.until, left_out, replaced, has_input=has_input)
 
     # -- what is replaced --------------------------------------------------------------------------------------------
 
@@ -138,6 +153,8 @@ class ForkPlan:
 
     def _definition(self) -> AnyWorkflow[..., object] | None:
         name = creation(self._wanted.source, self._source.noted).name
+        if self._wanted.version is not None:
+            name = versioned(workflow_of(name), self._wanted.version)
         return runnable(registered_workflows()).get(name)
 
     def _change_creation(self, open_children: set[str]) -> None:
@@ -172,7 +189,8 @@ class ForkPlan:
         definition = self._definition()
         if definition is None:
             return forking.plain_input(payload, changes, codec, what)
-        return definition.signature.changed(codec, payload, changes, what=what)
+        written = value.json if isinstance(value, Written) else None
+        return definition.signature.changed(codec, payload, changes, what=what, written=written)
 
     def _try(self, siblings: Sequence[Sibling]) -> None:
         """Find what does not fit any more, where anything may not."""
@@ -186,7 +204,8 @@ class ForkPlan:
                     " program that has the code"
                 )
             return
-        if self._input is None and not self._replacements and mentioned is None:
+        changes_code = self._wanted.version is not None
+        if self._input is None and not self._replacements and mentioned is None and not changes_code:
             return
         changed = {**self._changed, **{sibling.seq: sibling.event for sibling in siblings}}
         history = [(seq, at, changed.get(seq, event)) for seq, at, event in source.whole if seq not in source.void]

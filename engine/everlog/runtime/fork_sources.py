@@ -13,13 +13,15 @@ from everlog.core import asks, events, forking
 from everlog.core.event_codec import decode_event
 from everlog.core.events import WorkflowForked
 from everlog.core.forking import tags_of
-from everlog.core.rewinding import Stored
+from everlog.core.rewinding import Stored, rewind_point
 from everlog.errors import NotFound, UsageError
 from everlog.store import EventRow, Store, SupportsStreams, SupportsValues, ValueRow
 from everlog.store_forks import SupportsForks
 
 At = int | str | None
 """Where a fork is cut: after the event of a seq, before the outcome of an operation, or before the end."""
+FAILURE: Final = "failure"
+"""Named as an operation is, where none is called so: the place from which a retry would go on."""
 _PAGE: Final = 64
 """So many rows are read, at first, to find where an end begins."""
 
@@ -60,6 +62,8 @@ class Source:
         head = self._head
         if isinstance(at, str):
             rows = _stored(self.store.read(head.workflow_id, after=head.first_seq - 1))
+            if at == FAILURE and not forking.has_outcome(forking.lived(rows), at):
+                return self._failed_at(rows)
             return forking.outcome_named(forking.lived(rows), at, head.workflow_id)[0] - 1
         if at is not None and not 1 <= at <= head.seq:
             raise UsageError(f"workflow {head.workflow_id!r} has the events 1 to {head.seq}, and none of seq {at}")
@@ -71,6 +75,15 @@ class Source:
             if cut > after + 1 or after == 0:
                 return cut
             before *= 8
+
+    def _failed_at(self, rows: list[Stored]) -> int:
+        head = self._head
+        if head.state not in ("failed", "cancelled", "stuck"):
+            raise UsageError(
+                f"workflow {head.workflow_id!r} is {head.state}, so it has not failed anywhere; cut it at a seq or an "
+                "operation"
+            )
+        return rewind_point(rows)
 
     # -- rows --------------------------------------------------------------------------------------------------------
 
@@ -95,6 +108,10 @@ class Source:
     def whole(self) -> list[Stored]:
         """The same, as events."""
         return _stored(self.raw)
+
+    def all_rows(self) -> list[Stored]:
+        """All that the workflow lived since the seq `first`, also after the cut."""
+        return self.lived(_stored(self.store.read(self.workflow_id, after=self.first - 1)))
 
     @cached_property
     def noted(self) -> list[Stored]:

@@ -13,10 +13,12 @@ from everlog.core.event_codec import decode_event, encode_event
 from everlog.core.event_forks import KeptMessages, OpenChildren, Replacements
 from everlog.core.events import WorkflowFailed, WorkflowForked
 from everlog.core.failures import describe
-from everlog.core.forking import tags_of
+from everlog.core.forking import Written, tags_of
 from everlog.core.names import check_id, time_ordered_id
+from everlog.core.versions import check_version
 from everlog.errors import IdInUse, NotFound, UsageError
 from everlog.runtime.fork_plans import ForkPlan, Wanted
+from everlog.runtime.fork_previews import ForkPreview
 from everlog.runtime.fork_sources import At, with_forks
 from everlog.store import ChildExists, Exists, Refused
 from everlog.store_forks import SupportsForks
@@ -35,27 +37,61 @@ async def fork(
     replace: Replacements | None,
     messages: KeptMessages,
     children: OpenChildren,
+    version: str | None,
     workflow_id: str | None,
 ) -> str:
     """Make a fork and give its id; see `Handle.fork`."""
+    if workflow_id is not None and check_id(workflow_id) == source:
+        raise IdInUse(f"{source!r} is the id of the workflow that is to be forked; choose another for the fork")
+    wanted = _wanted(client, source, at, replace, messages, children, version, workflow_id)
+    return await client.on_thread(partial(_fork_here, client, wanted))
+
+
+async def preview_fork(
+    client: Client,
+    source: str,
+    *,
+    at: At,
+    replace: Replacements | None,
+    messages: KeptMessages,
+    children: OpenChildren,
+    version: str | None,
+) -> ForkPreview:
+    """Tell what a fork would be; see `Handle.preview_fork`."""
+    wanted = _wanted(client, source, at, replace, messages, children, version, None)
+    return await client.on_thread(lambda: ForkPlan(client, client.store, wanted).preview())
+
+
+def _wanted(
+    client: Client,
+    source: str,
+    at: At,
+    replace: Replacements | None,
+    messages: KeptMessages,
+    children: OpenChildren,
+    version: str | None,
+    workflow_id: str | None,
+) -> Wanted:
+    """Check what a fork is asked for with."""
+    check_version(version)
     _check_cut(at)
     checked = _checked_replacements({} if replace is None else replace)
     for name, value, known in (("messages", messages, ("keep", "drop")), ("children", children, ("rerun", "keep"))):
         if value not in known:
             raise UsageError(f"{name} of a fork must be {known[0]!r} or {known[1]!r}, got {value!r}")
-    if workflow_id is not None and check_id(workflow_id) == source:
-        raise IdInUse(f"{source!r} is the id of the workflow that is to be forked; choose another for the fork")
     given = [source, at, [[name, _told(client, value)] for name, value in checked.items()], messages, children]
-    wanted = Wanted(
+    if version is not None:
+        given.append(version)
+    return Wanted(
         source=source,
         workflow_id=workflow_id or time_ordered_id(client.host.wall(), client.host.token()),
         at=at,
         replace=checked,
         messages=messages,
         children=children,
+        version=version,
         asked=digest(canonical(to_json(given))),
     )
-    return await client.on_thread(partial(_fork_here, client, wanted))
 
 
 def _check_cut(at: Any) -> None:
@@ -76,6 +112,8 @@ def _told(client: Client, value: object) -> str:
     """Give a value as text by which two of them are compared."""
     if isinstance(value, BaseException):
         return encode_event(WorkflowFailed(error=describe(value, client.codec, traceback=False))).decode()
+    if isinstance(value, Written):
+        return canonical(value.json).decode()
     return client.codec.encode(value, SELF, what="what is to be there instead").decode()
 
 

@@ -14,10 +14,12 @@ from everlog.core.durations import SECOND, Duration, microseconds
 from everlog.core.event_forks import KeptMessages, OpenChildren, Replacements
 from everlog.core.events import EndEvent
 from everlog.core.failures import rebuild
+from everlog.core.redacting import redaction_of
 from everlog.errors import EverlogError, NotFound, UsageError, WorkflowCancelled, WorkflowFailed
 from everlog.replay.asking import NO_DEFAULT
 from everlog.replay.queues import Queue
-from everlog.runtime.forking import fork
+from everlog.runtime.fork_previews import ForkPreview
+from everlog.runtime.forking import fork, preview_fork
 from everlog.runtime.listing import Listing
 from everlog.runtime.outside import outside
 from everlog.runtime.reading import open_stream, read_value, read_values
@@ -175,15 +177,22 @@ class Handle(Generic[T_co]):
         await self._client.controls.resume(self._id)
 
     @outside
-    async def retry(self) -> None:
+    async def retry(self, *, version: str | None = None) -> None:
         """Have a workflow go on that failed, was cancelled, or is stuck. Nothing happens to any other.
 
         A failed one goes on before the failed step that it ended with, which has all its attempts anew; without one, at
         the last thing that was recorded, for code that was mended. A cancelled one goes on before the request that it
         did not survive. Where compensations have run, it goes on before their block. What was recorded up to there
         stays done; what came after stays in the history, and does not count.
+
+        With a `version` it goes on with that version of its code, and with no other; so does one that waits for a
+        worker with a version that none has. Raises `UsageError` where it is held by a worker, paused or completed.
         """
-        await self._client.controls.retry(self._id)
+        if not await self._client.controls.retry(self._id, version) and version is not None:
+            raise UsageError(
+                f"workflow {self._id!r} has no other version now: a worker holds it, or it is paused or completed; "
+                "resume() undoes a pause, and what runs can be forked with version="
+            )
 
     @outside
     async def fork(
@@ -193,24 +202,51 @@ class Handle(Generic[T_co]):
         replace: Replacements | None = None,
         messages: KeptMessages = "keep",
         children: OpenChildren = "rerun",
+        version: str | None = None,
         id: str | None = None,
     ) -> Handle[T_co]:
         """Make a new workflow of the first part of this one's history, and give its handle. This one is not changed.
 
         `at` is the seq of the last event that the fork has, or an operation (`charge`, `charge#2`, a key), before whose
-        outcome it is cut; without it the fork has all but the end. What is open there begins again. `replace` gives
-        other outcomes, by operation or by the seq of the event: results or exceptions of steps and children, messages;
-        and of `"input"` other arguments by name. What followed from what is replaced is done again, and what did not
-        depend on it is kept; where the code is not known here, all that follows is done again.
+        outcome it is cut, or `"failure"`: where a retry would go on; without it the fork has all but the end. What is
+        open there begins again. `replace` gives other outcomes, by operation or by the seq of the event: results or
+        exceptions of steps and children, messages; and of `"input"` other arguments by name. What followed from what is
+        replaced is done again, and what did not depend on it is kept; where the code is not known here, all that
+        follows is done again.
 
         `messages="drop"`: the fork has none of those that were received later or are unread. `children="keep"`: it
         waits for the children that are open there, instead of starting its own. The same `id` with the same arguments
         is the same fork, otherwise `IdInUse`. Raises `UsageError` for what is not there, or cannot be replaced.
+
+        With a `version` that version of the code runs it, and no other. Where it is here, what does not fit it is done
+        again. `preview_fork` tells before what that is.
         """
         made = await fork(
-            self._client, self._id, at=at, replace=replace, messages=messages, children=children, workflow_id=id
+            self._client,
+            self._id,
+            at=at,
+            replace=replace,
+            messages=messages,
+            children=children,
+            version=version,
+            workflow_id=id,
         )
         return Handle(self._client, made, self._result_type)
+
+    @outside
+    async def preview_fork(
+        self,
+        *,
+        at: int | str | None = None,
+        replace: Replacements | None = None,
+        messages: KeptMessages = "keep",
+        children: OpenChildren = "rerun",
+        version: str | None = None,
+    ) -> ForkPreview:
+        """Tell what `fork` with these arguments would keep and do again; nothing is made. It raises what that would."""
+        return await preview_fork(
+            self._client, self._id, at=at, replace=replace, messages=messages, children=children, version=version
+        )
 
     @outside
     async def update(
@@ -234,9 +270,12 @@ class Handle(Generic[T_co]):
 
     @outside
     async def delete(self) -> None:
-        """Remove the workflow, with its history. Raises `UsageError` where it has not ended: end it first."""
+        """Remove the workflow, with its history. Raises `UsageError` where it has not ended, or is held."""
         if not await self._client.controls.delete(self._id):
-            raise UsageError(f"workflow {self._id!r} has not ended, so it is kept; cancel or terminate it first")
+            raise UsageError(
+                f"workflow {self._id!r} has not ended, or is held, so it is kept; cancel or terminate it first, or"
+                " release it"
+            )
 
     async def _must_exist(self) -> None:
         (head,) = await self._client.on_thread(partial(self._client.store.heads, [self._id]))
@@ -245,6 +284,8 @@ class Handle(Generic[T_co]):
 
     def _outcome(self, end: EndEvent | EverlogError) -> Any:
         codec = self._client.codec
+        if isinstance(end, EndEvent) and end.redacted is not None and isinstance(end, events.WorkflowCompleted):
+            raise NotFound(f"the result of workflow {self._id!r} is gone: it was {redaction_of(end)}")
         match end:
             case events.WorkflowCompleted():
                 return codec.decode(bytes(end.result), self._result_type, what=f"result of workflow {self._id!r}")

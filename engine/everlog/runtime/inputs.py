@@ -6,6 +6,7 @@ from typing import Any
 
 from everlog.core.codec import Codec
 from everlog.core.events import WorkflowCreated
+from everlog.core.versions import workflow_of
 from everlog.errors import IdInUse
 from everlog.replay.definitions import AnyWorkflow
 from everlog.replay.matching import same_arguments, same_object
@@ -29,7 +30,7 @@ def different_start(
     recorded: WorkflowCreated, now: WorkflowCreated, definition: AnyWorkflow[..., Any], codec: Codec, workflow_id: str
 ) -> IdInUse | None:
     """Give the error of who starts a workflow under an id that another has; None where it is the same start."""
-    if recorded.name != now.name:
+    if workflow_of(recorded.name) != workflow_of(now.name):
         return IdInUse(f"{workflow_id!r} is a workflow {recorded.name!r}, not {now.name!r}; choose another id")
     differing = different_input(recorded, now, definition, codec)
     if differing is None:

@@ -21,6 +21,7 @@ from everlog.core.heads import InboxRow, State
 from everlog.core.published import StreamKind, StreamRow, ValueRow
 from everlog.core.queues import Place
 from everlog.core.state import WorkflowState, fold
+from everlog.core.waits import WaitRow
 from everlog.errors import CorruptLog
 from everlog.store import ENDED, EventRow, Head
 from everlog.store_moving import AttributeRow, StandingRow, Stands, WorkflowRows
@@ -212,23 +213,33 @@ def _rows(
         queue=coordination.queue,
         first_seq=first_seq,
     )
-    said = {**folded.values, **folded.replies}
-    attributes = sorted(rows_of(kept(folded.attributes, folded.parent, folded.forked_from)))
-    waits = sorted((one.listed.seq, one.listed) for one in folded.open.values() if one.listed is not None)
+    values, attributes, waits = projections(folded)
     return WorkflowRows(
         head=head,
         size=sum(len(event.payload) for event in events[first_seq - 1 :]),
         events=events,
         inbox=[_inbox_row(coordination.id, one.message) for one in others if one.message is not None],
         keys=sorted(one.key for one in others if one.key is not None),
-        values=[
+        values=values,
+        attributes=attributes,
+        waits=waits,
+        items=[_stream_row(one.items) for one in others if one.items is not None],
+        standing=next((_standing(one.place) for one in others if one.place is not None), None),
+    )
+
+
+def projections(folded: WorkflowState) -> tuple[list[ValueRow], list[AttributeRow], list[WaitRow]]:
+    """Give the rows beside the log that follow from a history: values, attributes and listed waits, in order."""
+    said = {**folded.values, **folded.replies}
+    attributes = sorted(rows_of(kept(folded.attributes, folded.parent, folded.forked_from)))
+    waits = sorted((one.listed.seq, one.listed) for one in folded.open.values() if one.listed is not None)
+    return (
+        [
             ValueRow(name=name, seq=v.seq, recorded_at=v.recorded_at, payload=bytes(v.value))
             for name, v in sorted(said.items())
         ],
-        attributes=[AttributeRow(name, place, value, folded.created_at) for name, place, value in attributes],
-        waits=[wait for _, wait in waits],
-        items=[_stream_row(one.items) for one in others if one.items is not None],
-        standing=next((_standing(one.place) for one in others if one.place is not None), None),
+        [AttributeRow(name, place, value, folded.created_at) for name, place, value in attributes],
+        [wait for _, wait in waits],
     )
 
 

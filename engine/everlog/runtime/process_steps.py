@@ -40,6 +40,7 @@ class _Ask(msgspec.Struct, frozen=True, kw_only=True):
     tick: str | None
     attributes: dict[str, AttributeValue]
     parent: str | None
+    version: str | None
     step: str
     identity: str
     key: str | None
@@ -77,6 +78,7 @@ def request_of(step: AnyStep[..., Any], attempt: Attempt, input: bytes, codec: C
         tick=None if attempt.tick is None else attempt.tick.isoformat(),
         attributes=dict(attempt.attributes),
         parent=attempt.parent,
+        version=attempt.version,
         step=step.name,
         identity=attempt.identity,
         key=attempt.key,
@@ -132,6 +134,7 @@ def run_here(request: bytes, say: Say) -> bytes:
             SayingOutlet(say),
             attributes=ask.attributes,
             parent=ask.parent,
+            version=ask.version,
         )
         attempt_variable.set(attempt)
         function = find(ask.module, ask.qualified)

@@ -31,6 +31,7 @@ class QueueChanges(TypedDict, total=False):
     rate_limit: RateLimit | None
     partition_concurrency: int | None
     partition_rate_limit: RateLimit | None
+    partition_worker_concurrency: int | None
 
 
 class QueueStatus(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,6 +44,7 @@ class QueueStatus(msgspec.Struct, frozen=True, kw_only=True):
     rate_limit: RateLimit | None
     partition_concurrency: int | None
     partition_rate_limit: RateLimit | None
+    partition_worker_concurrency: int | None
 
 
 class QueueCounts(msgspec.Struct, frozen=True, kw_only=True):
@@ -128,6 +130,7 @@ class QueueHandle:
             rate_limit=_shown(limits.rate_limit),
             partition_concurrency=limits.partition_concurrency,
             partition_rate_limit=_shown(limits.partition_rate_limit),
+            partition_worker_concurrency=limits.partition_worker_concurrency,
         )
 
 

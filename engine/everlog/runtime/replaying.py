@@ -13,19 +13,18 @@ from typing import Any, Final
 
 from everlog.core.codec import Codec, JsonCodec
 from everlog.core.event_codec import decode_event
-from everlog.core.events import WorkflowRewound
 from everlog.core.log_lines import Exported
 from everlog.core.rewinding import Lived, Stored, life_around, since_continued
+from everlog.core.versions import told, workflow_of
 from everlog.errors import CorruptLog, NotFound, UsageError
 from everlog.replay.definitions import AnyWorkflow
 from everlog.replay.divergence import CannotGoOn
-from everlog.replay.endings import rewind
 from everlog.replay.environment import Environment
 from everlog.replay.execution import Execution
 from everlog.replay.generators import GeneratorsHeld
 from everlog.replay.instances import runnable, startable
 from everlog.replay.registry import defining_packages, registered_workflows
-from everlog.runtime.claims import first_creation
+from everlog.runtime.claims import first_creation, last_named
 
 Definitions = Mapping[str, AnyWorkflow[..., Any]]
 """Workflows by their names in the log."""
@@ -48,7 +47,8 @@ def known_workflows(workflow: AnyWorkflow[..., Any] | None = None) -> Definition
     found = dict(runnable(registered_workflows()))
     if workflow is not None:
         given = startable(workflow)
-        found[given.name] = given
+        namesakes = [name for name in found if workflow_of(name) == workflow_of(given.name)]
+        found.update(dict.fromkeys([*namesakes, given.name, workflow_of(given.name)], workflow))
     return found
 
 
@@ -78,26 +78,29 @@ class Replay:
         if not history:
             raise CorruptLog(f"the history of {workflow_id!r} is empty; it has at least the event that created it")
         life = since_continued(history) if at is None else life_around(history, at)
+        if not life and any(number == at for number, _, _ in history):
+            raise UsageError(f"event {at} of workflow {workflow_id!r} does not count: the fork was made without it")
         if not life:
             raise UsageError(
                 f"workflow {workflow_id!r} has no event {at}: its history has {history[0][0]} to {history[-1][0]}"
             )
-        created = first_creation(workflow_id, life)
+        created = last_named(first_creation(workflow_id, life), life)
         definition = definitions.get(created.name)
         if definition is None:
             known = ", ".join(sorted(definitions)) or "none"
             raise NotFound(
-                f"the code of workflow {workflow_id!r} is not here: it is a {created.name!r}, and those that are "
+                f"the code of workflow {workflow_id!r} is not here: it is a {told(created.name)}, and those that are "
                 f"defined here are: {known}. Name the module that defines it"
             )
         self.workflow_id = workflow_id
         self.execution: Final = Execution(workflow_id, created, definition, environment, first_seq=life[0][0])
-        lived = Lived(life)
-        self.rows: Final = lived.rows
+        self._lived: Final = Lived(life)
+        self.execution.gaps_until = self._lived.gaps_until
+        self.rows: Final = self._lived.rows
         """What is replayed, in order."""
+        self.execution.patches.foresee(self.rows)
         self.stuck: CannotGoOn | None = None
         """Why it could not go on, once that is so."""
-        self._void: Final = lived.void
         self._done = 0
 
     def __enter__(self) -> Replay:
@@ -128,11 +131,7 @@ class Replay:
         execution.now = recorded_at
         execution.replaying = True
         try:
-            if isinstance(event, WorkflowRewound):
-                execution.seq = seq
-                rewind(execution, recorded_at, event, self._void[seq])
-            else:
-                execution.apply(seq, recorded_at, event)
+            execution.apply_in(self._lived, seq, recorded_at, event)
         except CannotGoOn as stuck:
             self.stuck = stuck
             return False

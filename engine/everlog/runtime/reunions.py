@@ -73,6 +73,8 @@ def _look(resident: Resident, child: Child, head: Head | None, store: Store) -> 
 def _is_to_go_on(execution: Execution, child: Child, head: Head, history: Sequence[Stored], end: EndEvent) -> bool:
     if isinstance(end, events.WorkflowCompleted) or child.asked:
         return False
+    if any(event.redacted is not None for _, _, event in history):
+        return False  # nobody could replay it
     parent, reopened_at = execution.workflow_id, execution.children.reopened_at
     if any(
         isinstance(event, events.WorkflowRewound) and (event.by, event.asked_at) == (parent, reopened_at)

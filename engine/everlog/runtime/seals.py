@@ -22,14 +22,19 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from everlog.core.durations import as_datetime
+from everlog.core.event_codec import decode_event
+from everlog.core.redacting import REDACTED, holds_something, kept_link
 from everlog.errors import CorruptLog, UsageError
 from everlog.runtime.digests import content_digest, digest, links, shared_digest
-from everlog.runtime.verifying import Finding, Unread, findings_of, read_all, stray_findings
+from everlog.runtime.verifying import Finding, Unread, findings_of, read_all, redactions_of, stray_findings
 from everlog.store import ENDED, Store, StreamRow
 from everlog.store_moving import SupportsMoving, WorkflowRows
+from everlog.store_retention import SupportsRetention
 
 VERSION: Final = 1
 _SHORT: Final = 8
+_PAGE: Final = 1_000
 
 
 class _First(Struct, frozen=True):
@@ -165,6 +170,7 @@ def verify_seal(
     missing = dict(seal.workflows)
     for done, one in enumerate(read_all(store, moving), start=1):
         yield from findings_of(one, now=store.now())
+        yield from redactions_of(one)
         known = missing.pop(one.workflow_id or "", None) if isinstance(one, Unread) else None
         if not isinstance(one, Unread):
             known = missing.pop(one.head.workflow_id, None)
@@ -173,11 +179,27 @@ def verify_seal(
             elif unchanged:
                 yield Finding(what="it was not there when the seal was made", workflow_id=one.head.workflow_id)
         progress(done)
+    pruned = _pruned(store) if missing else {}
     for workflow_id in missing:
-        yield Finding(what="it is gone, and was there when the seal was made", workflow_id=workflow_id)
+        by = pruned.get(workflow_id)
+        what = "it is gone, and was there when the seal was made"
+        yield Finding(what=by or what, workflow_id=workflow_id, is_on_record=by is not None)
     yield from stray_findings(moving)
     if unchanged:
         yield from _unlike_shared(moving, seal)
+
+
+def _pruned(store: Store) -> dict[str, str]:
+    """Tell of workflows that were removed by a rule who did that, by their ids."""
+    found: dict[str, str] = {}
+    after = 0
+    while isinstance(store, SupportsRetention) and (page := store.audit(after=after, limit=_PAGE)):
+        after = page[-1][0]
+        for _, row in page:
+            if row.action == "pruned":
+                at = f"{as_datetime(row.at):%Y-%m-%d %H:%M:%S}"
+                found.update((one, f"it was pruned by {row.by} at {at} UTC: {row.said}") for one in row.workflow_ids)
+    return found
 
 
 def _unlike(rows: WorkflowRows, seal: SealedWorkflow, *, unchanged: bool) -> Iterator[Finding]:
@@ -190,9 +212,11 @@ def _unlike(rows: WorkflowRows, seal: SealedWorkflow, *, unchanged: bool) -> Ite
 
 
 def _first_unlike(rows: WorkflowRows, seal: SealedWorkflow, *, unchanged: bool) -> tuple[str | None, int | None]:
-    found = links(seal.id, rows.events[: seal.seq])
+    found, redactions = links(seal.id, rows.events[: seal.seq]), _redactions(rows)
     for seq, link in enumerate(found, start=1):
         if link[:_SHORT] != seal.links[(seq - 1) * _SHORT : seq * _SHORT]:
+            if seq in redactions and not redactions[seq]:
+                return "this event was redacted without its link: what follows it is not known to this seal", seq
             return "this event is not what was sealed: it was edited, or another stands in its place", seq
     if len(found) < seal.seq:
         return f"its history ends at seq {len(found)}, and was sealed up to {seal.seq}: events are missing", len(
@@ -200,11 +224,23 @@ def _first_unlike(rows: WorkflowRows, seal: SealedWorkflow, *, unchanged: bool) 
         ) + 1
     if found and found[-1] != seal.chain:
         return "its history is not what was sealed", None
+    if redactions and not unchanged:
+        return None, None  # values, streams and the rest changed with it, and are what the history says
     if digest(list(_sealed_items(rows, seal))) != seal.streams:
         return "what lies in its streams is not what was sealed", None
     if (unchanged or (seal.ended and len(rows.events) == seal.seq)) and content_digest(rows) != seal.content:
         return "something of it is not what was sealed: its head, inbox, values, attributes, waits or place", None
     return None, None
+
+
+def _redactions(rows: WorkflowRows) -> dict[int, bool]:
+    """Give the seqs of events that were redacted, and whether each keeps its link."""
+    found: dict[int, bool] = {}
+    for row in rows.events:
+        event = decode_event(row.payload) if REDACTED in row.payload else None
+        if event is not None and event.redacted is not None and not holds_something(event):
+            found[row.seq] = kept_link(row.payload) is not None
+    return found
 
 
 def _unlike_shared(moving: SupportsMoving, seal: Seal) -> Iterator[Finding]:

@@ -8,6 +8,7 @@ from typing import Any, Final, Literal, get_args
 
 import msgspec
 
+from everlog.core import versions
 from everlog.core.attributes import NO_ATTRIBUTES, Attributes, kept, taken_apart
 from everlog.core.durations import as_datetime
 from everlog.core.event_codec import decode_event
@@ -40,7 +41,8 @@ class WorkflowStatus(msgspec.Struct, frozen=True, kw_only=True):
     `worker` the one that holds it, None where nobody does. `attributes` are empty in listings of a store that keeps
     none, and `parent_id`, the workflow that started it, is None there. `steps` counts what the history has of them
     since it last continued as new; a listing, which reads no histories, gives None. `forked_from` is the workflow of
-    which it is a fork, as far as `parent_id` is known. Histories hold statuses: a new field has a default.
+    which it is a fork, as far as `parent_id` is known. `version` is that of its code which alone runs it, None: any.
+    Histories hold statuses: a new field has a default.
     """
 
     id: str
@@ -58,6 +60,7 @@ class WorkflowStatus(msgspec.Struct, frozen=True, kw_only=True):
     attributes: Attributes = {}
     steps: StepCounts | None = None
     forked_from: str | None = None
+    version: str | None = None
 
 
 class HistoryEvent(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,7 +74,12 @@ class HistoryEvent(msgspec.Struct, frozen=True, kw_only=True):
 
 def full_status(store: Store, head: Head) -> WorkflowStatus:
     """Give the status of a head; `why` says what it waits for. Reads its history, and what its queue is like."""
-    now, folded = store.now(), folded_history(store.read(head.workflow_id, after=head.first_seq - 1))
+    return told_status(store, head, folded_history(store.read(head.workflow_id, after=head.first_seq - 1)))
+
+
+def told_status(store: Store, head: Head, folded: WorkflowState) -> WorkflowStatus:
+    """Give the same by what its history says, which was read already."""
+    now = store.now()
     unfinished = sum(one.kind == "step" for one in folded.open.values())
     steps = StepCounts(completed=folded.steps_completed, failed=folded.steps_failed, open=unfinished)
     attributes = kept(folded.attributes, folded.parent, folded.forked_from)
@@ -116,8 +124,15 @@ def statuses_of(store: Store, heads: Sequence[Head]) -> list[WorkflowStatus]:
             state: ShownState = "delayed" if due_at.get(head.workflow_id, 0) > now else "queued"
         else:
             state = "delayed" if head.state == "waiting" and head.seq == 1 else head.state
-        found.append(_status(head, state, head.why or state, attributes))
+        found.append(_status(head, state, head.why or short_reason(head, state), attributes))
     return found
+
+
+def short_reason(head: Head, state: ShownState) -> str:
+    """Say in a few words what a head alone tells of why it is in a state."""
+    if head.state == "queued" and head.token is None and versions.version_of(head.name) is not None:
+        return f"for a worker that knows {versions.told(head.name)}"
+    return state
 
 
 def states_of(shown: ShownState) -> list[State]:
@@ -135,9 +150,11 @@ def _status(
     head: Head, state: ShownState, reason: str, found: Attributes, steps: StepCounts | None = None
 ) -> WorkflowStatus:
     attributes, parent, forked_from = taken_apart(found)
+    name, version = versions.taken_apart(head.name)
     return WorkflowStatus(
         id=head.workflow_id,
-        name=head.name,
+        name=name,
+        version=version,
         state=state,
         why=reason,
         queue=head.queue,

@@ -10,6 +10,7 @@ from collections.abc import Callable, Container
 from typing import Final
 
 from everlog.core.durations import SECOND
+from everlog.core.versions import told, version_of
 from everlog.host import Host
 from everlog.store import Head, Store, WorkflowQuery
 
@@ -39,17 +40,27 @@ class Strangers:
             return
         self._next_look = at + PAUSE
         known, overdue = self._known(), self._store.now() - OVERDUE
+        waiting: dict[str, list[Head]] = {}
         for head in self._store.workflows(WorkflowQuery(limit=MOST)):
             if _waits_for_code(head, overdue) and head.name not in known and head.name not in self._warned:
-                self._warned.add(head.name)
-                log.warning(
-                    "workflow %r (%r) is in this store, and this engine does not know %r: it is left alone until an "
-                    "engine runs that does; import the module that defines it, register the object whose method it "
-                    "is (the name behind an @), or name it in workflows=",
-                    head.workflow_id,
-                    head.state,
-                    head.name,
+                waiting.setdefault(head.name, []).append(head)
+        for name, heads in waiting.items():
+            self._warned.add(name)
+            if version_of(name) is None:
+                what = (
+                    "import the module that defines it, register the object whose method it is (the name behind an @)"
                 )
+            else:
+                what = "run the code of that version as well, or give them another: everlog retry ID --version"
+            log.warning(
+                "%s in this store, such as %r (%r), for a worker that knows %s, and this engine does not know it: left "
+                "alone until an engine runs that does; %s, or name it in workflows=",
+                "1 workflow waits" if len(heads) == 1 else f"{len(heads)} workflows wait",
+                heads[0].workflow_id,
+                heads[0].state,
+                told(name),
+                what,
+            )
 
 
 def _waits_for_code(head: Head, overdue: int) -> bool:

@@ -19,6 +19,7 @@ from everlog.errors import CorruptLog, EverlogError, NotFound
 from everlog.replay.divergence import RECORDED_UNDER, CannotGoOn
 from everlog.replay.environment import Environment
 from everlog.replay.instances import with_instance
+from everlog.replay.patches import PatchWay
 from everlog.runtime.replaying import Definitions, Replay, decoded
 
 Outcome = Literal["clean", "diverges", "fails", "unknown", "unreadable", "endless"]
@@ -55,6 +56,10 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     seq: int | None = None
     why: str = ""
     sides: list[Side] = []
+    patches: dict[str, PatchWay] = {}
+    """Where the workflow stands to each patch that its code or its history has."""
+    retired: list[str] = []
+    """The patches that the code asks for as retired."""
 
     @property
     def is_clean(self) -> bool:
@@ -75,6 +80,7 @@ def verdict_of(exported: Exported, definitions: Definitions, environment: Enviro
             stuck = replay.run()
             name = replay.execution.definition.name
             count = len(replay.rows)
+            patches = replay.execution.patches
             stuck = stuck or _input_that_does_not_fit(replay)
             if stuck is not None:
                 return _diverging(replay, name, stuck)
@@ -86,7 +92,14 @@ def verdict_of(exported: Exported, definitions: Definitions, environment: Enviro
                 return Verdict(
                     workflow_id=workflow_id, name=name, outcome="fails", seq=replay.seq, why=why, sides=sides
                 )
-            return Verdict(workflow_id=workflow_id, name=name, outcome="clean", events=count)
+            return Verdict(
+                workflow_id=workflow_id,
+                name=name,
+                outcome="clean",
+                events=count,
+                patches=patches.ways(),
+                retired=sorted(patches.retired),
+            )
     except NotFound as error:
         return Verdict(workflow_id=workflow_id, name=name, outcome="unknown", why=str(error))
     except CorruptLog as error:

@@ -14,6 +14,7 @@ from everlog.core import events as core
 from everlog.core.attributes import kept, rows_of
 from everlog.core.event_codec import decode_event, type_of
 from everlog.core.event_parts import QueuePlace
+from everlog.core.redacting import REDACTED, holds_something, redaction_of
 from everlog.core.state import WorkflowState, fold
 from everlog.errors import CorruptLog, StoreUnavailable
 from everlog.store import ENDED, Store, WorkflowQuery
@@ -28,6 +29,8 @@ class Finding(Struct, frozen=True, kw_only=True):
     what: str
     workflow_id: str | None = None
     seq: int | None = None
+    is_on_record: bool = False
+    """Whether somebody did this by way of Everlog, and is on record for it: it is told, and is nothing wrong."""
 
     def __str__(self) -> str:
         where = "" if self.workflow_id is None else f"workflow {self.workflow_id!r}"
@@ -109,6 +112,8 @@ def _wrong(rows: WorkflowRows, now: int) -> Wrong:
             return
         if type_of(body) != event.type:
             yield f"the row says {event.type!r}, and its body {type_of(body)!r}", expected
+        if body.redacted is not None and holds_something(body):
+            yield f"it was {redaction_of(body)}, and holds something nevertheless: it was edited", expected
         decoded.append((event.seq, event.recorded_at, body))
     if rows.head.seq != len(decoded):
         yield f"the head says that its history ends at seq {rows.head.seq}, and it does at {len(decoded)}", None
@@ -227,8 +232,27 @@ def verify(
     """Give all that is wrong with what a store holds. Engines may run meanwhile."""
     for done, one in enumerate(read_all(store, moving), start=1):
         yield from findings_of(one, now=store.now())
+        yield from redactions_of(one)
         progress(done)
     yield from stray_findings(moving)
+
+
+def redactions_of(one: WorkflowRows | Unread) -> Iterator[Finding]:
+    """Tell which events were redacted, those of one time together."""
+    if isinstance(one, Unread):
+        return
+    seqs: dict[str, list[int]] = {}
+    for row in one.events:
+        if REDACTED in row.payload:
+            try:
+                said = redaction_of(decode_event(row.payload))
+            except CorruptLog:
+                continue  # which is a finding
+            if said:
+                seqs.setdefault(said, []).append(row.seq)
+    for said, of in seqs.items():
+        what = f"{len(of)} of its events, from this one on, were {said}" if len(of) > 1 else f"this event was {said}"
+        yield Finding(what=what, workflow_id=one.head.workflow_id, seq=of[0], is_on_record=True)
 
 
 def stray_findings(moving: SupportsMoving) -> Iterator[Finding]:

@@ -16,9 +16,10 @@ A backend adopts it in ten lines:
             another.close()
 
 `ValuesConformance`, `StreamsConformance`, `WaitsConformance`, `FindingConformance`, `QueuesConformance`,
-`SchedulesConformance`, `ForksConformance` and `MovingConformance` are adopted in the same way, by stores that keep
-values, streams, attributes and schedules, list waits, have queues, copy histories, and of which all that can be moved;
-and `OutboxConformance`, with one more fixture, by those that take part in transactions.
+`SchedulesConformance`, `ForksConformance`, `MovingConformance` and `RetentionConformance` are adopted in the same way,
+by stores that keep values, streams, attributes and schedules, list waits, have queues, copy histories, of which all
+that can be moved, and that hold and remove workflows; and `OutboxConformance`, with one more fixture, by those that
+take part in transactions.
 """
 
 from __future__ import annotations
@@ -44,6 +45,8 @@ pytest.register_assert_rewrite(
     "everlog.testing.contract_outbox",
     "everlog.testing.contract_outside",
     "everlog.testing.contract_places",
+    "everlog.testing.contract_rooms",
+    "everlog.testing.contract_retention",
     "everlog.testing.contract_schedules",
     "everlog.testing.contract_streams",
     "everlog.testing.contract_values",
@@ -64,6 +67,8 @@ from everlog.testing.contract_outbox import OutboxContract  # noqa: E402 - see a
 from everlog.testing.contract_outside import DeletionConformance as DeletionConformance  # noqa: E402 - see above
 from everlog.testing.contract_outside import OutsideContract  # noqa: E402 - see above
 from everlog.testing.contract_places import PlaceContract  # noqa: E402 - see above
+from everlog.testing.contract_retention import RetentionContract  # noqa: E402 - see above
+from everlog.testing.contract_rooms import RoomContract  # noqa: E402 - see above
 from everlog.testing.contract_schedules import ScheduleContract  # noqa: E402 - see above
 from everlog.testing.contract_streams import StreamContract  # noqa: E402 - see above
 from everlog.testing.contract_values import ValueContract  # noqa: E402 - see above
@@ -128,7 +133,7 @@ class StreamsConformance(_Conformance, StreamContract):
     """What a store promises that keeps streams: `SupportsStreams`."""
 
 
-class QueuesConformance(_Conformance, PlaceContract, AdmissionContract):
+class QueuesConformance(_Conformance, PlaceContract, AdmissionContract, RoomContract):
     """What a store promises that has queues: `SupportsQueues`."""
 
 
@@ -147,3 +152,7 @@ class SchedulesConformance(_Conformance, ScheduleContract):
 
 class MovingConformance(_Conformance, MovingContract):
     """What a store promises whose rows can be moved, and that keeps all that the others promise: `SupportsMoving`."""
+
+
+class RetentionConformance(_Conformance, RetentionContract):
+    """What a store promises that holds workflows and removes them on a condition: `SupportsRetention`."""

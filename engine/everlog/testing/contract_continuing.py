@@ -129,9 +129,48 @@ class ContinuingContract:
         ended(store, "other")
         assert head(store, "other").first_seq == 1
 
-    @pytest.mark.parametrize(
-        ("first_seq", "name"), [(1, "checkout"), (4, "checkout"), (2, None), (None, "checkout"), (0, "checkout")]
-    )
+    def test_a_name_alone_is_another_one_for_claims_and_listings(self, store: Store) -> None:
+        for workflow_id, state in (("parked", "waiting"), ("over", "failed")):
+            token = held(store, workflow_id)
+            over = Commit(
+                workflow_id=workflow_id,
+                token=token,
+                seq=1,
+                state=state,  # type: ignore[arg-type]  # one of two words
+                events=events(2, 2),
+                release=True,
+            )
+            assert commit(store, over) == Done()
+        held_one = held(store, "held")
+        renames = [
+            Commit(workflow_id="parked", token=None, seq=2, state="running", events=events(3, 3), name="checkout@@2"),
+            Commit(workflow_id="over", token=None, seq=2, state="queued", events=events(3, 3), name="checkout@@2"),
+            Commit(workflow_id="held", token=held_one, seq=1, state="running", events=events(2, 2), name="checkout@@2"),
+        ]
+        assert list(store.commit(Batch(commits=renames)).commits) == [Done()] * 3
+        assert [head(store, name).name for name in ("parked", "over", "held")] == ["checkout@@2"] * 3
+        assert [head(store, name).first_seq for name in ("parked", "over", "held")] == [1] * 3
+        assert claimed_ids(claim(store, "t", "u", names=["checkout"])) == []
+        assert sorted(claimed_ids(claim(store, "t", "u", names=["checkout@@2"]))) == ["over", "parked"]
+
+    def test_a_name_without_a_version_finds_all_versions(self, store: Store) -> None:
+        for workflow_id, name in (("a", "checkout"), ("b", "checkout@@2"), ("c", "checkout@@3"), ("d", "checkouts")):
+            create(store, replace(new(workflow_id), name=name))
+
+        def found(*names: str) -> list[str]:
+            return sorted(one.workflow_id for one in store.workflows(WorkflowQuery(names=names)))
+
+        assert found("checkout") == ["a", "b", "c"]
+        assert found("checkout@@2", "checkouts") == ["b", "d"]
+        assert found("checkout@@4", "check") == []
+        assert claimed_ids(claim(store, "t", "u", "v", names=["checkout", "checkout@@3"])) == ["a", "c"]
+
+    def test_a_name_alone_needs_an_event(self, store: Store) -> None:
+        token = held(store, "order")
+        with pytest.raises(InternalError, match="would continue"):
+            commit(store, Commit(workflow_id="order", token=token, seq=1, state="running", name="checkout@@2"))
+
+    @pytest.mark.parametrize(("first_seq", "name"), [(1, "checkout"), (4, "checkout"), (2, None), (0, "checkout")])
     def test_a_commit_that_could_not_continue_so_is_refused_before_anything_is_written(
         self, store: Store, first_seq: int | None, name: str | None
     ) -> None:

@@ -78,6 +78,16 @@ class FindingContract:
         assert commit(store, one) == Done()
         assert dict(store.attributes(["order"])[0]) == {"a": 2}
 
+    def test_a_name_without_a_version_finds_and_counts_all_versions(self, store: Finds) -> None:
+        for workflow_id, name in (("a", "checkout"), ("b", "checkout@@2"), ("c", "checkout@@2"), ("d", "checkouts")):
+            create(store, replace(having(workflow_id, {"n": 1}), name=name))
+        question = WorkflowQuery(names=["checkout"], attributes={"n": ["1"]})
+        assert sorted(one.workflow_id for one in store.workflows(question)) == ["a", "b", "c"]
+        counted = [_count("checkout", "queued", 1), _count("checkout@@2", "queued", 2)]
+        assert list(store.counts(WorkflowQuery(names=["checkout"]))) == counted
+        assert list(store.counts(WorkflowQuery(names=["checkout@@2"]))) == counted[1:]
+        assert list(store.counts(WorkflowQuery(names=["checkout@@3"]))) == []
+
     def test_what_is_refused_changes_no_attributes(self, store: Finds) -> None:
         token = held(store, "order")
         commit(store, changing("order", token, 1, {"a": 1}))

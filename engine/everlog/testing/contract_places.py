@@ -56,6 +56,7 @@ LIMITS = QueueLimits(
     partition_concurrency=2,
     partition_rate_limit=Rate(10, 1_000_000),
     worker_concurrency=3,
+    partition_worker_concurrency=4,
 )
 
 

@@ -74,7 +74,7 @@ class QueueRules(Stores):
     @rule(worker=st.sampled_from(WORKERS), count=st.integers(1, 4))
     def admit_any(self, worker: str, count: int) -> None:
         """Admit as a worker does."""
-        self.admit(worker, count, list(NAMES), [(queue, None) for queue in QUEUES], 16_000_000)
+        self.admit(worker, count, list(NAMES), [QueueOffer(queue=queue) for queue in QUEUES], 16_000_000)
 
     @precondition(lambda self: self.have_queues)
     @rule(
@@ -82,21 +82,25 @@ class QueueRules(Stores):
         count=st.integers(0, 4),
         names=st.lists(st.sampled_from(NAMES), unique=True),
         offers=st.lists(
-            st.tuples(st.sampled_from(QUEUES), st.sampled_from((None, 0, 1, 3))),
-            unique_by=lambda offer: offer[0],
+            st.builds(
+                QueueOffer,
+                queue=st.sampled_from(QUEUES),
+                room=st.sampled_from((None, 0, 1, 3)),
+                partition_room=st.sampled_from((None, None, 1, 2)),
+                partition_rooms=st.dictionaries(st.sampled_from(PARTITIONS), st.integers(0, 2), max_size=2),
+            ),
+            unique_by=lambda offer: offer.queue,
         ),
         max_bytes=st.sampled_from((0, 20, 16_000_000)),
     )
-    def admit(
-        self, worker: str, count: int, names: list[str], offers: Sequence[tuple[str, int | None]], max_bytes: int
-    ) -> None:
+    def admit(self, worker: str, count: int, names: list[str], offers: Sequence[QueueOffer], max_bytes: int) -> None:
         """Admit some."""
         self.time += 1
         request = AdmitRequest(
             worker=worker,
             tokens=[self.new_token() for _ in range(count)],
             names=names,
-            offers=[QueueOffer(queue=queue, room=room) for queue, room in offers],
+            offers=offers,
             max_bytes=max_bytes,
         )
         self.remember(self._ask(lambda store: store.admit(request)).claimed)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from everlog.store import (
     AdmitRequest,
@@ -181,10 +181,15 @@ def admit(
     names: Sequence[str] = ("checkout",),
     queues: Sequence[str] = ("mail",),
     room: int | None = None,
+    partition_room: int | None = None,
+    partition_rooms: Mapping[str, int] | None = None,
     max_bytes: int = 16_000_000,
 ) -> ClaimAnswer:
     """Admit as many workflows as there are tokens."""
-    offers = [QueueOffer(queue=queue, room=room) for queue in queues]
+    offers = [
+        QueueOffer(queue=queue, room=room, partition_room=partition_room, partition_rooms=partition_rooms or {})
+        for queue in queues
+    ]
     request = AdmitRequest(worker=worker, tokens=tokens, names=names, offers=offers, max_bytes=max_bytes)
     return with_queues(store).admit(request)
 

@@ -22,8 +22,10 @@ import selectors
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from contextvars import copy_context
+from itertools import count
 from random import Random
 from typing import Any, Final, TypeVar
+from weakref import WeakKeyDictionary
 
 from everlog.host import Driver, Job, Pump, unlimited_pool
 from everlog.processes import ProcessPool, Request, Target
@@ -59,15 +61,26 @@ class _VirtualSelector(selectors.SelectSelector):
         return ready
 
 
-class _VirtualLoop(asyncio.SelectorEventLoop):
+class VirtualLoop(asyncio.SelectorEventLoop):
     """An event loop on virtual time."""
 
-    def __init__(self, selector: _VirtualSelector) -> None:
-        self._virtual = selector
-        super().__init__(selector)
+    def __init__(self) -> None:
+        self._virtual = _VirtualSelector()
+        self._numbers: WeakKeyDictionary[asyncio.Task[Any], int] = WeakKeyDictionary()
+        self._numbering = count()
+        super().__init__(self._virtual)
 
     def time(self) -> float:
         return self._virtual.elapsed
+
+    def create_task(self, *args: Any, **options: Any) -> asyncio.Task[Any]:
+        task: asyncio.Task[Any] = super().create_task(*args, **options)
+        self._numbers[task] = next(self._numbering)
+        return task
+
+    def left(self) -> list[asyncio.Task[Any]]:
+        """Give the tasks that have not ended, in the order in which they were made; asyncio has them by address."""
+        return sorted((task for task in self._numbers if not task.done()), key=self._numbers.__getitem__)
 
 
 class SimulatedHost:
@@ -76,8 +89,7 @@ class SimulatedHost:
     def __init__(self, seed: int, *, loop: asyncio.AbstractEventLoop | None = None) -> None:
         self.random = Random(seed)
         self._tokens = Random(f"tokens of {seed}")  # apart, so that how many are drawn changes nothing else
-        self._selector = _VirtualSelector()
-        self.loop = loop if loop is not None else _VirtualLoop(self._selector)
+        self.loop = loop if loop is not None else VirtualLoop()
         self._drivers: list[_SimulatedDriver] = []
         self._aside = unlimited_pool()
         self.failure: BaseException | None = None
@@ -132,11 +144,11 @@ class SimulatedHost:
         return driver
 
     def post(self, loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> bool:
-        loop.call_later(self.hop(), self._call, callback)
+        self.later(self.hop(), self._call, callback)
         return True
 
     def run_in_thread(self, function: Callable[[], None]) -> None:
-        self.loop.call_later(self.hop(), self._call, function)
+        self.later(self.hop(), self._call, function)
 
     def limit_threads(self, threads: int) -> None:
         pass
@@ -150,6 +162,10 @@ class SimulatedHost:
     def run_aside(self, function: Job) -> None:
         self._aside.submit(function)  # a real thread; but while it runs, the one that drains waits for it
 
+    def later(self, delay: float, callback: Callable[..., object], *args: Any) -> asyncio.TimerHandle:
+        """Have something happen in this process, so many seconds from now."""
+        return self.loop.call_later(delay, callback, *args)
+
     def hop(self) -> float:
         """Draw how long a wake-up takes."""
         return self.random.random() * LONGEST_HOP
@@ -160,7 +176,8 @@ class SimulatedHost:
 
 
 async def _cancel_all(loop: asyncio.AbstractEventLoop) -> None:
-    left = asyncio.all_tasks(loop) - {asyncio.current_task(loop)}
+    tasks = loop.left() if isinstance(loop, VirtualLoop) else asyncio.all_tasks(loop)
+    left = [task for task in tasks if task is not asyncio.current_task(loop)]
     for task in left:
         task.cancel()
     await asyncio.gather(*left, return_exceptions=True)
@@ -192,7 +209,7 @@ class _SimulatedDriver:
     def __init__(self, host: SimulatedHost, pump: Pump) -> None:
         self._host = host
         self._pump = pump
-        self._next: asyncio.TimerHandle | None = None
+        self.timer: asyncio.TimerHandle | None = None
         self._soon = False
         self.stopped = False
 
@@ -203,20 +220,20 @@ class _SimulatedDriver:
 
     def stop(self) -> None:
         self.stopped = True
-        if self._next is not None:
-            self._next.cancel()
+        if self.timer is not None:
+            self.timer.cancel()
 
     def _is_over(self) -> bool:
-        return self.stopped or self._next is not None
+        return self.stopped or self.timer is not None
 
     def _schedule(self, delay: float) -> None:
-        if self._next is not None:
-            self._next.cancel()
-        self._next = self._host.loop.call_later(delay, self._run)
+        if self.timer is not None:
+            self.timer.cancel()
+        self.timer = self._host.later(delay, self._run)
 
     def _run(self) -> None:
         self._soon = False
-        self._next = None
+        self.timer = None
         if self.stopped:
             return
         try:

@@ -54,10 +54,11 @@ from everlog.testing.machine_words import (
     Placed,
     Sent,
 )
+from everlog.testing.retention_rules import RetentionRules
 from everlog.testing.schedule_rules import ScheduleRules
 
 
-class StoreMachine(QueueRules, ScheduleRules, FindingRules, ForkRules):
+class StoreMachine(QueueRules, ScheduleRules, FindingRules, ForkRules, RetentionRules):
     """Subclass it, and give `open_stores`; its `TestCase` is the test."""
 
     @initialize()

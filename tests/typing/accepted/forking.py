@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import assert_type
 
-from everlog import Client, Handle, WorkflowStatus, step, sync, workflow
+from everlog import Client, ForkPreview, Handle, WorkflowStatus, step, sync, workflow
 
 
 @step
@@ -31,8 +31,11 @@ async def correct(client: Client) -> None:
     await handle.fork(replace={"charge": ValueError("declined")})
     assert_type(await client.workflows(forked_from=handle.id), list[WorkflowStatus])
     assert_type((await handle.status()).forked_from, str | None)
+    assert_type(await handle.fork(at="failure", version="2"), Handle[str])
+    assert_type((await handle.preview_fork(at=3)).again, list[str])
 
 
 def correct_blocking(client: sync.Client) -> None:
     handle = client.start(checkout, 1)
     assert_type(handle.fork(at=3, replace={"charge": "gold"}), sync.Handle[str])
+    assert_type(handle.preview_fork(version="2"), ForkPreview)

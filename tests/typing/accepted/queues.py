@@ -10,7 +10,12 @@ import everlog
 from everlog import Engine, Handle, Queue, QueueCounts, QueueHandle, RateLimit, named, step, sync, workflow
 
 mail = Queue("mail", concurrency=3, worker_concurrency=2, rate_limit=RateLimit(100, per=60))
-folders = Queue("folders", partition_concurrency=1, partition_rate_limit=RateLimit(1, per=timedelta(minutes=1)))
+folders = Queue(
+    "folders",
+    partition_concurrency=1,
+    partition_worker_concurrency=1,
+    partition_rate_limit=RateLimit(1, per=timedelta(minutes=1)),
+)
 
 
 @step(limit=mail)

@@ -18,5 +18,7 @@ async def fork(client: Client, blocking: sync.Client) -> None:
     await handle.fork(children="sell")  # error
     await handle.fork(replace=["charge"])  # error
     await handle.fork(id=7)  # error
+    await handle.fork(version=2)  # error
+    await handle.preview_fork(id="a")  # error
     await client.workflows(forked_from=7)  # error
     blocking.start(checkout, 1).fork(messages="lose")  # error

@@ -29,7 +29,12 @@ CROSS JOIN LATERAL (
         AND heads.workflow_id >= %(id_from)s::text
         AND (%(id_until)s::text IS NULL OR heads.workflow_id < %(id_until)s::text)
         AND (%(states)s::text[] IS NULL OR heads.state = ANY(%(states)s::text[]))
-        AND (%(names)s::text[] IS NULL OR heads.name = ANY(%(names)s::text[]))
+        -- A name without a version, which follows on '@@', is that of all versions.
+        AND (
+            %(names)s::text[] IS NULL
+            OR heads.name = ANY(%(names)s::text[])
+            OR split_part(heads.name, '@@', 1) = ANY(%(names)s::text[])
+        )
         AND (%(ended_from)s::bigint IS NULL OR heads.ended_at >= %(ended_from)s::bigint)
         AND (%(ended_until)s::bigint IS NULL OR heads.ended_at < %(ended_until)s::bigint)
         -- In sums: of an EXISTS the planner could make a join, which would read all attributes.

@@ -1,6 +1,7 @@
 -- The partitions of a queue from one name to another in which somebody of these names is due and unheld, until so many
 -- have a slot to give: each with what measure_queue gives of a queue. No name can lie between a name and that with
--- chr(1) behind it, so a search from there finds the next one, however many are due in each.
+-- chr(1) behind it, so a search from there finds the next one, however many are due in each. Who asks has no room for
+-- those of the partitions in `full`.
 -- `free` counts those before that have a slot to give; the first row stands before the first partition.
 WITH RECURSIVE turns AS (
     SELECT
@@ -19,6 +20,7 @@ WITH RECURSIVE turns AS (
             turns.partition IS NOT NULL
             AND (%(concurrency)s::bigint IS NULL OR turns.taken < %(concurrency)s)
             AND (%(rate)s::bigint IS NULL OR turns.started < %(rate)s)
+            AND turns.partition <> ALL (%(full)s)
         )::integer
     FROM turns
     CROSS JOIN LATERAL (
@@ -83,6 +85,7 @@ WITH RECURSIVE turns AS (
             turns.partition IS NOT NULL
             AND (%(concurrency)s::bigint IS NULL OR turns.taken < %(concurrency)s)
             AND (%(rate)s::bigint IS NULL OR turns.started < %(rate)s)
+            AND turns.partition <> ALL (%(full)s)
         )::integer < %(wanted)s
 )
 

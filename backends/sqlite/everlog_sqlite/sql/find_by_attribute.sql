@@ -36,7 +36,12 @@ FROM (
                 AND fit.workflow_id >= :id_from
                 AND (:id_until IS NULL OR fit.workflow_id < :id_until)
                 AND (:states IS NULL OR found.state IN (SELECT value FROM json_each(:states)))
-                AND (:names IS NULL OR found.name IN (SELECT value FROM json_each(:names)))
+                -- A name without a version, which follows on '@@', is that of all versions.
+                AND (
+                    :names IS NULL
+                    OR found.name IN (SELECT value FROM json_each(:names))
+                    OR substr(found.name, 1, instr(found.name, '@@') - 1) IN (SELECT value FROM json_each(:names))
+                )
                 AND (:ended_from IS NULL OR found.ended_at >= :ended_from)
                 AND (:ended_until IS NULL OR found.ended_at < :ended_until)
                 AND NOT EXISTS (

@@ -1,6 +1,7 @@
 -- The partitions of a queue from one name to another in which somebody of these names is due and unheld, until so many
 -- have a slot to give: each with what measure_queue gives of a queue. No name can lie between a name and that with
--- char(1) behind it, so a search from there finds the next one, however many are due in each.
+-- char(1) behind it, so a search from there finds the next one, however many are due in each. Who asks has no room for
+-- those of the partitions in `full`.
 WITH RECURSIVE names (name) AS (
     SELECT value
     FROM json_each(:names)
@@ -46,6 +47,7 @@ turns (partition, taken, started, full_since, free) AS (
             turns.partition IS NOT NULL
             AND (:concurrency IS NULL OR turns.taken < :concurrency)
             AND (:rate IS NULL OR turns.started < :rate)
+            AND turns.partition NOT IN (SELECT value FROM json_each(:full))
         )
     FROM turns
     CROSS JOIN queue_places AS first
@@ -73,6 +75,7 @@ turns (partition, taken, started, full_since, free) AS (
             turns.partition IS NOT NULL
             AND (:concurrency IS NULL OR turns.taken < :concurrency)
             AND (:rate IS NULL OR turns.started < :rate)
+            AND turns.partition NOT IN (SELECT value FROM json_each(:full))
         ) < :wanted
 )
 

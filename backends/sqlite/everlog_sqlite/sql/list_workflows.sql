@@ -29,7 +29,12 @@ FROM (
         AND workflow_id >= :id_from
         AND (:id_until IS NULL OR workflow_id < :id_until)
         AND (:states IS NULL OR state IN (SELECT value FROM json_each(:states)))
-        AND (:names IS NULL OR name IN (SELECT value FROM json_each(:names)))
+        -- A name without a version, which follows on '@@', is that of all versions.
+        AND (
+            :names IS NULL
+            OR name IN (SELECT value FROM json_each(:names))
+            OR substr(name, 1, instr(name, '@@') - 1) IN (SELECT value FROM json_each(:names))
+        )
         AND (:ended_from IS NULL OR ended_at >= :ended_from)
         AND (:ended_until IS NULL OR ended_at < :ended_until)
         AND workflow_id NOT IN (

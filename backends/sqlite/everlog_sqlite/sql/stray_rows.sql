@@ -21,3 +21,5 @@ UNION ALL
 SELECT 'starts of unknown queues', count(*) FROM queue_starts WHERE queue NOT IN (SELECT name FROM queues)
 UNION ALL
 SELECT 'attributes', count(*) FROM attributes WHERE workflow_id NOT IN (SELECT heads.workflow_id FROM heads)
+UNION ALL
+SELECT 'holds', count(*) FROM holds WHERE workflow_id NOT IN (SELECT heads.workflow_id FROM heads)

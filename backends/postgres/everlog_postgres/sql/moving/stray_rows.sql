@@ -39,3 +39,7 @@ UNION ALL
 SELECT 'starts of unknown queues', count(*)
 FROM everlog.queue_starts
 WHERE NOT EXISTS (SELECT FROM everlog.queues WHERE queues.name = queue_starts.queue)
+UNION ALL
+SELECT 'holds', count(*)
+FROM everlog.holds
+WHERE NOT EXISTS (SELECT FROM everlog.heads WHERE heads.workflow_id = holds.workflow_id)

@@ -1,0 +1,2 @@
+-- Make room for the record of another database.
+DELETE FROM audit
