@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -78,7 +78,7 @@ def everlog_opened(url: str) -> None:
 
 
 @contextmanager
-def opened(base: Base) -> Iterator[Any]:
+def opened(base: Base) -> Generator[Any]:
     """Open a transaction as a user's own function would."""
     with closing(base.connect()) as connection, connection:
         yield connection
@@ -205,7 +205,7 @@ class Losing:
         self.commits = 0
 
     @contextmanager
-    def __call__(self) -> Iterator[Any]:
+    def __call__(self) -> Generator[Any]:
         with closing(self.base.connect()) as connection:
             yield connection
             written = connection.execute("SELECT count(*) FROM transactions_ledger").fetchall() != [(0,)]
@@ -263,7 +263,7 @@ class Racing:
         self.waiting = workflow_id
 
     @contextmanager
-    def __call__(self) -> Iterator[Any]:
+    def __call__(self) -> Generator[Any]:
         with closing(self.base.connect()) as connection:
             yield connection
             if self.waiting is None or self.done:
@@ -385,7 +385,7 @@ def test_a_step_that_ends_its_transaction_by_itself_fails(base: Base, ends: str)
 
 def test_a_connection_that_commits_each_statement_is_refused(base: Base) -> None:
     @contextmanager
-    def at_once() -> Iterator[Any]:
+    def at_once() -> Generator[Any]:
         with closing(base.connect()) as connection:
             if isinstance(connection, sqlite3.Connection):
                 connection.isolation_level = None
@@ -408,7 +408,7 @@ def test_what_opens_no_transaction_is_named(base: Base) -> None:
 
 
 @contextmanager
-def _giving(value: object) -> Iterator[object]:
+def _giving(value: object) -> Generator[object]:
     yield value
 
 

@@ -69,8 +69,8 @@ def _is_session(connection: object) -> bool:
 
 
 class _Sqlite:
-    is_blocking: Final = True
-    dialect: Final = "sqlite"
+    is_blocking: bool = True
+    dialect: str = "sqlite"
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
@@ -85,8 +85,8 @@ class _Sqlite:
 
 
 class _Psycopg:
-    is_blocking: Final = True
-    dialect: Final = "postgresql"
+    is_blocking: bool = True
+    dialect: str = "postgresql"
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
@@ -101,8 +101,8 @@ class _Psycopg:
 
 
 class _AsyncPsycopg:
-    is_blocking: Final = False
-    dialect: Final = "postgresql"
+    is_blocking: bool = False
+    dialect: str = "postgresql"
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
@@ -117,7 +117,7 @@ class _AsyncPsycopg:
 
 
 class _Alchemy:
-    is_blocking: Final = True
+    is_blocking: bool = True
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection
@@ -132,7 +132,7 @@ class _Alchemy:
 
 
 class _AsyncAlchemy:
-    is_blocking: Final = False
+    is_blocking: bool = False
 
     def __init__(self, connection: Any) -> None:
         self._connection = connection

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Generator, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
 from typing import Any, Final
 
@@ -343,7 +343,7 @@ def _require_same(taken: Rows, kept: Rows, step: AnyStep[..., Any]) -> None:
 
 
 @contextmanager
-def _same_transaction(step: AnyStep[..., Any]) -> Iterator[None]:
+def _same_transaction(step: AnyStep[..., Any]) -> Generator[None]:
     try:
         yield
     except Exception as error:
@@ -360,7 +360,7 @@ def _ended_by_itself(step: AnyStep[..., Any]) -> str:
 
 
 @contextmanager
-def _within(connection: object) -> Iterator[None]:
+def _within(connection: object) -> Generator[None]:
     before = transaction_variable.set(connection)
     try:
         yield
@@ -369,7 +369,7 @@ def _within(connection: object) -> Iterator[None]:
 
 
 @contextmanager
-def _saying(error: Exception) -> Iterator[None]:
+def _saying(error: Exception) -> Generator[None]:
     """Raise this error for any that is raised inside."""
     try:
         yield
