@@ -297,8 +297,8 @@ READERS = [
         "names-ignored",
         "a listing is of the names that were asked for",
         LIST,
-        "        AND (:names IS NULL OR name IN (SELECT value FROM json_each(:names)))\n",
-        "",
+        "            OR name IN (SELECT value FROM json_each(:names))\n",
+        "            OR name IS NOT NULL\n",
     ),
     Mutant(
         "unread-from-after",

@@ -59,9 +59,9 @@ FENCES = [
     Mutant(
         "what-goes-on-is-deleted",
         "what has not ended is not deleted",
-        "store.py",
-        "ended = [head for head in found if head.ended_at is not None]",
-        "ended = list(found)",
+        "sql/find_removable.sql",
+        "WHERE heads.ended_at IS NOT NULL\n",
+        "WHERE heads.number IS NOT NULL\n",
     ),
     Mutant(
         "token-not-fenced-where-it-parks",

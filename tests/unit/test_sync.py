@@ -417,7 +417,8 @@ def test_every_name_that_waits_has_its_mirror() -> None:
     mirrored |= OWN
     plain = {name for name in sync.__all__ if getattr(everlog, name, None) is getattr(sync, name)}
     assert set(sync.__all__) == mirrored | ONLY_BLOCKING | plain
-    assert plain == {"Current", "continue_as_new", "current", "now", "patched", "random", "scope", "uuid4"}
+    alike = {"Current", "connection", "continue_as_new", "current", "now", "patched", "random", "scope", "uuid4"}
+    assert plain == alike
     awaited = {
         name
         for name in everlog.__all__

@@ -12,7 +12,7 @@ import asyncio
 import inspect
 from collections.abc import Awaitable, Callable, Generator, Iterator
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, contextmanager
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
 
@@ -22,9 +22,11 @@ from everlog.replay.attempts import Attempt
 from everlog.replay.context import transaction as transaction_variable
 from everlog.replay.definitions import AnyStep
 from everlog.runtime.borrowed import Borrowed, Rows, borrowed
-from everlog.runtime.outbox import Outbox
 from everlog.store import Store
 from everlog.store_transactions import SupportsTransactions
+
+if TYPE_CHECKING:
+    from everlog.runtime.outbox import Outbox
 
 TABLE: Final = "everlog_results"
 MOST_CONFLICTS: Final = 10

@@ -126,6 +126,6 @@ class RetentionContract:
         assert store.take_turn("pruning", "worker-1", until=later)
         assert not peer.take_turn("pruning", "worker-2", until=later)
         assert peer.take_turn("another", "worker-2", until=later)
-        assert store.take_turn("pruning", "worker-1", until=store.now() - 1), "it keeps it, or gives it back"
+        assert store.take_turn("pruning", "worker-1", until=store.now() - HOUR), "it keeps it, or gives it back"
         assert peer.take_turn("pruning", "worker-2", until=later)
         assert not store.take_turn("pruning", "worker-1", until=later)
