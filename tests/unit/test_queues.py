@@ -32,7 +32,19 @@ from everlog import (
 )
 from everlog.memory import MemoryStore
 from everlog.store import AdmitRequest, ClaimAnswer, QueueRow
-from tests.support import events_of, in_state, kinds, make_store, on_both_stores, projections_fit, run, simulate, until
+from everlog.testing.simulation import SimulatedHost
+from tests.support import (
+    events_of,
+    in_state,
+    kill,
+    kinds,
+    make_store,
+    on_both_stores,
+    projections_fit,
+    run,
+    simulate,
+    until,
+)
 
 narrow = Queue("narrow", concurrency=1)
 pair = Queue("pair", concurrency=2)
@@ -1148,3 +1160,31 @@ class WithoutQueues:
     def __init__(self, store: Any) -> None:
         for name in METHODS:
             setattr(self, name, getattr(store, name))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_the_dead_have_held_of_a_queue_counts_before_it_is_in_memory(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their heads say first that they run, which is a commit; meanwhile nobody else is admitted in their place."""
+    host = SimulatedHost(seed)
+    of_three = Queue("of_three", worker_concurrency=3)
+
+    async def program() -> None:
+        store = make_store(host)
+        dying = Engine(store, host=host.sibling(), lease=2, queues=[of_three])
+        await dying.__aenter__()
+        handles = [await dying.queue(of_three).enqueue(errand.options(id=f"item-{one}"), f"{one}") for one in range(9)]
+        await until(lambda: most["of_three"] == 3)
+        kill(dying)
+        dead = dying.host.process()
+        monkeypatch.setattr(host, "is_gone", lambda process: process == dead)
+        await asyncio.sleep(0.1)
+        running.clear()
+        most.clear()
+        async with Engine(store, host=host, lease=2, queues=[of_three]) as engine:
+            for handle in handles:
+                await engine.handle(handle.id).result(timeout=200)
+        assert most["of_three"] == 3
+
+    host.run(program())

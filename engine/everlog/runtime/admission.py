@@ -22,14 +22,21 @@ class Admission:
         self._held: dict[Resident, tuple[str, str]] = {}
         """The workflows of queues that are in memory, and the queue and partition of each."""
         self._turn = 0
+        self.coming = 0
+        """How many that were claimed are not in memory yet, since their heads are to say first that they run."""
         self.wanted = True
         """Whether something may have changed since the store was last asked."""
         self.next_due: float = NEVER
         """Store time at which the passing of time may let another be admitted."""
 
     def is_due(self, now: float) -> bool:
-        """Tell whether the store is to be asked, if there is room."""
-        return bool(self._book.rows) and self._served != frozenset() and (self.wanted or now >= self.next_due)
+        """Tell whether the store is to be asked, if there is room. Not while it is unknown how much there will be."""
+        return (
+            not self.coming
+            and bool(self._book.rows)
+            and self._served != frozenset()
+            and (self.wanted or now >= self.next_due)
+        )
 
     def admit(self, worker: str, names: Iterable[str], most: int) -> Sequence[Claimed]:
         """Take up to `most` workflows of these names. Raises `StoreError`."""

@@ -109,10 +109,13 @@ class Committer:
         """Have a commit written in the next batch."""
         self._commits.append(pending)
 
-    def commit_alone(self, commit: Commit, then: Callable[[], None] = lambda: None) -> None:
-        """Have a commit written of a workflow that is not in memory, and then go on."""
+    def commit_alone(
+        self, commit: Commit, then: Callable[[], None] = lambda: None, over: Callable[[], None] = lambda: None
+    ) -> None:
+        """Have a commit written of a workflow that is not in memory, and then go on; `over` is called in any case."""
 
         def answer(outcome: CommitAnswer | EverlogError) -> None:
+            over()
             if isinstance(outcome, Done):
                 then()
             elif isinstance(outcome, EverlogError):

@@ -14,6 +14,7 @@ from everlog.core.events import EndEvent
 from everlog.errors import CorruptLog, InternalError, StoreUnavailable
 from everlog.replay.definitions import AnyWorkflow
 from everlog.replay.inbox import Inbox
+from everlog.runtime.admission import Admission
 from everlog.runtime.claims import whole_history
 from everlog.runtime.commits import going_on, state_commit
 from everlog.runtime.committer import Committer
@@ -36,6 +37,7 @@ class Taking:
         self,
         store: Store,
         committer: Committer,
+        admission: Admission,
         take: Take,
         mark_stuck: Callable[[str, str, int, str], None],
         obeyed: Callable[[str, EndEvent | None], None],
@@ -43,6 +45,7 @@ class Taking:
     ) -> None:
         self._store = store
         self._committer = committer
+        self._admission = admission
         self._take = take
         self._mark_stuck = mark_stuck
         self._obeyed = obeyed
@@ -56,7 +59,8 @@ class Taking:
         left = head.why == WORKER_DIED and head.takeovers < MOST_TAKEOVERS
         if left or head.state == "stuck":  # its head says first that it runs: else what that costs is not counted
             commit, claimed = going_on(claimed, token)
-            self._committer.commit_alone(commit, partial(self._take_late, claimed, definition, now))
+            self._admission.coming += 1
+            self._committer.commit_alone(commit, partial(self._take_late, claimed, definition, now), self._came)
             return
         try:
             history, size = whole_history(claimed, self._store)
@@ -73,6 +77,9 @@ class Taking:
             self._committer.commit_alone(structs.replace(as_before, wake_at=head.wake_at, topics=head.topics))
         except CorruptLog as error:
             self._mark_stuck(head.workflow_id, token, head.seq, str(error))
+
+    def _came(self) -> None:
+        self._admission.coming -= 1
 
     def _take_late(self, claimed: Claimed, definition: AnyWorkflow[..., Any], now: int) -> None:
         """Take what is held since an earlier moment: messages that came since then were seen by nobody."""

@@ -87,9 +87,10 @@ class Worker:
         self._alarms = Alarms()
         self._resting = Resting()
         self._strand_room = StrandRoom()
-        self._taking = Taking(store, committer, self.adopt, self._mark_stuck, self._obeyed, self._read_anew)
-        self._book = book
         self.admission = Admission(book, host, settings.queues)
+        mark_stuck, obeyed, read_anew = self._mark_stuck, self._obeyed, self._read_anew
+        self._taking = Taking(store, committer, self.admission, self.adopt, mark_stuck, obeyed, read_anew)
+        self._book = book
         self.slots = Slots(book, host)
         self._dispatches = Dispatches(self.slots)
         self._lengths = Lengths()
@@ -133,7 +134,7 @@ class Worker:
 
     def is_full(self) -> bool:
         """Tell whether as many workflows are held as may be."""
-        return len(self.residents) + self.expected >= self.settings.concurrency
+        return len(self.residents) + self.expected + self.admission.coming >= self.settings.concurrency
 
     def look_around(self) -> None:
         """Have the store asked for messages and for what may be claimed: something was written for others."""
@@ -166,8 +167,8 @@ class Worker:
             self._taking.take(claimed, known[claimed.head.name], now)
 
     def _claimable(self) -> tuple[Known, int]:
-        room = min(self.settings.concurrency - len(self.residents) - self.expected, CLAIM_AT_ONCE)
-        return self._strand_room.claimable(self.settings.workflows(), room)
+        room = self.settings.concurrency - len(self.residents) - self.expected - self.admission.coming
+        return self._strand_room.claimable(self.settings.workflows(), max(0, min(room, CLAIM_AT_ONCE)))
 
     def _obeyed(self, workflow_id: str, end: EndEvent | None) -> None:
         if end is not None:
