@@ -48,6 +48,13 @@ LONGEST = 10_000
 on_both_stores = pytest.mark.parametrize("kind", ["memory", "sqlite", pytest.param("postgres", marks=needs_postgres)])
 """Runs a test on the memory store and on both databases; the test hands `kind` and `tmp_path` to `make_store`."""
 
+buries_its_dead = [
+    pytest.mark.usefixtures("burial"),
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+]
+"""Marks tests that leave code suspended, by killing its engine or by dropping a generator: its clean-up, which the
+collector runs, may fail. It is collected before the next test begins, which would be blamed."""
+
 
 def make_store(host: SimulatedHost, kind: str = "memory", folder: Path | None = None) -> Store:
     """Make a store on the host's clock."""

@@ -15,10 +15,11 @@ from everlog.core.events import WorkflowCompleted
 from tests.property.databases import LONG, Database
 from tests.property.programs import Node, random_recipe, recipes
 from tests.property.recording import Replayer, record, record_seeds
+from tests.support import buries_its_dead
 
 # The clean-up of a generator that nobody closed may fail, which Python tells nobody; a group may refuse coroutines.
 pytestmark = [
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    *buries_its_dead,
     pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning"),
 ]
 

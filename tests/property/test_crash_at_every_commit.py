@@ -48,14 +48,13 @@ from tests.property.recording import (
     interpreter_of,
     until_ended,
 )
-from tests.support import projections_fit, published_fits
+from tests.support import buries_its_dead, projections_fit, published_fits
 
 ID = "program"
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning"),
-    # The clean-up of a generator of blocking code that nobody closed may fail, which Python tells nobody else.
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    *buries_its_dead,
 ]
 in_both_colours = pytest.mark.parametrize("blocking", [False, True], ids=["async", "blocking"])
 

@@ -32,13 +32,14 @@ from tests.property.recording import (
     interpreter_of,
     until_ended,
 )
-from tests.support import projections_fit, run
+from tests.support import buries_its_dead, projections_fit, run
 
 Node = list[Any]
 ID = "source"
 given_instead: dict[int, int] = {}
 """What the step of a node gives instead of what it computes."""
 ran: Counter[int] = Counter()
+pytestmark = buries_its_dead
 
 
 @step
@@ -212,7 +213,6 @@ def replayer() -> Iterator[Replayer]:
 
 
 @pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning")
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 @pytest.mark.parametrize("blocking", [False, True], ids=["async", "blocking"])
 @pytest.mark.parametrize("family", [False, True], ids=["alone", "family"])
 def test_no_fork_of_any_program_gets_stuck_and_all_are_replayed(

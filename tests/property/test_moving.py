@@ -25,13 +25,10 @@ from everlog.store_moving import SupportsMoving
 from tests.property.databases import LONG, Database
 from tests.property.programs import random_recipe
 from tests.property.recording import INTERPRETERS, MEMORY, disturb, histories, interpreter_of, record, until_ended
-from tests.support import PausableHost, kill, opened, simulate
+from tests.support import PausableHost, buries_its_dead, kill, opened, simulate
 
 FORMS: Sequence[dict[str, bool]] = ({}, {"family": True}, {"queued": True})
-pytestmark = [
-    # What a killed engine had in memory is collected some time, and generators of programs may fail then.
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = buries_its_dead
 BLOCKING: dict[str, bool] = {"blocking": True}
 
 

@@ -19,11 +19,11 @@ from tests.property.databases import LONG, Database
 from tests.property.programs import random_recipe, recipes
 from tests.property.recording import MEMORY, Replayer, record
 from tests.property.test_crash_at_every_commit import crash_everywhere, in_both_colours, value_of
+from tests.support import buries_its_dead
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning"),
-    # The clean-up of a generator of blocking code that nobody closed may fail, which Python tells nobody else.
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    *buries_its_dead,
 ]
 
 

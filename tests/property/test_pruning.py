@@ -31,14 +31,11 @@ from everlog.store import ENDED, Store, WorkflowQuery
 from tests.property.databases import LONG, Database
 from tests.property.programs import random_recipe
 from tests.property.recording import INTERPRETERS, MEMORY, disturb, histories, interpreter_of, until_ended
-from tests.support import PausableHost, kill, opened, simulate
+from tests.support import PausableHost, buries_its_dead, kill, opened, simulate
 
 FORMS: Sequence[dict[str, bool]] = ({"family": True}, {"family": True}, {"queued": True})
 RULE = Rule(query=WorkflowQuery(states=sorted(ENDED)), said="all that has ended", batch=3)
-pytestmark = [
-    # What a killed engine had in memory is collected some time, and generators of programs may fail then.
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
-]
+pytestmark = buries_its_dead
 
 
 def prune_all(store: Store, folder: Path) -> int:

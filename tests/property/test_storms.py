@@ -38,7 +38,7 @@ from tests.property.interpreter import runs
 from tests.property.programs import MOMENTS, random_recipe
 from tests.property.recording import ALL, Replayer, interpreter_of, until_ended
 from tests.property.test_crash_at_every_commit import ID, Life, in_both_colours
-from tests.support import make_store, on_both_stores, projections_fit
+from tests.support import buries_its_dead, make_store, on_both_stores, projections_fit
 
 LONG = os.environ.get("EVERLOG_LONG") == "1"
 ORDERS = ["cancel", "pause", "resume", "pause", "resume", "terminate", "retry", "retry", "send"]
@@ -49,7 +49,7 @@ UNDONE = 3
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:coroutine .* was never awaited:RuntimeWarning"),
-    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    *buries_its_dead,
 ]
 
 
