@@ -242,6 +242,12 @@ def assert_once_at_most() -> None:
     assert all(number == 1 for number in begun.values()), begun
 
 
+def leave_to_the_long_form(database: Database, *, blocking: bool) -> None:
+    """Skip blocking code on databases, which takes minutes; in memory it is always tried, and async code everywhere."""
+    if blocking and database.kind != "memory" and not LONG:
+        pytest.skip("blocking code on databases is in the long form")
+
+
 def value_of(recorded: dict[str, Any]) -> Any:
     """Give what the program returned or raised, without when that was observed."""
     last = decode_event(recorded["rows"][-1][2].encode())
@@ -263,6 +269,7 @@ def test_nothing_is_lost_or_repeated_by_a_crash_at_any_commit(
 def test_no_child_is_lost_or_started_twice_by_a_crash_at_any_commit(
     replayer: Replayer, database: Database, blocking: bool
 ) -> None:
+    leave_to_the_long_form(database, blocking=blocking)
     seeds = range(database.few(600 if LONG else 6))
     recipes = (random_recipe(Random(seed), nodes=9, alone=True, blocking=blocking, family=True) for seed in seeds)
     crashed = (recorded for recipe in recipes for _, recorded in crash_everywhere(recipe, database))
@@ -273,6 +280,7 @@ def test_no_child_is_lost_or_started_twice_by_a_crash_at_any_commit(
 def test_no_place_is_lost_or_taken_twice_by_a_crash_at_any_commit(
     replayer: Replayer, database: Database, blocking: bool
 ) -> None:
+    leave_to_the_long_form(database, blocking=blocking)
     seeds = range(database.few(600 if LONG else 6))
     options: dict[str, Any] = {
         "nodes": 9 if LONG else 7,
@@ -290,6 +298,7 @@ def test_no_place_is_lost_or_taken_twice_by_a_crash_at_any_commit(
 def test_a_crash_at_any_commit_does_not_change_the_result(
     replayer: Replayer, database: Database, blocking: bool
 ) -> None:
+    leave_to_the_long_form(database, blocking=blocking)
     seeds = range(database.few(600 if LONG else 12))
 
     def crashed() -> Iterator[dict[str, Any]]:
@@ -315,6 +324,7 @@ def rounds(life: int) -> dict[str, Any]:
 def test_each_message_is_received_once_and_in_order_across_lives_by_a_crash_at_any_commit(
     replayer: Replayer, database: Database, blocking: bool
 ) -> None:
+    leave_to_the_long_form(database, blocking=blocking)
     outside = [{"after": 0.07, "do": "send", "to": 0, "topic": "a", "value": number} for number in range(6)]
     recipe = {"seed": 1, "programs": [rounds(0)], "blocking": [blocking], "timeouts": [None], "outside": outside}
 
