@@ -1,5 +1,7 @@
-"""The soak: `python -m tests.soak [--minutes M] [--seed N] [--store sqlite|postgres]`. All primitives at once, on several worker
-processes, under a random sequence of mishaps; then an independent checker reads what is left.
+"""The soak: `python -m tests.soak [--minutes M] [--seed N] [--store sqlite|postgres]`.
+
+All primitives at once, on several worker processes, under a random sequence of mishaps; then an independent checker
+reads what is left.
 
 It ends with 1 if a law was broken. Without `--store` both databases have their turn, each for half of the time.
 """
@@ -26,7 +28,7 @@ from everlog.runtime.backends import open_store
 from tests.postgres import started_server
 from tests.proxies import Proxy
 from tests.soak import town
-from tests.soak.checker import LAWS, Town
+from tests.soak.checker import LAWS, read_town
 from tests.soak.ledger import Ledger
 from tests.soak.mishaps import Mishap, PostgresMishaps, SqliteMishaps, Workers
 from tests.soak.traffic import Traffic
@@ -68,7 +70,7 @@ def database(store: str, folder: Path) -> Iterator[tuple[str, str, Sequence[Mish
 async def live(
     url: str, folder: Path, store: str, mishaps: Sequence[Mishap], seconds: float, random: Random
 ) -> tuple[Counter[str], int, list[str]]:
-    """Let it all happen; give how often what happened, how many workflows were seen to their end, and what went wrong."""
+    """Let it all happen; give how often what did, how many workflows were seen to their end, and what went wrong."""
     ledger = Ledger(folder)
     workers = await asyncio.to_thread(Workers, url, folder, ledger, WORKERS[store])
     happened: Counter[str] = Counter()
@@ -102,9 +104,6 @@ async def live(
         await asyncio.to_thread(workers.end)
     finally:
         workers.close()
-    for file in sorted(folder.glob("worker-*")):
-        if "Traceback" in file.read_text():
-            wrong.append(f"{file.name} has told of an error:\n{file.read_text()[-3000:]}")
     return happened, traffic.ended, wrong
 
 
@@ -123,13 +122,22 @@ def open_ones(client: Client) -> AsyncIterator[WorkflowStatus]:
     return aiter(client.workflows(state=["running", "queued", "waiting", "stuck"]))
 
 
+def told_of_errors(folder: Path) -> Iterator[str]:
+    """Give what workers said of errors that nobody expects."""
+    for file in sorted(folder.glob("worker-*")):
+        told = file.read_text()
+        if "Traceback" in told:
+            yield f"{file.name} has told of an error:\n{told[-3000:]}"
+
+
 def soak(store: str, seconds: float, seed: int) -> bool:
     """Live for so long, then check; give whether all is well."""
     with tempfile.TemporaryDirectory(prefix="everlog-soak-") as name:
         folder = Path(name)
         with database(store, folder) as (url, plain_url, mishaps):
             happened, ended, wrong = asyncio.run(live(url, folder, store, mishaps, seconds, Random(seed)))
-            left = Town(plain_url, folder, {"narrow": town.NARROW, "provider": town.PROVIDED}, town.EVERY)
+            wrong += told_of_errors(folder)
+            left = read_town(plain_url, folder, {"narrow": town.NARROW, "provider": town.PROVIDED}, town.EVERY)
         print(f"\n{store}: {ended:,} workflows of the traffic, {len(left.histories):,} in all, ", end="")
         print(f"{sum(len(one.events) for one in left.histories.values()):,} events; seed {seed}")
         for what, times in happened.most_common():

@@ -9,8 +9,9 @@ import sqlite3
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import psycopg
 
@@ -39,36 +40,46 @@ class History:
         self.seqs: list[int] = []
         self.events: list[dict[str, Any]] = []
 
+    def add(self, seq: int, event: dict[str, Any]) -> None:
+        """Add the next event."""
+        self.seqs.append(seq)
+        self.events.append(event)
+
     def of(self, *types: str) -> list[dict[str, Any]]:
         """Give its events of these types."""
         return [event for event in self.events if event["type"] in types]
 
 
-class Town:
+class Town(NamedTuple):
     """All that is there at the end."""
 
-    def __init__(self, url: str, folder: Path, limits: dict[str, int], every: int) -> None:
-        self.ledger = read(folder)
-        self.limits = limits
-        self.every = every
-        is_sqlite = url.startswith("sqlite")
-        connect: Callable[[], Any] = (
-            (lambda: sqlite3.connect(url.removeprefix("sqlite:///"))) if is_sqlite else (lambda: psycopg.connect(url))
-        )
-        self.histories: dict[str, History] = {}
-        with closing(connect()) as connection:
-            for row in connection.execute(READ_SQLITE if is_sqlite else READ_POSTGRES):
-                self._add(*row)
-            self.payments = Counter(who for (who,) in connection.execute("SELECT who FROM soak_payments"))
-
-    def _add(self, workflow_id: str, seq: int, payload: str, state: str, head_seq: int) -> None:
-        history = self.histories.setdefault(workflow_id, History(workflow_id, state, head_seq))
-        history.seqs.append(seq)
-        history.events.append(json.loads(payload))
+    histories: dict[str, History]
+    payments: Counter[str]
+    """The rows that the application has, by who paid."""
+    ledger: list[Entry]
+    limits: dict[str, int]
+    """How many of each queue may be at work at once."""
+    every: int
+    """Seconds between two ticks."""
 
     def said(self, *what: str) -> list[Entry]:
         """Give the lines of the ledger of these kinds."""
         return [entry for entry in self.ledger if entry.what in what]
+
+
+def read_town(url: str, folder: Path, limits: dict[str, int], every: int) -> Town:
+    """Read what the database of the URL holds, and the ledger."""
+    is_sqlite = url.startswith("sqlite")
+    connection: Any = sqlite3.connect(url.removeprefix("sqlite:///")) if is_sqlite else psycopg.connect(url)
+    histories: dict[str, History] = {}
+    with closing(connection):
+        for workflow_id, seq, payload, state, head_seq in connection.execute(
+            READ_SQLITE if is_sqlite else READ_POSTGRES
+        ):
+            history = histories.setdefault(workflow_id, History(workflow_id, state, head_seq))
+            history.add(seq, json.loads(payload))
+        payments = Counter(who for (who,) in connection.execute("SELECT who FROM soak_payments"))
+    return Town(histories, payments, read(folder), limits, every)
 
 
 def acknowledged_workflows_are_there(town: Town) -> Iterator[str]:
@@ -173,7 +184,7 @@ def ticks_come_once(town: Town) -> Iterator[str]:
         if event["name"] == "soak.tick"
     )
     step = town.every * 1_000_000
-    for before, after in zip(ticks, ticks[1:], strict=False):
+    for before, after in pairwise(ticks):
         if after - before != step:
             yield f"after the tick at {before} comes that at {after}"
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from itertools import count
 from random import Random
 from typing import Any, TypeVar
@@ -57,8 +58,7 @@ class Traffic:
 
         async def send(sender: int) -> None:
             for letter in range(town.LETTERS):
-                key = f"{sender}-{letter}"
-                await _again(lambda key=key, letter=letter: handle.send("letters", [sender, letter], key=key))
+                await _again(partial(handle.send, "letters", [sender, letter], key=f"{sender}-{letter}"))
                 self._ledger.write("sent", workflow_id, sender, letter)
                 await asyncio.sleep(self._random.random() / 5)
 
