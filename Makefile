@@ -20,7 +20,7 @@ TESTING := $(VENV)/.installed-test
 DEVELOPMENT := $(VENV)/.installed-dev
 BENCHMARKING := $(VENV)/.installed-bench
 
-.PHONY: help demo demo-postgres test check check-mypy check-basedpyright check-style test-versions test-one-version test-long mutants bench bench-postgres bench-faults bench-latencies clean distclean
+.PHONY: help demo demo-postgres test check check-mypy check-basedpyright check-style test-versions test-one-version test-long mutants bench bench-postgres bench-faults bench-latencies soak clean distclean
 
 help: ## print this
 	@awk -F ' *## *' '/^[a-z-]+:.*##/ { sub(/:.*/, "", $$1); printf "make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -64,6 +64,9 @@ test-one-version: $(TESTING)
 
 test-long: $(DEVELOPMENT) ## all tests, with many more examples of every property (takes long)
 	EVERLOG_LONG=1 $(PYTEST) -m "not versions"
+
+soak: $(DEVELOPMENT) ## everything at once under random faults, on both databases (an hour, or MINUTES=...)
+	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),60) $(if $(SEED),--seed $(SEED)) $(if $(STORE),--store $(STORE))
 
 mutants: $(DEVELOPMENT) ## whether the kit for stores notices more than a hundred defects (takes minutes)
 	$(BIN)/python -m tests.mutants

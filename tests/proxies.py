@@ -44,7 +44,12 @@ class Proxy:
             while True:
                 client, _ = self._listener.accept()
                 server = socket.socket(self._family)
-                server.connect(self._server)
+                try:
+                    server.connect(self._server)
+                except OSError:  # it is away
+                    client.close()
+                    server.close()
+                    continue
                 self._sockets += [client, server]
                 threading.Thread(target=self._pass_on, args=(client, server, "question"), daemon=True).start()
                 threading.Thread(target=self._pass_on, args=(server, client, "answer"), daemon=True).start()
