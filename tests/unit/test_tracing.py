@@ -21,10 +21,8 @@ import everlog
 from everlog import Engine, Queue, RetryPolicy, step, sync, workflow
 from everlog.observing import Observer, Tracing
 from everlog.testing.simulation import SimulatedHost
-from tests.support import buries_its_dead, kill, make_store, on_both_stores, opened, simulate, until
+from tests.support import kill, make_store, on_both_stores, opened, simulate, until
 from tests.unit import process_steps
-
-pytestmark = buries_its_dead
 
 QUEUE = Queue("tracing queue")
 RAN: Counter[str] = Counter()
@@ -119,6 +117,8 @@ async def parent() -> str:
 
 
 @on_both_stores
+@pytest.mark.usefixtures("burial")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_kill_and_a_recovery_are_one_trace(kind: str, tmp_path: Path) -> None:
     """One span for each attempt that was executed, none for what was replayed: over queue, child and recovery."""
     before, after = Collected(), Collected()
