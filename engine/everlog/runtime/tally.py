@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Final
 
 from everlog.core.durations import SECOND
@@ -68,13 +68,6 @@ class StepTally:
         self.seconds = Distribution(SECONDS)
 
 
-_OUTCOMES: Final[Mapping[type[AnyEvent], str]] = {
-    StepCompleted: "completed",
-    StepFailed: "failed",
-    StepAttemptFailed: "retried",
-}
-
-
 class Tally:
     """What an engine did since it was opened."""
 
@@ -97,20 +90,19 @@ class Tally:
     def committed(self, execution: Execution, rows: Sequence[AnyEvent], recorded_at: int) -> None:
         """Count what these rows of a workflow say, which are durable now and not yet applied to it."""
         for event in rows:
-            kind = type(event)
-            if kind is StepCompleted or kind is StepFailed or kind is StepAttemptFailed:
-                assert isinstance(event, StepCompleted | StepFailed | StepAttemptFailed)
-                tally = self._step(event.step)
-                outcome = _OUTCOMES[kind]
-                tally.ended[outcome] = tally.ended.get(outcome, 0) + 1
-                tally.seconds.add((recorded_at - event.started_at) / SECOND)
+            if isinstance(event, StepCompleted):
+                self._attempt(event.step, "completed", recorded_at - event.started_at)
+            elif isinstance(event, StepAttemptFailed):
+                self._attempt(event.step, "retried", recorded_at - event.started_at)
+            elif isinstance(event, StepFailed):
+                self._attempt(event.step, "failed", recorded_at - event.started_at)
             elif isinstance(event, StepCancelled):
                 self._cancelled(execution, event)
             elif isinstance(event, EndEvent):
                 self._ended(execution.definition.name, event)
-            elif kind is WorkflowContinued:
+            elif isinstance(event, WorkflowContinued):
                 return  # what follows it is no new workflow
-            elif kind is WorkflowBegan and execution.continued is None:
+            elif isinstance(event, WorkflowBegan) and execution.continued is None:
                 self._began(execution.definition.name)
 
     def wrote(self, batch: Batch, seconds: float, *, done: bool) -> None:
@@ -125,6 +117,11 @@ class Tally:
             self.events += len(part.events)
         for new in batch.creates:
             self.events += len(new.events)
+
+    def _attempt(self, step: str, outcome: str, took: int) -> None:
+        tally = self.steps.get(step) or self._step(step)
+        tally.ended[outcome] = tally.ended.get(outcome, 0) + 1
+        tally.seconds.add(took / SECOND)
 
     def _step(self, name: str) -> StepTally:
         tally = self.steps.get(name)
