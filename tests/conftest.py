@@ -4,9 +4,10 @@ code for the many processes that tests start.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from compileall import compile_dir
 from pathlib import Path
 from typing import Any
@@ -69,6 +70,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items += first + short_ones[:more]
         del short_ones[:more]
         left -= number
+
+
+@pytest.fixture
+def burial() -> Iterator[None]:
+    """Have what a test left suspended end with it. `buries_its_dead` asks for it."""
+    yield
+    gc.collect()
 
 
 # Each test module is a program of its own: it sees the workflows and steps that it defines, and may name them as others

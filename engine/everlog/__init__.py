@@ -30,6 +30,7 @@ from everlog.replay.definition import Definition
 from everlog.replay.definitions import Step, SyncStep, SyncWorkflow, Workflow, step, workflow
 from everlog.replay.guards import NondeterminismWarning
 from everlog.replay.instances import register
+from everlog.replay.logs import log_context
 from everlog.replay.named import named
 from everlog.replay.options import StepOptions, WorkflowOptions
 from everlog.replay.primitives import (
@@ -138,6 +139,7 @@ __all__ = [
     "current",
     "emit",
     "handle",
+    "log_context",
     "named",
     "now",
     "patched",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator
 
 import pytest
@@ -11,13 +10,6 @@ from tests.postgres import needs_postgres
 from tests.property.databases import Database
 
 ON_DISK = ["sqlite", pytest.param("postgres", marks=needs_postgres)]
-
-
-@pytest.fixture
-def burial() -> Iterator[None]:
-    """Have what a test left suspended end with it. `buries_its_dead` asks for it."""
-    yield
-    gc.collect()
 
 
 @pytest.fixture(scope="module", params=["memory", *ON_DISK])

@@ -23,6 +23,7 @@ import everlog
 import everlog.cli
 import everlog.inspector
 import everlog.memory
+import everlog.observing
 import everlog.testing
 from everlog import Current, Engine, RetryPolicy, StepOptions, WorkflowOptions, sync
 from everlog.replay.options import StepDefaults, WorkflowDefaults

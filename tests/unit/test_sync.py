@@ -361,6 +361,7 @@ INSIDE = {
     "environment",
     "expects_queue",
     "held_here",
+    "worker_here",
     "may_import",
     "message",
     "need_queue",

@@ -20,6 +20,7 @@ from everlog.cli.forks import ForkOrder, fork_workflow, replacements
 from everlog.cli.listing import asked, count_workflows, list_workflows
 from everlog.cli.log import print_log
 from everlog.cli.many_forks import DEFAULT_CUT, ManyForks, fork_many
+from everlog.cli.metrics import add_metrics, run_metrics
 from everlog.cli.migrate import migrate
 from everlog.cli.places import DEFAULT, VARIABLE
 from everlog.cli.replaying import add_replaying, run_replaying
@@ -91,6 +92,8 @@ def _run(chosen: argparse.Namespace) -> int:
             show_workflow(chosen.id, chosen.db, whole=chosen.all)
         case "ui":
             return run_ui(chosen)
+        case "metrics":
+            return run_metrics(chosen)
         case "check" | "state" | "debug":
             return run_replaying(chosen)
         case _:
@@ -190,6 +193,7 @@ def _parser() -> argparse.ArgumentParser:
     moving_commands.add(commands)
     retention_commands.add(commands)
     add_replaying(commands, _PLACE)
+    add_metrics(commands, _PLACE)
     add_ui(commands, _PLACE)
     return parser
 

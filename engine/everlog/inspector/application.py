@@ -14,6 +14,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from everlog.errors import EverlogError, NotFound, StoreError, UsageError
 from everlog.inspector.actions import ACTIONS
 from everlog.inspector.live import live_page
+from everlog.inspector.observed_pages import OBSERVED
 from everlog.inspector.other_pages import (
     definitions_page,
     inbox_page,
@@ -48,6 +49,7 @@ PAGES: Final[Mapping[str, Handler]] = {
     "/workers": workers_page,
     "/definitions": definitions_page,
     "/live": live_page,
+    **OBSERVED,
 }
 
 

@@ -22,6 +22,8 @@ from everlog.runtime.backends import Durability
 from everlog.runtime.blocking_handles import Handle, Listing, QueueHandle, ScheduleHandle
 from everlog.runtime.blocking_outbox import Outbox
 from everlog.runtime.finding import WorkflowCounts, WorkflowFilters
+from everlog.runtime.metrics import Metrics
+from everlog.runtime.observers import Observer
 from everlog.runtime.outbox import open_outbox
 from everlog.runtime.portal import Portal, refuse_where_nobody_may_block
 from everlog.runtime.retaining import Hold, Pruned
@@ -142,6 +144,14 @@ class Client:
     def counts(self, **filters: Unpack[WorkflowFilters]) -> WorkflowCounts:
         """Count the workflows that fit all filters, by name and state, in the database; see `WorkflowFilters`."""
         return self._portal.call(lambda: self._client.counts(**filters))
+
+    def metrics(self) -> Metrics:
+        """Give numbers: what this engine has done since it was opened, and what is in the database now.
+
+        The database is asked by a connection and a thread of its own, where it was opened by a URL. `UsageError` where
+        the store counts nothing.
+        """
+        return self._portal.call(self._client.metrics)
 
     def waits(self, *, topic: str | None = None, workflow_id: str | None = None) -> Listing[Wait]:
         """Give what workflows wait for that has a title (`recv(topic, title=...)`), the longest first.
@@ -293,6 +303,7 @@ class Engine(Client):
         durability: Durability = "full",
         retention: Duration | Retention | None = None,
         archive: str | PathLike[str] | None = None,
+        observers: Iterable[Observer] = (),
         host: Host | None = None,
     ) -> None:
         self._take(
@@ -309,6 +320,7 @@ class Engine(Client):
                 durability=durability,
                 retention=retention,
                 archive=archive,
+                observers=observers,
                 host=host,
             )
         )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 import msgspec
 
 from everlog.core import events
+from everlog.core.attributes import AttributeValue
 from everlog.core.codec import ANY, SELF, Codec
 from everlog.core.durations import Duration
 from everlog.core.events import EndEvent
@@ -39,6 +40,9 @@ from everlog.runtime.finding import WorkflowCounts, WorkflowFilters, countable, 
 from everlog.runtime.finding import page as page_of
 from everlog.runtime.handles import Handle
 from everlog.runtime.listing import Listing
+from everlog.runtime.measuring import metrics_of
+from everlog.runtime.metrics import Metrics
+from everlog.runtime.observers import Observers
 from everlog.runtime.outbox import Outbox, open_outbox
 from everlog.runtime.outside import outside
 from everlog.runtime.queue_controls import QueueControls
@@ -49,6 +53,7 @@ from everlog.runtime.schedules import ScheduleHandle, ScheduleStatus
 from everlog.runtime.sentences import not_posted
 from everlog.runtime.status import WorkflowStatus
 from everlog.runtime.waits import Wait, answer, list_waits
+from everlog.runtime.worker import Worker
 from everlog.store import (
     NewMessage,
     PostOutcome,
@@ -83,6 +88,7 @@ class Client(Connection):
         host: Host | None = None,
     ) -> None:
         super().__init__(url, codec=codec, durability=durability, host=host)
+        self._observers = Observers(())
         self.signing_key = ""  # of tokens of waits, once it was asked for
         self._give_parts()
 
@@ -181,6 +187,15 @@ class Client(Connection):
         """Count the workflows that fit all filters, by name and state, in the database; see `WorkflowFilters`."""
         query = countable(filters)
         return await self.on_thread(partial(counts_in, self.store, query))
+
+    @outside
+    async def metrics(self) -> Metrics:
+        """Give numbers: what this engine has done since it was opened, and what is in the database now.
+
+        The database is asked by a connection and a thread of its own, where it was opened by a URL. `UsageError` where
+        the store counts nothing.
+        """
+        return await metrics_of(self)
 
     @outside
     def waits(self, *, topic: str | None = None, workflow_id: str | None = None) -> Listing[Wait]:
@@ -326,14 +341,18 @@ class Client(Connection):
         other._give_parts()
         return other
 
+    def worker_here(self) -> Worker | None:
+        """Give the worker of this engine, None of a client; on the engine's thread."""
+        return self._open_shell_here().worker
+
     def held_here(self, workflow_id: str) -> Resident | None:
         """Give a workflow that this engine holds in memory; on the engine's thread."""
-        worker = self._open_shell_here().worker
+        worker = self.worker_here()
         return None if worker is None else worker.residents.get(workflow_id)
 
     def environment(self) -> Environment:
         """Give what workflow code needs that is run against a history here; on the engine's thread."""
-        worker = self._open_shell_here().worker
+        worker = self.worker_here()
         if worker is not None:
             return worker.environment
         python = platform.python_version()
@@ -373,9 +392,13 @@ class Client(Connection):
             seed=self.host.token(),
             instance=recorded_instance(definition, self.codec),
             timeout=definition.timeout,
-            attributes=dict(definition.attributes),
+            attributes=self._attributes(definition),
         )
         return workflow_id, created, definition
+
+    def _attributes(self, definition: AnyWorkflow[..., Any]) -> dict[str, AttributeValue]:
+        carried = self._observers.carried() if self._observers else {}
+        return dict(sorted({**carried, **definition.attributes}.items())) if carried else dict(definition.attributes)
 
     def payload_of(self, topic: str, message: object, key: str | None) -> bytes:
         """Encode a message that a user sends; refuse what is none, or a key that is none."""

@@ -22,6 +22,7 @@ from everlog.core.durations import SECOND
 from everlog.errors import EverlogError, InternalError, StoreUnavailable
 from everlog.store import (
     Batch,
+    BatchOutcome,
     Busy,
     ChildDeduplicated,
     ChildExists,
@@ -85,6 +86,7 @@ class Committer:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self.write: Callable[[Batch], BatchOutcome] = store.commit
         self._creates: deque[PendingCreate] = deque()
         self._posts: deque[PendingPost] = deque()
         self._commits: deque[PendingCommit] = deque()
@@ -180,7 +182,7 @@ class Committer:
             posts=[pending.message for pending in posts] if posts else (),
         )
         try:
-            outcome = self._store.commit(batch)
+            outcome = self.write(batch)
         except StoreUnavailable as error:
             if error.of_one_part:
                 self._write_without(error, creates, commits, posts, now)

@@ -36,6 +36,8 @@ from everlog.runtime.client import Client
 from everlog.runtime.declaring import Declarations
 from everlog.runtime.inner import install_handles
 from everlog.runtime.leases import LeaseKeeper
+from everlog.runtime.observed import ObservedSteps, ObservedWorker, measured
+from everlog.runtime.observers import Observer, Observers
 from everlog.runtime.outside import outside
 from everlog.runtime.pruning import retaining
 from everlog.runtime.retaining import Retainer
@@ -71,6 +73,7 @@ class Engine(Client):
     when workflow code reads a clock, chance, a file or the environment directly.
     `codec`, `durability`: see `Client`. `retention`: after how long those of its workflows are removed that have ended,
     and have no retention of their own; by default never. `archive`: a folder in which each is kept as a file before.
+    `observers` are told what it does, such as `everlog.observing.Tracing()`.
     `host` is for simulations.
     """
 
@@ -90,9 +93,11 @@ class Engine(Client):
         durability: Durability = "full",
         retention: Duration | Retention | None = None,
         archive: str | PathLike[str] | None = None,
+        observers: Iterable[Observer] = (),
         host: Host | None = None,
     ) -> None:
         super().__init__(url, codec=codec, durability=durability, host=host)
+        self._observers = Observers(observers)
         if guards not in ("off", "warn", "raise"):
             raise UsageError(f"guards must be 'off', 'warn' or 'raise', got {guards!r}")
         if isinstance(workflows, Definition):  # pyright: ignore[reportUnnecessaryIsInstance] - users without a checker
@@ -145,8 +150,7 @@ class Engine(Client):
         )
         self.host.limit_threads(self._step_threads)
         offset = shell.store.now() - self.host.wall()
-        steps = StepRunner(self.host, loop, self.codec, lambda: self.host.wall() + offset, shell.step_ended)
-        self._steps = steps
+        steps = self._steps = self._runner(shell, loop, lambda: self.host.wall() + offset)
         steps.post, steps.client = self.send, self
         steps.transactions = Transactions(shell.store, self.codec, partial(_wait_by, loop), self.using)
         queues = None if self._queues is None else [name_of(queue) for queue in self._queues]
@@ -155,7 +159,9 @@ class Engine(Client):
         )
         for queue in self._declared():
             shell.book.declare_later(queue)
-        worker = Worker(settings, environment, shell.store, self.host, shell.committer, steps, shell.ended, shell.book)
+        parts = (settings, environment, shell.store, self.host, shell.committer, steps, shell.ended, shell.book)
+        worker = ObservedWorker(*parts, observers=self._observers)
+        shell.committer.write = measured(shell.committer.write, self.host, worker.tally)
         worker.outputs.on_written = shell.readers.wrote
         worker.outputs.on_output = shell.step_published
         shell.worker = worker
@@ -166,6 +172,12 @@ class Engine(Client):
         await self._keep_lease(shell, worker, declarations)
         self._begin_pruning(shell)
         self._remove_guards = install_guards(self._guards)
+
+    def _runner(self, shell: Shell, loop: asyncio.AbstractEventLoop, clock: Callable[[], int]) -> StepRunner:
+        if not self._observers:
+            return StepRunner(self.host, loop, self.codec, clock, shell.step_ended)
+        self._observers.tell(Observer.opened, self.host, shell.store)
+        return ObservedSteps(self.host, loop, self.codec, clock, shell.step_ended, self._observers)
 
     def _begin_pruning(self, shell: Shell) -> None:
         if self._retainer.has_rules():
