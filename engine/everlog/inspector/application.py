@@ -18,12 +18,11 @@ from everlog.inspector.other_pages import (
     definitions_page,
     inbox_page,
     overview_page,
-    queues_page,
-    schedules_page,
     workers_page,
     workflows_page,
 )
 from everlog.inspector.people import Authenticate
+from everlog.inspector.queue_pages import queues_page, schedules_page
 from everlog.inspector.rendering import static_file
 from everlog.inspector.security import STATIC, Guard, Refused, path_of
 from everlog.inspector.settings import Change, Settings, hosts_of
