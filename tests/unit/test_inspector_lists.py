@@ -7,7 +7,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-
 from everlog import Engine, Queue, Schedule, step, workflow
 from everlog.inspector import sifting
 from everlog.runtime import looking
@@ -149,14 +148,14 @@ def test_a_queue_tells_its_partitions_the_oldest_and_what_went_wrong(kind: str, 
 
 def test_past_ticks_are_made_up_for() -> None:
     async def program(engine: Engine) -> None:
-        await engine.create_schedule("inspector_lists_hourly", Schedule(every=3600), ticks)
-        await engine.schedule("inspector_lists_hourly").pause()
-        await asyncio.sleep(5 * 3600)
+        await engine.create_schedule("inspector_lists_often", Schedule(every=600), ticks)
+        await engine.schedule("inspector_lists_often").pause()
+        await asyncio.sleep(3000)
         now = await looking.now_of(engine)
         given = {
-            "name": "inspector_lists_hourly",
+            "name": "inspector_lists_often",
             "action": "backfill",
-            "start": (now - timedelta(hours=4)).isoformat(timespec="seconds")[:19],
+            "start": (now - timedelta(seconds=2400)).isoformat(timespec="seconds")[:19],
             "end": now.isoformat(timespec="seconds")[:19],
         }
         async with visiting_as(engine) as browser:

@@ -16,6 +16,7 @@ from everlog.inspector import many
 from everlog.inspector.filters import moment_in
 from everlog.inspector.forms import json_value, value_of
 from everlog.inspector.people import Role
+from everlog.inspector.portable_pages import bring_in
 from everlog.inspector.security import Refused, form_of, visitor_of
 from everlog.inspector.site import Handler, Site
 from everlog.inspector.workflow_pages import EDITABLE, input_of, outcome_of
@@ -93,6 +94,14 @@ async def _many(site: Site, request: Request) -> Response:
         return await _do(client, request, action, workflow_id)
 
     return await many.done_to(site, request, action, ids, does, query)
+
+
+async def _import(site: Site, request: Request) -> Response:
+    """Bring in a workflow that was exported."""
+    text, run = one(request, "text"), one(request, "run", default="") == "1"
+    client = site.acting(request)
+    found = await site.recorded(request, "import", text[:80], lambda: bring_in(client, text, run=run))
+    return site.go(request, "/workflow", id=found, done="import")
 
 
 # -- messages ----------------------------------------------------------------------------------------------------------
@@ -227,6 +236,7 @@ async def _schedule(site: Site, request: Request) -> Response:
 
 ACTIONS: Final[Mapping[str, Handler]] = {
     "/act/control": _needs("operator", _control),
+    "/act/import": _needs("operator", _import),
     "/act/many": _needs("operator", _many),
     "/act/send": _needs("operator", _send),
     "/act/answer": _needs("approver", _answer),

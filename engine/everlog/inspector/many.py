@@ -26,8 +26,16 @@ from everlog.runtime.fork_sources import FAILURE
 MOST_AT_ONCE: Final = 10_000
 SHOWN_OF_MANY: Final = 20
 FORKED: Final = ManyForks(
-    filters={}, at=FAILURE, replace={}, messages="keep", children="rerun", version=None, limit=0, dry_run=False, yes=True
-)  # fmt: skip
+    filters={},
+    at=FAILURE,
+    replace={},
+    messages="keep",
+    children="rerun",
+    version=None,
+    limit=0,
+    dry_run=False,
+    yes=True,
+)
 """A fork of many, as the command line makes it: where a retry would go on, with nothing replaced."""
 
 Does = Callable[[str], Awaitable[Any]]
@@ -52,7 +60,7 @@ async def chosen_ids(site: Site, request: Request, query: str) -> Sequence[str]:
 async def asked_first(site: Site, request: Request, action: str, ids: Sequence[str], query: str) -> Response:
     """Ask whether it is meant: how many they are, and which the first are."""
     shown = ids[:SHOWN_OF_MANY]
-    previews = await _previews(site.client, shown) if action == "fork" else {}
+    previews = await _previews(site.client, shown if action == "fork" else ())
     return site.page(
         request,
         "many.html",
@@ -81,7 +89,7 @@ async def done_to(site: Site, request: Request, action: str, ids: Sequence[str],
 
 
 async def fork_as_it_is(client: Client, workflow_id: str) -> str:
-    """Fork a workflow where a retry would go on. What was forked so already, and has not changed, is not forked twice."""
+    """Fork a workflow where a retry would go on. What was forked so, and has not changed since, is not forked twice."""
     head = await looking.head_of(client, workflow_id)
     new_id = fork_id(FORKED, Chosen(workflow_id, head.name, head.state, "", head.seq))
     return (await client.handle(workflow_id).fork(at=FAILURE, id=new_id)).id

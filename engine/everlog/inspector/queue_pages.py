@@ -1,4 +1,4 @@
-"""Queue pages: what is in each queue, partition by partition, what of it went wrong, and schedules. They change nothing."""
+"""Queue pages: what is in each queue and its partitions, what of it went wrong, and schedules. They change nothing."""
 
 from __future__ import annotations
 
