@@ -77,7 +77,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sync.Engine]:
     with sync.Engine(url, workflows=shop.ALL, queues=[shop.kitchen], durability="process") as opened:
         opened.start(shop.order.options(id="order-1", attributes={"region": "eu"}), "tea", "gold")
         opened.start(shop.order.options(id="order-2"), "coffee", "broken")
-        opened.start(shop.order.options(id="order-3", attributes={"region": "us"}), "a table", "gold", 48_000)
+        opened.start(shop.order.options(id="order-3", attributes={"region": "us"}), "table", "gold", 48_000)
         opened.start(shop.assistant.options(id="question-1"), "Where is my order?")
         for name in ("order-1", "question-1"):
             opened.handle(name).result(timeout=PATIENCE)

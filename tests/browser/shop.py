@@ -55,9 +55,7 @@ async def bakery(item: str) -> str:
 
 @workflow(name="shop.order")
 async def order(item: str, card: str, cents: int = 1250) -> str:
-    reserved, baked = await asyncio.gather(
-        reserve(item), kitchen.enqueue(bakery.options(id=f"{everlog.current().workflow_id}-cake"), "cake")
-    )
+    reserved, baked = await asyncio.gather(reserve(item), kitchen.enqueue(bakery.options(id=f"{item}-cake"), "cake"))
     await everlog.set_value("progress", {"reserved": reserved, "percent": 40})
     paid = await charge(card, cents)
     await baked.result()

@@ -22,7 +22,7 @@ PAGES = {
     "overview": "/",
     "workflows": "/workflows",
     "filters": "/workflows?queue=kitchen",
-    "completed": "/workflow?id=order-1&inside=order-1-cake",
+    "completed": "/workflow?id=order-1&inside=tea-cake",
     "failed": "/workflow?id=order-2",
     "waiting": "/workflow?id=order-3",
     "event": "/event?id=order-1&seq=6&state=1",
@@ -119,7 +119,7 @@ def test_a_wait_is_answered(driver: Any, server: Any, engine: Any) -> None:
     assert "Send an order of 480.00 €?" in text(driver)
     next(one for one in css(driver, "label.choice") if one.text == "approve").click()
     press(driver, "Answer")
-    assert fork.result(timeout=PATIENCE).startswith("a table is on its way")
+    assert fork.result(timeout=PATIENCE).startswith("table is on its way")
 
 
 def test_a_page_is_live_and_misses_nothing_while_the_server_is_killed(driver: Any, server: Any, engine: Any) -> None:
@@ -229,12 +229,12 @@ def test_on_paper_there_is_what_happened_and_no_buttons(driver: Any, server: Any
 
 
 PICTURED = {
-    "inspector-workflows": ("/workflows", "light", 620),
-    "inspector-workflow": ("/workflow?id=order-1&inside=order-1-cake", "light", 1000),
+    "inspector-workflows": ("/workflows?id_prefix=order", "light", 620),
+    "inspector-workflow": ("/workflow?id=order-1&inside=tea-cake", "light", 1000),
     "inspector-workflow-dark": ("/workflow?id=order-2", "dark", 900),
-    "inspector-event": ("/event?id=order-1&seq=7&state=1", "light", 720),
+    "inspector-event": ("/event?id=order-1&seq=7&state=1", "light", 860),
     "inspector-conversation": ("/conversation?id=question-1", "light", 800),
-    "inspector-queues": ("/queues", "light", 420),
+    "inspector-queues": ("/queues", "light", 400),
 }
 
 

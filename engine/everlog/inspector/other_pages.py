@@ -20,6 +20,8 @@ from everlog.runtime.finding import WorkflowCounts
 from everlog.runtime.status import SHOWN, ShownState, WorkflowStatus
 
 PAGE: Final = 50
+BRIEF: Final = 200
+"""Characters of a reason in the list; the page of the workflow has all of it."""
 PATIENCE: Final = timedelta(seconds=5)
 """A worker that knows a workflow takes it sooner than this."""
 STANDING: Final[tuple[ShownState, ...]] = ("queued", "running", "waiting", "paused", "stuck")
@@ -96,7 +98,8 @@ async def workflows_page(site: Site, request: Request) -> Response:
 
 
 def _brief_reason(site: Site, state: str, why: str) -> str:
-    return "" if why == state else site.payloads.text("why", why)
+    text = "" if why == state else site.payloads.text("why", why)
+    return text if len(text) <= BRIEF else f"{text[:BRIEF]} …"
 
 
 async def inbox_page(site: Site, request: Request) -> Response:
