@@ -21,7 +21,6 @@ from typing import Any
 import pytest
 
 from everlog import sync
-from tests.browser import shop
 
 TOKEN = "browserbrowserbrowserbrowser"
 PATIENCE = 60
@@ -72,6 +71,9 @@ def until(is_so: Callable[[], Any], what: str) -> Any:
 
 @pytest.fixture(scope="session")
 def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[sync.Engine]:
+    # Imported here: what a module defines while tests are collected is known to tests that have nothing to do with it.
+    from tests.browser import shop
+
     url = f"sqlite:///{tmp_path_factory.mktemp('browser')}/shop.db"
     # Named one by one, since each test module sees only the workflows that it defines itself.
     with sync.Engine(url, workflows=shop.ALL, queues=[shop.kitchen], durability="process") as opened:
