@@ -19,8 +19,9 @@ DEMONSTRATING := $(VENV)/.installed-demo
 TESTING := $(VENV)/.installed-test
 DEVELOPMENT := $(VENV)/.installed-dev
 BENCHMARKING := $(VENV)/.installed-bench
+BROWSING := $(VENV)/.installed-browser
 
-.PHONY: help demo demo-postgres test check check-mypy check-basedpyright check-style test-versions test-one-version test-long mutants bench bench-postgres bench-faults bench-latencies soak clean distclean
+.PHONY: help demo demo-postgres test check check-mypy check-basedpyright check-style test-versions test-one-version test-long test-browser mutants bench bench-postgres bench-faults bench-latencies soak clean distclean
 
 help: ## print this
 	@awk -F ' *## *' '/^[a-z-]+:.*##/ { sub(/:.*/, "", $$1); printf "make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -63,7 +64,13 @@ test-one-version: $(TESTING)
 	$(PYTEST) $(wildcard tests/unit tests/property tests/golden)
 
 test-long: $(DEVELOPMENT) ## all tests, with many more examples of every property (takes long)
-	EVERLOG_LONG=1 $(PYTEST) -m "not versions"
+	EVERLOG_LONG=1 $(PYTEST) -m "not versions and not browser"
+
+# Needs Chromium and its driver (Debian: chromium, chromium-driver), and npm for the rules of axe-core; what is not there is skipped.
+test-browser: $(BROWSING) ## the inspector in a real Chromium; PICTURES=1 takes the pictures of its page anew
+	-npm install --silent --no-audit --no-fund --no-save --prefix $(VENV)/axe axe-core@4
+	EVERLOG_AXE=$(VENV)/axe/node_modules/axe-core/axe.min.js EVERLOG_PICTURES=$(PICTURES) \
+		$(BIN)/python -m pytest -m browser -rs tests/browser
 
 soak: $(DEVELOPMENT) ## everything at once under random faults, on both databases (an hour, or MINUTES=...)
 	$(BIN)/python -m tests.soak --minutes $(or $(MINUTES),60) $(if $(SEED),--seed $(SEED)) $(if $(STORE),--store $(STORE))
@@ -109,6 +116,10 @@ $(TESTING): pyproject.toml | $(BIN)/python
 $(DEVELOPMENT): pyproject.toml | $(BIN)/python
 	$(PIP) install -e ".[dev]"
 	@touch $@ $(TESTING) $(DEMONSTRATING) $(PACKAGE)
+
+$(BROWSING): pyproject.toml | $(BIN)/python
+	$(PIP) install -e ".[browser]"
+	@touch $@ $(TESTING) $(PACKAGE)
 
 $(BENCHMARKING): pyproject.toml | $(BIN)/python
 	$(PIP) install -e ".[bench]"

@@ -80,7 +80,7 @@ def import_files(files: Sequence[str], place: str | None, *, run: bool) -> None:
     try:
         moving = movable(End(store, url))
         for file, rows in read:
-            print(f"{file}: workflow {rows.head.workflow_id!r} {_imported(moving, file, rows)}")
+            print(f"{file}: workflow {rows.head.workflow_id!r} {imported(moving, file, rows)}")
     finally:
         store.close()
 
@@ -97,7 +97,8 @@ def _read(file: str) -> WorkflowRows:
         raise UsageError(f"{file} is no text in UTF-8 ({error}); `everlog export` writes such files") from error
 
 
-def _imported(store: Movable, file: str, rows: WorkflowRows) -> str:
+def imported(store: Movable, file: str, rows: WorkflowRows) -> str:
+    """Write one workflow, and say what came of it. What is there already is left as it is; another one is `IdInUse`."""
     _require_queue(store, rows)
     match store.put_workflow_rows([rows])[0]:
         case Done():

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from typing import Any, Final
 
-from starlette.datastructures import QueryParams
 from starlette.requests import Request
 from starlette.responses import Response
 
 from everlog.core.log_lines import Exported
 from everlog.core.plain import is_object
 from everlog.errors import NotFound, UsageError
-from everlog.inspector.filters import asked
+from everlog.inspector import many
+from everlog.inspector.filters import moment_in
 from everlog.inspector.forms import json_value, value_of
 from everlog.inspector.people import Role
+from everlog.inspector.portable_pages import bring_in
 from everlog.inspector.security import Refused, form_of, visitor_of
 from everlog.inspector.site import Handler, Site
 from everlog.inspector.workflow_pages import EDITABLE, input_of, outcome_of
@@ -25,10 +26,10 @@ from everlog.runtime.replaying import known_workflows, replay_environment
 from everlog.runtime.status import history_event
 from everlog.runtime.verdicts import Verdict, verdict_of
 
-MOST_AT_ONCE: Final = 10_000
-SHOWN_OF_MANY: Final = 20
 ONE: Final = ("cancel", "terminate", "pause", "resume", "retry")
-"""What may be done to one workflow, or to many."""
+"""What may be done to one workflow."""
+MANY: Final = (*ONE, "fork")
+"""What may be done to many."""
 
 
 def _needs(role: Role, handler: Handler) -> Handler:
@@ -80,38 +81,27 @@ async def _do(client: Client, request: Request, action: str, workflow_id: str) -
 async def _many(site: Site, request: Request) -> Response:
     """Do one thing to many workflows; first ask whether that is meant, and say how many they are."""
     action, query = one(request, "action"), one(request, "query", default="")
-    if action not in ONE:
-        raise UsageError(f"workflows can be {', '.join(ONE)}, not {action[:40]!r}")
-    all_that_fit = "all" in form_of(request)
-    ids = await _fitting(site, query) if all_that_fit else form_of(request).get("id", [])
-    if not ids:
-        raise UsageError("no workflow was chosen")
+    if action not in MANY:
+        raise UsageError(f"workflows can be {', '.join(MANY)}, not {action[:40]!r}")
+    ids = await many.chosen_ids(site, request, query)
     if one(request, "confirmed", default="") != str(len(ids)):
-        return site.page(
-            request,
-            "many.html",
-            action=action,
-            ids=ids,
-            shown=ids[:SHOWN_OF_MANY],
-            all_that_fit=all_that_fit,
-            query=query,
-        )
-    client, done = site.acting(request), 0
-    for workflow_id in ids:
-        done += bool(
-            await site.recorded(request, action, workflow_id, partial(_do, client, request, action, workflow_id))
-        )
-    return site.go(request, "/workflows", done=f"{action}:{done}")
+        return await many.asked_first(site, request, action, ids, query)
+    client = site.acting(request)
+
+    async def does(workflow_id: str) -> object:
+        if action == "fork":
+            return await many.fork_as_it_is(client, workflow_id)
+        return await _do(client, request, action, workflow_id)
+
+    return await many.done_to(site, request, action, ids, does, query)
 
 
-async def _fitting(site: Site, query: str) -> Sequence[str]:
-    wanted = asked(QueryParams(query))
-    found: list[str] = []
-    async for status in site.client.workflows(newest_first=wanted.newest_first, **wanted.filters):
-        found.append(status.id)
-        if len(found) > MOST_AT_ONCE:
-            raise UsageError(f"more than {MOST_AT_ONCE:,} workflows fit: choose fewer by filters")
-    return found
+async def _import(site: Site, request: Request) -> Response:
+    """Bring in a workflow that was exported."""
+    text, run = one(request, "text"), one(request, "run", default="") == "1"
+    client = site.acting(request)
+    found = await site.recorded(request, "import", text[:80], lambda: bring_in(client, text, run=run))
+    return site.go(request, "/workflow", id=found, done="import")
 
 
 # -- messages ----------------------------------------------------------------------------------------------------------
@@ -232,8 +222,12 @@ async def _schedule(site: Site, request: Request) -> Response:
         "resume": handle.resume,
         "trigger": handle.trigger,
     }
+    if action == "backfill":
+        begin, end = moment_in(one(request, "start"), "start"), moment_in(one(request, "end"), "end")
+        filled = await site.recorded(request, "backfill schedule", name, lambda: handle.backfill(begin, end))
+        return site.go(request, "/schedules", done=f"backfill:{len(filled)}")
     if action not in does:
-        raise UsageError(f"a schedule can be paused, resumed and triggered here, not {action[:40]!r}")
+        raise UsageError(f"a schedule can be paused, resumed, triggered and backfilled here, not {action[:40]!r}")
     made = await site.recorded(request, f"{action} schedule", name, does[action])
     if action == "trigger":
         return site.go(request, "/workflow", id=made.id, done="trigger")
@@ -242,6 +236,7 @@ async def _schedule(site: Site, request: Request) -> Response:
 
 ACTIONS: Final[Mapping[str, Handler]] = {
     "/act/control": _needs("operator", _control),
+    "/act/import": _needs("operator", _import),
     "/act/many": _needs("operator", _many),
     "/act/send": _needs("operator", _send),
     "/act/answer": _needs("approver", _answer),

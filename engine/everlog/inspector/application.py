@@ -19,17 +19,17 @@ from everlog.inspector.other_pages import (
     definitions_page,
     inbox_page,
     overview_page,
-    queues_page,
-    schedules_page,
     workers_page,
     workflows_page,
 )
 from everlog.inspector.people import Authenticate
+from everlog.inspector.portable_pages import export_page, import_page, test_page
+from everlog.inspector.queue_pages import queues_page, schedules_page
 from everlog.inspector.rendering import static_file
 from everlog.inspector.security import STATIC, Guard, Refused, path_of
 from everlog.inspector.settings import Change, Settings, hosts_of
 from everlog.inspector.site import Handler, Site
-from everlog.inspector.workflow_pages import compare_page, event_page, fork_page, workflow_page
+from everlog.inspector.workflow_pages import compare_page, conversation_page, event_page, fork_page, workflow_page
 from everlog.runtime.client import Client
 from everlog.runtime.code_state import Redact
 
@@ -41,6 +41,10 @@ PAGES: Final[Mapping[str, Handler]] = {
     "/workflows": workflows_page,
     "/workflow": workflow_page,
     "/event": event_page,
+    "/conversation": conversation_page,
+    "/export": export_page,
+    "/test": test_page,
+    "/import": import_page,
     "/fork": fork_page,
     "/compare": compare_page,
     "/inbox": inbox_page,

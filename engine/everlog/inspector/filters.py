@@ -12,9 +12,19 @@ from starlette.datastructures import QueryParams
 from everlog.core.finding import Place
 from everlog.errors import UsageError
 
-TEXTS: Final = ("id_prefix", "name", "parent", "forked_from")
+TEXTS: Final = ("id_prefix", "name", "version", "parent", "forked_from")
+SIFTED: Final = ("queue", "error")
+"""What no store finds workflows by: see `sifting`."""
 TIMES: Final = ("created_after", "created_before", "ended_after", "ended_before")
+_WITH_ERROR: Final = ("failed", "stuck")
 _MARK: Final = "~"
+
+
+class Sieve(msgspec.Struct, frozen=True, kw_only=True):
+    """What is sought of workflows that were found: the name of the queue, and a part of the error."""
+
+    queue: str = ""
+    error: str = ""
 
 
 class Asked(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,6 +35,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
     after: Place | None
     query: Mapping[str, list[str]]
     """The same as parameters of a URL, without the page."""
+    sieve: Sieve | None = None
 
     @property
     def has_more(self) -> bool:
@@ -42,15 +53,25 @@ def asked(params: QueryParams) -> Asked:
     for name in (*TEXTS, *TIMES):
         text = params.get(name, "").strip()
         if text:
-            filters[name] = _moment(text, name) if name in TIMES else text
+            filters[name] = moment_in(text, name) if name in TIMES else text
             query[name] = [text]
     attributes = [text.strip() for text in params.getlist("attribute") if text.strip()]
     if attributes:
         filters["attributes"], query["attribute"] = _attributes(attributes), attributes
+    sifted = {name: text for name in SIFTED if (text := params.get(name, "").strip())}
+    query |= {name: [text] for name, text in sifted.items()}
+    if "error" in sifted and not states:
+        filters["state"] = list(_WITH_ERROR)
     oldest_first = params.get("order") == "oldest"
     if oldest_first:
         query["order"] = ["oldest"]
-    return Asked(filters=filters, newest_first=not oldest_first, after=_place(params.get("after", "")), query=query)
+    return Asked(
+        filters=filters,
+        newest_first=not oldest_first,
+        after=_place(params.get("after", "")),
+        query=query,
+        sieve=Sieve(**sifted) if sifted else None,
+    )
 
 
 def mark_of(place: Place) -> str:
@@ -67,7 +88,8 @@ def _place(text: str) -> Place | None:
     return int(time), workflow_id
 
 
-def _moment(text: str, name: str) -> datetime:
+def moment_in(text: str, name: str) -> datetime:
+    """Read a time of a form or a URL; one without a zone is UTC. Raises `UsageError`."""
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:

@@ -4,15 +4,17 @@ reaches, so that who connects anew goes on there: with no event missed, and none
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
 import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
+from everlog.core.published import StreamEnd
 from everlog.errors import NotFound, StoreError
 from everlog.inspector.event_rows import log_rows
+from everlog.inspector.published import ends_of, published_of
 from everlog.inspector.security import Refused
 from everlog.inspector.site import MOST_LIVE, Site
 from everlog.inspector.workflow_pages import id_of, number_in, summary_of, timeline_of
@@ -60,9 +62,11 @@ async def _counted(site: Site, messages: AsyncIterator[str]) -> AsyncIterator[st
 async def _messages(site: Site, request: Request, workflow_id: str, after: int) -> AsyncIterator[str]:
     yield "retry: 1000\n\n"
     state, quiet = "", 0
+    shown: Sequence[StreamEnd] = ()
     while True:
         try:
             head = await looking.head_of(site.client, workflow_id)
+            ends = await ends_of(site.client, workflow_id)
             if head.seq > after or head.state != state:
                 rows = await looking.events_page(site.client, workflow_id, after=after, limit=TOGETHER)
                 parts = {
@@ -71,8 +75,12 @@ async def _messages(site: Site, request: Request, workflow_id: str, after: int) 
                 after = rows[-1].seq if rows else after
                 if after >= head.seq:
                     parts |= await _upper_parts(site, request, workflow_id)
-                    state = head.state
+                    state, shown = head.state, ends
                 yield _message("events", after, parts)
+                quiet = 0
+            elif ends != shown:  # steps emit items while the log stands still
+                yield _message("events", after, {"rows": "", **await _published_part(site, request, workflow_id)})
+                shown = ends
                 quiet = 0
             elif head.state in ENDED:
                 yield _message("end", after, {})
@@ -93,9 +101,15 @@ async def _messages(site: Site, request: Request, workflow_id: str, after: int) 
 async def _upper_parts(site: Site, request: Request, workflow_id: str) -> dict[str, str]:
     looked = await looking.look(site.client, workflow_id)
     parts = {"summary": site.part(request, "_summary.html", **await summary_of(site, looked))}
+    parts |= await _published_part(site, request, workflow_id)
     if len(looked.rows) <= DRAWN:
         parts["timeline"] = site.part(request, "_timeline.html", **await timeline_of(site, request, looked))
     return parts
+
+
+async def _published_part(site: Site, request: Request, workflow_id: str) -> dict[str, str]:
+    ends = await ends_of(site.client, workflow_id)
+    return {"published": site.part(request, "_published.html", **await published_of(site, workflow_id, ends))}
 
 
 def _message(kind: str, seq: int, parts: dict[str, str]) -> str:

@@ -1,4 +1,4 @@
-"""Other pages: the overview, the list of workflows, the inbox, queues, schedules, workers and definitions."""
+"""Other pages: the overview, the list of workflows, the inbox, workers and definitions. They change nothing."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any, Final
 from starlette.requests import Request
 from starlette.responses import Response
 
-from everlog.errors import UsageError
-from everlog.inspector.filters import TEXTS, TIMES, asked, mark_of
+from everlog.inspector import sifting
+from everlog.inspector.filters import TIMES, asked, mark_of
 from everlog.inspector.forms import fields_of
 from everlog.inspector.rendering import counted
 from everlog.inspector.site import Site
@@ -20,7 +20,8 @@ from everlog.runtime.finding import WorkflowCounts
 from everlog.runtime.status import SHOWN, ShownState, WorkflowStatus
 
 PAGE: Final = 50
-TICKS: Final = 10
+BRIEF: Final = 200
+"""Characters of a reason in the list; the page of the workflow has all of it."""
 PATIENCE: Final = timedelta(seconds=5)
 """A worker that knows a workflow takes it sooner than this."""
 STANDING: Final[tuple[ShownState, ...]] = ("queued", "running", "waiting", "paused", "stuck")
@@ -80,26 +81,25 @@ async def _warnings(
 async def workflows_page(site: Site, request: Request) -> Response:
     """Show the workflows that a URL asks for."""
     wanted = asked(request.query_params)
-    found, following = await looking.workflows_page(
-        site.client, wanted.filters, newest_first=wanted.newest_first, after=wanted.after, limit=PAGE
-    )
+    found = await sifting.workflows_page(site.client, wanted, site.shown_error, limit=PAGE)
     return site.page(
         request,
         "workflows.html",
-        found=found,
-        reasons=[_brief_reason(site, one.state, one.why) for one in found],
+        found=found.found,
+        looked=found.looked,
+        reasons=[_brief_reason(site, one.state, one.why) for one in found.found],
         asked=wanted,
         states=SHOWN,
-        texts=TEXTS,
         times=TIMES,
-        following=None if following is None else mark_of(following),
+        following=None if found.following is None else mark_of(found.following),
         now=await looking.now_of(site.client),
         done=request.query_params.get("done", ""),
     )
 
 
 def _brief_reason(site: Site, state: str, why: str) -> str:
-    return "" if why == state else site.payloads.text("why", why)
+    text = "" if why == state else site.payloads.text("why", why)
+    return text if len(text) <= BRIEF else f"{text[:BRIEF]} …"
 
 
 async def inbox_page(site: Site, request: Request) -> Response:
@@ -114,27 +114,6 @@ async def inbox_page(site: Site, request: Request) -> Response:
         topic=topic,
         now=await looking.now_of(site.client),
         done=request.query_params.get("done", ""),
-    )
-
-
-async def queues_page(site: Site, request: Request) -> Response:
-    """Show the queues with their limits and what is in them."""
-    handles = await _or_none(site.client.queues())
-    found = [(await handle.status(), await handle.counts()) for handle in handles]
-    return site.page(request, "queues.html", queues=found, done=request.query_params.get("done", ""))
-
-
-async def schedules_page(site: Site, request: Request) -> Response:
-    """Show the schedules with their next ticks."""
-    found = await _or_none(site.client.schedules())
-    upcoming: dict[str, list[datetime]] = {}
-    for one in found:
-        try:
-            upcoming[one.name] = await site.client.schedule(one.name).upcoming(TICKS)
-        except UsageError:  # what reads its expression is not installed here
-            upcoming[one.name] = []
-    return site.page(
-        request, "schedules.html", schedules=found, upcoming=upcoming, done=request.query_params.get("done", "")
     )
 
 
@@ -161,11 +140,3 @@ def _place(definition: Any) -> str:
     """Say where the code of a workflow is, empty where that is not here."""
     fn = getattr(definition, "fn", None)
     return "" if fn is None else f"{getattr(fn, '__module__', '?')}.{getattr(fn, '__qualname__', '?')}"
-
-
-async def _or_none(listing: Any) -> list[Any]:
-    """Give a listing; nothing where the store has no such things."""
-    try:
-        return list(await listing)
-    except UsageError:
-        return []

@@ -47,6 +47,10 @@ class Payloads:
             return _Hidden()
         return value if self._settings.redact is None else self._settings.redact(name, value)
 
+    def shown(self, name: str, data: object) -> object:
+        """Give data with what the hook puts in the place of its members. It is not for where all is hidden."""
+        return self._redacted(name, data)
+
     def text(self, name: str, text: str) -> str:
         """Give a sentence or a traceback that may hold data of users."""
         if self.hides:

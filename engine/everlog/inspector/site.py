@@ -24,6 +24,7 @@ from everlog.inspector.tickets import form_token
 from everlog.runtime import looking
 from everlog.runtime.client import Client
 from everlog.runtime.finding import WorkflowCounts
+from everlog.runtime.status import WorkflowStatus
 
 audit: Final = logging.getLogger("everlog.inspector")
 
@@ -99,6 +100,10 @@ class Site:
             form_token="" if visitor is None else form_token(self.settings.secret, visitor),
             **context,
         )
+
+    def shown_error(self, one: WorkflowStatus) -> str:
+        """Give what is wrong with a workflow as it may be shown."""
+        return "" if one.error is None else self.payloads.text("why", one.error)
 
     def may(self, visitor: Visitor | None, role: Role) -> bool:
         """Tell whether somebody may do what the role may here."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final, Literal
 
 import msgspec
@@ -30,6 +30,8 @@ KINDS: Final[dict[Kind, str]] = {
 
 MOST: Final = 200
 """So many bars are shown at once."""
+MOST_INNER: Final = 100
+"""So many bars of one child are shown."""
 _MINUTE: Final = 60 * SECOND
 _STEPS: Final = [
     *(size * 10**power for power in range(3, 7) for size in (1, 2, 5)),
@@ -60,6 +62,10 @@ class Bar(msgspec.Struct, kw_only=True):
     """How long it took, in words."""
     link: str | None = None
     """The workflow that it started."""
+    workflow_id: str | None = None
+    """The child whose operation it is; None: the workflow of the page."""
+    opened: bool | None = None
+    """Whether the operations of the child follow; None: they are not at hand."""
     segments: list[Segment]
 
 
@@ -70,8 +76,22 @@ class Mark(msgspec.Struct, frozen=True):
     text: str
 
 
+class Child(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a child: when it was created, began and ended, and its history where that is to be shown."""
+
+    workflow_id: str
+    created_at: int
+    began_at: int | None
+    ended_at: int | None
+    history: Sequence[Stored] | None
+
+
 class Waterfall(msgspec.Struct, frozen=True, kw_only=True):
-    """The bars that are shown, the axis, and how many bars there are before and after those."""
+    """The bars that are shown, the axis, and how many bars there are before and after those. `begin` and `end` are the
+    times between which they lie."""
+
+    begin: int
+    end: int
 
     bars: Sequence[Bar]
     marks: Sequence[Mark]
@@ -108,12 +128,51 @@ def waterfall(history: Iterable[Stored], now: int, *, ended: bool, skip: int = 0
     shown = found[skip : skip + MOST]
     kinds = {part[0] for one in shown for part in one.parts}
     return Waterfall(
+        begin=begin,
+        end=end,
         bars=[_bar(one, begin, whole, end) for one in shown],
         marks=_marks(whole),
         kinds=[kind for kind in KINDS if kind in kinds],
         before=min(skip, len(found)),
         after=max(0, len(found) - skip - MOST),
     )
+
+
+def with_children(found: Waterfall, children: Mapping[str, Child]) -> Waterfall:
+    """Tell apart in the bars of children how long they waited to begin, and put their own bars behind them."""
+    bars: list[Bar] = []
+    for bar in found.bars:
+        child = None if bar.link is None else children.get(bar.link)
+        if child is None or bar.segments[0].kind != "child":
+            bars.append(bar)
+            continue
+        began = child.began_at if child.began_at is not None else child.ended_at or found.end
+        bar.segments = _split(bar.segments, _share(began - found.begin, max(1, found.end - found.begin)))
+        bar.opened = child.history is not None
+        bars += [bar, *_inner(found, child, bar.lane + 1)]
+    shown = {part.kind for bar in bars for part in bar.segments}
+    return msgspec.structs.replace(found, bars=bars, kinds=[kind for kind in KINDS if kind in shown])
+
+
+def _split(segments: list[Segment], at: float) -> list[Segment]:
+    """Give the bar of a child, which began at `at`."""
+    child, *rest = segments
+    stop = child.begin + child.size
+    at = min(max(at, child.begin), stop)
+    parts = [Segment("queued", child.begin, round(at - child.begin, 3)), Segment("child", at, round(stop - at, 3))]
+    return [part for part in parts if part.size > 0] + rest or [child]
+
+
+def _inner(found: Waterfall, child: Child, lane: int) -> list[Bar]:
+    operations = _operations(child.history or ())[:MOST_INNER]
+    for one in operations:
+        if child.ended_at is not None and one.parts[-1][2] is None:
+            one.ending = "cancelled"
+    end = found.end if child.ended_at is None else min(found.end, child.ended_at)
+    bars = [_bar(one, found.begin, max(1, found.end - found.begin), end) for one in operations]
+    for bar in bars:
+        bar.lane, bar.workflow_id = min(6, lane + bar.lane), child.workflow_id
+    return bars
 
 
 def _operations(rows: Sequence[Stored]) -> list[_Open]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -14,10 +13,13 @@ from everlog.core.durations import as_datetime
 from everlog.core.log_lines import Exported
 from everlog.core.plain import is_object
 from everlog.errors import EverlogError, NotFound, UsageError
+from everlog.inspector.conversation import may_talk, turns_of
 from everlog.inspector.event_rows import details, log_rows, void_of
 from everlog.inspector.forms import fields_of
+from everlog.inspector.offspring import MOST_INSIDE, children_of
+from everlog.inspector.published import published_of
 from everlog.inspector.site import Site
-from everlog.inspector.waterfall import KINDS, MOST, Waterfall, waterfall
+from everlog.inspector.waterfall import KINDS, MOST, waterfall, with_children
 from everlog.runtime import looking
 from everlog.runtime.code_state import CodeState, code_state
 from everlog.runtime.looking import Looked
@@ -29,6 +31,7 @@ LOG: Final = 200
 """So many events are on one page of the log."""
 CHILDREN: Final = 50
 MOST_PAIRS: Final = 1000
+MOST_TURNS: Final = 500
 EDITABLE: Final = {
     "step_completed": "result",
     "step_failed": "",
@@ -47,10 +50,6 @@ async def workflow_page(site: Site, request: Request) -> Response:
         site.client, {"parent": workflow_id}, newest_first=True, after=None, limit=CHILDREN
     )
     waits = await site.client.waits(workflow_id=workflow_id)
-    values = {
-        name: site.payloads.pretty(name, value)
-        for name, value in (await site.client.handle(workflow_id).values()).items()
-    }
     return site.page(
         request,
         "workflow.html",
@@ -60,8 +59,10 @@ async def workflow_page(site: Site, request: Request) -> Response:
         children=children,
         more_children=more is not None,
         waits=[(wait, fields_of(wait.schema), site.payloads.pretty("metadata", wait.metadata)) for wait in waits],
-        values=values,
-        streams=[(one, await _items(site, workflow_id, one)) for one in looked.streams],
+        **await published_of(site, workflow_id, looked.streams),
+        talks=not site.payloads.hides and may_talk(looked.rows),
+        may_export=not site.payloads.hides and site.settings.redact is None,
+        view=view_of(request),
         done=request.query_params.get("done", ""),
     )
 
@@ -85,17 +86,26 @@ async def summary_of(site: Site, looked: Looked) -> dict[str, Any]:
 
 async def timeline_of(site: Site, request: Request, looked: Looked) -> dict[str, Any]:
     """Give what the waterfall is made of."""
-    skip = number_in(request, "bars") or 0
-
-    def make() -> Waterfall:
-        return waterfall(looked.history, looked.now, ended=looked.head.state in ENDED, skip=skip)
-
+    client, skip = site.client, number_in(request, "bars") or 0
+    inside = request.query_params.getlist("inside")[:MOST_INSIDE]
+    ended = looked.head.state in ENDED
+    found = await client.aside(lambda: waterfall(looked.history, looked.now, ended=ended, skip=skip))
+    links = list(dict.fromkeys(bar.link for bar in found.bars if bar.link is not None))
+    if links:
+        children = await children_of(client, links, inside)
+        found = await client.aside(lambda: with_children(found, children))
     return {
-        "waterfall": await site.client.aside(make),
+        "waterfall": found,
         "kinds": KINDS,
         "most_bars": MOST,
         "workflow_id": looked.head.workflow_id,
+        "inside": inside,
     }
+
+
+def view_of(request: Request) -> dict[str, Any]:
+    """Give what a URL says of which bars are shown, so that they stay so."""
+    return {"bars": number_in(request, "bars"), "inside": request.query_params.getlist("inside")[:MOST_INSIDE]}
 
 
 async def _log(site: Site, request: Request, looked: Looked) -> dict[str, Any]:
@@ -138,6 +148,21 @@ async def event_page(site: Site, request: Request) -> Response:
         state=state,
         problem=problem,
         asked_state=bool(request.query_params.get("state")),
+    )
+
+
+async def conversation_page(site: Site, request: Request) -> Response:
+    """Show what an agent, its models, its tools and people have said to each other."""
+    looked = await looking.look(site.client, id_of(request))
+    turns = [] if site.payloads.hides else await site.client.aside(lambda: turns_of(looked.rows, site.payloads))
+    return site.page(
+        request,
+        "conversation.html",
+        workflow_id=looked.head.workflow_id,
+        name=looked.head.name,
+        turns=turns[-MOST_TURNS:],
+        before=max(0, len(turns) - MOST_TURNS),
+        tokens=(sum(one.tokens_in for one in turns), sum(one.tokens_out for one in turns)),
     )
 
 
@@ -250,12 +275,6 @@ async def _state_at(site: Site, workflow_id: str, name: str, seq: int) -> CodeSt
 
     async with site.replays:
         return await site.client.aside(replay)
-
-
-async def _items(site: Site, workflow_id: str, stream: Any) -> list[str]:
-    found = await looking.last_items(site.client, workflow_id, stream)
-    items = [item for payload in found for item in msgspec.json.decode(payload)]
-    return [site.payloads.brief(stream.stream, item) for item in items[-looking.LAST_ITEMS :]]
 
 
 def _shown_error(site: Site, kind: str, message: str, traceback: str) -> dict[str, str]:

@@ -14,7 +14,7 @@
 
   source.addEventListener("events", (message) => {
     const parts = JSON.parse(message.data);
-    for (const name of ["summary", "timeline"]) {
+    for (const name of ["summary", "timeline", "published"]) {
       const part = document.getElementById(name);
       // Nothing is taken away under the hands of whoever reads or types there.
       if (parts[name] !== undefined && part && !busy(part)) part.innerHTML = parts[name];
