@@ -167,7 +167,7 @@ async def compare_page(site: Site, request: Request) -> Response:
     for name in (left, right):
         await looking.head_of(site.client, name)
     found = await site.client.on_thread(
-        lambda: (events_of(site.client.store, left), events_of(site.client.store, right))
+        lambda: [events_of(site.client.store, name, site.client.codec) for name in (left, right)]
     )
     pairs = await site.client.aside(lambda: list(pairs_of(*found)))
     first = next((place for place, pair in enumerate(pairs) if pair.mark != "same"), None)
