@@ -13,7 +13,8 @@ from everlog.cli.diff import events_of, pairs_of
 from everlog.core.durations import as_datetime
 from everlog.core.log_lines import Exported
 from everlog.core.plain import is_object
-from everlog.errors import EverlogError, NotFound, UsageError
+from everlog.core.sealed import HIDDEN
+from everlog.errors import EverlogError, NotFound, PayloadUnavailable, UsageError
 from everlog.inspector.event_rows import details, log_rows, void_of
 from everlog.inspector.forms import fields_of
 from everlog.inspector.site import Site
@@ -23,6 +24,7 @@ from everlog.runtime.code_state import CodeState, code_state
 from everlog.runtime.looking import Looked
 from everlog.runtime.replaying import Replay, decoded, known_workflows, replay_environment
 from everlog.runtime.status import HistoryEvent, history_event
+from everlog.runtime.waits import Wait
 from everlog.store import ENDED, EventRow
 
 LOG: Final = 200
@@ -46,11 +48,13 @@ async def workflow_page(site: Site, request: Request) -> Response:
     children, more = await looking.workflows_page(
         site.client, {"parent": workflow_id}, newest_first=True, after=None, limit=CHILDREN
     )
-    waits = await site.client.waits(workflow_id=workflow_id)
-    values = {
-        name: site.payloads.pretty(name, value)
-        for name, value in (await site.client.handle(workflow_id).values()).items()
-    }
+    waits: Sequence[Wait] = ()
+    try:
+        waits = await site.client.waits(workflow_id=workflow_id)
+        held = await site.client.handle(workflow_id).values()
+    except PayloadUnavailable as error:  # the rest of the page can be shown without the key
+        held = {HIDDEN: str(error)}
+    values = {name: site.payloads.pretty(name, value) for name, value in held.items()}
     return site.page(
         request,
         "workflow.html",
