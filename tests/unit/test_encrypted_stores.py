@@ -376,7 +376,7 @@ def test_forks_retries_redaction_and_moves_work_on_sealed_histories(kind: str, t
                 assert not without.is_clean
 
     simulate(program)
-    assert RAN == ["first", f"{HIDDEN} bad", f"{HIDDEN} bad", "first", f"{HIDDEN} good"]
+    assert ["first", f"{HIDDEN} bad", f"{HIDDEN} bad", "first", f"{HIDDEN} good"] == RAN
 
 
 def key_file(folder: Path, keys: dict[str, bytes]) -> Path:
