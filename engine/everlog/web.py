@@ -1,4 +1,4 @@
-"""Web: the key of a request that is sent again, as the id of a workflow. Pure ASGI, of no framework; it stores nothing."""
+"""Web: the key of a request that is sent again, as the id of a workflow. Pure ASGI; it stores nothing itself."""
 
 from __future__ import annotations
 
