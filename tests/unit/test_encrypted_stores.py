@@ -239,8 +239,8 @@ async def until_it_waits(store: Any, host: SimulatedHost, codec: Any) -> None:
         await in_state(handle, "waiting")
 
 
-@on_both_stores
 @pytest.mark.parametrize("other", [None, sealing(NEW), sealing({"old": b"x" * 32}), chain(Json(), Compressed())])
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
 def test_without_the_key_a_workflow_is_left_for_who_has_it(kind: str, other: Any, tmp_path: Path) -> None:
     async def program(host: SimulatedHost) -> tuple[Any, list[str], str]:
         store = make_store(host, kind, tmp_path)
