@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Awaitable, Callable, Collection, Mapping, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from typing import Any, Final
 
 from everlog.errors import Duplicate, IdInUse, UsageError
@@ -90,7 +90,7 @@ def workflow_id(request: Any) -> str:
 
     `UsageError` where the request did not come with a key through `IdempotencyKeys`.
     """
-    scope: Mapping[str, Any] = request if isinstance(request, Mapping) else request.scope
+    scope: Any = getattr(request, "scope", request)
     found: str | None = scope.get(_PLACE)
     if found is None:
         raise UsageError(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import Any, Final, cast
 
 import msgspec
 
@@ -101,8 +101,8 @@ def chain(codec: Codec | type[JsonCodec], *layers: Layer) -> Chain:
     a layer stands where it would be of no use: compress before encrypting, encrypt before putting into files.
     """
     made = codec() if isinstance(codec, type) else codec
-    given: Sequence[object] = layers  # users without a type checker give anything
-    strays = [one for one in given if not isinstance(one, Layer)]
+    given: Any = layers  # users without a type checker give anything
+    strays = [one for one in cast("Sequence[object]", given) if not isinstance(one, Layer)]
     if strays:
         raise UsageError(f"chain takes a codec and then layers, such as Compressed(); got {strays[0]!r} as a layer")
     if isinstance(made, (Chain, Layer)):

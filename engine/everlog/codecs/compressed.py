@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zlib
+from importlib import import_module
 from typing import Final, Literal
 
 from everlog.codecs.layers import Layer, Wrapped
@@ -61,7 +62,7 @@ class Compressed(Layer):
 
 def _has_zstd() -> bool:
     try:
-        import zstandard  # noqa: F401 - only asked whether it is there
+        import_module("zstandard")
     except ModuleNotFoundError:
         return False
     return True
