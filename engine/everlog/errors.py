@@ -4,7 +4,7 @@ EverlogError
 ├── UsageError       the caller:   InvalidDefinition, WrongContext, NotEncodable, NotFound, IdInUse, Duplicate
 ├── WorkflowError    the workflow: WorkflowFailed, WorkflowCancelled, StepFailed, StepTimeout, StepInterrupted,
 │                                  AskRefused
-├── StoreError       the database: StoreUnavailable, SchemaMismatch, CorruptLog
+├── StoreError       the database: StoreUnavailable, SchemaMismatch, CorruptLog, PayloadUnavailable
 └── InternalError    us
 """
 
@@ -125,6 +125,10 @@ class SchemaMismatch(StoreError):
 
 class CorruptLog(StoreError):
     """What was read is not what Everlog wrote."""
+
+
+class PayloadUnavailable(StoreError):
+    """A payload cannot be opened here: its key, its file or its codec is not here, or is another. Nothing is lost."""
 
 
 class InternalError(EverlogError):

@@ -21,10 +21,12 @@ import pytest
 
 import everlog
 import everlog.cli
+import everlog.codecs
 import everlog.inspector
 import everlog.memory
 import everlog.observing
 import everlog.testing
+import everlog.web
 from everlog import Current, Engine, RetryPolicy, StepOptions, WorkflowOptions, sync
 from everlog.replay.options import StepDefaults, WorkflowDefaults
 from tests.postgres import administrator, needs_postgres, server_url

@@ -12,7 +12,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 LIST = Path(__file__).with_name("public_surface.txt")
-MODULES = ("everlog", "everlog.inspector", "everlog.observing", "everlog.sync", "everlog.testing")
+MODULES = (
+    "everlog",
+    "everlog.codecs",
+    "everlog.inspector",
+    "everlog.observing",
+    "everlog.sync",
+    "everlog.testing",
+    "everlog.web",
+)
 
 
 def members(owner: type) -> set[str]:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import msgspec
 
-from everlog.cli.code import load_modules, load_object
+from everlog.cli.code import load_modules
+from everlog.cli.codecs import codec_of
 from everlog.cli.rules import Finding, findings
 from everlog.core.codec import Codec
 from everlog.core.log_lines import Exported, read_lines
@@ -47,9 +48,7 @@ def answer(payload: bytes, say: Say) -> bytes:
     with redirect_stdout(sys.stderr):  # what the code of workflows prints is no part of the report
         try:
             load_modules(question.modules)
-            codec: Codec | None = None
-            if question.codec is not None:
-                codec = load_object(question.codec, "--codec")
+            codec = codec_of(question.codec)
             judged = findings(registered_workflows().values()) if question.judges_sources else []
             found = Answer(verdicts=list(_verdicts(question, codec, say)), findings=judged)
         except EverlogError as error:

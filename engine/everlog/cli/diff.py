@@ -12,7 +12,9 @@ import msgspec
 from everlog.cli.places import head_of, opened, store_url
 from everlog.cli.text import cut, value, width
 from everlog.cli.timeline import summary
+from everlog.core.codec import Codec
 from everlog.core.failures import Failure
+from everlog.runtime.opening import opened_rows
 from everlog.store import EventRow, Store
 
 Mark = Literal["same", "differs", "left", "right"]
@@ -69,21 +71,21 @@ class Pair(NamedTuple):
     right: Event | None
 
 
-def diff_workflows(left: str, right: str, place: str | None, *, as_json: bool) -> None:
+def diff_workflows(left: str, right: str, place: str | None, *, codec: Codec | None, as_json: bool) -> None:
     """Print the pairs; as JSON one on each line, otherwise as a table as wide as the screen."""
     url = store_url(place)
     with opened(url) as store:
         head_of(store, left, url)
         head_of(store, right, url)
-        pairs = list(pairs_of(events_of(store, left), events_of(store, right)))
+        pairs = list(pairs_of(events_of(store, left, codec), events_of(store, right, codec)))
     lines = map(_as_json, pairs) if as_json else _as_table(left, right, pairs)
     for line in lines:
         print(line)
 
 
-def events_of(store: Store, workflow_id: str) -> list[Event]:
-    """Give the events of a workflow."""
-    rows = store.read(workflow_id)
+def events_of(store: Store, workflow_id: str, codec: Codec | None = None) -> list[Event]:
+    """Give the events of a workflow, opened as far as the codec can."""
+    rows = opened_rows(store.read(workflow_id), codec)
     void = _void(rows)
     return [_event(row, void) for row in rows]
 

@@ -12,6 +12,7 @@ from msgspec import Struct
 from everlog.cli.code import load_modules
 from everlog.cli.places import head_of, opened, store_url
 from everlog.cli.text import paragraph
+from everlog.core.codec import Codec
 from everlog.core.event_codec import decode_event
 from everlog.core.event_forks import KeptMessages, OpenChildren
 from everlog.core.events import WorkflowForked
@@ -37,6 +38,7 @@ class ForkOrder(Struct, frozen=True, kw_only=True):
     modules: Sequence[str]
     version: str | None = None
     dry_run: bool = False
+    codec: Codec | None = None
 
 
 def fork_workflow(order: ForkOrder, place: str | None) -> None:
@@ -57,7 +59,7 @@ def fork_workflow(order: ForkOrder, place: str | None) -> None:
 
 
 async def _fork(store: Store, order: ForkOrder, replace: dict[int | str, object]) -> str:
-    async with Client(store) as client:
+    async with Client(store, codec=order.codec) as client:
         fork = await client.handle(order.workflow_id).fork(
             at=_cut(order),
             replace=replace,
@@ -70,7 +72,7 @@ async def _fork(store: Store, order: ForkOrder, replace: dict[int | str, object]
 
 
 async def _preview(store: Store, order: ForkOrder, replace: dict[int | str, object]) -> ForkPreview:
-    async with Client(store) as client:
+    async with Client(store, codec=order.codec) as client:
         return await client.handle(order.workflow_id).preview_fork(
             at=_cut(order),
             replace=replace,

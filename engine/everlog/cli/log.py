@@ -8,7 +8,9 @@ import msgspec
 
 from everlog.cli.places import head_of, opened, store_url
 from everlog.cli.text import cut, instant, value, width
+from everlog.core.codec import Codec
 from everlog.core.durations import as_datetime
+from everlog.runtime.opening import opened_rows
 from everlog.store import EventRow
 
 PAGE = 1000
@@ -16,14 +18,14 @@ OPERATION = 14
 """Columns for the name of an operation; a longer one moves the rest of its line."""
 
 
-def print_log(workflow_id: str, place: str | None, *, as_json: bool) -> None:
+def print_log(workflow_id: str, place: str | None, *, codec: Codec | None, as_json: bool) -> None:
     """Print the events; as JSON each line is one whole event, otherwise it is cut to the width of the screen."""
     url = store_url(place)
     with opened(url) as store:
         head_of(store, workflow_id, url)
         columns, after = width(), 0
         while rows := store.read(workflow_id, after=after, limit=PAGE):
-            for row in rows:
+            for row in opened_rows(rows, codec):
                 print(_as_json(workflow_id, row) if as_json else cut(_as_text(row), columns).rstrip())
             after = rows[-1].seq
 

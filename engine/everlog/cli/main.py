@@ -15,6 +15,7 @@ from everlog.cli.arguments import Commands, count, some
 from everlog.cli.choosing import add_filters, filters_of, must_choose
 from everlog.cli.code import VARIABLE as MODULES
 from everlog.cli.code import load_modules, modules_if_any
+from everlog.cli.codecs import add_codec, codec_named, codec_of
 from everlog.cli.diff import diff_workflows
 from everlog.cli.forks import ForkOrder, fork_workflow, replacements
 from everlog.cli.listing import asked, count_workflows, list_workflows
@@ -27,6 +28,7 @@ from everlog.cli.replaying import add_replaying, run_replaying
 from everlog.cli.schedules import list_schedules
 from everlog.cli.show import show_workflow
 from everlog.cli.ui import add_ui, run_ui
+from everlog.core.codec import Codec
 from everlog.core.version import VERSION
 from everlog.errors import EverlogError, InternalError, UsageError
 from everlog.runtime.finding import countable, query_of, shown_states
@@ -77,7 +79,7 @@ def _run(chosen: argparse.Namespace) -> int:
         case "migrate":
             migrate(chosen.db or chosen.url, citus=chosen.citus)
         case "diff":
-            diff_workflows(chosen.left, chosen.right, chosen.db, as_json=chosen.json)
+            diff_workflows(chosen.left, chosen.right, chosen.db, codec=_codec(chosen), as_json=chosen.json)
         case "fork":
             return _fork(chosen)
         case "retry":
@@ -89,7 +91,7 @@ def _run(chosen: argparse.Namespace) -> int:
         case keeps if keeps in retention_commands.NAMES:
             return retention_commands.run(chosen)
         case "show":
-            show_workflow(chosen.id, chosen.db, whole=chosen.all)
+            show_workflow(chosen.id, chosen.db, codec=_codec(chosen), whole=chosen.all)
         case "ui":
             return run_ui(chosen)
         case "metrics":
@@ -97,7 +99,7 @@ def _run(chosen: argparse.Namespace) -> int:
         case "check" | "state" | "debug":
             return run_replaying(chosen)
         case _:
-            print_log(chosen.id, chosen.db, as_json=chosen.json)
+            print_log(chosen.id, chosen.db, codec=_codec(chosen), as_json=chosen.json)
     return 0
 
 
@@ -131,6 +133,7 @@ def _fork(chosen: argparse.Namespace) -> int:
             version=chosen.version,
             limit=chosen.limit,
             dry_run=chosen.dry_run,
+            codec=_codec(chosen),
             yes=chosen.yes,
         )
         return fork_many(many, chosen.db)
@@ -145,6 +148,7 @@ def _fork(chosen: argparse.Namespace) -> int:
         modules=modules_if_any(chosen.module),
         version=chosen.version,
         dry_run=chosen.dry_run,
+        codec=_codec(chosen),
     )
     fork_workflow(order, chosen.db)
     return 0
@@ -196,6 +200,10 @@ def _parser() -> argparse.ArgumentParser:
     add_metrics(commands, _PLACE)
     add_ui(commands, _PLACE)
     return parser
+
+
+def _codec(chosen: argparse.Namespace) -> Codec | None:
+    return codec_of(codec_named(chosen))
 
 
 def _add_demo(commands: Commands) -> None:
@@ -260,6 +268,7 @@ def _add_show(commands: Commands) -> None:
     show.add_argument("id", help="the id of the workflow")
     show.add_argument("--db", help=f"the database: {_PLACE}")
     show.add_argument("--all", action="store_true", help="the whole timeline, however long")
+    add_codec(show)
 
 
 def _add_log(commands: Commands) -> None:
@@ -268,6 +277,7 @@ def _add_log(commands: Commands) -> None:
     log.add_argument("id", help="the id of the workflow")
     log.add_argument("--db", help=f"the database: {_PLACE}")
     log.add_argument("--json", action="store_true", help="one JSON object per line, complete")
+    add_codec(log)
 
 
 def _add_fork(commands: Commands) -> None:
@@ -311,6 +321,7 @@ def _add_fork(commands: Commands) -> None:
         f" ${MODULES}); without it nothing after the replaced event is",
     )
     fork.add_argument("--db", help=f"the database: {_PLACE}")
+    add_codec(fork)
 
 
 def _add_diff(commands: Commands) -> None:
@@ -324,6 +335,7 @@ def _add_diff(commands: Commands) -> None:
     diff.add_argument("right", metavar="OTHER", help="the id of another")
     diff.add_argument("--db", help=f"the database: {_PLACE}")
     diff.add_argument("--json", action="store_true", help="one JSON object per line, complete")
+    add_codec(diff)
 
 
 def _add_schedules(commands: Commands) -> None:

@@ -11,7 +11,7 @@ from msgspec import Struct
 from everlog.cli import choosing
 from everlog.cli.choosing import Chosen
 from everlog.cli.places import opened, store_url
-from everlog.core.codec import digest, to_json
+from everlog.core.codec import Codec, digest, to_json
 from everlog.core.event_forks import KeptMessages, OpenChildren
 from everlog.core.names import LONGEST
 from everlog.errors import EverlogError
@@ -34,6 +34,7 @@ class ManyForks(Struct, frozen=True, kw_only=True):
     version: str | None
     limit: int
     dry_run: bool
+    codec: Codec | None = None
     yes: bool
 
 
@@ -70,7 +71,7 @@ def fork_id(order: ManyForks, one: Chosen) -> str:
 async def _fork(store: Store, order: ManyForks, found: Sequence[Chosen]) -> tuple[list[str], dict[str, str]]:
     made: list[str] = []
     refused: dict[str, str] = {}
-    async with Client(store) as client:
+    async with Client(store, codec=order.codec) as client:
         for one in found:
             try:
                 fork = await client.handle(one.workflow_id).fork(
@@ -93,7 +94,7 @@ async def _preview(
 ) -> tuple[dict[str, ForkPreview], dict[str, str]]:
     previews: dict[str, ForkPreview] = {}
     refused: dict[str, str] = {}
-    async with Client(store) as client:
+    async with Client(store, codec=order.codec) as client:
         for one in found:
             try:
                 previews[one.workflow_id] = await client.handle(one.workflow_id).preview_fork(

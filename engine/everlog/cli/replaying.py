@@ -9,8 +9,8 @@ from typing import Final
 from everlog.cli.arguments import Commands, count, some
 from everlog.cli.check import SUFFIX, Asked, check
 from everlog.cli.code import VARIABLE, load_modules, load_object, look_here, modules_of
+from everlog.cli.codecs import add_codec, codec_named, codec_of
 from everlog.cli.places import head_of, opened, store_url
-from everlog.core.codec import Codec
 from everlog.core.log_lines import Exported
 from everlog.runtime.code_state import Redact
 from everlog.testing.replays import load_history
@@ -75,7 +75,7 @@ def _add_code(command: argparse.ArgumentParser) -> None:
         action="append",
         help=f"the module that defines the workflows, or these (default: ${VARIABLE}, which may name several)",
     )
-    command.add_argument("--codec", metavar="MODULE:NAME", help="the codec of the engine, where it has one of its own")
+    add_codec(command)
 
 
 def run_replaying(chosen: argparse.Namespace) -> int:
@@ -86,7 +86,7 @@ def run_replaying(chosen: argparse.Namespace) -> int:
         return check(
             Asked(
                 modules=modules,
-                codec=chosen.codec,
+                codec=codec_named(chosen),
                 place=chosen.db or chosen.url,
                 names=chosen.name,
                 whole=chosen.all,
@@ -99,7 +99,7 @@ def run_replaying(chosen: argparse.Namespace) -> int:
             )
         )
     load_modules(modules)
-    codec: Codec | None = None if chosen.codec is None else load_object(chosen.codec, "--codec")
+    codec = codec_of(codec_named(chosen))
     history = _history(chosen.id, chosen.db)
     if chosen.command == "state":
         from everlog.cli.state import print_state

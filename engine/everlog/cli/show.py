@@ -12,12 +12,15 @@ import msgspec
 from everlog.cli.places import head_of, opened, store_url
 from everlog.cli.text import moment, paragraph, table
 from everlog.cli.timeline import Entry, Stored, summary, timeline
+from everlog.core.codec import Codec
 from everlog.core.durations import SECOND, spoken
 from everlog.core.event_codec import decode_event
 from everlog.core.failures import Failure
 from everlog.core.rewinding import folded
+from everlog.core.sealed import opened_body, shown_text
 from everlog.core.state import WorkflowState
 from everlog.core.versions import told, version_of, workflow_of
+from everlog.runtime.opening import opened_rows
 from everlog.runtime.status import full_reason, shown_state
 from everlog.store import ENDED, Head, StreamEnd, SupportsStreams, SupportsValues, ValueRow, WorkerRow
 
@@ -27,12 +30,12 @@ PATIENCE = 2 * SECOND
 """A worker that knows a workflow takes it sooner than this."""
 
 
-def show_workflow(workflow_id: str, place: str | None, *, whole: bool) -> None:
+def show_workflow(workflow_id: str, place: str | None, *, codec: Codec | None, whole: bool) -> None:
     """Print state, reason and timeline of a workflow; all of a long timeline where `whole`."""
     url = store_url(place)
     with opened(url) as store:
         head = head_of(store, workflow_id, url)
-        rows = store.read(workflow_id, after=0 if whole else head.first_seq - 1)
+        rows = opened_rows(store.read(workflow_id, after=0 if whole else head.first_seq - 1), codec)
         history = [(row.seq, row.recorded_at, decode_event(row.payload)) for row in rows]
         (head,) = [found or head for found in store.heads([workflow_id])]
         workers, now = store.workers(), store.now()
@@ -42,7 +45,7 @@ def show_workflow(workflow_id: str, place: str | None, *, whole: bool) -> None:
         reason = full_reason(store, head, state, now)
     about = [] if head.state == "stuck" else _about_workers(head, state, workers, now)
     lines = [*_heading(head, state, workers, now), *paragraph("why", " ".join([reason, *about]))]
-    lines += _published(values, streams)
+    lines += _published(values, streams, codec)
     if state.error is not None and state.error.traceback:
         lines += ["", *_traceback(state.error)]
     lines += ["", *_timeline(history, whole=whole)]
@@ -81,10 +84,10 @@ def _since(head: Head) -> str:
     return "" if head.first_seq == 1 else f" since it continued as new, at event {head.first_seq}"
 
 
-def _published(values: Sequence[ValueRow], streams: Sequence[StreamEnd]) -> list[str]:
+def _published(values: Sequence[ValueRow], streams: Sequence[StreamEnd], codec: Codec | None) -> list[str]:
     lines: list[str] = []
     for value in values:
-        lines += paragraph("value", f"{value.name}: {value.payload.decode(errors='replace')}")
+        lines += paragraph("value", f"{value.name}: {opened_body(value.payload, codec).decode(errors='replace')}")
     for stream in streams:
         lines += paragraph("stream", f"{stream.stream}: {stream.length} long{', closed' if stream.closed else ''}")
     return lines
@@ -128,7 +131,8 @@ _OURS: Final = re.compile(
 
 
 def _traceback(error: Failure) -> list[str]:
-    whole = error.traceback if error.traceback.endswith("\n") else error.traceback + "\n"
+    traceback = shown_text(error.traceback)
+    whole = traceback if traceback.endswith("\n") else traceback + "\n"
     lines = (_OURS.sub("", whole) or whole).splitlines()
     return ["traceback of the failure", *("  " + line for line in lines), f"  {summary(error)}"]
 

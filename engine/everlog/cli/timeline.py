@@ -13,6 +13,7 @@ from everlog.core.durations import as_datetime
 from everlog.core.event_parts import ABSENT, LargeInput, QueuePlace
 from everlog.core.events import AnyEvent
 from everlog.core.failures import Failure
+from everlog.core.sealed import shown_text
 
 Stored = tuple[int, int, AnyEvent]
 """Seq, time of recording and event."""
@@ -55,7 +56,7 @@ def timeline(history: Iterable[Stored]) -> list[Entry]:
 def summary(failure: Failure) -> str:
     """Give a failure as Python would end a traceback."""
     name = failure.type.rpartition(":")[2]
-    return f"{name}: {failure.message}" if failure.message else name
+    return f"{name}: {shown_text(failure.message)}" if failure.message else name
 
 
 def _opens(event: AnyEvent) -> bool:

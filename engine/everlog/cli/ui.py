@@ -10,6 +10,7 @@ from typing import Final
 
 from everlog.cli.arguments import Commands, count
 from everlog.cli.code import VARIABLE, load_modules, load_object
+from everlog.cli.codecs import add_codec, codec_named, codec_of
 from everlog.cli.places import store_url
 from everlog.errors import UsageError
 
@@ -34,7 +35,7 @@ def add_ui(commands: Commands, place: str) -> None:
     ui.add_argument("--read-only", action="store_true", help="change nothing")
     ui.add_argument("--hide-payloads", action="store_true", help="show nothing that users gave")
     ui.add_argument("--redact", metavar="MODULE:NAME", help="a function that hides values: redact(name, value)")
-    ui.add_argument("--codec", metavar="MODULE:NAME", help="the codec of the engine, where it has one of its own")
+    add_codec(ui)
     ui.add_argument(
         "--module",
         action="append",
@@ -59,7 +60,7 @@ def run_ui(chosen: argparse.Namespace) -> int:
         read_only=chosen.read_only,
         hide_payloads=chosen.hide_payloads,
         redact=None if chosen.redact is None else load_object(chosen.redact, "--redact"),
-        codec=None if chosen.codec is None else load_object(chosen.codec, "--codec"),
+        codec=codec_of(codec_named(chosen)),
         token=os.environ.get(TOKEN) or None,
     )
     asyncio.run(serve(wanted, _tell))

@@ -9,6 +9,7 @@ import msgspec
 
 from everlog.core.plain import Trouble, is_list, is_object
 from everlog.core.records import UNION_TYPE, UNION_VALUE
+from everlog.core.sealed import BEGINNING, unopened
 from everlog.core.shapes import UNTYPED, shape_of
 from everlog.core.tagged import encode_untyped, is_declarable
 from everlog.core.unions import Shape
@@ -57,7 +58,8 @@ class Codec(Protocol):
     def decode(self, payload: bytes, declared: object = ANY, *, what: str = "value") -> object:
         """Rebuild the value, sharing nothing with any other.
 
-        `CorruptLog` where the payload is not JSON, `Mismatch` where it does not fit `declared`. A payload that was
+        `CorruptLog` where the payload is not JSON, `Mismatch` where it does not fit `declared`, `PayloadUnavailable`
+        where what it takes to read it is not here. A payload that was
         encoded under an earlier form of the type fits while fields were only added with defaults, or removed.
         """
         ...
@@ -91,6 +93,8 @@ class JsonCodec:
             shape = declared if type(declared) is Shape else shape_of(declared)
             if shape.is_plain is not None and shape.is_plain(plain):
                 return plain
+            if payload.startswith(BEGINNING):
+                raise unopened(payload, what)
             if shape is UNTYPED and not (b"$" in payload or b"\\u0024" in payload):  # so that nothing bears a tag
                 return plain
             return _named(plain, shape) if is_object(plain) else shape.decode(plain)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from everlog.core.asks import ASK, spoken_topic
 from everlog.core.durations import as_datetime, spoken
 from everlog.core.queues import QueueCounts, QueueLimits, QueueRow
+from everlog.core.sealed import shown_text
 from everlog.core.state import OpenChild, OpenOperation, OpenRequest, WorkflowState
 from everlog.core.versions import told
 
@@ -99,7 +100,7 @@ def _part(operation: OpenOperation, now: int) -> str:
             return f"has waited {waited} for {_awaited(operation)}" + (f", until {due}" if due else "")
         case "step":
             if operation.due_at is not None and operation.due_at > now:
-                reason = f" ({operation.failure.message[:80]})" if operation.failure else ""
+                reason = f" ({shown_text(operation.failure.message)[:80]})" if operation.failure else ""
                 return f"tries step {operation.name!r} for the {_ordinal(operation.attempt)} time at {due}{reason}"
             tries = "" if operation.attempt == 1 else f" (attempt {operation.attempt})"
             return f"has run step {operation.name!r}{tries} for {spoken(max(0, now - operation.since))}"

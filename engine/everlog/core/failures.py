@@ -14,6 +14,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from everlog import errors
 from everlog.core.plain import is_list, is_object, is_tuple
+from everlog.core.sealed import Sealing, is_sealed, open_text
 
 if TYPE_CHECKING:
     from everlog.core.codec import Codec
@@ -72,10 +73,11 @@ def describe(error: BaseException, codec: Codec, *, traceback: bool = True) -> F
     """Give the error as data, with its causes and parts down to `MAX_DEPTH`.
 
     Never raises an `Exception`, whatever the error's own methods do: what cannot be had is left out. Texts are
-    valid Unicode of at most `MAX_TEXT` characters (those of a group's parts share that).
+    valid Unicode of at most `MAX_TEXT` characters (those of a group's parts share that), sealed where the codec
+    seals texts.
     """
     try:
-        return _describe(error, codec, MAX_TEXT if traceback else 0, frozenset(), MAX_DEPTH)
+        return _sealed(_describe(error, codec, MAX_TEXT if traceback else 0, frozenset(), MAX_DEPTH), codec)
     except Exception:  # above all RecursionError, where the error was raised at the end of the stack
         return Failure(type=type_name(type(error)), message="")
 
@@ -86,13 +88,33 @@ def rebuild(failure: Failure, codec: Codec, *, may_import: Callable[[str], bool]
     Builtins and the types of `everlog.errors` are always rebuilt, others where `may_import(top-level package)` is
     true, without running an `__init__` or `__new__` that is written in Python. `StepFailed` stands for what cannot
     be rebuilt and for what would stop the process or the loop. The recorded traceback is added as a note.
+    `PayloadUnavailable` where it was sealed, and cannot be opened here.
     """
+    failure = opened(failure, codec)
     error = _rebuild_alone(failure, codec, may_import)
     if failure.traceback:
         _add_note(error, _NOTE + failure.traceback)
     if failure.cause is not None:
         error.__cause__ = rebuild(failure.cause, codec, may_import=may_import)
     return error
+
+
+def opened(failure: Failure, codec: Codec) -> Failure:
+    """Give the failure with plain texts; `PayloadUnavailable` where they were sealed and cannot be opened here."""
+    if not is_sealed(failure.message) and not is_sealed(failure.traceback):
+        return failure
+    return msgspec.structs.replace(
+        failure,
+        message=open_text(failure.message, codec, "the message of an exception"),
+        traceback=open_text(failure.traceback, codec, "a traceback"),
+        cause=None if failure.cause is None else opened(failure.cause, codec),
+        parts=tuple(opened(part, codec) for part in failure.parts),
+    )
+
+
+def recoded(failure: Failure, before: Codec, codec: Codec) -> Failure:
+    """Give a failure that was described by one codec as another would have described it."""
+    return _sealed(_recoded(opened(failure, before), before, codec), codec)
 
 
 def type_name(kind: type) -> str:
@@ -127,6 +149,39 @@ def _describe(error: BaseException, codec: Codec, room: int, above: frozenset[in
         cause=described,
         parts=parts,
     )
+
+
+def _sealed(failure: Failure, codec: Codec) -> Failure:
+    if isinstance(codec, Sealing):
+        message, traceback = codec.seal_text(failure.message), codec.seal_text(failure.traceback)
+    elif is_sealed(failure.message) or is_sealed(failure.traceback):  # it only looks so: nobody could open it
+        message, traceback = " " + failure.message, " " + failure.traceback
+    else:
+        message, traceback = failure.message, failure.traceback
+    return msgspec.structs.replace(
+        failure,
+        message=message,
+        traceback=traceback,
+        cause=None if failure.cause is None else _sealed(failure.cause, codec),
+        parts=tuple(_sealed(part, codec) for part in failure.parts),
+    )
+
+
+def _recoded(failure: Failure, before: Codec, codec: Codec) -> Failure:
+    return msgspec.structs.replace(
+        failure,
+        args=_recoded_data(failure.args, before, codec),
+        attributes=_recoded_data(failure.attributes, before, codec),
+        cause=None if failure.cause is None else _recoded(failure.cause, before, codec),
+        parts=tuple(_recoded(part, before, codec) for part in failure.parts),
+    )
+
+
+def _recoded_data(held: Raw | UnsetType, before: Codec, codec: Codec) -> Raw | UnsetType:
+    try:
+        return UNSET if isinstance(held, UnsetType) else Raw(codec.encode(before.decode(bytes(held))))
+    except Exception:
+        return UNSET
 
 
 def _is_group(error: BaseException) -> TypeGuard[BaseExceptionGroup[BaseException]]:
@@ -248,6 +303,8 @@ def _rebuild_alone(failure: Failure, codec: Codec, may_import: Callable[[str], b
     try:
         kind = _find(failure.type, may_import)
         rebuilt = None if kind is None else _build(kind, failure, codec, may_import)
+    except errors.PayloadUnavailable:
+        raise
     except Exception:  # its module or its layout is not what it was: as if the type were not known
         rebuilt = None
     if rebuilt is not None:

@@ -21,6 +21,7 @@ from everlog.core.events import AnyEvent, EndEvent, Event
 from everlog.core.failures import describe
 from everlog.core.names import CHILD_ENDED
 from everlog.core.rewinding import Lived, Stored
+from everlog.core.sealed import Sealing
 from everlog.errors import UsageError
 
 INPUT: Final = "input"
@@ -66,6 +67,8 @@ class Written(Struct, frozen=True):
 
     def payload(self, codec: Codec, declared: object, what: str) -> bytes:
         """Give it as the codec records it. Raises `UsageError` where it does not fit what is declared."""
+        if declared is SELF and isinstance(codec, Sealing):
+            return codec.seal(self.json)
         if declared is SELF and isinstance(codec, JsonCodec):
             return self.json
         try:

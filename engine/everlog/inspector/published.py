@@ -12,6 +12,8 @@ from everlog.core.asks import spoken_topic
 from everlog.core.durations import as_datetime
 from everlog.core.heads import InboxRow
 from everlog.core.published import StreamEnd
+from everlog.core.sealed import HIDDEN
+from everlog.errors import PayloadUnavailable
 from everlog.inspector.site import Site
 from everlog.runtime import looking
 from everlog.runtime.client import Client
@@ -43,7 +45,10 @@ class Stream(msgspec.Struct, frozen=True, kw_only=True):
 
 async def published_of(site: Site, workflow_id: str, streams: Sequence[StreamEnd]) -> dict[str, Any]:
     """Give what the part of a page about what is published is made of."""
-    values = await site.client.handle(workflow_id).values()
+    try:
+        values = await site.client.handle(workflow_id).values()
+    except PayloadUnavailable as error:  # the rest of the page can be shown without the key
+        values = {HIDDEN: str(error)}
     inbox = await _inbox(site.client, workflow_id)
     return {
         "values": {name: site.payloads.pretty(name, value) for name, value in values.items()},

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, Final, NoReturn
 from everlog.core import events
 from everlog.core.attributes import changed
 from everlog.core.events import AnyEvent, EndEvent, StepEvent
+from everlog.core.sealed import shown_text
 from everlog.core.versions import workflow_of
-from everlog.errors import EverlogError, InternalError
+from everlog.errors import EverlogError, InternalError, PayloadUnavailable
 from everlog.replay.continuing import take_up
 from everlog.replay.divergence import CannotGoOn, divergence
 from everlog.replay.endings import terminate
@@ -31,6 +32,7 @@ from everlog.replay.operations import (
     WaitOperation,
 )
 from everlog.replay.patches import never_asked
+from everlog.replay.unreadable import cannot_read
 
 if TYPE_CHECKING:
     from everlog.replay.execution import Execution
@@ -72,8 +74,11 @@ def _began(execution: Execution, event: events.WorkflowBegan) -> None:
             bytes(execution.created.input),
             what=f"input of workflow {execution.workflow_id!r}",
         )
+    except PayloadUnavailable as error:
+        raise cannot_read(execution, error) from error
     except EverlogError as error:
-        raise CannotGoOn(f"the recorded input no longer fits workflow {definition.name!r}: {error}") from error
+        why = execution.environment.said(error)
+        raise CannotGoOn(f"the recorded input no longer fits workflow {definition.name!r}: {why}") from error
     execution.begin(event, args, kwargs)
 
 
@@ -344,7 +349,7 @@ def _told(outcome: EndEvent | events.WorkflowContinued) -> str:
         case events.WorkflowCompleted():
             return f"returned {bytes(outcome.result)[:200].decode(errors='replace')}"
         case events.WorkflowFailed():
-            return f"raised {outcome.error.type}: {outcome.error.message}"
+            return f"raised {outcome.error.type}: {shown_text(outcome.error.message)}"
         case events.WorkflowCancelled():
             return "was terminated" if outcome.terminated else "was cancelled"
 

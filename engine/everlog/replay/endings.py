@@ -89,7 +89,8 @@ def finish(execution: Execution, main: WorkflowTask[Any]) -> None:
         execution.broken = error
     elif isinstance(error, MemoryError | RecursionError):
         execution.broken = CannotGoOn(
-            f"workflow {execution.workflow_id!r} could not be run on: {type(error).__name__}: {error}"
+            f"workflow {execution.workflow_id!r} could not be run on: {type(error).__name__}: "
+            f"{execution.environment.said(error)}"
         )
     elif error is not None:
         to = after_failure(execution, error)

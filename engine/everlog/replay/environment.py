@@ -8,6 +8,7 @@ from msgspec import Struct, field
 
 from everlog.core.codec import Codec
 from everlog.core.failures import Failure
+from everlog.core.sealed import said
 from everlog.host import Job, unlimited_pool
 from everlog.replay.operations import NOT_KEPT
 
@@ -26,6 +27,10 @@ class Environment(Struct, frozen=True, kw_only=True):
     """Step inputs of more bytes are recorded as digest, size and preview."""
     run_strand: Callable[[Job], None] = field(default_factory=lambda: unlimited_pool().submit)
     """Runs blocking code at once in a thread that is its own until it returns."""
+
+    def said(self, error: BaseException) -> str:
+        """Give what an error says as it may be kept in the open: see `everlog.core.sealed.said`."""
+        return said(error, self.codec)
 
 
 class StepEnd(Struct, frozen=True, kw_only=True, gc=False):

@@ -23,7 +23,7 @@ from everlog.core.events import FACTS, AnyEvent, EndEvent
 from everlog.core.failures import Failure, describe, rebuild
 from everlog.core.redacting import cannot_be_replayed
 from everlog.core.rewinding import Lived
-from everlog.errors import InternalError, StepInterrupted, WrongContext
+from everlog.errors import InternalError, PayloadUnavailable, StepInterrupted, WrongContext
 from everlog.replay import asking
 from everlog.replay.applying import APPLY, check_none_is_missing
 from everlog.replay.branches import Branch, keyed
@@ -59,6 +59,7 @@ from everlog.replay.requests import Requests
 from everlog.replay.strands import Strand
 from everlog.replay.tasks import OperationFuture, WorkflowTask
 from everlog.replay.threads import refuse_own_threads
+from everlog.replay.unreadable import cannot_read
 
 log: Final = logging.getLogger("everlog")
 
@@ -464,7 +465,10 @@ class Execution:
 
     def raise_recorded(self, failure: Failure, seq: int | None = None) -> BaseException:
         """Give the exception that a recorded failure stands for: of the fact being delivered, or that of a seq."""
-        error = rebuild(failure, self.environment.codec, may_import=self.environment.may_import)
+        try:
+            error = rebuild(failure, self.environment.codec, may_import=self.environment.may_import)
+        except PayloadUnavailable as unavailable:
+            raise cannot_read(self, unavailable) from unavailable
         note_recorded(self, error, seq)
         return error
 
@@ -472,12 +476,8 @@ class Execution:
         """Rebuild a recorded value; a value that no longer fits its type makes the workflow stuck."""
         try:
             return self.environment.codec.decode(payload, declared, what=what)
-        except Mismatch as error:
-            self.broken = CannotGoOn(
-                f"workflow {self.workflow_id!r}: a recorded value does not fit the code: {error}. "
-                "Its history is untouched. Deploy code whose types fit it, and the workflow goes on by itself."
-            )
-            raise self.broken from error
+        except (Mismatch, PayloadUnavailable) as error:
+            raise cannot_read(self, error) from error
 
     def interrupted(self, operation: StepOperation) -> StepEnd:
         """Give the end of an attempt that may run only once and was cut short."""

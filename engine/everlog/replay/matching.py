@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, Final
 from everlog.core.codec import SELF, Codec, canonical, digest
 from everlog.core.event_parts import LargeInput
 from everlog.core.events import ChildStarted, StartFailed
+from everlog.core.sealed import is_known_otherwise
 from everlog.core.signature import Signature
 from everlog.core.versions import workflow_of
-from everlog.errors import EverlogError
+from everlog.errors import EverlogError, PayloadUnavailable
 from everlog.replay.instances import runnable
 from everlog.replay.operations import ReplyOperation, SendOperation, StartOperation, StepOperation
 from everlog.replay.registry import registered_workflows
@@ -32,7 +33,7 @@ def same_input(
     """
     current = operation.input if isinstance(operation, StepOperation) else operation.payload
     if recorded is None:
-        if large is not None and _digest_of(operation, current) != large.digest:
+        if large is not None and not _has_digest(operation, current, large.digest, codec):
             log.warning(
                 "workflow %r: the input of %s differs from its recorded digest; it was too large to be kept whole, so "
                 "it cannot be compared further",
@@ -45,14 +46,18 @@ def same_input(
     rebuild = _rebuilt_input if isinstance(operation, StepOperation) else _rebuilt_message
     try:
         return canonical(rebuild(operation, recorded, codec)) == canonical(rebuild(operation, current, codec))
+    except PayloadUnavailable:
+        raise
     except (EverlogError, TypeError):
         return False
 
 
-def _digest_of(operation: StepOperation | SendOperation, current: bytes) -> str:
+def _has_digest(operation: StepOperation | SendOperation, current: bytes, recorded: str, codec: Codec) -> bool:
     if isinstance(operation, StepOperation) and operation.large_input is not None:
-        return operation.large_input.digest
-    return digest(current)
+        known = operation.large_input.digest
+    else:
+        known = digest(current)
+    return known == recorded or is_known_otherwise(codec, [current], recorded, lambda forms: digest(forms[0]))
 
 
 def same_result(execution: Execution, recorded: bytes, current: bytes) -> bool:
@@ -63,6 +68,8 @@ def same_result(execution: Execution, recorded: bytes, current: bytes) -> bool:
     try:
         rebuilt = [codec.encode(codec.decode(payload, declared), declared) for payload in (recorded, current)]
         return canonical(rebuilt[0]) == canonical(rebuilt[1])
+    except PayloadUnavailable:
+        raise
     except EverlogError:
         return False
 
@@ -75,6 +82,8 @@ def same_answer(operation: ReplyOperation, recorded: bytes, codec: Codec) -> boo
     try:
         rebuilt = [_rebuilt_message(operation, payload, codec) for payload in (recorded, current)]
         return canonical(rebuilt[0]) == canonical(rebuilt[1])
+    except PayloadUnavailable:
+        raise
     except (EverlogError, TypeError):
         return False
 
@@ -109,6 +118,8 @@ def same_arguments(definition: AnyWorkflow[..., Any], recorded: bytes, given: by
     try:
         completed = [definition.signature.completed(codec, payload, what=what) for payload in (recorded, given)]
         return canonical(completed[0]) == canonical(completed[1])
+    except PayloadUnavailable:
+        raise
     except (EverlogError, TypeError):
         return False
 

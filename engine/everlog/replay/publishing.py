@@ -20,7 +20,8 @@ from everlog.core.event_parts import LargeInput
 from everlog.core.events import AnyEvent, Publication
 from everlog.core.names import check_name, check_value_name
 from everlog.core.published import StreamKind
-from everlog.errors import EverlogError, UsageError, WrongContext
+from everlog.core.sealed import is_known_otherwise
+from everlog.errors import EverlogError, PayloadUnavailable, UsageError, WrongContext
 from everlog.replay.asking import PREVIEW, site
 from everlog.replay.context import active
 from everlog.replay.operations import Kind, Operation, Phase
@@ -151,6 +152,8 @@ class PublishOperation(Operation, eq=False, kw_only=True):
         try:
             rebuilt = [codec.encode(codec.decode(one, declared), SELF) for one in (recorded, current)]
             return canonical(rebuilt[0]) == canonical(rebuilt[1])
+        except PayloadUnavailable:
+            raise
         except (EverlogError, TypeError):
             return False
 
@@ -202,7 +205,7 @@ class EmitOperation(PublishOperation, eq=False, kw_only=True):
 
     def repeats(self, event: Publication) -> bool:
         large = event.large_items if isinstance(event, events.ItemsEmitted) else None
-        return (large is None or large.digest == digest(array(self.payloads))) and self.is_said_by(event)
+        return (large is None or self._has_digest(large.digest)) and self.is_said_by(event)
 
     def is_said_by(self, event: Publication) -> bool:
         if not isinstance(event, events.ItemsEmitted):
@@ -210,7 +213,7 @@ class EmitOperation(PublishOperation, eq=False, kw_only=True):
         if (event.stream, event.count) != (self.target, len(self.payloads)):
             return False
         if event.large_items is not None:
-            if event.large_items.digest != digest(array(self.payloads)):
+            if not self._has_digest(event.large_items.digest):
                 log.warning(
                     "workflow %r: the items of %s differ from their recorded digest; they were too large to be kept "
                     "whole, so they cannot be compared further",
@@ -219,6 +222,12 @@ class EmitOperation(PublishOperation, eq=False, kw_only=True):
                 )
             return True
         return self.has(elements(bytes(event.items)))
+
+    def _has_digest(self, recorded: str) -> bool:
+        if recorded == digest(array(self.payloads)):
+            return True
+        codec = self.execution.environment.codec
+        return is_known_otherwise(codec, self.payloads, recorded, lambda forms: digest(array(list(forms))))
 
     def name(self) -> str:
         return "emit"

@@ -17,6 +17,7 @@ from everlog.core.durations import Duration, microseconds
 from everlog.core.heads import InboxRow
 from everlog.core.names import check_id, check_reason
 from everlog.core.rewinding import Stored
+from everlog.core.sealed import is_concealing
 from everlog.errors import AskRefused, CorruptLog, UsageError, WrongContext
 from everlog.replay.asking import coroutine_of, outcome_of, site
 from everlog.replay.context import active
@@ -250,9 +251,8 @@ def refused_at_once(execution: Execution, wait: WaitOperation, message: InboxRow
         body = asks.asked_of(message.payload)
         execution.environment.codec.decode(bytes(body.message), wait.takes, what="what was asked")
     except Mismatch as error:
-        return refused(
-            message, f"it does not fit what is taken, at {error.path}: expected {error.expected}, found {error.found}"
-        )
+        found = "" if is_concealing(execution.environment.codec) else f", found {error.found}"
+        return refused(message, f"it does not fit what is taken, at {error.path}: expected {error.expected}{found}")
     except CorruptLog as error:
         return refused(message, str(error))
     return None

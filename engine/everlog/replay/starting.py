@@ -10,6 +10,7 @@ from msgspec import json
 from everlog.core import events
 from everlog.core.codec import digest
 from everlog.core.events import EndEvent
+from everlog.core.failures import opened
 from everlog.core.names import LONGEST, another_id
 from everlog.core.versions import workflow_of
 from everlog.errors import IdInUse, UsageError, WorkflowCancelled, WorkflowFailed
@@ -105,11 +106,10 @@ def value_of(execution: Execution, workflow_id: str, declared: object, end: EndE
             original = execution.raise_recorded(end.error, heard_at)
             if is_call:
                 raise original
-            name = end.error.type.rpartition(":")[2]
+            failed = opened(end.error, execution.environment.codec)
+            name = failed.type.rpartition(":")[2]
             raise WorkflowFailed(
-                f"workflow {workflow_id!r} failed: {name}: {end.error.message}",
-                workflow_id=workflow_id,
-                error=end.error,
+                f"workflow {workflow_id!r} failed: {name}: {failed.message}", workflow_id=workflow_id, error=failed
             ) from original
 
 

@@ -15,6 +15,7 @@ from everlog.core.event_parts import WhenParentEnds
 from everlog.core.events import AnyEvent, AttributesChanged, EndEvent, OpeningEvent, ReplyEvent
 from everlog.core.heads import ENDED, State
 from everlog.core.rewinding import Stored, folded
+from everlog.core.sealed import shown_text
 from everlog.core.state import WorkflowState, fold, row_of
 from everlog.errors import InternalError
 from everlog.replay.drafting import Draft
@@ -278,7 +279,7 @@ _EXPLAINED: Final[frozenset[State]] = frozenset({"failed", "cancelled"})
 
 def _summary(last: AnyEvent) -> str | None:
     if isinstance(last, events.WorkflowFailed):
-        return f"{last.error.type.rpartition(':')[2]}: {last.error.message}"[:500]
+        return f"{last.error.type.rpartition(':')[2]}: {shown_text(last.error.message)}"[:500]
     if isinstance(last, events.WorkflowCancelled):
         return f"terminated: {last.reason}".removesuffix(": ") if last.terminated else last.reason or None
     return None

@@ -138,7 +138,7 @@ class Engine(Client):
     async def _begin(self, shell: Shell) -> None:  # long: all that an engine is made of
         loop = asyncio.get_running_loop()
         name = f"worker-{self.host.token()[:16]}"
-        build = current_build(self._known().values())
+        build = current_build(self._known().values(), self.codec)
         environment = Environment(
             codec=self.codec,
             may_import=self.may_import,

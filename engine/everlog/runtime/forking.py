@@ -15,6 +15,7 @@ from everlog.core.events import WorkflowFailed, WorkflowForked
 from everlog.core.failures import describe
 from everlog.core.forking import Written, tags_of
 from everlog.core.names import check_id, time_ordered_id
+from everlog.core.sealed import Sealing
 from everlog.core.versions import check_version
 from everlog.errors import IdInUse, NotFound, UsageError
 from everlog.runtime.fork_plans import ForkPlan, Wanted
@@ -113,7 +114,8 @@ def _told(client: Client, value: object) -> str:
     if isinstance(value, BaseException):
         return encode_event(WorkflowFailed(error=describe(value, client.codec, traceback=False))).decode()
     if isinstance(value, Written):
-        return canonical(value.json).decode()
+        told = canonical(value.json).decode()
+        return client.codec.seal_text(told) if isinstance(client.codec, Sealing) else told
     return client.codec.encode(value, SELF, what="what is to be there instead").decode()
 
 

@@ -13,7 +13,7 @@ from everlog.core.codec import ANY
 from everlog.core.durations import SECOND, Duration, microseconds
 from everlog.core.event_forks import KeptMessages, OpenChildren, Replacements
 from everlog.core.events import EndEvent
-from everlog.core.failures import rebuild
+from everlog.core.failures import opened, rebuild
 from everlog.core.redacting import redaction_of
 from everlog.errors import EverlogError, NotFound, UsageError, WorkflowCancelled, WorkflowFailed
 from everlog.replay.asking import NO_DEFAULT
@@ -21,6 +21,7 @@ from everlog.replay.queues import Queue
 from everlog.runtime.fork_previews import ForkPreview
 from everlog.runtime.forking import fork, preview_fork
 from everlog.runtime.listing import Listing
+from everlog.runtime.opening import opened_rows
 from everlog.runtime.outside import outside
 from everlog.runtime.reading import open_stream, read_value, read_values
 from everlog.runtime.status import HistoryEvent, WorkflowStatus, full_status, history_event
@@ -93,7 +94,9 @@ class Handle(Generic[T_co]):
             rows = await self._client.on_thread(partial(self._client.store.read, self._id, after=start, limit=PAGE))
             if not rows and mark is None:
                 await self._must_exist()
-            return [history_event(row) for row in rows], rows[-1].seq if len(rows) == PAGE else None
+            return [history_event(row) for row in opened_rows(rows, self._client.codec)], rows[-1].seq if len(
+                rows
+            ) == PAGE else None
 
         return Listing(page)
 
@@ -294,9 +297,9 @@ class Handle(Generic[T_co]):
                 message = f"workflow {self._id!r} was {how}" + (end.reason and f": {end.reason}")
                 raise WorkflowCancelled(message, workflow_id=self._id, reason=end.reason)
             case events.WorkflowFailed():
-                name = end.error.type.rpartition(":")[2]
+                failed, name = opened(end.error, codec), end.error.type.rpartition(":")[2]
                 raise WorkflowFailed(
-                    f"workflow {self._id!r} failed: {name}: {end.error.message}", workflow_id=self._id, error=end.error
-                ) from rebuild(end.error, codec, may_import=self._client.may_import)
+                    f"workflow {self._id!r} failed: {name}: {failed.message}", workflow_id=self._id, error=failed
+                ) from rebuild(failed, codec, may_import=self._client.may_import)
             case EverlogError():
                 raise end

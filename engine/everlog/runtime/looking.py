@@ -14,9 +14,11 @@ from everlog.core.event_codec import decode_event
 from everlog.core.finding import Place
 from everlog.core.published import StreamEnd, StreamQuestion
 from everlog.core.rewinding import Stored, folded
+from everlog.core.sealed import opened_body
 from everlog.core.state import WorkflowState
 from everlog.errors import NotFound
 from everlog.runtime.finding import page, query_of, shown_states
+from everlog.runtime.opening import opened_rows
 from everlog.runtime.status import WorkflowStatus, told_status
 from everlog.store import EventRow, Head, Store, SupportsStreams, WorkerRow
 
@@ -61,7 +63,8 @@ async def look(client: Client, workflow_id: str) -> Looked:
         history = [(row.seq, row.recorded_at, decode_event(row.payload)) for row in rows]
         return history, folded(history)
 
-    head, rows, streams = await client.on_thread(read)
+    head, stored, streams = await client.on_thread(read)
+    rows = await client.aside(lambda: opened_rows(stored, client.codec))
     history, state = await client.aside(understand)  # a long one would keep the engine's thread from its work
     status = await client.on_thread(lambda: told_status(client.store, head, state))
     return Looked(head, status, rows, history, state, streams, await client.on_thread(lambda: client.store.now()))
@@ -77,8 +80,9 @@ async def workflows_page(
 
 
 async def events_page(client: Client, workflow_id: str, *, after: int, limit: int) -> Sequence[EventRow]:
-    """Give events of a workflow with seq > `after`, in order; none for an unknown id."""
-    return await client.on_thread(lambda: client.store.read(workflow_id, after=after, limit=limit))
+    """Give events of a workflow with seq > `after`, in order and opened; none for an unknown id."""
+    rows = await client.on_thread(lambda: client.store.read(workflow_id, after=after, limit=limit))
+    return await client.aside(lambda: opened_rows(rows, client.codec))
 
 
 async def head_of(client: Client, workflow_id: str) -> Head:
@@ -115,7 +119,7 @@ async def last_items(client: Client, workflow_id: str, stream: StreamEnd) -> Seq
         start = max(0, stream.length - LAST_ITEMS)
         question = StreamQuestion(workflow_id=workflow_id, stream=stream.stream, start=start)
         (found,) = store.read_streams([question], limit=LAST_ITEMS)
-        return [row.payload for row in found.rows if row.kind == "items"]
+        return [opened_body(row.payload, client.codec) for row in found.rows if row.kind == "items"]
 
     return await client.on_thread(read)
 

@@ -14,7 +14,7 @@ import msgspec
 
 from everlog.core.attributes import AttributeValue
 from everlog.core.codec import Codec, JsonCodec
-from everlog.core.failures import Failure, describe, rebuild
+from everlog.core.failures import Failure, describe, rebuild, recoded
 from everlog.core.signature import Signature
 from everlog.errors import StepFailed
 from everlog.processes import Say
@@ -100,10 +100,12 @@ def result_of(step: AnyStep[..., Any], answer: bytes, codec: Codec) -> bytes:
     return encoded
 
 
-def failure_of(answer: bytes) -> Failure | None:
-    """Give the failure of an attempt as the child described it, with the traceback that it had there."""
+def failure_of(answer: bytes, codec: Codec) -> Failure | None:
+    """Give the failure of an attempt as it is recorded: as the child described it, with the traceback it had there."""
     failure = _answered(answer).failure
-    return None if failure is None else _of_json(failure)
+    if failure is None or type(codec) is JsonCodec:
+        return None if failure is None else _of_json(failure)
+    return recoded(_of_json(failure), _JSON, codec)
 
 
 def _as_in_parent(failure: Failure) -> Failure:

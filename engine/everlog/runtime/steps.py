@@ -259,7 +259,7 @@ class StepRunner:
             result = result_of(operation.definition, answer, self._codec)
         except BaseException as error:  # noqa: BLE001 - it is the step's, raised in another process
             failed = self._failed(operation, started_at, error)
-            there = failure_of(answer)
+            there = failure_of(answer, self._codec)
             return failed if there is None else msgspec.structs.replace(failed, failure=there)
         return StepEnd(started_at=started_at, result=result)
 

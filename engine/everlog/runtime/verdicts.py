@@ -15,6 +15,7 @@ from everlog.core.event_codec import encode_event, type_of
 from everlog.core.events import AnyEvent, EndEvent, WorkflowContinued, WorkflowFailed
 from everlog.core.log_lines import Exported
 from everlog.core.rewinding import Stored
+from everlog.core.sealed import shown_text
 from everlog.errors import CorruptLog, EverlogError, NotFound
 from everlog.replay.divergence import RECORDED_UNDER, CannotGoOn
 from everlog.replay.environment import Environment
@@ -87,7 +88,7 @@ def verdict_of(exported: Exported, definitions: Definitions, environment: Enviro
             outcome = replay.execution.outcome
             last = replay.rows[-1][2]
             if isinstance(outcome, WorkflowFailed) and not isinstance(last, EndEvent | WorkflowContinued):
-                why = f"the code raises {outcome.error.type.rpartition(':')[2]}: {outcome.error.message}"
+                why = f"the code raises {outcome.error.type.rpartition(':')[2]}: {shown_text(outcome.error.message)}"
                 sides = _around(replay.rows, replay.rows[-1][0], f"{why}\n{_last_line(outcome)}".rstrip())
                 return Verdict(
                     workflow_id=workflow_id, name=name, outcome="fails", seq=replay.seq, why=why, sides=sides

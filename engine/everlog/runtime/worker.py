@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any, Final
 
 from everlog.core.events import EndEvent
-from everlog.errors import CorruptLog, EverlogError, StoreUnavailable
+from everlog.errors import CorruptLog, EverlogError, PayloadUnavailable, StoreUnavailable
 from everlog.host import Host
 from everlog.replay.definitions import AnyWorkflow
 from everlog.replay.divergence import CannotGoOn
@@ -351,7 +351,7 @@ class Worker:
                 try:
                     amend(drafted, outcome, self._store, self.environment)
                     self._send(resident, drafted, release=resident.releasing)
-                except CorruptLog as error:
+                except (CorruptLog, PayloadUnavailable) as error:
                     self._get_stuck(resident, str(error))
             case Refused():
                 log.warning("workflow %r is held by another worker now; letting it go", resident.workflow_id)
@@ -434,7 +434,7 @@ class Worker:
     def _fail_to_run(self, resident: Resident, error: Exception) -> None:
         """A defect of ours, or of a type of the user's, must not stop the other workflows."""
         log.error("workflow %r cannot be run", resident.workflow_id, exc_info=error)
-        self._get_stuck(resident, f"it cannot be run: {type(error).__name__}: {error}")
+        self._get_stuck(resident, f"it cannot be run: {type(error).__name__}: {self.environment.said(error)}")
 
     def _get_stuck(self, resident: Resident, why: str) -> None:
         self.let_go(resident)
