@@ -458,6 +458,37 @@ def test_the_inspector_shows_payloads_to_who_has_the_key(sealed_database: Path) 
     assert HIDDEN not in asyncio.run(pages(sealing(OLD)))
 
 
+@step(name="codecs.streams")
+async def streams() -> None:
+    await everlog.emit("of a step", f"{HIDDEN} item of a step")
+
+
+@workflow(name="codecs.streams_and_waits")
+async def streams_and_waits() -> None:
+    await streams()
+    await everlog.recv("never")
+
+
+def test_the_inspector_opens_what_lies_in_streams_and_inboxes(tmp_path: Path) -> None:
+    async def page(codec: Any) -> str:
+        url = f"sqlite:///{tmp_path}/everlog.db"
+        async with Client(url, codec=codec) as client, visiting_as(client) as browser:
+            return (await browser.get("/workflow?id=waiting")).text
+
+    async def program() -> tuple[str, str]:
+        async with Engine(f"sqlite:///{tmp_path}/everlog.db", codec=sealing(NEW), durability="process") as engine:
+            handle = await engine.start(streams_and_waits.options(id="waiting"))
+            stream = aiter(handle.stream("of a step"))
+            assert await anext(stream) == f"{HIDDEN} item of a step"
+            await handle.send("another", f"{HIDDEN} unread")
+            return await page(sealing(NEW)), await page(sealing(OLD))
+
+    shown, hidden = asyncio.run(program())
+    assert f"{HIDDEN} item of a step" in shown
+    assert f"{HIDDEN} unread" in shown
+    assert HIDDEN not in hidden
+
+
 def test_a_file_of_an_exported_workflow_is_as_sealed_as_the_database(
     sealed_database: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -12,7 +12,7 @@ from everlog.core.asks import spoken_topic
 from everlog.core.durations import as_datetime
 from everlog.core.heads import InboxRow
 from everlog.core.published import StreamEnd
-from everlog.core.sealed import HIDDEN
+from everlog.core.sealed import HIDDEN, opened_body
 from everlog.errors import PayloadUnavailable
 from everlog.inspector.site import Site
 from everlog.runtime import looking
@@ -77,7 +77,7 @@ async def _inbox(client: Client, workflow_id: str) -> Sequence[InboxRow]:
 
 
 def _unread(site: Site, row: InboxRow) -> Unread:
-    data: Any = msgspec.json.decode(row.payload)
+    data: Any = msgspec.json.decode(opened_body(row.payload, site.client.codec))
     return Unread(
         topic=spoken_topic(row.topic),
         source=row.source,
@@ -88,7 +88,8 @@ def _unread(site: Site, row: InboxRow) -> Unread:
 
 async def _stream(site: Site, workflow_id: str, stream: StreamEnd) -> Stream:
     found = await looking.last_items(site.client, workflow_id, stream)
-    items = [item for payload in found for item in msgspec.json.decode(payload)][-looking.LAST_ITEMS :]
+    opened = [msgspec.json.decode(opened_body(payload, site.client.codec)) for payload in found]
+    items = [item for one in opened for item in one][-looking.LAST_ITEMS :]
     return Stream(
         name=stream.stream,
         length=stream.length,
