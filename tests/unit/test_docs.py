@@ -22,6 +22,7 @@ import pytest
 import everlog
 import everlog.cli
 import everlog.inspector
+import everlog.integrations
 import everlog.memory
 import everlog.testing
 from everlog import Current, Engine, RetryPolicy, StepOptions, WorkflowOptions, sync

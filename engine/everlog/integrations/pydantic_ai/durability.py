@@ -18,7 +18,6 @@ from pydantic_ai.durable_exec import (
     JournalOperationNamer,
     RoleBasedOperationConfig,
 )
-from pydantic_ai.exceptions import UserError
 from pydantic_ai.models import Model, ModelRequestContext
 from pydantic_ai.tools import AgentDepsT, DeferredToolRequests, DeferredToolResults, RunContext
 
@@ -33,9 +32,9 @@ from everlog.integrations.pydantic_ai.runs import (
     Steps,
     calling,
     config_of,
-    make_known,
     in_workflow_code,
     label_of,
+    make_known,
     running,
 )
 from everlog.integrations.pydantic_ai.streams import handler_of

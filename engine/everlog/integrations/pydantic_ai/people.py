@@ -61,7 +61,11 @@ async def decided(
     """Wait for the decisions on all calls that a run defers, each listed for people as a wait of its own."""
 
     async def one(call: Any, kind: Any, default: object, title: str) -> Any:
-        metadata = {"tool": call.tool_name, "tool_call_id": call.tool_call_id, "arguments": jsonable(call.args_as_dict())}
+        metadata = {
+            "tool": call.tool_name,
+            "tool_call_id": call.tool_call_id,
+            "arguments": jsonable(call.args_as_dict()),
+        }
         given = {} if timeout is None else {"timeout": timeout, "default": default}
         with run.named(call.tool_call_id):
             return await everlog.recv(topic, type=kind, title=title, metadata=metadata, **given)
@@ -100,9 +104,7 @@ class Waiter:
         self._run = run
         self._ask_step = ask_step
 
-    async def wait(
-        self, name: str, *, ask: Callable[[str], Awaitable[Any]], timeout: timedelta | None
-    ) -> Any:
+    async def wait(self, name: str, *, ask: Callable[[str], Awaitable[Any]], timeout: timedelta | None) -> Any:
         """Have `ask` deliver a token, once, and give what it answers, or what the token is answered with."""
         from pydantic_ai.external_events import ExternalEventError  # absent from the first versions that we work with
 
@@ -132,7 +134,9 @@ async def answer_event(client: Client | Engine, token: str, answer: EventAnswer 
         padded = token + "=" * (-len(token) % 4)
         named = msgspec.json.decode(base64.b64decode(padded, altchars=b"-_", validate=True), type=_Token)
     except (ValueError, msgspec.MsgspecError) as error:
-        raise UsageError(f"this is no token of an external event: {token[:60]!r}; take it as it was handed out") from error
+        raise UsageError(
+            f"this is no token of an external event: {token[:60]!r}; take it as it was handed out"
+        ) from error
     await client.send(named.workflow_id, named.topic, answer, key=named.topic)
 
 

@@ -1,8 +1,8 @@
 """Runs: what a run of an agent is called in its workflow, and how what it does becomes a step.
 
-The identity of a step is its name and a key, never the place where it is called: `support.look_up@support/call-1` is the
-tool call with the id that the model gave it, `support.model@support#2` the second request of the run. So neither hooks that
-wait, nor another version of Pydantic AI whose tasks have other names, bring a result to another call.
+The identity of a step is its name and a key, never the place where it is called: `support.look_up@support/call-1` is
+the tool call with the id that the model gave it, `support.model@support#2` the second request of the run. So neither
+hooks that wait, nor another version of Pydantic AI whose tasks have other names, bring a result to another call.
 """
 
 from __future__ import annotations
@@ -118,7 +118,7 @@ def execution_here() -> Execution:
 
 
 def label_of(agent: str) -> str:
-    """Give the label of a run that begins here: `support`, `support-2`, and in a call of another run `desk/call-1/support`."""
+    """Give the label of a run that begins here: `support`, `support-2`; in a call of another run `desk/1/support`."""
     execution, outer = execution_here(), running.get()
     if outer is None:
         path = _IN_ITS_TASK.sub("", execution.loop.branch().path)

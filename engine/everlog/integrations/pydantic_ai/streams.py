@@ -44,7 +44,9 @@ async def _written(stream: str, events: AsyncIterable[Any]) -> AsyncIterator[Any
         yield event
 
 
-async def agent_events(handle: Handle[Any], stream: str, *, start: int = 0) -> AsyncIterator[AgentStreamEvent | StreamReset]:
+async def agent_events(
+    handle: Handle[Any], stream: str, *, start: int = 0
+) -> AsyncIterator[AgentStreamEvent | StreamReset]:
     """Give the events of a run as they come, from any process, until the workflow ends or the stream is closed.
 
     Those of a model request are there while the model still speaks. Where its step has to run again there is a
