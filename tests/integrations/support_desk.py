@@ -48,7 +48,7 @@ async def stream(messages: list[ModelMessage], info: AgentInfo) -> AsyncIterator
     """Say the same a piece at a time."""
     for number, part in enumerate(say(messages, info).parts):
         if isinstance(part, ToolCallPart):
-            yield {number: DeltaToolCall(part.tool_name, json.dumps(part.args), part.tool_call_id)}
+            yield {number: DeltaToolCall(part.tool_name, json.dumps(part.args), tool_call_id=part.tool_call_id)}
         elif isinstance(part, TextPart):
             for word in part.content.split():
                 yield f"{word} "

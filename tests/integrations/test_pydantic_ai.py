@@ -43,6 +43,7 @@ def in_a_loop(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], Non
 async def approve(client: Client | Engine, handle: Handle[Any]) -> None:
     """Approve what is asked, as soon as it is."""
     while not (waits := await client.waits(workflow_id=handle.id)):  # noqa: ASYNC110 - there is nothing to wait for
+        assert (await handle.status()).state in ("running", "waiting", "queued"), await handle.status()
         await asyncio.sleep(0.01)
     await client.answer(waits[0].token, Decision(approved=True))
 
@@ -110,7 +111,7 @@ async def test_a_replaced_result_runs_again_what_came_of_it_and_nothing_else() -
         async with Engine("memory://", workflows=[support_desk.bill]) as engine:
             handle = await engine.start(support_desk.bill, "bob")
             assert await handle.result() == 12
-            fork = await handle.fork(replace={"clerk.prices@clerk/prices-1": [1, 2]})
+            fork = await handle.fork(replace={"clerk.prices@clerk/prices-1": {"kind": "tool_return", "result": [1, 2]}})
             assert await fork.result() == 12
     finally:
         support_desk.PROMPT.pop()

@@ -123,7 +123,7 @@ def label_of(agent: str) -> str:
     if outer is None:
         path = _IN_ITS_TASK.sub("", execution.loop.branch().path)
     else:
-        path = "/".join(filter(None, [outer.label, calling.get(), ""]))
+        path = "/".join(filter(None, [outer.label, calling.get()])) + "/"
     begun = _begun.setdefault(execution, {}).setdefault(path, Branch(path))
     return begun.draw(agent).replace("#", "-")
 
