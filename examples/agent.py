@@ -113,7 +113,8 @@ async def ask_model(messages: list[Message]) -> Message:
 async def use_tool(call: ToolCall) -> str:
     """Call a tool."""
     print(f"\n    [{call.tool} runs]", flush=True)
-    return await TOOLS[call.tool](**call.arguments)
+    tool = TOOLS[call.tool]
+    return await tool(**call.arguments)
 
 
 async def answer(call: ToolCall) -> Message:

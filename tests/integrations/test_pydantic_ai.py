@@ -42,7 +42,7 @@ def in_a_loop(test: Callable[[], Coroutine[Any, Any, None]]) -> Callable[[], Non
 
 async def approve(client: Client | Engine, handle: Handle[Any]) -> None:
     """Approve what is asked, as soon as it is."""
-    while not (waits := await client.waits(workflow_id=handle.id)):  # noqa: ASYNC110 - there is nothing to wait for
+    while not (waits := await client.waits(workflow_id=handle.id)):
         assert (await handle.status()).state in ("running", "waiting", "queued"), await handle.status()
         await asyncio.sleep(0.01)
     await client.answer(waits[0].token, Decision(approved=True))

@@ -1,1 +1,1 @@
-"""Integrations: frameworks that people use already, made durable; each imports its framework only where it is imported."""
+"""Integrations: frameworks that people use already, made durable; each imports its framework by itself."""

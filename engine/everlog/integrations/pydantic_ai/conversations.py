@@ -1,7 +1,7 @@
 """Conversations: what of the messages of a run is recorded as the input of a model request, and their times.
 
-The input of a model request decides what a fork does again. So it has what the run was asked, what the model said and what
-the tools gave; not the instructions and system prompts, which are code: a changed prompt makes no history unfit.
+The input of a model request decides what a fork does again. So it has what the run was asked, what the model said and
+what the tools gave; not the instructions and system prompts, which are code: a changed prompt makes no history unfit.
 """
 
 from __future__ import annotations

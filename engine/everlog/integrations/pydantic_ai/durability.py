@@ -51,12 +51,12 @@ def _not_encodable(error: Exception) -> BaseException:
 class EverlogDurability(BaseDurabilityCapability[AgentDepsT]):
     """Makes the runs of an agent durable that are inside of an async workflow; elsewhere it changes nothing.
 
-    Each model request, function tool call and call of an MCP server is a step, by the id of its call. `model` and `tools`
-    are the options of these steps; `metadata={"everlog": {...}}` of a tool has its own, and `metadata={"everlog": False}`
-    runs an async tool in workflow code. With `stream` all events of a run, tokens included, go to the durable stream of
-    that name, and those of steps to `event_stream_handler` from inside of the step. With `decisions` calls that need an
-    approval, or run elsewhere, wait for a message on that topic, for `decision_timeout` at most. `models` are further
-    models that a run may be given. `name` is what steps are named after; by default the name of the agent.
+    Each model request, function tool call and call of an MCP server is a step, by the id of its call. `model` and
+    `tools` are the options of these steps; `metadata={"everlog": {...}}` of a tool has its own, and
+    `metadata={"everlog": False}` runs an async tool in workflow code. With `stream` all events of a run, tokens
+    included, go to the durable stream of that name; `event_stream_handler` sees them in steps. With `decisions` calls
+    that need an approval, or run elsewhere, wait for a message on that topic, for `decision_timeout` at most. `models`
+    are further models that a run may be given. `name` is what steps are named after; by default that of the agent.
     """
 
     engine_spec: ClassVar[DurabilityEngineSpec] = DurabilityEngineSpec(
@@ -120,11 +120,11 @@ class EverlogDurability(BaseDurabilityCapability[AgentDepsT]):
         """Whether this is the code of an async workflow."""
         return in_workflow_code()
 
-    def get_default_run_id(self) -> str | None:
+    def get_default_run_id(self) -> str | None:  # word: the name of their hook
         """Give an id that is the same in each replay."""
         return str(everlog.uuid4()) if in_workflow_code() else None
 
-    def get_default_conversation_id(self, run_id: str) -> str | None:
+    def get_default_conversation_id(self, run_id: str) -> str | None:  # word: the name of theirs
         """Give an id that is the same in each replay."""
         return str(everlog.uuid4()) if in_workflow_code() else None
 
@@ -132,7 +132,7 @@ class EverlogDurability(BaseDurabilityCapability[AgentDepsT]):
         """Give the clock of the log."""
         return everlog.now if in_workflow_code() else None
 
-    async def get_run_start_time(self, run_id: str) -> datetime | None:
+    async def get_run_start_time(self, run_id: str) -> datetime | None:  # word: the name of theirs
         """Give the time of the log."""
         return everlog.now() if in_workflow_code() else None
 

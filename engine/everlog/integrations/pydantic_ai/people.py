@@ -126,7 +126,7 @@ class Waiter:
 
 
 async def answer_event(client: Client | Engine, token: str, answer: EventAnswer | EventFailure) -> None:
-    """Answer the external event of a token, such as `RequestInput` hands out, from any process; the first answer counts.
+    """Answer the external event of a token, such as `RequestInput` hands out, from any process; the first one counts.
 
     A token that is none is a `UsageError`; where its workflow has ended, `NotFound`.
     """
