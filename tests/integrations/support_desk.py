@@ -77,8 +77,8 @@ async def look_up(ctx: RunContext[Deps], item: int) -> str:
     return f"item {item} of {ctx.deps.shop}"
 
 
-def refund(cents: int) -> str:
-    """Pay back; a plain function."""
+async def refund(cents: int) -> str:
+    """Pay back. A plain function would run in a thread of Pydantic AI's, for which virtual time does not wait."""
     ran.append("refund")
     return f"paid {cents}"
 
@@ -158,8 +158,9 @@ clerk = Agent(
 
 
 @clerk.tool_plain
-async def prices() -> list[int]:
-    """Give the prices."""
+def prices() -> list[int]:
+    """Give the prices; a plain function, which runs in a thread."""
+    assert threading.current_thread() is not threading.main_thread()
     ran.append("prices")
     return [5, 7]
 
