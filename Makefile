@@ -70,7 +70,7 @@ test-integrations: ## the tests of the integrations, with the newest and the old
 
 test-one-integration: $(TESTING)
 	$(PIP) install --upgrade --upgrade-strategy eager -e ".[$(EXTRA)]" $(OLDEST) mypy
-	$(if $(OLDEST),,$(BIN)/mypy --no-error-summary -p everlog.integrations.pydantic_ai)
+	$(if $(OLDEST),,$(BIN)/mypy --no-error-summary engine/everlog/integrations/pydantic_ai/*.py)
 	$(PYTEST) tests/integrations
 
 test-long: $(DEVELOPMENT) ## all tests, with many more examples of every property (takes long)

@@ -206,3 +206,49 @@ async def ask(who: str) -> str:
 async def delegated() -> str:
     """Have two sub-agents asked."""
     return (await desk.run("whom you like")).output
+
+
+tokens: list[str] = []
+"""The tokens that were handed to whoever answers."""
+tries: list[int] = []
+
+
+async def hand_out(ctx: Any, deferred: Any, token: str) -> None:
+    """Hand the token to whoever answers."""
+    tokens.append(token)
+
+
+def pay_once(messages: list[ModelMessage], info: AgentInfo) -> ModelResponse:
+    """Have something paid, and say what came of it."""
+    if len(messages) == 1:
+        return ModelResponse(parts=[ToolCallPart("pay", {"cents": 3}, tool_call_id="pay-1")])
+    return ModelResponse(parts=[TextPart(str(messages[-1].parts[0].content))])
+
+
+def payer() -> Agent[None, str]:
+    """Give an agent that asks by a token, and whose tool needs three attempts."""
+    from pydantic_ai.capabilities import RequestInput  # not in the oldest version
+
+    made = Agent(FunctionModel(pay_once), name="payer", capabilities=[RequestInput(hand_out), EverlogDurability()])
+    policy = everlog.RetryPolicy(max_attempts=3, first_delay=0.01)
+
+    @made.tool_plain(requires_approval=True, metadata={"everlog": {"retry": policy, "timeout": 60}})
+    async def pay(cents: int) -> str:
+        tries.append(cents)
+        if len(tries) < 3:
+            raise ConnectionError("the bank does not answer")
+        return f"paid {cents}"
+
+    return made
+
+
+@workflow(name="support_desk.paid")
+async def paid() -> str:
+    """Have something paid."""
+    return (await payer().run("pay")).output
+
+
+@workflow(name="support_desk.blocking")
+def blocking() -> str:
+    """Run an agent where none can run."""
+    return str(clerk.run_sync("the bill").output)

@@ -10,12 +10,13 @@ from typing import Any
 
 import pytest
 from hypothesis import strategies as st
+from pydantic_ai import capabilities
 from pydantic_ai.exceptions import UserError
 
 from everlog import Client, Engine, Handle, StreamReset, WorkflowFailed
 from everlog.core.event_codec import decode_event
 from everlog.core.events import StepCompleted
-from everlog.integrations.pydantic_ai import Decision, EverlogDurability, agent_events
+from everlog.integrations.pydantic_ai import Decision, EventAnswer, EverlogDurability, agent_events, answer_event
 from everlog.testing import ExploredRun, explore
 from tests.integrations import support_desk
 
@@ -159,3 +160,26 @@ async def test_outside_of_workflows_an_agent_is_what_it_was() -> None:
 def test_a_wrong_option_is_refused_with_those_that_there_are() -> None:
     with pytest.raises(UserError, match="has no option 'retries'; it has retry, timeout, limit, at_most_once"):
         EverlogDurability(model={"retries": 3})  # type: ignore[typeddict-unknown-key]
+
+
+@pytest.mark.skipif(not hasattr(capabilities, "RequestInput"), reason="this version of Pydantic AI has no RequestInput")
+@in_a_loop
+async def test_a_run_asks_once_waits_for_its_token_and_tries_a_tool_by_its_own_policy() -> None:
+    support_desk.tokens.clear()
+    support_desk.tries.clear()
+    async with Engine("memory://", workflows=[support_desk.paid]) as engine:
+        handle = await engine.start(support_desk.paid)
+        while not support_desk.tokens:
+            assert (await handle.status()).state in ("running", "waiting", "queued"), await handle.status()
+            await asyncio.sleep(0.01)
+        (token,) = support_desk.tokens
+        await answer_event(engine, token, EventAnswer({"approvals": {"pay-1": True}, "calls": {}}))
+        assert await handle.result() == "paid 3"
+    assert (len(support_desk.tokens), len(support_desk.tries)) == (1, 3)
+
+
+@in_a_loop
+async def test_a_run_in_blocking_code_is_refused() -> None:
+    async with Engine("memory://", workflows=[support_desk.blocking]) as engine:
+        with pytest.raises(WorkflowFailed, match="cannot be replayed"):
+            await engine.run(support_desk.blocking)

@@ -66,7 +66,7 @@ async def decided(
             "tool_call_id": call.tool_call_id,
             "arguments": jsonable(call.args_as_dict()),
         }
-        given = {} if timeout is None else {"timeout": timeout, "default": default}
+        given: dict[str, Any] = {} if timeout is None else {"timeout": timeout, "default": default}
         with run.named(call.tool_call_id):
             return await everlog.recv(topic, type=kind, title=title, metadata=metadata, **given)
 

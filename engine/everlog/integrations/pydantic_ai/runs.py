@@ -12,7 +12,7 @@ import re
 from collections.abc import Awaitable, Callable, Generator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import replace
+from copy import copy
 from datetime import timedelta
 from typing import Any, Final, TypedDict, cast
 from weakref import WeakKeyDictionary
@@ -164,10 +164,14 @@ def _step(config: StepConfig) -> Step[[dict[str, Any], Body], Any]:
 
 def _policy(policy: RetryPolicy | None) -> RetryPolicy | None:
     """Give the policy that does not try again what no second attempt mends."""
-    return None if policy is None else replace(policy, give_up_on=(*policy.give_up_on, UserError, NotEncodable))
+    if policy is None:
+        return None
+    careful = copy(policy)
+    careful.give_up_on = (*policy.give_up_on, UserError, NotEncodable)
+    return careful
 
 
-class Steps(CallableOperationBackend[StepConfig]):  # type: ignore[misc]  # its metaclass is that of a protocol
+class Steps(CallableOperationBackend[StepConfig]):
     """Runs each operation of an agent as a step of the workflow."""
 
     def __init__(self, agent: str, **given: Any) -> None:
