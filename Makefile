@@ -21,7 +21,7 @@ DEVELOPMENT := $(VENV)/.installed-dev
 BENCHMARKING := $(VENV)/.installed-bench
 BROWSING := $(VENV)/.installed-browser
 
-.PHONY: help demo demo-postgres test check check-mypy check-basedpyright check-style test-versions test-one-version test-long test-browser mutants bench bench-postgres bench-faults bench-latencies soak clean distclean
+.PHONY: help demo demo-postgres test check check-mypy check-basedpyright check-style test-versions test-one-version test-integrations test-one-integration test-long test-browser mutants bench bench-postgres bench-faults bench-latencies soak clean distclean
 
 help: ## print this
 	@awk -F ' *## *' '/^[a-z-]+:.*##/ { sub(/:.*/, "", $$1); printf "make %-14s %s\n", $$1, $$2 }' $(firstword $(MAKEFILE_LIST))
@@ -62,6 +62,17 @@ test-versions: $(DEVELOPMENT) ## the tests, and the replay of each other's histo
 test-one-version: $(TESTING)
 	$(BIN)/python --version
 	$(PYTEST) $(wildcard tests/unit tests/property tests/golden)
+
+# Each framework is big, so they are in an environment of their own, and at both ends of the versions that we work with.
+test-integrations: ## the tests of the integrations, with the newest and the oldest version of each framework
+	@$(MAKE) --no-print-directory VENV=.venv-integrations PYTHON="$(PYTHON)" EXTRA=pydantic-ai test-one-integration
+	@$(MAKE) --no-print-directory VENV=.venv-integrations-oldest PYTHON="$(PYTHON)" EXTRA=pydantic-ai \
+		OLDEST=pydantic-ai-slim==2.36.0 test-one-integration
+
+test-one-integration: $(TESTING)
+	$(PIP) install --upgrade --upgrade-strategy eager -e ".[$(EXTRA)]" $(OLDEST) mypy
+	$(if $(OLDEST),,$(BIN)/mypy --no-error-summary engine/everlog/integrations/pydantic_ai/*.py)
+	$(PYTEST) tests/integrations
 
 test-long: $(DEVELOPMENT) ## all tests, with many more examples of every property (takes long)
 	EVERLOG_LONG=1 $(PYTEST) -m "not versions and not browser"

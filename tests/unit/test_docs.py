@@ -23,6 +23,7 @@ import everlog
 import everlog.cli
 import everlog.codecs
 import everlog.inspector
+import everlog.integrations
 import everlog.memory
 import everlog.observing
 import everlog.testing

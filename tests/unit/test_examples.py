@@ -46,6 +46,26 @@ def test_the_approval_comes_from_another_process(tmp_path: Path) -> None:
     assert out == "paid 18.00 for lunch, reference expense-lunch/pay\n"
 
 
+def test_an_agent_that_is_killed_goes_on(tmp_path: Path) -> None:
+    program = [sys.executable, str(EXAMPLES / "agent.py")]
+    waiting = subprocess.Popen(program, cwd=tmp_path, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    said: list[str] = []
+    with waiting:
+        assert waiting.stdout is not None
+        for line in waiting.stdout:
+            said.append(line)
+            if line == "Shall it? [y/n]\n":
+                break
+        waiting.kill()
+    again = subprocess.run(
+        program, cwd=tmp_path, input="y\n", capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    assert (again.returncode, again.stderr) == (0, "")
+    assert again.stdout.endswith("=> This is what became of it: paid back 19.00 for order 42.\n")
+    ran = [line.strip() for line in [*said, *again.stdout.splitlines()] if line.strip().endswith(" runs]")]
+    assert sorted(ran) == ["[look_up runs]", "[refund runs]", "[rules runs]"]
+
+
 def test_every_example_is_tried() -> None:
     elsewhere = {"breakfast.py"}  # the program of the README, which test_docs.py runs
-    assert {path.name for path in EXAMPLES.glob("*.py")} == {*SAID, "approval.py"} | elsewhere
+    assert {path.name for path in EXAMPLES.glob("*.py")} == {*SAID, "agent.py", "approval.py"} | elsewhere
