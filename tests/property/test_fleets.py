@@ -54,7 +54,8 @@ def test_a_town_survives_whatever_happens_to_its_fleet(first: int) -> None:
 @pytest.mark.parametrize("kept", json.loads(KEPT.read_text()), ids=lambda kept: kept["what"])
 def test_what_failed_once_does_not_fail_again(kept: dict[str, Any]) -> None:
     mishaps = [msgspec.convert(mishap, Mishap) for mishap in kept["mishaps"]]
-    simulate(whole_town, **{**options(kept["seed"]), "lease": kept["lease"], "mishaps": mishaps})
+    program = {"whole": whole_town, "in parts": town}[kept["town"]]
+    simulate(program, **{**options(kept["seed"]), "lease": kept["lease"], "mishaps": mishaps})
 
 
 def test_the_same_in_a_database_on_disk(tmp_path: Path) -> None:

@@ -187,6 +187,31 @@ async def draws(number: int, drawn: list[str]) -> list[str]:
     return drawn
 
 
+@workflow(name="continuing.hears the time")
+async def hears_the_time(before: str) -> list[str]:
+    return [before, everlog.now().isoformat()]
+
+
+@workflow(name="continuing.tells the time")
+async def tells_the_time() -> list[str]:
+    everlog.continue_as_new(hears_the_time, everlog.now().isoformat())
+
+
+def test_time_does_not_go_back_where_the_clock_does_between_two_lives() -> None:
+    async def program(host: SimulatedHost) -> None:
+        behind = 0
+        store = MemoryStore(clock=lambda: host.wall() - behind)
+        async with Engine(store, host=host, workflows=[tells_the_time]) as engine:
+            handle = await engine.start(tells_the_time)
+            await in_state(handle, "queued")
+            behind = 3600 * 1_000_000
+            async with Engine(store, host=host.sibling(), workflows=[hears_the_time]):
+                before, after = await handle.result(timeout=60)
+        assert before <= after
+
+    simulate(program)
+
+
 def test_chance_is_not_the_same_again() -> None:
     async def program(engine: Engine) -> None:
         drawn = await engine.run(draws, 3, [])

@@ -486,3 +486,6 @@ FACTS: Final[frozenset[type[Event]]] = frozenset(
     }
 )
 """The events that are delivered to workflow code, one at a time, in log order."""
+
+TIMES: Final = FACTS | {WorkflowContinued}
+"""The events that log time follows: the facts, and the end of a life, so that the next one does not begin before it."""

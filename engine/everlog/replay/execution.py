@@ -19,7 +19,7 @@ from typing import Any, Final
 from everlog.core import events
 from everlog.core.codec import Mismatch
 from everlog.core.durations import as_local
-from everlog.core.events import FACTS, AnyEvent, EndEvent
+from everlog.core.events import TIMES, AnyEvent, EndEvent
 from everlog.core.failures import Failure, describe, rebuild
 from everlog.core.redacting import cannot_be_replayed
 from everlog.core.rewinding import Lived
@@ -198,7 +198,7 @@ class Execution:
         if self.published.pending and seq > self.gaps_until:
             check_none_is_missing(self, recorded_at, event)
         kind, loop = type(event), self.loop
-        if recorded_at > loop.log_time and kind in FACTS:
+        if recorded_at > loop.log_time and kind in TIMES:
             loop.log_time = recorded_at
         APPLY[kind](self, event)
         if self.broken is not None:
