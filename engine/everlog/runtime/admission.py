@@ -26,22 +26,24 @@ class Admission:
         """How many that were claimed are not in memory yet, since their heads are to say first that they run."""
         self.wanted = True
         """Whether something may have changed since the store was last asked."""
-        self.next_due: float = NEVER
-        """Store time at which the passing of time may let another be admitted."""
+        self._next_due: float = NEVER
 
     def is_due(self, now: float) -> bool:
-        """Tell whether the store is to be asked, if there is room. Not while it is unknown how much there will be."""
-        return (
-            not self.coming
-            and bool(self._book.rows)
-            and self._served != frozenset()
-            and (self.wanted or now >= self.next_due)
-        )
+        """Tell whether the store is to be asked, if there is room."""
+        return self._may_ask() and (self.wanted or now >= self._next_due)
+
+    def next_due(self) -> float:
+        """Give the store time at which the passing of time may let another be admitted."""
+        return self._next_due if self._may_ask() else NEVER
+
+    def _may_ask(self) -> bool:
+        """Tell whether there are queues to ask about. Not while it is unknown how much room there will be."""
+        return not self.coming and bool(self._book.rows) and self._served != frozenset()
 
     def admit(self, worker: str, names: Iterable[str], most: int) -> Sequence[Claimed]:
         """Take up to `most` workflows of these names. Raises `StoreError`."""
         offers = self._offers()
-        self.wanted, self.next_due = False, NEVER
+        self.wanted, self._next_due = False, NEVER
         if not offers or not most:
             return ()
         if all(offer.room is not None for offer in offers):
@@ -55,7 +57,7 @@ class Admission:
             raise
         self.wanted = bool(answer.claimed)  # until it gives none
         if answer.next_due is not None:
-            self.next_due = answer.next_due
+            self._next_due = answer.next_due
         return answer.claimed
 
     def took(self, resident: Resident) -> None:

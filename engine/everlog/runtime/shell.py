@@ -335,7 +335,7 @@ class Shell:
         rest = float("inf")
         if worker is not None:
             due = min(worker.next_alarm(), worker.slots.next_due())
-            next_taken = min(worker.next_claim, worker.admission.next_due)
+            next_taken = min(worker.next_claim, worker.admission.next_due())
             if next_taken < due and worker.has_room():
                 due = next_taken
             if self.ticker is not None and worker.may_start and not worker.draining:

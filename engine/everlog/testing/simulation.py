@@ -35,12 +35,18 @@ log: Final = logging.getLogger("everlog")
 EPOCH: Final = 1_700_000_000_000_000
 RESOLUTION: Final = 1e-9
 """Seconds by which asyncio takes timers to be due too early; of a time of 50 days and more a float cannot tell them."""
+MOST_AT_ONCE: Final = 10_000
+"""So often may a pump ask to be driven again at one moment of virtual time, which passes only where it does not."""
 LONGEST_HOP: Final = 0.002
 """Seconds that a wake-up of another thread takes at the most."""
 
 
 class Deadlock(RuntimeError):
     """Nothing is left that could happen, and the simulated program has not ended."""
+
+
+class Livelock(RuntimeError):
+    """A part of the engine has something to do at once, for ever, and never gets it done: a defect of Everlog."""
 
 
 class _VirtualSelector(selectors.SelectSelector):
@@ -138,7 +144,7 @@ class SimulatedHost:
         return 0
 
     def drive(self, name: str, pump: Pump) -> Driver:
-        driver = _SimulatedDriver(self, pump)
+        driver = _SimulatedDriver(self, name, pump)
         self._drivers.append(driver)
         driver.wake()
         return driver
@@ -206,11 +212,14 @@ class _SimulatedPool:
 class _SimulatedDriver:
     """Drives a pump by callbacks of the virtual loop."""
 
-    def __init__(self, host: SimulatedHost, pump: Pump) -> None:
+    def __init__(self, host: SimulatedHost, name: str, pump: Pump) -> None:
         self._host = host
+        self._name = name
         self._pump = pump
         self.timer: asyncio.TimerHandle | None = None
         self._soon = False
+        self._at_once = 0
+        """So often in a row it asked to be driven again at once."""
         self.stopped = False
 
     def wake(self) -> None:
@@ -238,6 +247,9 @@ class _SimulatedDriver:
             return
         try:
             rest = self._pump.pump()
+            self._at_once = self._at_once + 1 if rest == 0 else 0
+            if self._at_once > MOST_AT_ONCE:
+                raise Livelock(f"{self._name} has been driven {MOST_AT_ONCE} times at one moment, and is not done")
         except BaseException as error:
             if isinstance(error, Exception):
                 log.error("a defect of Everlog ended the simulated process", exc_info=error)

@@ -256,6 +256,10 @@ class Simulation:
         last = max([one.at for one in self.mishaps], default=0.0)
         await asyncio.wait([task, over], timeout=last + PATIENCE, return_when=asyncio.FIRST_COMPLETED)
         over.cancel()
+        defect = self._defect()
+        if defect is not None:
+            task.cancel()
+            raise _Broken(f"an engine failed, which is a defect of Everlog: {defect!r}") from defect
         if self._witness.broken:
             task.cancel()
             raise _Broken(self._witness.broken[0])
@@ -267,6 +271,11 @@ class Simulation:
         if error is None or isinstance(error, _Broken):
             return task.result()
         raise _Broken(f"{type(error).__name__}: {error}") from error
+
+    def _defect(self) -> BaseException | None:
+        """Give what ended the thread of an engine, which nothing may."""
+        hosts = [self._host, *(host for process in self._fleet for host, _, _ in process.past)]
+        return next((host.failure for host in hosts if host.failure is not None), None)
 
     async def _end(self) -> None:
         await self.settled()
