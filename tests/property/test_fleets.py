@@ -17,6 +17,7 @@ import pytest
 
 from everlog import step, workflow
 from everlog.memory import MemoryStore
+from everlog.replay import guards
 from everlog.store import Store
 from everlog.testing import Faults, Mishap, Simulation, SimulationFailed, simulate
 from everlog_sqlite import SqliteStore
@@ -195,3 +196,9 @@ def test_a_failure_is_told_with_as_few_mishaps_as_cause_it_and_happens_again() -
     with pytest.raises(SimulationFailed) as again:
         simulate(patient, seed=1, workflows=[twice], queues=[], mishaps=failed.value.mishaps)
     assert again.value.trace == failed.value.trace
+
+
+def test_the_guards_of_engines_that_died_are_gone_with_their_world() -> None:
+    before = list(guards._settings)
+    simulate(town, **options(1), mishaps=[Mishap(0.1, "crash", 1, 0.2), Mishap(0.5, "crash", 2, 0.2)])
+    assert guards._settings == before

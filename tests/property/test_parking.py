@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from everlog.runtime import parking
 from everlog.runtime import worker as worker_module
+from everlog.runtime.observed import ObservedWorker
 from everlog.runtime.residents import Resident
-from everlog.runtime.worker import Worker
 from tests.property.databases import LONG, Database
 from tests.property.programs import random_recipe, recipes
 from tests.property.recording import MEMORY, Replayer, record
@@ -39,7 +39,7 @@ def parking_at_every_wait() -> Generator[list[str]]:
     """Have every workflow parked as soon as it waits; gives the ids of all that were."""
     ids: list[str] = []
 
-    class Noting(Worker):
+    class Noting(ObservedWorker):
         def _hand_back(self, resident: Resident, now: int) -> None:
             ids.append(resident.workflow_id)
             super()._hand_back(resident, now)
@@ -48,7 +48,7 @@ def parking_at_every_wait() -> Generator[list[str]]:
         patch.setattr(worker_module, "SETTLE", 0)
         for name in ("PARK_AFTER", "SETTLE", "REPLAYS"):
             patch.setattr(parking, name, 0)
-        patch.setattr("everlog.runtime.engine.Worker", Noting)
+        patch.setattr("everlog.runtime.engine.ObservedWorker", Noting)
         yield ids
 
 

@@ -8,6 +8,7 @@ import logging
 import re
 import sqlite3
 from base64 import b64encode
+from contextvars import copy_context
 from pathlib import Path
 from typing import Any
 
@@ -205,7 +206,7 @@ def test_steps_in_processes_leave_nothing_in_the_open() -> None:
     attempt = Attempt(workflow_id="w", step="s", identity="s", key=None, number=1, name="codecs.none", started_at=0)
     made, codec = step(_in_a_process, name="codecs.in a process", process=True), sealing(NEW)
     given = made.signature.encode(codec, (f"{HIDDEN} argument",), {}, what="input")
-    answer = run_here(request_of(made, attempt, given, codec), lambda said: None)
+    answer = copy_context().run(run_here, request_of(made, attempt, given, codec), lambda said: None)
     failure = failure_of(answer, codec)
     assert failure is not None
     assert HIDDEN.encode() not in msgspec.json.encode(failure)

@@ -11,7 +11,7 @@ import pytest
 import everlog
 from everlog import Engine, RetryPolicy, step, workflow
 from everlog.memory import MemoryStore
-from everlog.testing.simulation import Deadlock, SimulatedHost
+from everlog.testing.simulation import Deadlock, Livelock, SimulatedHost
 from tests.support import FlakyStore, kinds, make_store, until
 
 
@@ -155,6 +155,25 @@ def test_an_engine_that_has_nothing_to_do_rests(workflows: list[Any]) -> None:
         return store.asked
 
     assert host.run(main()) < 10_000
+
+
+class Restless:
+    """Has something to do at once, and never does it."""
+
+    def pump(self) -> float | None:
+        return 0.0
+
+
+def test_what_is_never_done_is_told_from_work() -> None:
+    host = SimulatedHost(seed=1)
+
+    async def main() -> None:
+        host.drive("restless", Restless())
+        await asyncio.sleep(1)
+
+    host.run(main())
+    assert isinstance(host.failure, Livelock)
+    assert "restless has been driven" in str(host.failure)
 
 
 def test_a_crash_ends_all_that_a_host_drives_and_a_sibling_goes_on() -> None:

@@ -83,9 +83,13 @@ class Place:
             link.is_dead = True
             if not host.crashed:
                 host.crash()
-            shell: Shell | None = vars(engine)["_shell"]  # nobody else lets go of what is in a dead one's memory
+            # Nobody else lets go of what is in a dead one's memory, and guards would be left to whoever comes after.
+            shell: Shell | None = vars(engine)["_shell"]
             if shell is not None and shell.worker is not None:
                 shell.worker.let_all_go()
+            unguard: Callable[[], None] | None = vars(engine)["_remove_guards"]
+            if unguard is not None:
+                unguard()
 
 
 async def _first(task: asyncio.Task[Any], dead: asyncio.Event) -> bool:
