@@ -69,13 +69,13 @@ def _pausing(execution: Execution, message: InboxRow) -> Obeyed | None:
             # It goes on first: what a cancellation does to it is for its code to say.
             resumed = events.WorkflowResumed(by=message.source, asked_at=message.arrived_at)
             return Obeyed(rows=[resumed], consumed=()) if execution.paused else None
-        case orders.PAUSE | orders.RESUME if message.arrived_at < execution.ordered_at:
+        case orders.PAUSE | orders.RESUME if orders.asked_at(message) < execution.ordered_at:
             return Obeyed(rows=(), consumed=[message.row])
         case orders.PAUSE if not execution.paused and execution.outcome is None:
-            paused = events.WorkflowPaused(by=message.source, asked_at=message.arrived_at)
+            paused = events.WorkflowPaused(by=message.source, asked_at=orders.asked_at(message))
             return Obeyed(rows=[paused], consumed=[message.row])
         case orders.RESUME if execution.paused:
-            resumed = events.WorkflowResumed(by=message.source, asked_at=message.arrived_at)
+            resumed = events.WorkflowResumed(by=message.source, asked_at=orders.asked_at(message))
             return Obeyed(rows=[resumed], consumed=[message.row])
         case orders.PAUSE | orders.RESUME:
             return Obeyed(rows=(), consumed=[message.row])

@@ -113,7 +113,7 @@ class Controls:
             end = events.WorkflowCancelled(reason=reason, rewind_to=seen.head.seq)
             return [*seen.closing("cancelled"), end], "cancelled"
 
-        return await self._order(workflow_id, orders.CANCEL, reason, change)
+        return await self._order(workflow_id, orders.CANCEL, change, json.encode(reason))
 
     async def terminate(self, workflow_id: str, reason: str = "") -> bool:
         """End a workflow; False where it has ended."""
@@ -126,7 +126,7 @@ class Controls:
             end = events.WorkflowCancelled(reason=reason, terminated=True, rewind_to=seen.head.seq)
             return [asked, *seen.closing("terminated"), end], "cancelled"
 
-        return await self._order(workflow_id, orders.TERMINATE, reason, change)
+        return await self._order(workflow_id, orders.TERMINATE, change, json.encode(reason))
 
     async def pause(self, workflow_id: str) -> bool:
         """Have nothing of a workflow begin or arrive; False where it has ended."""
@@ -136,7 +136,7 @@ class Controls:
                 return None
             return [events.WorkflowPaused(by=self._client.name, asked_at=seen.now)], "paused"
 
-        return await self._order(workflow_id, orders.PAUSE, "", change)
+        return await self._order(workflow_id, orders.PAUSE, change)
 
     async def resume(self, workflow_id: str) -> bool:
         """Take a pause back; False where the workflow has ended."""
@@ -147,7 +147,7 @@ class Controls:
             resumed = events.WorkflowResumed(by=self._client.name, asked_at=seen.now)
             return [resumed], _state_of_resumed(seen)
 
-        return await self._order(workflow_id, orders.RESUME, "", change)
+        return await self._order(workflow_id, orders.RESUME, change)
 
     async def retry(self, workflow_id: str, version: str | None = None) -> bool:
         """Have a workflow go on that failed, was cancelled or is stuck; False where it is none of these.
@@ -241,14 +241,16 @@ class Controls:
 
     # -- inside ------------------------------------------------------------------------------------------------------
 
-    async def _order(self, workflow_id: str, topic: str, reason: str, change: Change) -> bool:
+    async def _order(self, workflow_id: str, topic: str, change: Change, said: bytes | None = None) -> bool:
+        """Write an order, or else send it, with what is said in it: by default when it was asked for."""
+        asked_at = await self._client.on_thread(self._client.store.now)
         if await self._write(workflow_id, lambda seen: None if seen.head.state in ENDED else change(seen)):
             return True
         (head,) = await self._client.on_thread(lambda: self._client.store.heads([workflow_id]))
         if head is None or head.state in ENDED:
             return False
         try:
-            await self._client.post_control(workflow_id, topic, json.encode(reason))
+            await self._client.post_control(workflow_id, topic, orders.said_now(asked_at) if said is None else said)
         except NotFound:
             return False
         return True

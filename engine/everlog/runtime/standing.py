@@ -73,7 +73,8 @@ def _valid(controls: Sequence[InboxRow], history: History) -> list[InboxRow]:
         of_pausing = message.topic in (orders.PAUSE, orders.RESUME)
         # Whoever changes attributes was told if it ended before, and waits in all other cases.
         void_before = reopened_at if message.topic == orders.ATTRIBUTES else rewound_at
-        if message.arrived_at >= max(void_before, ordered_at if of_pausing else 0):
+        overtaken = of_pausing and orders.asked_at(message) < ordered_at
+        if message.arrived_at >= void_before and not overtaken:
             valid.append(message)
     return valid
 
@@ -88,10 +89,10 @@ def _rows(head: Head, state: WorkflowState, controls: Sequence[InboxRow], asked:
             case orders.ATTRIBUTES:
                 rows.append(attributes_changed(message))
             case orders.PAUSE if not paused:
-                rows.append(events.WorkflowPaused(by=message.source, asked_at=message.arrived_at))
+                rows.append(events.WorkflowPaused(by=message.source, asked_at=orders.asked_at(message)))
                 paused = True
             case orders.RESUME if paused:
-                rows.append(events.WorkflowResumed(by=message.source, asked_at=message.arrived_at))
+                rows.append(events.WorkflowResumed(by=message.source, asked_at=orders.asked_at(message)))
                 paused = False
             case orders.PAUSE | orders.RESUME:
                 pass
