@@ -11,7 +11,8 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from threading import Event, active_count
+from threading import Event
+from threading import enumerate as enumerate_threads
 
 import pytest
 
@@ -286,16 +287,16 @@ def test_the_end_of_a_transaction_of_the_users_is_told_to_others(
 
 
 def test_closing_ends_the_thread_and_takes_the_bell_down(path: Path) -> None:
-    threads = active_count()
+    before = set(enumerate_threads())  # of other tests, some of them about to end
     store = open_store(f"sqlite:///{path}")
     assert isinstance(store, PushingStore)
     leave = store.subscribe(lambda: None)
-    assert active_count() == threads + 1
+    assert len(set(enumerate_threads()) - before) == 1
     leave()
     leave()
     store.close()
     store.close()
-    assert active_count() == threads
+    assert not set(enumerate_threads()) - before
     assert bells(path) == []
 
 
